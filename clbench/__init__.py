@@ -1,0 +1,24 @@
+"""clbench: continual learning with pretrained vision models, measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clbench.record import Record
+    from clbench.recipe import Recipe
+    from clbench.runner import run
+
+__version__ = "0.1.0"
+__all__ = ["Record", "Recipe", "__version__", "run"]
+
+_HOME = {"run": "clbench.runner", "Record": "clbench.record", "Recipe": "clbench.recipe"}
+
+
+def __getattr__(name: str) -> Any:
+    # Lightning takes seconds to import; `clbench.scores` alone should not pay for it.
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'clbench' has no attribute {name!r}")

@@ -1,0 +1,205 @@
+"""Batches for training: the same global batches on any number of processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from clbench.data.images import Images
+from clbench.data.transforms import DRAWS
+from clbench.seeding import generator
+
+Step = TypeVar("Step")
+Fetched = TypeVar("Fetched")
+
+
+class Batch(NamedTuple):
+    """What one process sees of one global batch.
+
+    Attributes:
+        images: uint8 (B, C, S, S), as stored.
+        labels: int64 (B,), global labels.
+        index: int64 (B,), positions in the stream's training images.
+        draws: float32 (B, DRAWS), the uniform numbers that fix the augmentation.
+        share: factor for the mean loss of this process, so that the mean over processes is the
+            mean over the global batch; 1.0 unless a batch divides unevenly.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    draws: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some images of a source with their global labels.
+
+    Attributes:
+        images: the source.
+        index: int64 (N,), positions in the source.
+        labels: int64 (N,), global labels.
+    """
+
+    images: Images
+    index: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def joined(cls, splits: Sequence[Split]) -> Split:
+        """Several splits of one source as one.
+
+        Raises:
+            ValueError: if their sources differ.
+        """
+        if any(split.images is not splits[0].images for split in splits):
+            raise ValueError("only splits of one source can be joined")
+        return cls(
+            splits[0].images,
+            torch.cat([split.index for split in splits]),
+            torch.cat([split.labels for split in splits]),
+        )
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Samples mixed into every batch.
+
+    Attributes:
+        split: where they come from.
+        fraction: their share of each batch, in [0, 1). Fractions of a sample carry over from
+            batch to batch, so that the share is right over an epoch.
+    """
+
+    split: Split
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a task trains on: its own data, and what methods mix in."""
+
+    current: Split
+    mixed: tuple[Mixed, ...] = field(default=())
+
+    @property
+    def labels(self) -> Tensor:
+        """All global labels that can occur, int64 (K,), sorted."""
+        parts = [self.current.labels, *(extra.split.labels for extra in self.mixed)]
+        return torch.cat(parts).unique()
+
+
+class Batches:
+    """An iterable over the batches of one epoch after another, in a seeded order.
+
+    All processes draw the same order and the same augmentation for the global batch, and each
+    takes every ``world``-th sample of it. Nothing is padded and nothing dropped.
+
+    Args:
+        examples: what to train on.
+        batch_size: samples of a global batch.
+        keys: what the order depends on, e.g. ``(seed, task)``; the epoch is added.
+        workers: threads that fetch batches ahead where the images are slow; 0 fetches in turn.
+    """
+
+    def __init__(
+        self, examples: Examples, batch_size: int, keys: tuple[int, ...], workers: int = 0
+    ) -> None:
+        self.examples, self.batch_size, self.keys = examples, batch_size, keys
+        self.workers = workers if examples.current.images.slow else 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[Batch]:
+        plan = self._plan(self.epoch)
+        self.epoch += 1
+        yield from fetch_ahead(lambda step: self._fetch(*step), plan, self.workers)
+
+    def _sizes(self) -> list[list[int]]:
+        """For each batch of an epoch, how many samples of the current data and of each mix."""
+        left, sizes = len(self.examples.current), []
+        carried = [0.0] * len(self.examples.mixed)
+        while left > 0:
+            extra = []
+            for i, mixed in enumerate(self.examples.mixed):
+                carried[i] += self.batch_size * mixed.fraction
+                count = int(carried[i] + 1e-9)
+                carried[i] -= count
+                extra.append(count)
+            own = min(left, max(1, self.batch_size - sum(extra)))
+            left -= own
+            sizes.append([own, *extra])
+        return sizes
+
+    def _plan(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+        """For each batch, this process's part: positions, labels, draws, share."""
+        rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
+        random = generator(*self.keys, epoch)
+        pools = [
+            _Shuffled(split, random)
+            for split in (self.examples.current, *(mixed.split for mixed in self.examples.mixed))
+        ]
+        for counts in self._sizes():
+            parts = [pool.next(count) for pool, count in zip(pools, counts, strict=True)]
+            index = torch.cat([part[0] for part in parts])
+            labels = torch.cat([part[1] for part in parts])
+            draws = torch.rand(len(index), DRAWS, generator=random)
+            total, mine = len(index), len(range(rank, len(index), world))
+            share = mine * world / total
+            start = rank if mine else 0  # nothing left for this process: one sample at weight 0
+            yield index[start::world], labels[start::world], draws[start::world], share
+
+    def _fetch(self, index: Tensor, labels: Tensor, draws: Tensor, share: float) -> Batch:
+        images = self.examples.current.images.take(index)
+        device = images.device
+        return Batch(images, labels.to(device), index.to(device), draws.to(device), share)
+
+
+def fetch_ahead(
+    fetch: Callable[[Step], Fetched], steps: Iterable[Step], workers: int
+) -> Iterator[Fetched]:
+    """``map(fetch, steps)``, with ``workers`` threads that work ahead; 0 fetches in turn."""
+    if workers == 0:
+        yield from map(fetch, steps)
+        return
+    ahead: deque[Future[Fetched]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for step in steps:
+            ahead.append(pool.submit(fetch, step))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+class _Shuffled:
+    """Hands out a split's samples in random order, reshuffled whenever it is used up."""
+
+    def __init__(self, split: Split, random: torch.Generator) -> None:
+        self.split, self.random = split, random
+        self.order = torch.empty(0, dtype=torch.int64)
+
+    def next(self, count: int) -> tuple[Tensor, Tensor]:
+        while len(self.order) < count:
+            more = torch.randperm(len(self.split), generator=self.random)
+            self.order = torch.cat([self.order, more])
+        chosen, self.order = self.order[:count], self.order[count:]
+        return self.split.index[chosen], self.split.labels[chosen]
+
+
+def distributed() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,152 @@
+"""Data sets small enough to be held in memory: Digits, MNIST, Fashion-MNIST and CIFAR."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from torchvision import datasets as tv
+
+from clbench.data.datasets.base import (
+    DataSet,
+    Labelled,
+    Source,
+    every_fifth,
+    from_torchvision,
+    labelled,
+)
+
+_IDX_CONTENTS = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte, or the four .gz files of these names"
+)
+_MNIST = Source("MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw", _IDX_CONTENTS, True)
+_FASHION_MNIST = Source(
+    "Fashion-MNIST",
+    "https://github.com/zalandoresearch/fashion-mnist",
+    "FashionMNIST/raw",
+    _IDX_CONTENTS,
+    True,
+)
+_CIFAR_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+_CIFAR10 = Source(
+    "CIFAR-10",
+    _CIFAR_PAGE,
+    "cifar-10-batches-py",
+    "data_batch_1 to data_batch_5, test_batch and batches.meta of the Python version, unchanged",
+    True,
+)
+_CIFAR100 = Source(
+    "CIFAR-100",
+    _CIFAR_PAGE,
+    "cifar-100-python",
+    "train, test and meta of the Python version, unchanged",
+    True,
+)
+
+
+def digits(root: Path, download: bool) -> DataSet:
+    """The 8 by 8 handwritten digits that scikit-learn ships: 1,797 images, 10 classes.
+
+    They are the *test part* of Alpaydin and Kaynak's "Optical Recognition of Handwritten Digits"
+    (UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49), so no official split
+    of them exists. Here every fifth image of each class, in file order, is a test image: 1,442
+    for training and 355 for testing. Both parts contain digits of the same writers.
+
+    Args:
+        root: not used, the images come with scikit-learn.
+        download: not used.
+
+    Returns:
+        Grey images (N, 8, 8), uint8; the original 0 … 16 is scaled to 0 … 255.
+    """
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    test = every_fifth(labels)
+    return DataSet(
+        name="digits",
+        train=Labelled(images[~test], labels[~test]),
+        test=Labelled(images[test], labels[test]),
+        classes=tuple(str(digit) for digit in bunch.target_names),
+    )
+
+
+def mnist(root: Path, download: bool) -> DataSet:
+    """MNIST: 60,000 training and 10,000 test images of handwritten digits, (N, 28, 28).
+
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
+    recognition", Proceedings of the IEEE 86(11), 1998; official split.
+
+    Raises:
+        ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
+    """
+    return _idx("mnist", tv.MNIST, _MNIST, root, download)
+
+
+def fashion_mnist(root: Path, download: bool) -> DataSet:
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, (N, 28, 28).
+
+    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
+    Machine Learning Algorithms", 2017, https://arxiv.org/abs/1708.07747; official split.
+
+    Raises:
+        ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
+    """
+    return _idx("fashion_mnist", tv.FashionMNIST, _FASHION_MNIST, root, download)
+
+
+def cifar10(root: Path, download: bool) -> DataSet:
+    """CIFAR-10: 50,000 training and 10,000 test images, (N, 32, 32, 3), 10 classes.
+
+    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report,
+    University of Toronto, 2009; official split.
+
+    Raises:
+        ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
+    """
+    return _cifar("cifar10", tv.CIFAR10, _CIFAR10, root, download)
+
+
+def cifar100(root: Path, download: bool) -> DataSet:
+    """CIFAR-100: 50,000 training and 10,000 test images, (N, 32, 32, 3), 100 fine classes.
+
+    Source: as for CIFAR-10; official split.
+
+    Raises:
+        ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
+    """
+    return _cifar("cifar100", tv.CIFAR100, _CIFAR100, root, download)
+
+
+def _idx(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
+    """Read MNIST or a set in its format; `kind` is torchvision's class."""
+    archives = [(root / source.folder / file, md5) for file, md5 in kind.resources]
+    classes = tuple(kind.classes)
+
+    train, test = (
+        from_torchvision(source, root, download, kind, archives, train=part)
+        for part in (True, False)
+    )
+    return DataSet(
+        name,
+        labelled(source, "training", train.data.numpy(), train.targets, len(classes)),
+        labelled(source, "test", test.data.numpy(), test.targets, len(classes)),
+        classes,
+    )
+
+
+def _cifar(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
+    """Read CIFAR-10 or CIFAR-100; `kind` is torchvision's class."""
+    archives = [(root / kind.filename, kind.tgz_md5)]
+    train, test = (
+        from_torchvision(source, root, download, kind, archives, train=part)
+        for part in (True, False)
+    )
+    classes = tuple(train.classes)
+    return DataSet(
+        name,
+        labelled(source, "training", train.data, train.targets, len(classes)),
+        labelled(source, "test", test.data, test.targets, len(classes)),
+        classes,
+    )

@@ -1,0 +1,123 @@
+"""Images sorted into one folder a class: the user's own sets and ImageNet's validation part."""
+
+from pathlib import Path
+
+import numpy as np
+from timm.data.imagenet_info import ImageNetInfo
+from torchvision.datasets import ImageFolder
+
+from clbench.data.datasets.base import DataSet, Labelled, every_fifth
+from clbench.errors import ClbenchError
+
+_IMAGENET_PAGE = "https://www.image-net.org/challenges/LSVRC/2012/"
+
+
+def image_folder(train: Path, test: Path | None) -> DataSet:
+    """The user's own images, one folder a class: `train/<class>/…/<image>`.
+
+    The layout is torchvision's `ImageFolder`: classes are numbered in the order of their sorted
+    names, and a class's images may lie in folders further down. Without a test folder every fifth
+    image of each class, in the order of the sorted paths, is held out for testing.
+
+    Args:
+        train: folder of the training images.
+        test: folder of the test images with the same class folders, or None.
+
+    Returns:
+        The paths of the images, not yet opened.
+
+    Raises:
+        ClbenchError: a folder is missing or has no class folders, a class folder has no images,
+            the two folders have different classes, or, without a test folder, a class has fewer
+            than five images.
+    """
+    paths, labels, classes = _read_folder(Path(train).expanduser())
+    if test is None:
+        return _hold_out(paths, labels, classes, Path(train))
+    test_paths, test_labels, test_classes = _read_folder(Path(test).expanduser())
+    if classes != test_classes:
+        raise ClbenchError(
+            f"the training and test folders have different classes: only in {train}: "
+            f"{_names(set(classes) - set(test_classes))}; only in {test}: "
+            f"{_names(set(test_classes) - set(classes))}; give both folders the same class folders"
+        )
+    return DataSet(
+        "image_folder", Labelled(paths, labels), Labelled(test_paths, test_labels), classes
+    )
+
+
+def imagenet_validation(root: Path) -> Labelled:
+    """ImageNet-1k validation images of any of its classes, `root/<wnid>/*.JPEG`.
+
+    Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 115(3),
+    2015, https://arxiv.org/abs/1409.0575.
+
+    Args:
+        root: folder with one folder a class, named by its WordNet id such as n01440764.
+
+    Returns:
+        The paths of the images and their labels, the classes' indices 0 … 999 in ImageNet-1k,
+        whatever subset of the classes is there.
+
+    Raises:
+        ClbenchError: the folder is missing, a folder in it is not named by the WordNet id of an
+            ImageNet-1k class, or a class folder has no images.
+    """
+    hint = f"it must hold folders named by WordNet id, such as n01440764; see {_IMAGENET_PAGE}"
+    paths, positions, wnids = _read_folder(Path(root).expanduser(), hint)
+    info = ImageNetInfo("imagenet-1k")
+    index = {info.index_to_label_name(number): number for number in range(1000)}
+    unknown = set(wnids) - set(index)
+    if unknown:
+        raise ClbenchError(
+            f"{root} has folders that are not ImageNet-1k classes: {_names(unknown)}; {hint}"
+        )
+    return Labelled(paths, np.array([index[wnid] for wnid in wnids], dtype=np.int64)[positions])
+
+
+def _read_folder(
+    root: Path, hint: str = "it must hold one folder of images a class"
+) -> tuple[tuple[Path, ...], np.ndarray, tuple[str, ...]]:
+    """List a folder of class folders: N paths, (N,) int64 labels, and the K class names."""
+    if not root.is_dir():
+        raise ClbenchError(f"the image folder {root} does not exist or is not a folder; {hint}")
+    try:
+        folder = ImageFolder(root, allow_empty=True)
+    except FileNotFoundError as error:
+        raise ClbenchError(f"the image folder {root} has no class folders; {hint}") from error
+    except OSError as error:
+        raise ClbenchError(f"the image folder {root} cannot be read: {error}") from error
+    labels = np.array(folder.targets, dtype=np.int64)
+    filled = set(folder.targets)
+    empty = [name for label, name in enumerate(folder.classes) if label not in filled]
+    if empty:
+        raise ClbenchError(
+            f"class folders without images in {root}: {_names(empty)}; "
+            "add .jpg, .jpeg, .png or other image files to them, or remove them"
+        )
+    return tuple(Path(path) for path, _ in folder.samples), labels, tuple(folder.classes)
+
+
+def _hold_out(
+    paths: tuple[Path, ...], labels: np.ndarray, classes: tuple[str, ...], root: Path
+) -> DataSet:
+    """Split one folder's images into training and test parts."""
+    small = [name for name, count in zip(classes, np.bincount(labels), strict=True) if count < 5]
+    if small:
+        raise ClbenchError(
+            f"class folders of {root} with fewer than 5 images, too few to hold a fifth out for "
+            f"testing: {_names(small)}; add images or give a test folder"
+        )
+    test = every_fifth(labels)
+
+    def part(chosen: np.ndarray) -> Labelled:
+        return Labelled(tuple(paths[i] for i in np.flatnonzero(chosen)), labels[chosen])
+
+    return DataSet("image_folder", part(~test), part(test), classes)
+
+
+def _names(names: set[str] | list[str]) -> str:
+    """At most ten of the names, sorted, in one line."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - 10} more" if len(ordered) > 10 else ""
+    return (", ".join(ordered[:10]) or "none") + more

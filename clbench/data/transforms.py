@@ -1,0 +1,163 @@
+"""From stored uint8 images to network input, for whole batches at a time.
+
+Random choices are made per sample, from uniform numbers drawn beforehand: one row of
+:data:`DRAWS` numbers a sample. Whoever draws them (:mod:`clbench.data.batches`) thereby fixes the
+augmentation, on any number of processes and any device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+#: Columns of the uniform numbers: flip, top, left, area, aspect, brightness, contrast, saturation.
+DRAWS = 8
+
+
+class Augment(BaseModel):
+    """Random changes of training images; the default changes nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flip: bool = Field(False, description="mirror half of the images")
+    crop: Literal["none", "pad", "random", "resized"] = Field(
+        "none",
+        description="pad: shift by up to `padding` pixels; random: a window of the stored image; "
+        "resized: a window of random area and aspect",
+    )
+    padding: int = Field(4, ge=0, description="pixels of black border for crop: pad")
+    scale: tuple[float, float] = Field(
+        (0.08, 1.0), description="smallest and largest share of the area for crop: resized"
+    )
+    jitter: float = Field(
+        0.0, ge=0, le=1, description="brightness, contrast and saturation vary by this factor"
+    )
+
+
+class Transform:
+    """Turns stored images into network input.
+
+    Args:
+        size: side of the network's input in pixels.
+        mean: per-channel mean to subtract, in 0…1.
+        std: per-channel standard deviation to divide by, in 0…1.
+        augment: what changes at random in training.
+    """
+
+    def __init__(
+        self, size: int, mean: tuple[float, ...], std: tuple[float, ...], augment: Augment
+    ) -> None:
+        self.size, self.augment = size, augment
+        self.shift = -torch.tensor(mean).view(-1, 1, 1) / torch.tensor(std).view(-1, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(std).view(-1, 1, 1))
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def train(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Augmented input.
+
+        Args:
+            images: uint8 (B, C, S, S).
+            draws: uniform numbers in [0, 1), (B, DRAWS).
+
+        Returns:
+            float32 (B, 3, size, size).
+        """
+        rules = self.augment
+        if rules.crop == "pad":
+            images = crop(F.pad(images, [rules.padding] * 4), images.shape[-1], draws)
+        elif rules.crop == "random" and images.shape[-1] > self.size:
+            images = crop(images, self.size, draws)
+        if rules.flip:
+            flipped = (draws[:, 0] < 0.5).view(-1, 1, 1, 1)
+            images = torch.where(flipped, images.flip(-1), images)
+        if rules.crop == "resized":
+            images = resized_crop(images, self.size, rules.scale, draws)
+        if rules.jitter:
+            images = jitter(images.float() / 255, rules.jitter, draws).mul_(255)
+        return self.test(images)
+
+    def test(self, images: Tensor) -> Tensor:
+        """Input without augmentation: the centre, at the network's size.
+
+        Args:
+            images: uint8 or float32 in 0…255, (B, C, S, S). Larger than ``size``: the centre is
+                cut out. Smaller: the image is enlarged (bicubic).
+
+        Returns:
+            float32 (B, 3, size, size).
+        """
+        stored = images.shape[-1]
+        if stored > self.size:
+            start = (stored - self.size) // 2
+            images = images[..., start : start + self.size, start : start + self.size]
+        pixels = images.float()
+        if stored < self.size:
+            pixels = F.interpolate(pixels, (self.size, self.size), mode="bicubic")
+        if pixels.device not in self._constants:
+            self._constants[pixels.device] = (
+                self.scale.to(pixels.device),
+                self.shift.to(pixels.device),
+            )
+        scale, shift = self._constants[pixels.device]
+        return torch.addcmul(shift, pixels, scale)
+
+
+def crop(images: Tensor, size: int, draws: Tensor) -> Tensor:
+    """A ``size`` × ``size`` window at a random place of each image, (B, C, S, S) → (B, C, s, s)."""
+    places = images.shape[-1] - size + 1
+    top, left = (draws[:, 1:3] * places).long().unbind(1)
+    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # a view: (B, C, places, places, s, s)
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+
+def resized_crop(images: Tensor, size: int, scale: tuple[float, float], draws: Tensor) -> Tensor:
+    """A window of random area and aspect of each image, scaled to ``size`` × ``size``.
+
+    Args:
+        images: uint8 (B, C, S, S).
+        size: side of the result in pixels.
+        scale: smallest and largest share of the area. The aspect ratio is log-uniform in 3/4…4/3.
+        draws: uniform numbers (B, DRAWS).
+
+    Returns:
+        float32 (B, C, size, size) in 0…255, bilinear.
+    """
+    area = scale[0] + (scale[1] - scale[0]) * draws[:, 3]
+    aspect = torch.exp((2 * draws[:, 4] - 1) * math.log(4 / 3))
+    width = (area * aspect).sqrt().clamp(max=1)
+    height = (area / aspect).sqrt().clamp(max=1)
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * draws[:, 2] - 1)
+    theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * draws[:, 1] - 1)
+    grid = F.affine_grid(theta, [len(images), 1, size, size], align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+def jitter(images: Tensor, strength: float, draws: Tensor) -> Tensor:
+    """Vary brightness, contrast and saturation, in this order, each by 1 ± ``strength``.
+
+    Args:
+        images: float32 (B, C, H, W) in 0…1.
+        strength: in 0…1.
+        draws: uniform numbers (B, DRAWS).
+
+    Returns:
+        float32 (B, C, H, W) in 0…1.
+    """
+    factors = 1 + strength * (2 * draws[:, 5:8] - 1)
+    brightness, contrast, saturation = factors.view(-1, 3, 1, 1, 1).unbind(1)
+    images = (images * brightness).clamp_(0, 1)
+    images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, contrast).clamp_(0, 1)
+    return torch.lerp(_grey(images), images, saturation).clamp_(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    if images.shape[1] == 1:
+        return images
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)

@@ -1,0 +1,138 @@
+"""Accuracy of a network on many tasks at once, from one forward pass over their test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from clbench.data.batches import Split, fetch_ahead
+from clbench.data.transforms import Transform
+from clbench.models import features
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracies in 0…1, one for each task.
+
+    Attributes:
+        task_incremental: among the classes of the sample's task.
+        class_incremental: among all classes seen so far.
+    """
+
+    task_incremental: list[float]
+    class_incremental: list[float]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """How networks are evaluated in a run.
+
+    Attributes:
+        transform: turns stored images into network input.
+        batch_size: samples of a batch.
+        workers: threads that read ahead where images are slow.
+        autocast: makes the context of the forward pass (mixed precision).
+    """
+
+    transform: Transform
+    batch_size: int
+    workers: int
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    def accuracy(
+        self, model: nn.Module, split: Split, task_of_class: Tensor, tasks: list[int], seen: Tensor
+    ) -> Scores:
+        """Accuracy on each of ``tasks``, reduced over all processes; no sample counts twice.
+
+        Args:
+            model: the network; its training mode is restored.
+            split: the images of all these tasks together.
+            task_of_class: int64 (C,), the task of each class.
+            tasks: indices of the tasks to report.
+            seen: bool (C,), the classes seen so far.
+        """
+        device = next(model.parameters()).device
+        count = int(task_of_class.max()) + 1
+        tallies = torch.zeros(3, count, dtype=torch.int64, device=device)
+        owner = task_of_class.to(device)
+        unseen = ~seen.to(device)
+        for inputs, labels in self._batches(split, device):
+            logits = self._forward(model, model, inputs)
+            mine = owner[labels]
+            others = owner != mine[:, None]
+            right_task = logits.masked_fill(others, -torch.inf).argmax(1) == labels
+            right_class = logits.masked_fill(unseen, -torch.inf).argmax(1) == labels
+            ones = torch.ones_like(mine)
+            tallies[0].index_add_(0, mine, right_task.long())
+            tallies[1].index_add_(0, mine, right_class.long())
+            tallies[2].index_add_(0, mine, ones)
+        if world_size() > 1:
+            dist.all_reduce(tallies)
+        by_task, by_class, totals = (row[tasks].tolist() for row in tallies.cpu())
+        return Scores(
+            [right / total for right, total in zip(by_task, totals, strict=True)],
+            [right / total for right, total in zip(by_class, totals, strict=True)],
+        )
+
+    def top_k(self, model: nn.Module, head: nn.Module, split: Split) -> dict[str, float]:
+        """Top-1 and top-5 accuracy of ``head`` on the features of ``model``.
+
+        Args:
+            model: the network; its training mode is restored.
+            head: the classifier it was pretrained with, K rows.
+            split: images with labels in 0…K-1.
+        """
+        device = next(model.parameters()).device
+        head = head.to(device)
+        tallies = torch.zeros(3, dtype=torch.int64, device=device)
+        for inputs, labels in self._batches(split, device):
+            logits = self._forward(model, lambda x: head(features(model, x)), inputs)
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+            tallies[0] += best[:, 0].sum()
+            tallies[1] += best.sum()
+            tallies[2] += len(labels)
+        if world_size() > 1:
+            dist.all_reduce(tallies)
+        top1, top5, total = tallies.tolist()
+        return {"top1": top1 / total, "top5": top5 / total}
+
+    def _forward(
+        self, model: nn.Module, function: Callable[[Tensor], Tensor], inputs: Tensor
+    ) -> Tensor:
+        with evaluating(model), torch.inference_mode(), self.autocast():
+            return function(inputs).float()
+
+    def _batches(self, split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        rank, world = (dist.get_rank(), world_size()) if world_size() > 1 else (0, 1)
+        index, labels = split.index[rank::world], split.labels[rank::world]
+        steps = zip(index.split(self.batch_size), labels.split(self.batch_size), strict=True)
+        fetched = fetch_ahead(
+            lambda step: (split.images.take(step[0]), step[1]),
+            steps,
+            self.workers if split.images.slow else 0,
+        )
+        for images, batch_labels in fetched:
+            inputs = self.transform.test(images.to(device, non_blocking=True))
+            yield inputs, batch_labels.to(device, non_blocking=True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the context; afterwards every module is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def world_size() -> int:
+    """Number of processes of the run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

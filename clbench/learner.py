@@ -1,0 +1,230 @@
+"""The only LightningModule: one task's training, and the folds of what the methods contribute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from clbench.data.batches import Batch, Examples
+from clbench.data.transforms import Transform
+from clbench.errors import ClbenchError
+from clbench.method import Method, overriding
+from clbench.recipe import Recipe, Schedule
+
+
+class Learner(L.LightningModule):
+    """Trains a network on one task.
+
+    Args:
+        model: the network.
+        methods: what contributes, in order.
+        recipe: the settings of this task.
+        examples: what is trained on; says which classes take part in the loss.
+        task_of_class: int64 (C,), the task of each class.
+        seen: bool (C,), classes seen up to and with this task.
+        head: names of the head's parameters.
+        transform: turns stored images into network input.
+        total_steps: optimiser steps of the task.
+        first_step: steps of earlier tasks, so that logs run on one axis.
+        on_step: called after every step with the step of the whole stream.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        methods: Sequence[Method],
+        recipe: Recipe,
+        examples: Examples,
+        task_of_class: Tensor,
+        seen: Tensor,
+        head: tuple[str, ...],
+        transform: Transform,
+        total_steps: int,
+        first_step: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.methods = list(methods)
+        self.recipe, self.transform = recipe, transform
+        self.total_steps, self.first_step = total_steps, first_step
+        self.on_step = on_step
+        self.step_count = 0
+        self.sample_count = 0
+        self.last_loss: Tensor | None = None
+        self.head = head
+        present = examples.labels
+        self.register_buffer("excluded", excluded(recipe.train_logits, present, task_of_class, seen))
+        self.register_buffer("task_of_class", task_of_class.clone())
+        #: Classes whose rows take part in the loss; the others must not move (weight decay and
+        #: penalties would move them, and silently damage earlier tasks).
+        self.register_buffer("idle", self.excluded[task_of_class[present]].all(0))
+        self.channels_last = False
+        self._weights = overriding(methods, "weights")
+        self._penalty = overriding(methods, "penalty")
+        self._project = overriding(methods, "project")
+        self._after_step = overriding(methods, "after_step")
+        self._idle_rows: list[tuple[Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Remember the rows of the head that must not move, and freeze what is not trained."""
+        idle = self.idle
+        if idle.any():
+            parameters = dict(self.model.named_parameters())
+            self._idle_rows = [
+                (parameters[n], parameters[n].detach()[idle].clone())
+                for n in self.head
+                if n in parameters
+            ]
+
+    def on_train_epoch_start(self) -> None:
+        """Normalisation layers without a trained parameter keep their statistics."""
+        for module in self.model.modules():
+            own = list(module.parameters(recurse=False))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+                parameter.requires_grad for parameter in own
+            ):
+                module.eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch: mean(∏ weights · loss) + Σ penalties."""
+        inputs = self.transform.train(batch.images, batch.draws)
+        if self.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        losses_B = self.losses(self.model(inputs), batch.labels)
+        for method in self._weights:
+            factors_B = method.weights(batch, losses_B.detach())
+            if factors_B is not None:
+                losses_B = losses_B * factors_B
+        loss = losses_B.mean()
+        if batch.share != 1.0:
+            loss = loss * batch.share
+        for method in self._penalty:
+            penalty = method.penalty(self.model)
+            if penalty is not None:
+                loss = loss + penalty
+        self.sample_count += len(batch.labels)
+        self.last_loss = loss.detach()
+        return loss
+
+    def losses(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """Cross-entropy (B,) among the classes that ``train_logits`` admits for each sample."""
+        masked = logits_BC.float().masked_fill(
+            self.excluded[self.task_of_class[labels_B]], -torch.inf
+        )
+        return F.cross_entropy(masked, labels_B, reduction="none")
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Gradients are complete and unscaled here, and not yet clipped."""
+        for method in self._project:
+            method.project(self.model)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step, then what edits the weights; checkpoints see the result."""
+        super().optimizer_step(*args, **kwargs)
+        self.step_count += 1
+        with torch.no_grad():
+            for parameter, rows in self._idle_rows:
+                parameter[self.idle] = rows
+        for method in self._after_step:
+            method.after_step(self.model, self.step_count)
+        every = self.trainer.log_every_n_steps
+        if self.step_count % every == 0 or self.step_count == self.total_steps:
+            self._log()
+        if self.on_step is not None:
+            self.on_step(self.first_step + self.step_count)
+
+    def _log(self) -> None:
+        assert self.last_loss is not None
+        loss = self.last_loss.item()
+        if not math.isfinite(loss):
+            raise ClbenchError(
+                f"the training loss is {loss} at step {self.step_count} of this task: lower "
+                "optimizer.lr, add schedule.warmup, or set trainer.gradient_clip_val"
+            )
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in self.loggers:
+            logger.log_metrics(
+                {"train/loss": loss, "train/learning_rate": rate},
+                step=self.first_step + self.step_count,
+            )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """A fresh optimiser and schedule over the parameters that are trained."""
+        optimizer = make_optimizer(self.recipe, [p for p in self.parameters() if p.requires_grad])
+        rate = schedule(self.recipe.schedule, self.total_steps)
+        scheduler = LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def excluded(logits: str, present: Tensor, task_of_class: Tensor, seen: Tensor) -> Tensor:
+    """Which classes the training loss leaves out, for samples of each task.
+
+    Args:
+        logits: the recipe's ``train_logits``.
+        present: int64 (K,), global labels that occur in training.
+        task_of_class: int64 (C,).
+        seen: bool (C,).
+
+    Returns:
+        bool (T, C): row t for a sample of task t.
+    """
+    tasks = int(task_of_class.max()) + 1
+    if logits == "task":
+        return task_of_class != torch.arange(tasks)[:, None]
+    if logits == "seen":
+        return (~seen).expand(tasks, -1).clone()
+    return torch.zeros(tasks, len(task_of_class), dtype=torch.bool)
+
+
+def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
+    """The recipe's optimiser; the fused implementation, the fastest that torch has."""
+    rules = recipe.optimizer
+    # Fused kernels cannot unscale what Lightning must clip first.
+    fused = not recipe.trainer.get("gradient_clip_val")
+    if rules.name == "sgd":
+        return SGD(
+            parameters,
+            lr=rules.lr,
+            momentum=rules.momentum,
+            nesterov=rules.nesterov,
+            weight_decay=rules.weight_decay,
+            fused=fused,
+        )
+    return AdamW(
+        parameters,
+        lr=rules.lr,
+        betas=rules.betas,
+        eps=rules.eps,
+        weight_decay=rules.weight_decay,
+        fused=fused,
+    )
+
+
+def schedule(rules: Schedule, total_steps: int) -> Callable[[int], float]:
+    """The learning rate as a factor of its peak, for each step from 0.
+
+    Linear warm-up over ``rules.warmup`` of the steps, then constant, or a cosine to zero.
+    """
+    rising = round(rules.warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        if rules.name == "constant":
+            return 1.0
+        done = (step - rising) / max(1, total_steps - rising)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return factor

@@ -1,0 +1,175 @@
+"""What a method is: a set of small hooks, each returning its contribution.
+
+No method knows another. The :class:`~clbench.learner.Learner` folds what they return, so that any
+sensible combination just works. As a training loop::
+
+    tasks = method.arrange(tasks)                        # composed      multitask
+    for task in tasks:
+        theta = pretrained if any(method.rewinds) else theta   #         TIES, Task Arithmetic
+        model = method.surgery(model)                    # composed      LoRA
+        method.start(context)                            # in order      most
+        examples = method.examples(examples)             # composed      replay
+        freeze every parameter unless method.trainable(name)   # and     linear probe, HFT, LoRA
+        optimizer = method.optimizer(optimizer)          # at most one   MoFO
+        for batch in batches(examples):
+            losses_B = cross_entropy(model(images), labels)
+            weights_B = method.weights(batch, losses_B)  # product       FLOW, DRO
+            loss = mean(weights_B * losses_B) + method.penalty(model)  # sum   EWC, l1, l2
+            loss.backward()
+            method.project(model)                        # in order      GEM
+            optimizer.step()
+            method.after_step(model, step)               # in order      SFA
+        method.finish(context)                           # in order      EWC, replay
+        shown = method.deploy(theta)                     # composed      WiSE-FT, TIES, LoRA
+        evaluate(shown)
+        theta = shown where method.carries, else theta
+
+A method is a pydantic model: its fields are its hyperparameters, checked when the recipe is read
+and overridden by name; what it remembers lives in attributes that start with an underscore. The
+order in which methods stand in the recipe is the order of composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from clbench.anchors import Anchors
+from clbench.data.batches import Batch, Examples
+from clbench.weights import State
+
+if TYPE_CHECKING:
+    from clbench.data.transforms import Transform
+    from clbench.streams import Task
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method asks for beyond the current task and the weights being trained.
+
+    Attributes:
+        past_data: images of earlier tasks. Without it, touching them is an error.
+        task_boundaries: to be told when a task ends.
+        copies: extra copies of the weights kept while training.
+        passes: extra forward (or forward and backward) passes per step, in units of one.
+    """
+
+    past_data: bool = False
+    task_boundaries: bool = False
+    copies: int = 0
+    passes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method sees when a task starts or finishes.
+
+    Attributes:
+        task: the task, with its training data.
+        model: the network, on the training device.
+        head: names of the head's parameters.
+        anchors: θ_* and θ_o (the weights the task started from).
+        total_steps: optimiser steps of this task, T.
+        transform: turns stored images into network input.
+        seed: for draws of the method's own.
+        batch_size: samples of a global batch.
+        probe_losses: (N,) losses of the task's training images under the linear-probed head,
+            in the order of ``task.train``; None where the head was not probed.
+    """
+
+    task: Task
+    model: nn.Module
+    head: tuple[str, ...]
+    anchors: Anchors
+    total_steps: int
+    transform: Transform
+    seed: int
+    batch_size: int
+    probe_losses: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+
+class Method(BaseModel):
+    """One way to fight forgetting. Every hook does nothing by default; override what is needed."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    summary: ClassVar[str]
+    needs: ClassVar[Needs] = Needs()
+    #: Whether the method averages weights, so that running statistics must be looked after.
+    averages: ClassVar[bool] = False
+    #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
+    rewinds: ClassVar[bool] = False
+
+    @property
+    def carries(self) -> bool:
+        """Whether the next task starts from the weights that `deploy` returns."""
+        return True
+
+    def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks to train on, in place of the stream's; composed."""
+        return tasks
+
+    def surgery(self, model: nn.Module) -> nn.Module:
+        """Change the network before a task; composed. `deploy` must undo it."""
+        return model
+
+    def start(self, context: Context) -> None:
+        """Prepare for a task; in order."""
+
+    def examples(self, examples: Examples) -> Examples:
+        """Change what the task trains on; composed."""
+        return examples
+
+    def trainable(self, name: str) -> bool:
+        """Whether the parameter ``name`` is trained; a parameter is if all methods agree."""
+        return True
+
+    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
+        """Factors (B,) for the per-sample losses; multiplied. None is a factor of one."""
+        return None
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """A term () to add to the loss; summed. None is zero."""
+        return None
+
+    def project(self, model: nn.Module) -> None:
+        """Edit the parameters' ``.grad`` before the optimiser's step; in order."""
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Edit the weights after the optimiser's step number ``step``, from 1; in order."""
+
+    def finish(self, context: Context) -> None:
+        """Remember what later tasks will need; in order. The task's data is still at hand."""
+
+    def deploy(self, theta: State, context: Context) -> State:
+        """The weights to evaluate, from those that were trained; composed."""
+        return theta
+
+    def activity(self) -> dict[str, float]:
+        """What the method did in the task just trained, for TensorBoard and the record.
+
+        The entry ``active`` is 1 if the method changed anything, else 0.
+        """
+        return {"active": 1.0}
+
+    def state_dict(self) -> dict[str, object]:
+        """What must survive from task to task: tensors and primitives only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+
+
+def overriding(methods: Sequence[Method], hook: str) -> list[Method]:
+    """The methods that override ``hook``, so that the others cost nothing."""
+    return [m for m in methods if getattr(type(m), hook) is not getattr(Method, hook)]

@@ -1,0 +1,90 @@
+"""Sequential Fine-tuning with Averaging (SFA).
+
+[0] Kleiman et al., *Soup to go: mitigating forgetting during continual learning with model
+    averaging*, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from clbench.anchors import Anchor
+from clbench.method import Context, Method, Needs
+
+
+def averaging_steps(total_steps: int, p: float) -> list[int]:
+    """The steps of a task after which SFA averages: every p·T steps, and the last one [0].
+
+    Args:
+        total_steps: optimiser steps of the task, T.
+        p: averaging interval as a share of T. pT need not be whole: the k-th average is at step
+            ``round(k·p·T)``; below one step, it is at every step.
+
+    Returns:
+        Step numbers in 1…T, ascending; the last is T.
+
+    Raises:
+        ValueError: if ``p`` is not in (0, 1] or ``total_steps`` is below 1.
+
+    >>> averaging_steps(100, 0.4)
+    [40, 80, 100]
+    >>> averaging_steps(100, 1.0)
+    [100]
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p must be in (0, 1], got {p}")
+    if total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
+    interval = p * total_steps
+    if interval <= 1:
+        return list(range(1, total_steps + 1))
+    steps = {total_steps}
+    k = 1
+    while (step := round(k * interval)) < total_steps:
+        steps.add(step)
+        k += 1
+    return sorted(steps)
+
+
+class SFA(Method):
+    """Every p·T steps and at the end of a task: θ ← β·θ_o + (1 − β)·θ [0, Algorithm 1].
+
+    θ_o are the weights at the end of the previous task, after its own averaging; for the first
+    task, the pretrained ones. ``p: 1`` is WiSE-FT against the previous task's weights.
+    """
+
+    summary: ClassVar[str] = "average with the previous task's weights during training"
+    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
+    averages: ClassVar[bool] = True
+
+    p: float = Field(0.98, gt=0, le=1, description="averaging interval, share of a task's steps")
+    beta: float = Field(0.5, ge=0, le=1, description="weight of the previous task's weights")
+    start_at: int = Field(1, ge=1, description="first task to average in, counted from 1")
+
+    _anchor: Anchor | None = None
+    _head: tuple[str, ...] = ()
+    _steps: frozenset[int] = frozenset()
+    _activity: dict[str, float] = {}
+
+    def start(self, context: Context) -> None:
+        self._anchor, self._head = context.anchors.previous, context.head
+        active = context.task.index + 1 >= self.start_at and self.beta > 0
+        self._steps = frozenset(averaging_steps(context.total_steps, self.p) if active else ())
+        self._activity = {"averages": 0.0, "active": 0.0}
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        if step not in self._steps:
+            return
+        assert self._anchor is not None
+        before = self._anchor.distance(model)
+        self._anchor.pull(model, self.beta, self._head)
+        after = self._anchor.distance(model)
+        self._activity["averages"] += 1
+        self._activity["active"] = float(self._activity["active"] or after != before)
+        self._activity |= {"distance_before": before, "distance_after": after}
+
+    def activity(self) -> dict[str, float]:
+        return self._activity

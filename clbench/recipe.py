@@ -1,0 +1,330 @@
+"""The recipe of a run: every setting, typed, checked and documented in one place."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from clbench.data.transforms import Augment
+from clbench.errors import ClbenchError
+from clbench.method import Method
+from clbench.methods import METHODS, refuse_clashes
+from clbench.models import ModelConfig
+from clbench.streams import STREAMS, Storage, StreamConfig
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(Section):
+    """The optimiser of every task; each task starts a fresh one."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    lr: float = Field(0.01, gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
+    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the moments (adamw)")
+    eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
+    weight_decay: float = Field(
+        0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
+    )
+
+
+class Schedule(Section):
+    """The learning rate over one task."""
+
+    name: Literal["constant", "cosine"] = Field("constant", description="after the warm-up")
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps in which the rate rises linearly"
+    )
+
+
+class Retention(Section):
+    """What the backbone was pretrained for, and how well it still does it, after every task."""
+
+    data: str = Field(
+        "auto",
+        description="auto: the pretraining classes, or ImageNet images in "
+        "<data_dir>/imagenet/val/<wnid>/ if there; none; or a folder of wnid folders",
+    )
+    batch_norm: Literal["current", "pretrained"] = Field(
+        "current",
+        description="pretrained: put the original BatchNorm parameters and statistics back",
+    )
+
+
+class Recipe(Section):
+    """A run, from data to record."""
+
+    name: str | None = Field(None, description="name of the run; default: stream-methods-seed")
+    seed: int = Field(0, ge=0, description="everything random but the class order and the splits")
+    data_dir: Path = Field(Path("data"), description="where data sets and caches live")
+    stream: SerializeAsAny[StreamConfig] = Field(description="what is learned, in which order")
+    images: Storage = Field(default_factory=Storage, description="how images are kept")
+    augment: Augment = Field(default_factory=Augment, description="random changes in training")
+    model: ModelConfig = Field(description="the network and the weights it starts from")
+    methods: dict[str, SerializeAsAny[Method]] = Field(
+        default_factory=dict, description="what fights forgetting, in order; see `--list`"
+    )
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="of every task")
+    schedule: Schedule = Field(default_factory=Schedule, description="of every task")
+    epochs: int | None = Field(None, ge=1, description="passes over each task's data")
+    steps: int | None = Field(None, ge=1, description="optimiser steps of each task, instead")
+    batch_size: int = Field(64, ge=1, description="samples of a global batch, over all devices")
+    train_logits: Literal["task", "seen", "all"] = Field(
+        "task", description="classes in the training loss: of the sample's task, of all seen, all"
+    )
+    per_task: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="other epochs, steps, batch_size, optimizer, schedule or augment for a task, "
+        "by its name",
+    )
+    eval_every: int | None = Field(
+        None, ge=1, description="steps between points of the per-task curves; default: none"
+    )
+    eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
+    retention: Retention = Field(default_factory=Retention, description="of pretraining")
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
+    )
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream_by_name(cls, value: Any) -> Any:
+        if isinstance(value, StreamConfig):
+            return value
+        name = _name_of(value, "stream")
+        return _by_name(STREAMS, name, "stream").model_validate(value)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _methods_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "methods", "must map names to settings, as in {{sfa: {{p: 0.98}}}}"
+            )
+        return {
+            name: fields
+            if isinstance(fields, Method)
+            else _nested(name, _by_name(METHODS, name, "method"), fields)
+            for name, fields in value.items()
+        }
+
+    @field_validator("trainer")
+    @classmethod
+    def _arguments_of_the_trainer(cls, value: dict[str, Any]) -> dict[str, Any]:
+        known = [name for name in inspect.signature(L.Trainer).parameters if name not in OWNED]
+        for name in value:
+            if name in OWNED:
+                raise PydanticCustomError("trainer", f"{name} is set by clbench: {OWNED[name]}")
+            if name not in known:
+                raise PydanticCustomError(
+                    "trainer", f"lightning.Trainer has no argument {name!r}{nearest(name, known)}"
+                )
+        strategy = value.get("strategy", "auto")
+        if not isinstance(strategy, str) or not (strategy == "auto" or strategy.startswith("ddp")):
+            raise PydanticCustomError(
+                "trainer", f"strategy {strategy!r} is not supported: use auto or ddp"
+            )
+        if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+            raise PydanticCustomError(
+                "trainer", f"strategy {strategy!r} loses the state of methods: use ddp"
+            )
+        return value
+
+    @field_validator("per_task")
+    @classmethod
+    def _fields_of_tasks(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        allowed = ["epochs", "steps", "batch_size", "optimizer", "schedule", "augment"]
+        for task, fields in value.items():
+            for name in fields:
+                if name not in allowed:
+                    raise PydanticCustomError(
+                        "per_task", f"{task}.{name} cannot differ between tasks; {allowed} can"
+                    )
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Recipe:
+        if (self.epochs is None) == (self.steps is None):
+            raise PydanticCustomError("length", "give either epochs or steps")
+        if self.model.weights == "pretrain" and not getattr(self.stream, "pretrain_classes", None):
+            raise PydanticCustomError(
+                "pretrain",
+                "model.weights: pretrain needs stream.pretrain_classes, labels set apart for it",
+            )
+        refuse_clashes(self.methods, self.optimizer.name, getattr(self.stream, "independent", False))
+        for task in self.per_task:
+            self.for_task(task)
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name of the run."""
+        methods = "+".join(self.methods) or "sequential"
+        return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
+
+    def for_task(self, name: str) -> Recipe:
+        """The recipe with ``per_task[name]`` put in place.
+
+        Raises:
+            ClbenchError: if the fields do not fit.
+        """
+        changes = self.per_task.get(name)
+        if not changes:
+            return self
+        plain = self.model_dump(mode="json") | {"per_task": {}}
+        if "steps" in changes or "epochs" in changes:
+            plain |= {"steps": None, "epochs": None}
+        return parse(merge(plain, changes))
+
+
+#: Trainer arguments that clbench sets itself, and what to use instead.
+OWNED = {
+    "max_epochs": "use epochs",
+    "max_steps": "use steps",
+    "min_epochs": "use epochs",
+    "min_steps": "use steps",
+    "max_time": "a task's length decides, not the clock",
+    "logger": "TensorBoard files are in the run folder",
+    "default_root_dir": "use --output",
+    "callbacks": "add a method instead",
+    "use_distributed_sampler": "batches are dealt out by clbench",
+    "barebones": "benchmarks/ measures speed",
+    "fast_dev_run": "use --steps 1",
+    "overfit_batches": "use fewer classes or steps",
+    "limit_train_batches": "use steps",
+}
+
+
+def parse(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values.
+
+    Args:
+        values: as read from YAML.
+
+    Raises:
+        ClbenchError: one line naming the key, the value, the reason and the way out.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ClbenchError("; ".join(_explain(e) for e in error.errors()[:3])) from error
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
+
+    A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
+    method set to null is taken out.
+
+    >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
+    {'stream': {'name': 'a', 'tasks': 5}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            renamed = "name" in value and value["name"] != old.get("name")
+            merged[key] = dict(value) if renamed else merge(old, value)
+            if key == "methods":
+                merged[key] = {k: v for k, v in merged[key].items() if v is not None}
+        else:
+            merged[key] = value
+    # Length is given one way: the later one wins.
+    if "steps" in changes and "epochs" not in changes:
+        merged["epochs"] = None
+    elif "epochs" in changes and "steps" not in changes:
+        merged["steps"] = None
+    return merged
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All dotted keys of a section with their pydantic fields."""
+    for name, info in model.model_fields.items():
+        yield prefix + name, info
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not StreamConfig:
+            yield from fields(inner, f"{prefix}{name}.")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`` (did you mean …?)`` for the known name nearest to a wrong one, or nothing."""
+    leaf = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
+    near = difflib.get_close_matches(name, [*known, *leaf], 1, 0.6)
+    return f" (did you mean {leaf.get(near[0], near[0])}?)" if near else ""
+
+
+def _explain(error: ErrorDetails) -> str:
+    # Tags that pydantic adds to the path of a union mean nothing to a user.
+    place = ".".join(str(part) for part in error["loc"] if "-" not in str(part) and "[" not in str(part))
+    if error["type"] == "extra_forbidden":
+        known = [key for key, _ in fields(Recipe)]
+        section = place.rpartition(".")[0]
+        kind = section.split(".")[0]
+        if kind == "stream":
+            known = [f"stream.{key}" for cls in STREAMS.values() for key in cls.model_fields]
+        elif kind == "methods" and section.count(".") == 1:
+            cls = METHODS[section.split(".")[1]]
+            known = [f"{section}.{key}" for key in cls.model_fields]
+        siblings = [key for key in known if key.rpartition(".")[0] == section]
+        hint = nearest(place, siblings) or nearest(place.rsplit(".", 1)[-1], known)
+        return f"unknown key {place}{hint}"
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = error.get("input")
+    shown = f" = {given!r}" if isinstance(given, str | int | float | bool | list) else ""
+    return f"{place}{shown}: {message}" if place else message
+
+
+def _name_of(value: Any, section: str) -> str:
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return str(value["name"])
+    raise PydanticCustomError("name", f"needs a name, as in {section}: {{{{name: split_digits}}}}")
+
+
+def _by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in table:
+        raise PydanticCustomError(
+            "name", f"there is no {kind} {name!r}{nearest(name, list(table))}; see --list"
+        )
+    return table[name]
+
+
+def _nested(name: str, cls: type[Method], fields: Any) -> Method:
+    try:
+        return cls.model_validate({} if fields is None else fields)
+    except ValidationError as error:
+        details = [dict(e, loc=(name, *e["loc"])) for e in error.errors()]
+        raise ValidationError.from_exception_data(
+            cls.__name__,
+            [
+                {
+                    "type": PydanticCustomError(e["type"], str(e["msg"]).replace("{", "{{"))
+                    if e["type"] not in ("extra_forbidden", "missing")
+                    else e["type"],
+                    "loc": e["loc"],
+                    "input": e["input"],
+                }
+                for e in details
+            ],  # type: ignore[misc]
+        ) from error

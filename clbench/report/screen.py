@@ -1,0 +1,71 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from clbench.record import SCENARIOS, Record
+
+FILES = (
+    "summary.json",
+    "accuracy_matrix.csv",
+    "accuracy_matrix.png",
+    "curves.csv",
+    "curves.png",
+    "performance_and_retention.png",
+    "record.jsonl",
+    "config.yaml",
+    "environment.json",
+    "model.safetensors",
+    "load_model.py",
+)
+ROWS = {
+    "overall_performance": "overall performance (OP)",
+    "backward_transfer": "backward transfer (BWT)",
+    "forgetting": "forgetting",
+    "learning_accuracy": "learning accuracy",
+}
+
+
+def show(record: Record, console: Console | None = None) -> None:
+    """Print the scores of a run and where its files are."""
+    console = console or Console()
+    summary = record.summary()
+    table = Table(title=f"{summary['name']} after {len(record.tasks)} tasks", title_justify="left")
+    table.add_column("in %")
+    table.add_column("task-incremental", justify="right")
+    table.add_column("class-incremental", justify="right")
+    for name, label in ROWS.items():
+        table.add_row(label, *(percent(summary[s][name], "BWT" in label) for s in SCENARIOS))
+    console.print(table)
+    retention = summary["retention"]
+    if retention["pretrained"] is None:
+        console.print("Retention was not measured: no images of the pretraining task at hand.")
+    elif retention["after_task"]:
+        console.print(
+            f"Retention (top-1): {percent(retention['after_task'][-1])} % after the stream, "
+            f"{percent(retention['pretrained'])} % pretrained, "
+            f"change {percent(retention['change'], True)} points."
+        )
+    for name in summary["inactive"]:
+        console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
+    cost = summary["cost"]
+    console.print(
+        f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
+        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s."
+    )
+    console.print(f"Files in {record.folder}:", highlight=False)
+    console.print(
+        "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
+    )
+    console.print(f"Curves: tensorboard --logdir {record.folder}", highlight=False)
+
+
+def percent(value: float | None, signed: bool = False) -> str:
+    """A fraction in percent with one decimal; a dash for None.
+
+    >>> percent(0.1234), percent(-0.5, signed=True), percent(None)
+    ('12.3', '-50.0', '–')
+    """
+    return "–" if value is None else f"{100 * value:{'+' if signed else ''}.1f}"

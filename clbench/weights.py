@@ -1,0 +1,90 @@
+"""Algebra on weights: a tensor, or a state dict of tensors, stands for a point in weight space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+Weights = TypeVar("Weights", Tensor, Mapping[str, Tensor])
+
+
+def lerp(a: Weights, b: Weights, t: float) -> Weights:
+    """The point ``(1 - t)·a + t·b``; exactly ``a`` at ``t = 0`` and exactly ``b`` at ``t = 1``.
+
+    Args:
+        a: a tensor of any shape, or a state dict.
+        b: the same structure and shapes.
+        t: how far to go from ``a`` to ``b``, in [0, 1].
+
+    Returns:
+        New weights. Entries that are not floating point (counters) are taken from ``a``.
+
+    Raises:
+        ValueError: if ``t`` is outside [0, 1], or the keys or shapes differ.
+
+    >>> lerp(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 4.0]), 0.5)
+    tensor([0.5000, 3.0000])
+    """
+    if not 0 <= t <= 1:
+        raise ValueError(f"t must be in [0, 1], got {t}")
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape != b.shape:
+            raise ValueError(f"shapes differ: {tuple(a.shape)} and {tuple(b.shape)}")
+        return torch.lerp(a, b.to(a), t) if a.is_floating_point() else a.clone()
+    same_keys(a, b)
+    return {name: lerp(a[name], b[name], t) for name in a}  # type: ignore[return-value]
+
+
+def distance(a: Weights, b: Weights) -> float:
+    """Euclidean distance ‖a − b‖₂ over all floating-point entries, in weight units.
+
+    Args:
+        a: a tensor of any shape, or a state dict.
+        b: the same structure and shapes.
+
+    Raises:
+        ValueError: if the keys or shapes differ.
+
+    >>> distance({"w": torch.tensor([0.0, 3.0])}, {"w": torch.tensor([4.0, 0.0])})
+    5.0
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        a, b = {"": a}, {"": b}
+    same_keys(a, b)
+    total = 0.0
+    for name in a:
+        if a[name].shape != b[name].shape:
+            raise ValueError(f"shapes of {name!r} differ: {a[name].shape} and {b[name].shape}")
+        if a[name].is_floating_point():
+            difference = a[name].detach().float() - b[name].detach().to(a[name].device).float()
+            total += float(difference.square().sum(dtype=torch.float64))
+    return total**0.5
+
+
+def same_keys(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming the keys, unless both state dicts have the same ones."""
+    if a.keys() != b.keys():
+        raise ValueError(f"weights differ in {sorted(a.keys() ^ b.keys())[:5]}")
+
+
+def snapshot(model: torch.nn.Module, device: torch.device | str | None = None) -> State:
+    """A detached copy of the model's state dict, on ``device`` (default: where each tensor is)."""
+    return {
+        name: tensor.detach().to(device or tensor.device, copy=True)
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and bytes of a state dict, in name order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
