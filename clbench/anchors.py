@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from clbench.weights import State
 
@@ -48,9 +49,24 @@ class Anchor:
     @torch.no_grad()
     def distance(self, model: nn.Module) -> float:
         """Euclidean distance ‖θ − anchor‖₂ over the model's parameters."""
-        pairs = [(p, self.state[name]) for name, p in model.named_parameters()]
+        pairs = [(weight, self.state[name]) for name, weight in named_weights(model)]
         differences = torch._foreach_sub([p for p, _ in pairs], [a for _, a in pairs])
         return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+
+def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights a network computes with, under the names of the plain network.
+
+    For a module with ``torch.nn.utils.parametrizations`` (LoRA) these are the effective weights,
+    through which gradients flow; elsewhere the parameters themselves.
+    """
+    for name, parameter in model.named_parameters():
+        if ".parametrizations." not in f".{name}":
+            yield name, parameter
+    for prefix, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for name in module.parametrizations:  # type: ignore[union-attr]
+                yield f"{prefix}.{name}", getattr(module, name)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,11 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """A fresh optimiser and schedule over the parameters that are trained."""
-        optimizer = make_optimizer(self.recipe, [p for p in self.parameters() if p.requires_grad])
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        own = overriding(self.methods, "optimizer")
+        optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
+        if optimizer is None:
+            optimizer = make_optimizer(self.recipe, [parameter for _, parameter in named])
         rate = schedule(self.recipe.schedule, self.total_steps)
         scheduler = LambdaLR(optimizer, rate)
         return {
@@ -191,8 +195,8 @@ def excluded(logits: str, present: Tensor, task_of_class: Tensor, seen: Tensor) 
 def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
     """The recipe's optimiser; the fused implementation, the fastest that torch has."""
     rules = recipe.optimizer
-    # Fused kernels cannot unscale what Lightning must clip first.
-    fused = not recipe.trainer.get("gradient_clip_val")
+    # Fused kernels unscale fp16 gradients inside their step, too late for whoever edits them.
+    fused = not str(recipe.trainer.get("precision", "32")).startswith("16")
     if rules.name == "sgd":
         return SGD(
             parameters,

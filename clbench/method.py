@@ -10,7 +10,7 @@ sensible combination just works. As a training loop::
         method.start(context)                            # in order      most
         examples = method.examples(examples)             # composed      replay
         freeze every parameter unless method.trainable(name)   # and     linear probe, HFT, LoRA
-        optimizer = method.optimizer(optimizer)          # at most one   MoFO
+        optimizer = method.optimizer(parameters, settings)   # at most one   MoFO
         for batch in batches(examples):
             losses_B = cross_entropy(model(images), labels)
             weights_B = method.weights(batch, losses_B)  # product       FLOW, DRO
@@ -44,7 +44,10 @@ from clbench.data.batches import Batch, Examples
 from clbench.weights import State
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from clbench.data.transforms import Transform
+    from clbench.recipe import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
 
@@ -120,7 +123,11 @@ class Method(BaseModel):
         return tasks
 
     def surgery(self, model: nn.Module) -> nn.Module:
-        """Change the network before a task; composed. `deploy` must undo it."""
+        """The network to train for a task; composed.
+
+        Leave ``model`` as it is and return a changed copy; `deploy` turns the copy's state back
+        into one that fits ``model``.
+        """
         return model
 
     def start(self, context: Context) -> None:
@@ -133,6 +140,15 @@ class Method(BaseModel):
     def trainable(self, name: str) -> bool:
         """Whether the parameter ``name`` is trained; a parameter is if all methods agree."""
         return True
+
+    def optimizer(
+        self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
+    ) -> Optimizer | None:
+        """An optimiser of the method's own over the named trained parameters, or None.
+
+        At most one method of a recipe may override this; clbench.methods.refuse_clashes checks.
+        """
+        return None
 
     def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
         """Factors (B,) for the per-sample losses; multiplied. None is a factor of one."""

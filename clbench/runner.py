@@ -249,7 +249,7 @@ class Run:
             transform,
             context.total_steps,
             self.first_step,
-            self._curve_every(recipe, task, seen, curve) if recipe.eval_every else None,
+            self._curve_every(model, recipe, task, seen, curve) if recipe.eval_every else None,
         )
         self._fit(learner, batches, recipe, title)
         for method in self.methods.values():
@@ -347,18 +347,20 @@ class Run:
 
     def _evaluate(self, task: Task, seen: Tensor) -> dict[str, Any]:
         tasks = self._seen_tasks(task)
-        return self._score(Split.joined([t.test for t in tasks]), tasks, seen)
+        return self._score(self.model, Split.joined([t.test for t in tasks]), tasks, seen)
 
     def _validation(self, task: Task, seen: Tensor) -> dict[str, Any] | None:
         if not self.evaluates_validation:
             return None
         tasks = self._seen_tasks(task)
-        return self._score(Split.joined([t.validation for t in tasks]), tasks, seen)
+        return self._score(self.model, Split.joined([t.validation for t in tasks]), tasks, seen)
 
-    def _score(self, split: Split, tasks: Sequence[Task], seen: Tensor) -> dict[str, Any]:
+    def _score(
+        self, model: nn.Module, split: Split, tasks: Sequence[Task], seen: Tensor
+    ) -> dict[str, Any]:
         numbers = [task.index for task in tasks]
         scores: Scores = self.evaluator.accuracy(
-            self.model, split, self.stream.task_of_class, numbers, seen
+            model, split, self.stream.task_of_class, numbers, seen
         )
         return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
 
@@ -367,7 +369,9 @@ class Run:
             return [task]
         return [t for t in self.stream.tasks if t.index <= task.index]
 
-    def _curve_every(self, recipe: Recipe, task: Task, seen: Tensor, curve: list[Event]) -> Any:
+    def _curve_every(
+        self, model: nn.Module, recipe: Recipe, task: Task, seen: Tensor, curve: list[Event]
+    ) -> Any:
         split = Split.joined([t.test for t in self._seen_tasks(task)])
 
         def on_step(step: int) -> None:
@@ -375,9 +379,9 @@ class Run:
             if step % recipe.eval_every:
                 return
             if world_size() > 1:
-                for buffer in self.model.buffers():
+                for buffer in model.buffers():
                     dist.broadcast(buffer, 0)
-            point = self._score(split, self._seen_tasks(task), seen)
+            point = self._score(model, split, self._seen_tasks(task), seen)
             curve.append({"step": step, **point})
             self._log_accuracies(point, step)
 

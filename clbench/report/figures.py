@@ -31,7 +31,7 @@ def accuracy_matrix(record: Record) -> Figure:
     """Heat maps of R[t, i] for both scenarios: rows are time, columns are tasks."""
     count = len(record.run["tasks"])
     side = min(2.2 + 0.42 * count, 9.0)
-    figure = Figure(figsize=(2 * side + 1, side + 0.5), layout="constrained")
+    figure = Figure(figsize=(2 * side + 1, side + 0.9), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, scenario in zip(axes, SCENARIOS, strict=True):
         matrix = record.accuracy_matrix(scenario)
