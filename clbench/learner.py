@@ -8,15 +8,13 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from clbench.data.batches import Batch, Examples
-from clbench.data.transforms import Transform
+from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
-from clbench.method import Method, overriding
+from clbench.method import Context, Method, overriding
 from clbench.recipe import Recipe, Schedule
 
 
@@ -24,49 +22,29 @@ class Learner(L.LightningModule):
     """Trains a network on one task.
 
     Args:
-        model: the network.
+        context: the task, the network and its loss.
         methods: what contributes, in order.
         recipe: the settings of this task.
-        examples: what is trained on; says which classes take part in the loss.
-        task_of_class: int64 (C,), the task of each class.
-        seen: bool (C,), classes seen up to and with this task.
-        head: names of the head's parameters.
-        transform: turns stored images into network input.
-        total_steps: optimiser steps of the task.
         first_step: steps of earlier tasks, so that logs run on one axis.
         on_step: called after every step with the step of the whole stream.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        context: Context,
         methods: Sequence[Method],
         recipe: Recipe,
-        examples: Examples,
-        task_of_class: Tensor,
-        seen: Tensor,
-        head: tuple[str, ...],
-        transform: Transform,
-        total_steps: int,
         first_step: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.context, self.recipe = context, recipe
+        self.model, self.losses = context.model, context.losses
         self.methods = list(methods)
-        self.recipe, self.transform = recipe, transform
-        self.total_steps, self.first_step = total_steps, first_step
-        self.on_step = on_step
-        self.step_count = 0
-        self.sample_count = 0
+        self.first_step, self.on_step = first_step, on_step
+        self.total_steps = context.total_steps
+        self.step_count = self.sample_count = 0
         self.last_loss: Tensor | None = None
-        self.head = head
-        present = examples.labels
-        self.register_buffer("excluded", excluded(recipe.train_logits, present, task_of_class, seen))
-        self.register_buffer("task_of_class", task_of_class.clone())
-        #: Classes whose rows take part in the loss; the others must not move (weight decay and
-        #: penalties would move them, and silently damage earlier tasks).
-        self.register_buffer("idle", self.excluded[task_of_class[present]].all(0))
         self.channels_last = False
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
@@ -75,14 +53,13 @@ class Learner(L.LightningModule):
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
 
     def on_fit_start(self) -> None:
-        """Remember the rows of the head that must not move, and freeze what is not trained."""
-        idle = self.idle
+        """Remember the rows of the head that must not move."""
+        idle = self.losses.idle
         if idle.any():
             parameters = dict(self.model.named_parameters())
             self._idle_rows = [
-                (parameters[n], parameters[n].detach()[idle].clone())
-                for n in self.head
-                if n in parameters
+                (parameters[name], parameters[name].detach()[idle].clone())
+                for name in self.context.head
             ]
 
     def on_train_epoch_start(self) -> None:
@@ -96,7 +73,7 @@ class Learner(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch: mean(∏ weights · loss) + Σ penalties."""
-        inputs = self.transform.train(batch.images, batch.draws)
+        inputs = self.context.transform.train(batch.images, batch.draws)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         losses_B = self.losses(self.model(inputs), batch.labels)
@@ -115,13 +92,6 @@ class Learner(L.LightningModule):
         self.last_loss = loss.detach()
         return loss
 
-    def losses(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Cross-entropy (B,) among the classes that ``train_logits`` admits for each sample."""
-        masked = logits_BC.float().masked_fill(
-            self.excluded[self.task_of_class[labels_B]], -torch.inf
-        )
-        return F.cross_entropy(masked, labels_B, reduction="none")
-
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
         for method in self._project:
@@ -133,7 +103,7 @@ class Learner(L.LightningModule):
         self.step_count += 1
         with torch.no_grad():
             for parameter, rows in self._idle_rows:
-                parameter[self.idle] = rows
+                parameter[self.losses.idle] = rows
         for method in self._after_step:
             method.after_step(self.model, self.step_count)
         every = self.trainer.log_every_n_steps
@@ -170,26 +140,6 @@ class Learner(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def excluded(logits: str, present: Tensor, task_of_class: Tensor, seen: Tensor) -> Tensor:
-    """Which classes the training loss leaves out, for samples of each task.
-
-    Args:
-        logits: the recipe's ``train_logits``.
-        present: int64 (K,), global labels that occur in training.
-        task_of_class: int64 (C,).
-        seen: bool (C,).
-
-    Returns:
-        bool (T, C): row t for a sample of task t.
-    """
-    tasks = int(task_of_class.max()) + 1
-    if logits == "task":
-        return task_of_class != torch.arange(tasks)[:, None]
-    if logits == "seen":
-        return (~seen).expand(tasks, -1).clone()
-    return torch.zeros(tasks, len(task_of_class), dtype=torch.bool)
 
 
 def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:

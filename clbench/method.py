@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from clbench.data.transforms import Transform
+    from clbench.loss import ClassLoss
     from clbench.recipe import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -79,6 +80,7 @@ class Context:
         anchors: θ_* and θ_o (the weights the task started from).
         total_steps: optimiser steps of this task, T.
         transform: turns stored images into network input.
+        losses: the training loss, ``losses(logits, labels) -> (B,)``, among admitted classes.
         seed: for draws of the method's own.
         batch_size: samples of a global batch.
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
@@ -91,6 +93,7 @@ class Context:
     anchors: Anchors
     total_steps: int
     transform: Transform
+    losses: ClassLoss
     seed: int
     batch_size: int
     probe_losses: Tensor | None = None

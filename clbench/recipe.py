@@ -286,7 +286,9 @@ def _explain(error: ErrorDetails) -> str:
             cls = METHODS[section.split(".")[1]]
             known = [f"{section}.{key}" for key in cls.model_fields]
         siblings = [key for key in known if key.rpartition(".")[0] == section]
-        hint = nearest(place, siblings) or nearest(place.rsplit(".", 1)[-1], known)
+        leaf = place.rsplit(".", 1)[-1]
+        same = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
+        hint = nearest(leaf, same) or nearest(place, siblings) or nearest(leaf, known)
         return f"unknown key {place}{hint}"
     if error["type"] == "missing":
         return f"{place} is missing"

@@ -60,6 +60,11 @@ class Record:
         """Whether the stream is through."""
         return any(event["event"] == "end" for event in self.events)
 
+    def until_task(self, index: int) -> tuple[Event, ...]:
+        """The events up to and with that of task ``index``."""
+        last = max(i for i, e in enumerate(self.events) if e["event"] == "task" and e["task"] == index)
+        return self.events[: last + 1]
+
     def accuracy_matrix(self, scenario: Scenario = "task_incremental") -> NDArray[np.float64]:
         """R (T, T): test accuracy on task i after task t; NaN where nothing was measured."""
         count = len(self.run["tasks"])
@@ -115,7 +120,7 @@ class Record:
         return result
 
     def _retention(self) -> dict[str, Any]:
-        before = next((e["retention"] for e in self.events if e["event"] == "pretrained"), None)
+        before = next(e["retention"] for e in self.events if e["event"] == "pretrained")
         if before is None:
             return {"pretrained": None, "after_task": None, "change": None}
         after = [event["retention"]["top1"] for event in self.tasks]
@@ -150,21 +155,22 @@ class Recorder:
 
     Args:
         folder: the run folder.
-        keep: events of an interrupted run to go on from; None starts anew.
+        keep: events of an interrupted run to go on from.
+        writes: whether this process writes; of several, only the first does.
     """
 
-    def __init__(self, folder: Path, keep: tuple[Event, ...] = ()) -> None:
-        self.path = folder / "record.jsonl"
-        self.events: list[Event] = list(keep)
-        write_atomic(self.path, "".join(json.dumps(event) + "\n" for event in keep))
+    def __init__(self, folder: Path, keep: tuple[Event, ...] = (), writes: bool = True) -> None:
+        self.path, self.writes = folder / "record.jsonl", writes
+        if writes:
+            write_atomic(self.path, "".join(json.dumps(event) + "\n" for event in keep))
 
     def add(self, event: str, **values: Any) -> None:
         """Append one event."""
-        self.events.append({"event": event, **values})
-        with self.path.open("a") as file:
-            file.write(json.dumps(self.events[-1]) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self.writes:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"event": event, **values}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

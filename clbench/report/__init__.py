@@ -1,6 +1,6 @@
 """What a run leaves behind, made from its record alone."""
 
 from clbench.report.files import export, write
-from clbench.report.screen import show
+from clbench.report.screen import line, show
 
-__all__ = ["export", "show", "write"]
+__all__ = ["export", "line", "show", "write"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from clbench.record import SCENARIOS, Record
+from clbench.record import SCENARIOS, Event, Record
 
 FILES = (
     "summary.json",
@@ -60,6 +60,19 @@ def show(record: Record, console: Console | None = None) -> None:
         "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
     )
     console.print(f"Curves: tensorboard --logdir {record.folder}", highlight=False)
+
+
+def line(event: Event) -> str:
+    """A finished task in one line."""
+    own = event["evaluated"].index(event["task"])
+    by_task, by_class = (sum(event[s]) / len(event[s]) for s in SCENARIOS)
+    parts = [
+        f"accuracy {event['task_incremental'][own]:.1%}",
+        f"mean of seen tasks {by_task:.1%} (class-incremental {by_class:.1%})",
+    ]
+    if event["retention"]:
+        parts.append(f"retention {event['retention']['top1']:.1%}")
+    return ", ".join([*parts, f"{event['seconds']:.1f} s"])
 
 
 def percent(value: float | None, signed: bool = False) -> str:

@@ -1,0 +1,195 @@
+"""The command line: configs, overrides for every field, and errors as one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError
+
+USAGE = """\
+Run a pretrained model through a stream of tasks, and tell what it learned and what it forgot.
+
+  python train.py                                          the offline default, about 20 s
+  python train.py --config split_cifar100_sfa.yaml         a config by its name in configs/, or a path
+  python train.py --config base.yaml mine.yaml --seed 1    several are merged, left to right
+  python train.py --stream.tasks 10 --methods.sfa.p 0.9    every field can be set by its dotted name
+  python train.py --resume                                 go on with the last run that was cut off
+
+options:
+  --config FILE ...   configs, merged from left to right
+  --output DIR        the run folder (default: runs/<stream>-<methods>-seed<seed>)
+  --resume            go on after the last finished task
+  --print_config      print the whole recipe, with comments, and stop
+  --list              list streams, methods and backbones, and stop
+  --help              this text
+
+fields (--FIELD VALUE; VALUE is read as YAML):
+"""
+
+
+@dataclass
+class Arguments:
+    """What was asked for on the command line."""
+
+    configs: list[str] = field(default_factory=list)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+    flags: set[str] = field(default_factory=set)
+
+
+FLAGS = {"resume", "print_config", "list", "help"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (2 for a mistake the user can mend)."""
+    try:
+        arguments = read_arguments(sys.argv[1:] if argv is None else argv)
+        return _main(arguments)
+    except ClbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _main(arguments: Arguments) -> int:
+    # Imports wait until the words are known to be right: torch takes seconds.
+    if "help" in arguments.flags:
+        print(USAGE + field_help())
+        return 0
+    if "list" in arguments.flags:
+        print(listing())
+        return 0
+    from clbench.recipe import parse
+    from clbench.yamlfile import commented
+
+    recipe = parse(values(arguments))
+    if "print_config" in arguments.flags:
+        print(commented(recipe))
+        return 0
+    from clbench.runner import run
+
+    run(recipe, arguments.output, resume="resume" in arguments.flags)
+    return 0
+
+
+def read_arguments(argv: Sequence[str]) -> Arguments:
+    """Sort the words of a command line.
+
+    Raises:
+        ClbenchError: for a word that fits nowhere or an option without its value.
+    """
+    from clbench.yamlfile import read_text
+
+    arguments = Arguments()
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "-h":
+            word = "--help"
+        if not word.startswith("--") or word == "--":
+            raise ClbenchError(f"unexpected {word!r}: options start with --, see --help")
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if name in FLAGS and not equals:
+            arguments.flags.add(name)
+            continue
+        given = [value] if equals else []
+        while words and not words[0].startswith("--") and (name == "config" or not given):
+            given.append(words.pop(0))
+        if not given:
+            raise ClbenchError(f"--{name} needs a value")
+        if name == "config":
+            arguments.configs += given
+        elif name == "output":
+            arguments.output = Path(given[0])
+        else:
+            _set(arguments.overrides, name, read_text(given[0], f"--{name}"))
+    return arguments
+
+
+def values(arguments: Arguments) -> dict[str, Any]:
+    """The values of a recipe: the configs and then the overrides on top."""
+    from clbench.recipe import merge
+    from clbench.yamlfile import read, read_text
+
+    merged: dict[str, Any] = {}
+    configs = arguments.configs
+    if not configs and "resume" in arguments.flags and arguments.output is not None:
+        path = arguments.output / "config.yaml"
+        if not path.is_file():
+            raise ClbenchError(f"{arguments.output} holds no run to resume: no config.yaml in it")
+        merged = read_text(path.read_text(), str(path))
+    else:
+        for name in configs or ["default.yaml"]:
+            merged = merge(merged, read(name))
+    return merge(merged, arguments.overrides)
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ClbenchError(f"--{dotted}: {section} was set to {inner!r} before")
+        tree = inner
+    tree[last] = value
+
+
+def field_help() -> str:
+    """One line for each field of the recipe, with its default."""
+    import textwrap
+
+    from pydantic_core import PydanticUndefined
+
+    from clbench.methods import METHODS
+    from clbench.recipe import Recipe, fields
+    from clbench.streams import STREAMS
+
+    lines = []
+
+    def add(key: str, info: Any) -> None:
+        default = info.default
+        shown = "" if default in (PydanticUndefined, None) else f" [{default}]"
+        text = f"{info.description or ''}{shown}"
+        wrapped = textwrap.wrap(text, 100 - 34) or [""]
+        lines.append(f"  {key:<31} {wrapped[0]}")
+        lines.extend(" " * 34 + line for line in wrapped[1:])
+
+    for key, info in fields(Recipe):
+        add(key, info)
+        if key == "stream":
+            shown = set()
+            for cls in dict.fromkeys(STREAMS.values()):
+                for name, inner in cls.model_fields.items():
+                    if name not in shown:
+                        shown.add(name)
+                        add(f"stream.{name}", inner)
+        if key == "methods":
+            for method, cls in METHODS.items():
+                for name, inner in cls.model_fields.items():
+                    add(f"methods.{method}.{name}", inner)
+    return "\n".join(lines)
+
+
+def listing() -> str:
+    """Streams, methods and backbones, with a line each."""
+    from clbench.methods import METHODS
+    from clbench.models import TRIED
+    from clbench.streams import STREAMS, describe
+
+    tables = {
+        "streams": {name: describe(name) for name in STREAMS},
+        "methods": {name: cls.summary for name, cls in METHODS.items()},
+        "backbones (any timm name works; these are tested)": TRIED,
+    }
+    lines = []
+    for title, rows in tables.items():
+        lines += [f"{title}:", *(f"  {name:<22} {text}" for name, text in rows.items()), ""]
+    return "\n".join(lines).rstrip()

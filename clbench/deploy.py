@@ -1,0 +1,76 @@
+"""From trained weights to those that are evaluated, and those the next task starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from clbench.method import Context, Method, overriding
+from clbench.weights import State, snapshot
+
+
+def deploy(methods: Sequence[Method], theta: State, context: Context) -> tuple[State, State]:
+    """Fold the methods' ``deploy``.
+
+    Args:
+        methods: in order.
+        theta: the trained weights.
+        context: of the task.
+
+    Returns:
+        The weights the next task starts from, and the weights to evaluate; one and the same
+        object unless a method keeps its result to the evaluation.
+    """
+    carried = shown = theta
+    for method in overriding(methods, "deploy"):
+        deployed = method.deploy(shown, context)
+        if method.carries:
+            carried = deployed if shown is carried else method.deploy(carried, context)
+        shown = deployed
+    return carried, shown
+
+
+def refresh_batch_norm(
+    model: nn.Module, theta: State, rule: str, pretrained: State, context: Context, batch_size: int
+) -> State:
+    """Running statistics that fit averaged weights.
+
+    Args:
+        model: the network; holds ``theta`` afterwards where statistics are recomputed.
+        theta: averaged weights, their statistics averaged along.
+        rule: the recipe's ``model.batch_norm``: ``average`` leaves them, ``recompute`` takes them
+            anew from the task's training images, ``pretrained`` from the pretrained weights.
+        pretrained: the pretrained weights.
+        context: of the task.
+        batch_size: images of a forward pass.
+
+    Returns:
+        ``theta`` with the statistics of the rule.
+    """
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+    if rule == "average" or not norms:
+        return theta
+    if rule == "pretrained":
+        names = [f"{norm}.{part}" for norm in norms for part in ("running_mean", "running_var")]
+        return theta | {name: pretrained[name].cpu() for name in names}
+    model.load_state_dict(theta)
+    model.eval()
+    momenta = {name: module.momentum for name, module in norms.items()}
+    for module in norms.values():
+        module.reset_running_stats()
+        module.momentum = None  # a plain mean over all batches
+        module.train()
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        for index in context.task.train.index.split(batch_size):
+            images = context.task.train.images.take(index).to(device)
+            model(context.transform.test(images))
+    for name, module in norms.items():
+        module.momentum = momenta[name]
+    return snapshot(model, "cpu")

@@ -1,0 +1,51 @@
+"""The training loss: cross-entropy among the classes that take part."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Logits = Literal["task", "seen", "all"]
+
+
+class ClassLoss(nn.Module):
+    """Per-sample cross-entropy among the admitted classes.
+
+    Args:
+        logits: ``task`` admits the classes of the sample's own task, ``seen`` those of all tasks
+            so far, ``all`` those of the whole stream.
+        present: int64 (K,), the global labels that occur in training.
+        task_of_class: int64 (C,), the task of each class.
+        seen: bool (C,), the classes seen so far, those of this task included.
+    """
+
+    def __init__(
+        self, logits: Logits, present: Tensor, task_of_class: Tensor, seen: Tensor
+    ) -> None:
+        super().__init__()
+        tasks = int(task_of_class.max()) + 1
+        if logits == "task":
+            excluded = task_of_class != torch.arange(tasks)[:, None]
+        elif logits == "seen":
+            excluded = (~seen).expand(tasks, -1).clone()
+        else:
+            excluded = torch.zeros(tasks, len(task_of_class), dtype=torch.bool)
+        self.register_buffer("task_of_class", task_of_class.clone())
+        self.register_buffer("excluded", excluded)
+        self.register_buffer("idle", excluded[task_of_class[present]].all(0))
+
+    task_of_class: Tensor
+    #: bool (T, C): what is left out for a sample of each task.
+    excluded: Tensor
+    #: bool (C,): classes that no training sample admits. Their rows of the head must not move;
+    #: weight decay and momentum would move them, and silently damage earlier tasks.
+    idle: Tensor
+
+    def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """Losses (B,), in float32."""
+        left_out = self.excluded[self.task_of_class[labels_B]]
+        masked = logits_BC.float().masked_fill(left_out, -torch.inf)
+        return F.cross_entropy(masked, labels_B, reduction="none")
