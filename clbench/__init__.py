@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clbench.record import Record
     from clbench.recipe import Recipe
+    from clbench.record import Record
     from clbench.runner import run
 
 __version__ = "0.1.0"
-__all__ = ["Record", "Recipe", "__version__", "run"]
+__all__ = ["Recipe", "Record", "__version__", "run"]
 
 _HOME = {"run": "clbench.runner", "Record": "clbench.record", "Recipe": "clbench.recipe"}
 

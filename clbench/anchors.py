@@ -39,9 +39,10 @@ class Anchor:
         """
         state = model.state_dict()
         body = [name for name, x in state.items() if x.is_floating_point() and name not in head]
-        torch._foreach_lerp_(
-            [state[name] for name in body], [self.state[name] for name in body], amount
-        )
+        if body:
+            torch._foreach_lerp_(
+                [state[name] for name in body], [self.state[name] for name in body], amount
+            )
         rows = self.learned
         for name in head:
             state[name][rows] = torch.lerp(state[name][rows], self.state[name][rows], amount)

@@ -13,11 +13,11 @@ from clbench.errors import ClbenchError
 USAGE = """\
 Run a pretrained model through a stream of tasks, and tell what it learned and what it forgot.
 
-  python train.py                                          the offline default, about 20 s
-  python train.py --config split_cifar100_sfa.yaml         a config by its name in configs/, or a path
-  python train.py --config base.yaml mine.yaml --seed 1    several are merged, left to right
-  python train.py --stream.tasks 10 --methods.sfa.p 0.9    every field can be set by its dotted name
-  python train.py --resume                                 go on with the last run that was cut off
+  python train.py                                         the offline default, in seconds
+  python train.py --config split_cifar100_sfa.yaml        a config in configs/, or a path
+  python train.py --config base.yaml mine.yaml --seed 1   several are merged, left to right
+  python train.py --stream.tasks 10 --methods.sfa.p 0.9   every field has its dotted name
+  python train.py --resume                                go on with the last run that was cut off
 
 options:
   --config FILE ...   configs, merged from left to right
@@ -172,8 +172,8 @@ def field_help() -> str:
                         shown.add(name)
                         add(f"stream.{name}", inner)
         if key == "methods":
-            for method, cls in METHODS.items():
-                for name, inner in cls.model_fields.items():
+            for method, kind in METHODS.items():
+                for name, inner in kind.model_fields.items():
                     add(f"methods.{method}.{name}", inner)
     return "\n".join(lines)
 

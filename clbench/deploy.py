@@ -15,7 +15,7 @@ def deploy(methods: Sequence[Method], theta: State, context: Context) -> tuple[S
     """Fold the methods' ``deploy``.
 
     Args:
-        methods: in order.
+        methods: in order; those with a ``surgery`` come first, the last one of them foremost.
         theta: the trained weights.
         context: of the task.
 
@@ -23,8 +23,11 @@ def deploy(methods: Sequence[Method], theta: State, context: Context) -> tuple[S
         The weights the next task starts from, and the weights to evaluate; one and the same
         object unless a method keeps its result to the evaluation.
     """
+    # Whoever changed the network gives plain weights back before others work on them.
+    undo = overriding(methods, "surgery")[::-1]
+    others = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
     carried = shown = theta
-    for method in overriding(methods, "deploy"):
+    for method in [*undo, *others]:
         deployed = method.deploy(shown, context)
         if method.carries:
             carried = deployed if shown is carried else method.deploy(carried, context)

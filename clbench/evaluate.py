@@ -136,3 +136,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def world_size() -> int:
     """Number of processes of the run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def total(count: int, device: torch.device) -> int:
+    """The sum of a count over all processes."""
+    if world_size() == 1:
+        return count
+    tensor = torch.tensor(count, device=device)
+    dist.all_reduce(tensor)
+    return int(tensor)

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from clbench.errors import ClbenchError
-from clbench.record import write_atomic
 from clbench.recipe import Recipe
+from clbench.record import write_atomic
+from clbench.trainer import is_first
 
 PACKAGES = (
     "clbench",
@@ -44,11 +44,17 @@ def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
         return Path(os.environ[VARIABLE])
     if output is None:
         taken = sorted(
-            (p.parent for p in Path("runs").glob(f"{recipe.title}*/config.yaml") if _mine(p, recipe)),
+            (
+                p.parent
+                for p in Path("runs").glob(f"{recipe.title}*/config.yaml")
+                if _mine(p, recipe)
+            ),
             key=lambda folder: (folder / "config.yaml").stat().st_mtime,
         )
         if resume and not taken:
-            raise ClbenchError(f"there is no run to resume under runs/{recipe.title}*: say --output")
+            raise ClbenchError(
+                f"there is no run to resume under runs/{recipe.title}*: say --output"
+            )
         if resume:
             return taken[-1]
         folder, number = Path("runs") / recipe.title, 1
@@ -98,7 +104,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 def release() -> None:
     """Forget the folder of a run that is over; the next run in this process chooses anew."""
-    if rank_zero_only.rank in (None, 0):
+    if is_first():
         os.environ.pop(VARIABLE, None)
 
 
@@ -140,7 +146,9 @@ def environment(weights: dict[str, str], manifest_hash: str, device: torch.devic
 def _git() -> dict[str, Any] | None:
     def ask(*words: str) -> str:
         where = Path(__file__).parent
-        done = subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", *words], cwd=where, capture_output=True, text=True, timeout=10
+        )
         done.check_returncode()
         return done.stdout.strip()
 

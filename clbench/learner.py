@@ -88,7 +88,7 @@ class Learner(L.LightningModule):
             penalty = method.penalty(self.model)
             if penalty is not None:
                 loss = loss + penalty
-        self.sample_count += len(batch.labels)
+        self.sample_count += len(batch.labels) if batch.share else 0
         self.last_loss = loss.detach()
         return loss
 
@@ -106,7 +106,7 @@ class Learner(L.LightningModule):
                 parameter[self.losses.idle] = rows
         for method in self._after_step:
             method.after_step(self.model, self.step_count)
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.step_count % every == 0 or self.step_count == self.total_steps:
             self._log()
         if self.on_step is not None:
@@ -127,7 +127,7 @@ class Learner(L.LightningModule):
                 step=self.first_step + self.step_count,
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """A fresh optimiser and schedule over the parameters that are trained."""
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         own = overriding(self.methods, "optimizer")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed as dist
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
@@ -15,6 +14,7 @@ from clbench.evaluate import Evaluator, world_size
 from clbench.record import SCENARIOS, Event
 from clbench.retention import RetentionTest
 from clbench.streams import Stream, Task
+from clbench.trainer import StreamLogger
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Meter:
     stream: Stream
     evaluator: Evaluator
     retention_test: RetentionTest | None
-    logger: TensorBoardLogger
+    logger: StreamLogger
 
     def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
         """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).

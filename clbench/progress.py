@@ -43,9 +43,7 @@ class TaskProgress(ProgressBar):
             total = int(pl_module.total_steps)  # type: ignore[arg-type]
             self._bar = tqdm(total=total, desc=self.title, unit="step", leave=False)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Move the bar on, at most once in ``seconds`` (reading the loss waits for a GPU)."""
         now = time.monotonic()
         if not self._enabled or now - self._time < (self.seconds if self._bar else 10.0):

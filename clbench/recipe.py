@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +17,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from clbench.data.transforms import Augment
 from clbench.errors import ClbenchError
+from clbench.explain import explain, nearest, within
 from clbench.method import Method
 from clbench.methods import METHODS, refuse_clashes
 from clbench.models import ModelConfig
@@ -171,7 +172,9 @@ class Recipe(Section):
                 "pretrain",
                 "model.weights: pretrain needs stream.pretrain_classes, labels set apart for it",
             )
-        refuse_clashes(self.methods, self.optimizer.name, getattr(self.stream, "independent", False))
+        refuse_clashes(
+            self.methods, self.optimizer.name, getattr(self.stream, "independent", False)
+        )
         for task in self.per_task:
             self.for_task(task)
         return self
@@ -227,7 +230,20 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ClbenchError("; ".join(_explain(e) for e in error.errors()[:3])) from error
+        known = list(keys(Recipe))
+        raise ClbenchError("; ".join(explain(e, known) for e in error.errors()[:3])) from error
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All dotted keys that a recipe can have, those of every stream and method included."""
+    for name, _ in fields(section, prefix):
+        yield name
+        if name == "stream":
+            for kind in STREAMS.values():
+                yield from (f"stream.{key}" for key in kind.model_fields)
+        if name == "methods":
+            for method, cls in METHODS.items():
+                yield from (f"methods.{method}.{key}" for key in cls.model_fields)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,45 +273,13 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All dotted keys of a section with their pydantic fields."""
-    for name, info in model.model_fields.items():
+def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """The dotted keys of a section and of the sections in it, with their fields."""
+    for name, info in section.model_fields.items():
         yield prefix + name, info
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not StreamConfig:
             yield from fields(inner, f"{prefix}{name}.")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`` (did you mean …?)`` for the known name nearest to a wrong one, or nothing."""
-    leaf = {k.rsplit(".", 1)[-1]: k for k in reversed(known)}
-    near = difflib.get_close_matches(name, [*known, *leaf], 1, 0.6)
-    return f" (did you mean {leaf.get(near[0], near[0])}?)" if near else ""
-
-
-def _explain(error: ErrorDetails) -> str:
-    # Tags that pydantic adds to the path of a union mean nothing to a user.
-    place = ".".join(str(part) for part in error["loc"] if "-" not in str(part) and "[" not in str(part))
-    if error["type"] == "extra_forbidden":
-        known = [key for key, _ in fields(Recipe)]
-        section = place.rpartition(".")[0]
-        kind = section.split(".")[0]
-        if kind == "stream":
-            known = [f"stream.{key}" for cls in STREAMS.values() for key in cls.model_fields]
-        elif kind == "methods" and section.count(".") == 1:
-            cls = METHODS[section.split(".")[1]]
-            known = [f"{section}.{key}" for key in cls.model_fields]
-        siblings = [key for key in known if key.rpartition(".")[0] == section]
-        leaf = place.rsplit(".", 1)[-1]
-        same = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
-        hint = nearest(leaf, same) or nearest(place, siblings) or nearest(leaf, known)
-        return f"unknown key {place}{hint}"
-    if error["type"] == "missing":
-        return f"{place} is missing"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    given = error.get("input")
-    shown = f" = {given!r}" if isinstance(given, str | int | float | bool | list) else ""
-    return f"{place}{shown}: {message}" if place else message
 
 
 def _name_of(value: Any, section: str) -> str:
@@ -316,17 +300,4 @@ def _nested(name: str, cls: type[Method], fields: Any) -> Method:
     try:
         return cls.model_validate({} if fields is None else fields)
     except ValidationError as error:
-        details = [dict(e, loc=(name, *e["loc"])) for e in error.errors()]
-        raise ValidationError.from_exception_data(
-            cls.__name__,
-            [
-                {
-                    "type": PydanticCustomError(e["type"], str(e["msg"]).replace("{", "{{"))
-                    if e["type"] not in ("extra_forbidden", "missing")
-                    else e["type"],
-                    "loc": e["loc"],
-                    "input": e["input"],
-                }
-                for e in details
-            ],  # type: ignore[misc]
-        ) from error
+        raise within(name, cls.__name__, error) from error

@@ -62,7 +62,9 @@ class Record:
 
     def until_task(self, index: int) -> tuple[Event, ...]:
         """The events up to and with that of task ``index``."""
-        last = max(i for i, e in enumerate(self.events) if e["event"] == "task" and e["task"] == index)
+        last = max(
+            i for i, e in enumerate(self.events) if e["event"] == "task" and e["task"] == index
+        )
         return self.events[: last + 1]
 
     def accuracy_matrix(self, scenario: Scenario = "task_incremental") -> NDArray[np.float64]:

@@ -55,7 +55,8 @@ class RetentionTest:
             return None
         batch_norm = _batch_norm(pretrained.model) if rules.batch_norm == "pretrained" else {}
         if rules.data == "auto" and recipe.model.weights == "pretrain":
-            assert stream.pretraining is not None and pretrained.head is not None
+            assert stream.pretraining is not None
+            assert pretrained.head is not None
             return cls(stream.pretraining[1], pretrained.head.to(device), evaluator, batch_norm)
         auto = rules.data == "auto"
         root = recipe.data_dir / "imagenet" / "val" if auto else Path(rules.data)

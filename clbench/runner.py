@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from clbench import folder as run_folder
@@ -20,7 +18,7 @@ from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Batches, Examples
 from clbench.data.transforms import Transform
 from clbench.deploy import deploy, refresh_batch_norm
-from clbench.evaluate import Evaluator, world_size
+from clbench.evaluate import Evaluator, total, world_size
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
@@ -32,7 +30,15 @@ from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
-from clbench.trainer import count_steps, is_first, make_trainer, peak_memory, quiet, say
+from clbench.trainer import (
+    StreamLogger,
+    count_steps,
+    is_first,
+    make_trainer,
+    peak_memory,
+    quiet,
+    say,
+)
 from clbench.weights import State, snapshot
 
 
@@ -100,13 +106,11 @@ class Run:
             self.stages = method.arrange(self.stages)
         self._load_model()
         self.transform = self._transform(recipe)
-        self.logger = TensorBoardLogger(folder.parent, name=folder.name, version="")
+        self.logger = StreamLogger(folder.parent, name=folder.name, version="")
         evaluator = Evaluator(
             self.transform, recipe.eval_batch_size, recipe.images.workers, self.autocast
         )
-        retention = RetentionTest.make(
-            recipe, self.stream, self.pretrained, evaluator, self.device
-        )
+        retention = RetentionTest.make(recipe, self.stream, self.pretrained, evaluator, self.device)
         self.meter = Meter(self.stream, evaluator, retention, self.logger)
         self.first_step = 0
 
@@ -150,7 +154,7 @@ class Run:
             record = Record.load(self.folder)
             report.write(record, self.logger.experiment)
             report.export(record, self.model)
-            self.logger.finalize("success")
+            self.logger.close()
 
     def _begin(self) -> tuple[State, Tensor]:
         """Record what is about to happen; returns the first weights, and that no row is learned."""
@@ -194,16 +198,14 @@ class Run:
         say(f"Resuming after task {done}/{len(self.stages)}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 
-    def _task(
-        self, number: int, task: Task, theta: State, learned: Tensor
-    ) -> tuple[State, Tensor]:
+    def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
         """Learn one task: returns the weights the next one starts from, and the rows learned."""
         began = time.perf_counter()
         recipe = self.recipe.for_task(task.name)
         title = f"Task {number}/{len(self.stages)} ({task.name})"
         seed_everything(recipe.seed, 1, task.index)
         self.stream.open(task, past=any(m.needs.past_data for m in self.methods))
-        context, seen, examples, batches = self._prepare(recipe, number, task, theta, learned)
+        context, seen, batches = self._prepare(recipe, number, task, theta, learned)
         curve: list[Event] = []
         learner = Learner(
             context,
@@ -231,7 +233,7 @@ class Run:
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "loss": float(learner.last_loss) if learner.last_loss is not None else None,
             "steps": learner.step_count,
-            "samples": learner.sample_count * world_size(),
+            "samples": total(learner.sample_count, self.device),
             "seconds": time.perf_counter() - began,
             "peak_memory_bytes": peak_memory(self.device),
         }
@@ -252,7 +254,7 @@ class Run:
 
     def _prepare(
         self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor
-    ) -> tuple[Context, Tensor, Examples, Batches]:
+    ) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         rewinds = self.stream.independent or any(method.rewinds for method in self.methods)
         if self.stream.independent:
@@ -282,9 +284,9 @@ class Run:
             examples, recipe.batch_size, (recipe.seed, 3, task.index), recipe.images.workers
         )
         seen = learned | rows
-        loss = ClassLoss(
-            recipe.train_logits, examples.labels, self.stream.task_of_class, seen
-        ).to(self.device)
+        loss = ClassLoss(recipe.train_logits, examples.labels, self.stream.task_of_class, seen).to(
+            self.device
+        )
         context = Context(
             task=task,
             model=model,
@@ -302,7 +304,7 @@ class Run:
         restrict = overriding(self.methods, "trainable")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(all(method.trainable(name) for method in restrict))
-        return context, seen, examples, batches
+        return context, seen, batches
 
     def _fit(self, learner: Learner, batches: Batches, recipe: Recipe, title: str) -> None:
         learner.channels_last = self.channels_last
@@ -329,9 +331,7 @@ class Run:
 
         def refreshed(state: State) -> State:
             rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
-            return refresh_batch_norm(
-                self.model, state, rule, self.theta_pretrained, context, size
-            )
+            return refresh_batch_norm(self.model, state, rule, self.theta_pretrained, context, size)
 
         if shown is theta:
             theta = shown = refreshed(theta)

@@ -9,7 +9,7 @@ import torch
 
 
 def derive(*keys: int) -> int:
-    """A 63-bit seed from whole numbers, e.g. ``derive(seed, task, epoch)``; far apart for near keys.
+    """A 63-bit seed from whole numbers, as in ``derive(seed, task, epoch)``.
 
     >>> derive(0, 1) == derive(0, 1), derive(0, 1) == derive(1, 0)
     (True, False)
@@ -26,5 +26,5 @@ def seed_everything(*keys: int) -> None:
     """Seed Python, NumPy and torch (all devices) from the keys."""
     seed = derive(*keys)
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (for libraries that still use it)
     torch.manual_seed(seed)

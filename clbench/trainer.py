@@ -18,8 +18,20 @@ from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
 
+class StreamLogger(TensorBoardLogger):
+    """TensorBoard for a whole stream: the end of one task's Trainer does not close it."""
+
+    def finalize(self, status: str) -> None:
+        """Called by each Trainer; :meth:`close` ends the stream."""
+        self.save()
+
+    def close(self) -> None:
+        """Write what is left."""
+        super().finalize("success")
+
+
 def make_trainer(
-    recipe: Recipe, total_steps: int, title: str = "", logger: TensorBoardLogger | None = None
+    recipe: Recipe, total_steps: int, title: str = "", logger: StreamLogger | None = None
 ) -> L.Trainer:
     """A Trainer with the recipe's arguments.
 
@@ -58,7 +70,7 @@ def count_steps(recipe: Recipe, batches: int) -> int:
 
 def is_first() -> bool:
     """Whether this is the process that prints and writes."""
-    return rank_zero_only.rank in (None, 0)
+    return getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
 def say(line: str) -> None:

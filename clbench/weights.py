@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -54,16 +55,14 @@ def distance(a: Weights, b: Weights) -> float:
     5.0
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        a, b = {"": a}, {"": b}
+        if a.shape != b.shape:
+            raise ValueError(f"shapes differ: {tuple(a.shape)} and {tuple(b.shape)}")
+        if not a.is_floating_point():
+            return 0.0
+        difference = a.detach().double() - b.detach().to(a.device).double()
+        return float(difference.norm())
     same_keys(a, b)
-    total = 0.0
-    for name in a:
-        if a[name].shape != b[name].shape:
-            raise ValueError(f"shapes of {name!r} differ: {a[name].shape} and {b[name].shape}")
-        if a[name].is_floating_point():
-            difference = a[name].detach().float() - b[name].detach().to(a[name].device).float()
-            total += float(difference.square().sum(dtype=torch.float64))
-    return total**0.5
+    return math.hypot(*(distance(a[name], b[name]) for name in a))
 
 
 def same_keys(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:

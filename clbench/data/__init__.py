@@ -1,0 +1,1 @@
+"""Data sets, where their pixels live, and batches of them."""

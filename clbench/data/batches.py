@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8 (B, C, S, S), as stored.
         labels: int64 (B,), global labels.
-        index: int64 (B,), positions in the stream's training images.
+        indices: int64 (B,), positions in the stream's training images.
         draws: float32 (B, DRAWS), the uniform numbers that fix the augmentation.
         share: factor for the mean loss of this process, so that the mean over processes is the
             mean over the global batch; 1.0 unless a batch divides unevenly.
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    indices: Tensor
     draws: Tensor
     share: float
 

@@ -45,7 +45,7 @@ class Images(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of what the images are, for the split manifest."""
 
-    def move(self, device: torch.device) -> None:
+    def move(self, device: torch.device) -> None:  # noqa: B027  (most sources stay)
         """Hold the images on ``device`` from now on, where they are a tensor."""
 
 
@@ -199,7 +199,9 @@ def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
             file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise ClbenchError(f"{path} cannot be read as an image ({error}): replace or remove it")
+        raise ClbenchError(
+            f"{path} cannot be read as an image ({error}): replace or remove it"
+        ) from error
     if fit == "crop":
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)

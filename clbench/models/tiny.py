@@ -36,7 +36,7 @@ class TinyCNN(nn.Module):
         self.num_features = 2 * width
         self.fc: nn.Module
         self.reset_classifier(num_classes)
-        self.pretrained_cfg = {
+        self.pretrained_cfg: dict[str, object] = {
             "classifier": "fc",
             "input_size": (in_chans, 32, 32),
             "mean": (0.5, 0.5, 0.5),
@@ -83,7 +83,7 @@ def tiny_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     _no_weights(pretrained)
     size = {"img_size": 32, "patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 4}
     model = VisionTransformer(**(size | _known(kwargs)))
-    model.pretrained_cfg = model.default_cfg = {
+    model.pretrained_cfg = model.default_cfg = {  # type: ignore[assignment]
         "classifier": "head",
         "input_size": (3, 32, 32),
         "mean": (0.5, 0.5, 0.5),

@@ -116,8 +116,9 @@ def pretrain(
         "pretraining": config.pretraining.model_dump(),
         "size": transform.size,
         "images": stream.manifest["train_images"],
-        "labels": hashlib.sha256(data.index.numpy().tobytes() + data.labels.numpy().tobytes())
-        .hexdigest(),
+        "labels": hashlib.sha256(
+            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
+        ).hexdigest(),
         "seed": seed,
         "version": 1,
     }
@@ -158,5 +159,3 @@ def _train(
             optimizer.step()
             cosine.step()
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-
-

@@ -60,7 +60,8 @@ class AvalancheConfig(StreamConfig):
             first += len(classes)
         data = DataSet(
             self.benchmark,
-            *(Labelled(np.concatenate(x), np.concatenate(y)) for x, y in parts.values()),
+            _concatenated(*parts["train"]),
+            _concatenated(*parts["test"]),
             tuple(names),
         )
         return assemble(self, [data], groups, data_dir, storage)
@@ -88,6 +89,10 @@ class AvalancheConfig(StreamConfig):
             raise ClbenchError(
                 f"avalanche-lib refuses {self.benchmark}({self.arguments}): {error}"
             ) from error
+
+
+def _concatenated(images: list[np.ndarray], labels: list[np.ndarray]) -> Labelled:
+    return Labelled(np.concatenate(images), np.concatenate(labels))
 
 
 def materialise(samples: Iterable[Any], size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -194,9 +194,7 @@ def assemble(
         data = datasets[group.dataset]
         train, held, test = [], [], []
         for offset, label in enumerate(group.labels):
-            own = select(
-                guarded, data.train, train_starts[group.dataset], label, first + offset
-            )
+            own = select(guarded, data.train, train_starts[group.dataset], label, first + offset)
             kept, out = hold_out(own, config.validation, label)
             if not len(kept):
                 raise ClbenchError(
@@ -211,14 +209,27 @@ def assemble(
             names.append(data.classes[label])
         classes = range(first, first + len(group.labels))
         first = classes.stop
-        tasks.append(Task(number, group.name, classes, Split.joined(train), Split.joined(held), Split.joined(test)))
+        tasks.append(
+            Task(
+                number,
+                group.name,
+                classes,
+                Split.joined(train),
+                Split.joined(held),
+                Split.joined(test),
+            )
+        )
 
     pretraining = None
     if pretrain_classes:
         data = datasets[0]
         pretraining = (
-            Split.joined([select(train_images, data.train, 0, c, i) for i, c in enumerate(pretrain_classes)]),
-            Split.joined([select(test_images, data.test, 0, c, i) for i, c in enumerate(pretrain_classes)]),
+            Split.joined(
+                [select(train_images, data.train, 0, c, i) for i, c in enumerate(pretrain_classes)]
+            ),
+            Split.joined(
+                [select(test_images, data.test, 0, c, i) for i, c in enumerate(pretrain_classes)]
+            ),
         )
     manifest: dict[str, object] = {
         "stream": config.name,

@@ -40,6 +40,4 @@ class TransferConfig(StreamConfig):
             Group(data.name, number, tuple(range(len(data.classes))))
             for number, data in enumerate(loaded)
         ]
-        return assemble(
-            self, loaded, groups, data_dir, storage, independent=self.independent
-        )
+        return assemble(self, loaded, groups, data_dir, storage, independent=self.independent)

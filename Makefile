@@ -1,0 +1,46 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint unit test-slow bench format clean help
+
+help:                 ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/installed  ## install, run the offline default, show its results
+	$(BIN)/python train.py
+
+test: $(VENV)/installed-test lint unit  ## install with the test extras, run linters and all tests
+
+lint: $(VENV)/installed-test  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a process: two test processes with two threads each would fight over two cores.
+unit: $(VENV)/installed-test  ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+test-slow: $(VENV)/installed-test  ## the longer checks
+	$(BIN)/python -m pytest -m slow -q
+
+bench: $(VENV)/installed-test  ## the speed goals, each a ratio measured in one run
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+format: $(VENV)/installed-test  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:                ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e .
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[test]'
+	touch $@

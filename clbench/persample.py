@@ -1,0 +1,313 @@
+"""Gradients of single samples, for many samples at once.
+
+[0] Dangel et al., *BackPACK: packing more into backprop*: per-sample quantities from a layer's
+    inputs and the gradients of its outputs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
+
+from clbench.weights import State
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+#: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name.
+Rule = Callable[[Any, Tensor, Tensor], State]
+
+#: Entries of the largest block of per-sample gradients that is held at once.
+BLOCK = 2**22
+
+
+class PerSample:
+    """Squared gradients of single samples, summed over a batch.
+
+    Two routes, both exact. *Layers*: one ordinary backward pass over the batch gives each layer's
+    input and output gradient, from which a rule makes the gradients of its parameters for each
+    sample [0]. Parameters that belong to no layer and have a leading dimension of 1 (position
+    embeddings, class tokens) are repeated for each sample. *Functional*: ``vmap`` over ``grad``,
+    about three times the work. On the first two samples the routes are compared, and parameters
+    for which the first is not right (weights that layers share, layers that mix samples or whose
+    ``forward`` is passed by) take the second.
+
+    Args:
+        model: images (B, …) to logits (B, C); it is copied, and put in eval mode.
+        loss: logits (B, C) and labels (B,) to losses (B,).
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        self.model, self.loss = plain_copy(model).requires_grad_(False), loss
+        self.parameters = dict(self.model.named_parameters())
+        self.layers = dict(_layers(self.model))
+        self.loose: set[str] = set()
+        self.functional: set[str] | None = None
+
+    def squares(
+        self,
+        inputs: Tensor,
+        labels_B: Tensor,
+        draw: Callable[[Tensor], Tensor] | None = None,
+    ) -> State:
+        """Sum over the batch of each sample's squared gradient.
+
+        Args:
+            inputs: (B, …).
+            labels_B: (B,).
+            draw: turns the model's probabilities (B, C) into labels (B,) to use instead; the loss
+                must then be a cross-entropy. Its derivative by the logits is the probabilities
+                minus the one-hot label, which tells them for any restriction to some classes.
+
+        Returns:
+            For each parameter, a tensor of its shape.
+        """
+        if self.functional is None:
+            self._choose(inputs[:2], labels_B[:2])
+        assert self.functional is not None
+        tape, logits = self._forward(inputs)
+        if draw is not None:
+            labels_B = draw(self._probabilities(logits, labels_B))
+        found = self._squares_by_layer(tape, self.loss(logits, labels_B), self.functional)
+        if self.functional:
+            for name, gradients in self._vmapped(self.functional, inputs, labels_B).items():
+                found[name] = gradients.square_().sum(0)
+        return {name: found[name] for name in self.parameters}
+
+    def _choose(self, inputs: Tensor, labels: Tensor) -> None:
+        """Find the parameters for which the layers' route is not right."""
+        expected = self._vmapped(set(self.parameters), inputs, labels)
+        self.loose = self._repeatable(inputs, labels, expected)
+        tape, logits = self._forward(inputs)
+        found = self._squares_by_layer(tape, self.loss(logits, labels), set())
+        self.functional = {
+            name
+            for name, gradients in expected.items()
+            if name not in found or not _close(found[name], gradients.square().sum(0))
+        }
+
+    def _repeatable(self, inputs: Tensor, labels: Tensor, expected: State) -> set[str]:
+        """Parameters outside of layers that may be repeated along the batch."""
+        owned = {name for names in self.layers.values() for name in names.values()}
+        candidates = {
+            name
+            for name, parameter in self.parameters.items()
+            if name not in owned and parameter.ndim > 1 and len(parameter) == 1
+        }
+        if not candidates:
+            return set()
+        self.loose = candidates
+        try:
+            tape, logits = self._forward(inputs)
+        except RuntimeError:  # the shapes do not go together
+            return set()
+        leaves = [tape.loose[name] for name in sorted(candidates)]
+        # The first sample's loss must not depend on the other sample's copy.
+        gradients = torch.autograd.grad(
+            self.loss(logits, labels)[0], leaves, allow_unused=True, materialize_grads=True
+        )
+        return {
+            name
+            for name, gradient in zip(sorted(candidates), gradients, strict=True)
+            if _close(gradient[:1], expected[name][0]) and not gradient[1:].any()
+        }
+
+    def _forward(self, inputs: Tensor) -> tuple[_Tape, Tensor]:
+        """Logits, and what the layers' rules need."""
+        tape = _Tape()
+        for name in self.loose:
+            repeated = self.parameters[name].expand(len(inputs), *self.parameters[name].shape[1:])
+            tape.loose[name] = repeated.clone().requires_grad_()
+        handles = [layer.register_forward_hook(tape.record) for layer in self.layers]
+        try:
+            with torch.enable_grad():
+                logits = functional_call(self.model, tape.loose, (inputs,))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return tape, logits
+
+    def _probabilities(self, logits: Tensor, labels_B: Tensor) -> Tensor:
+        leaf = logits.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.loss(leaf, labels_B).sum(), leaf)
+        return (slope + F.one_hot(labels_B, logits.shape[1])).clamp_(min=0)
+
+    def _squares_by_layer(self, tape: _Tape, losses: Tensor, without: set[str]) -> State:
+        calls, loose = tape.calls, tape.loose
+        targets: list[Any] = [call.edge for call in calls] + list(loose.values())
+        gradients = torch.autograd.grad(losses.sum(), targets, allow_unused=True)
+        found: State = {}
+        for call, gradient in zip(calls, gradients, strict=False):
+            names = self.layers[call.layer]
+            if gradient is None or without.issuperset(names.values()):
+                continue
+            for short, square in _layer_squares(call.layer, call.input, gradient).items():
+                # A layer that is called twice gets a wrong sum here, and is found out.
+                found[names[short]] = square
+        for name, gradient in zip(loose, gradients[len(calls) :], strict=True):
+            if gradient is not None:
+                found[name] = gradient.square().sum(0, keepdim=True)
+        for name in self.parameters.keys() - found.keys() - without:
+            if self.functional is not None:
+                found[name] = torch.zeros_like(self.parameters[name])
+        return found
+
+    def _vmapped(self, names: set[str], inputs: Tensor, labels_B: Tensor) -> State:
+        """Gradients (B, *shape) of some parameters by vmap over grad."""
+        chosen = {name: self.parameters[name] for name in sorted(names)}
+
+        def sample_loss(parameters: State, image: Tensor, label: Tensor) -> Tensor:
+            logits = functional_call(self.model, parameters, (image[None],))
+            return self.loss(logits, label[None]).sum()
+
+        # vmap has no rule for the fused attention kernels, and would go sample by sample.
+        with sdpa_kernel(SDPBackend.MATH):
+            per_sample = vmap(grad(sample_loss), (None, 0, 0), randomness="different")
+            return cast(State, per_sample(chosen, inputs, labels_B))
+
+
+@dataclass
+class _Call:
+    """One call of a layer: its input, and where its output is in autograd's graph."""
+
+    layer: nn.Module
+    input: Tensor
+    edge: GradientEdge
+
+
+@dataclass
+class _Tape:
+    """What happened in a forward pass."""
+
+    calls: list[_Call] = field(default_factory=list)
+    loose: State = field(default_factory=dict)
+
+    def record(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+        """A forward hook."""
+        if len(inputs) != 1 or not isinstance(output, Tensor):
+            return None
+        if not output.requires_grad:
+            # No parameter asks for gradients, so the graph begins here. What follows may edit the
+            # output in place, which a leaf would not allow.
+            output = output.detach().requires_grad_().clone()
+        self.calls.append(_Call(layer, inputs[0].detach(), get_gradient_edge(output)))
+        return output
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode with effective weights in place of parametrisations."""
+    plain = copy.deepcopy(model).eval()
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type,union-attr]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return plain
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, str]]]:
+    """Modules that have parameters and no modules inside, with short to full names.
+
+    Modules that share a parameter are left out.
+    """
+    owners: dict[int, int] = {}
+    for _, parameter in model.named_parameters(remove_duplicate=False):
+        owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    for prefix, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        shared = any(owners[id(parameter)] > 1 for parameter in own.values())
+        if own and not shared and not any(module.children()):
+            yield module, {name: f"{prefix}.{name}".lstrip(".") for name in own}
+
+
+def _layer_squares(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> State:
+    """Sum over samples of a layer's squared gradients, some samples at a time."""
+    rule = RULES.get(type(layer), _by_vmap)
+    entries = sum(parameter.numel() for parameter in layer.parameters())
+    size = max(1, BLOCK // entries)
+    total: State = {}
+    for inputs_B, gradients_B in zip(inputs.split(size), gradients.split(size), strict=True):
+        for name, found in rule(layer, inputs_B, gradients_B).items():
+            square = found.square().sum(0)
+            total[name] = total[name] + square if name in total else square
+    return total
+
+
+def _linear(layer: nn.Linear, x: Tensor, g: Tensor) -> State:
+    x, g = x.reshape(len(x), -1, x.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
+    found = {"weight": g.transpose(1, 2) @ x}
+    return found if layer.bias is None else found | {"bias": g.sum(1)}
+
+
+def _conv(layer: nn.Conv2d, x: Tensor, g: Tensor) -> State:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return _by_vmap(layer, x, g)
+    count, groups = len(x), layer.groups
+    kernel = cast(tuple[int, int], layer.kernel_size)
+    columns = F.unfold(x, kernel, layer.dilation, layer.padding, layer.stride)
+    columns = columns.view(count * groups, -1, columns.shape[-1])
+    outputs = g.reshape(count * groups, -1, columns.shape[-1])
+    weight = outputs @ columns.transpose(1, 2)
+    found = {"weight": weight.view(count, *layer.weight.shape)}
+    return found if layer.bias is None else found | {"bias": g.sum((2, 3))}
+
+
+def _layer_norm(layer: nn.LayerNorm, x: Tensor, g: Tensor) -> State:
+    normalised = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+    places = tuple(range(1, x.ndim - len(layer.normalized_shape)))
+    return _affine(layer, normalised, g, places)
+
+
+def _group_norm(layer: nn.GroupNorm, x: Tensor, g: Tensor) -> State:
+    normalised = F.group_norm(x, layer.num_groups, eps=layer.eps)
+    return _affine(layer, normalised, g, tuple(range(2, x.ndim)))
+
+
+def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, g: Tensor) -> State:
+    normalised = F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps)
+    return _affine(layer, normalised, g, tuple(range(2, x.ndim)))
+
+
+def _affine(layer: nn.Module, normalised: Tensor, g: Tensor, places: tuple[int, ...]) -> State:
+    found = {"weight": normalised * g, "bias": g}
+    return {
+        name: value.sum(places) if places else value
+        for name, value in found.items()
+        if getattr(layer, name) is not None
+    }
+
+
+def _by_vmap(layer: nn.Module, x: Tensor, g: Tensor) -> State:
+    """The rule for any layer: its output's gradient pulled back, sample by sample."""
+
+    def pulled(parameters: State, x_1: Tensor, g_1: Tensor) -> Tensor:
+        output = functional_call(layer, parameters, (x_1[None],))
+        return cast(Tensor, (output * g_1[None]).sum())
+
+    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+    with torch.enable_grad():
+        return cast(State, vmap(grad(pulled), (None, 0, 0))(parameters, x, g))
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _conv,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+    nn.BatchNorm2d: _batch_norm,
+}
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    """Equal but for rounding, measured against the tensor's largest entry."""
+    return bool(
+        found.shape == expected.shape
+        and (found - expected).abs().max() <= 1e-3 * expected.abs().max() + 1e-30
+    )

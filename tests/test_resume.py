@@ -1,0 +1,97 @@
+"""A run that is killed goes on, and ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clbench.record import Record
+
+TRAIN = Path(__file__).parent.parent / "train.py"
+
+
+def start(recipe, folder, tmp_path, *words):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, TRAIN, "--config", config, "--output", folder, *words]
+    return subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for_tasks(folder, count, process):
+    deadline = time.monotonic() + 240
+    record = folder / "record.jsonl"
+    while process.poll() is None and time.monotonic() < deadline:
+        if record.exists() and record.read_text().count('"event": "task"') >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(process.communicate()[0])
+
+
+def comparable(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    for measured in ("seconds", "peak_memory_bytes"):
+        del summary["cost"][measured]
+    return summary, (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def long(recipe):
+    return recipe | {"methods": {"sfa": {"p": 0.5}}, "steps": 60, "eval_every": 10}
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2])
+def test_after_sigkill(long, tmp_path, tasks):
+    finish(start(long, tmp_path / "whole", tmp_path))
+    process = start(long, tmp_path / "cut", tmp_path)
+    wait_for_tasks(tmp_path / "cut", tasks, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    output = finish(start(long, tmp_path / "cut", tmp_path, "--resume"))
+    if tasks == 2:
+        assert "Resuming after task" in output
+    assert comparable(tmp_path / "cut") == comparable(tmp_path / "whole")
+    steps = [event["last_step"] for event in Record.load(tmp_path / "cut").tasks]
+    assert steps == [60, 120, 180]
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
+    process = start(long | {"steps": 2000}, tmp_path / "run", tmp_path)
+    wait_for_tasks(tmp_path / "run", 1, process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    assert f"--resume --output {tmp_path / 'run'}" in output
+
+
+def test_a_half_written_line_is_passed_over(tmp_path):
+    (tmp_path / "record.jsonl").write_text('{"event": "run"}\n{"event": "ta')
+    assert [event["event"] for event in Record.load(tmp_path).events] == ["run"]
+
+
+def test_resuming_a_finished_run_changes_nothing(long, tmp_path):
+    long["steps"] = 3
+    finish(start(long, tmp_path / "run", tmp_path))
+    before = (tmp_path / "run" / "record.jsonl").read_bytes()
+    output = finish(start(long, tmp_path / "run", tmp_path, "--resume"))
+    assert "already finished" in output
+    assert (tmp_path / "run" / "record.jsonl").read_bytes() == before

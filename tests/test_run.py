@@ -1,0 +1,198 @@
+"""The main job, end to end, on the digits."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import clbench
+from clbench.errors import ClbenchError
+from clbench.recipe import parse
+
+FILES = [
+    "accuracy_matrix.csv",
+    "accuracy_matrix.png",
+    "config.yaml",
+    "curves.csv",
+    "curves.png",
+    "environment.json",
+    "load_model.py",
+    "model.safetensors",
+    "performance_and_retention.png",
+    "record.jsonl",
+    "split_manifest.json",
+    "summary.json",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data_dir):
+    from conftest import RECIPE
+
+    recipe = RECIPE | {"data_dir": str(data_dir), "methods": {"sfa": {"p": 0.5}}, "eval_every": 3}
+    return clbench.run(recipe, tmp_path_factory.mktemp("runs") / "run").folder
+
+
+def test_leaves_everything_behind(folder):
+    assert [name for name in FILES if not (folder / name).exists()] == []
+    environment = json.loads((folder / "environment.json").read_text())
+    assert len(environment["weights"]["sha256"]) == 64
+    assert len(environment["split_manifest_sha256"]) == 64
+
+
+def test_summary_holds_the_documented_numbers(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    for scenario in ("task_incremental", "class_incremental"):
+        part = summary[scenario]
+        matrix = np.array(part["accuracy_matrix"], dtype=float)
+        assert matrix.shape == (3, 3)
+        assert np.isnan(matrix[np.triu_indices(3, 1)]).all()
+        lower = matrix[np.tril_indices(3)]
+        assert ((lower >= 0) & (lower <= 1)).all()
+        assert part["overall_performance"] == pytest.approx(matrix[-1].mean())
+        difference = matrix[-1, :-1] - np.diag(matrix)[:-1]
+        assert part["backward_transfer"] == pytest.approx(difference.mean())
+    retention = summary["retention"]
+    assert retention["pretrained"] > 0.8
+    assert len(retention["after_task"]) == 3
+    change = retention["after_task"][-1] - retention["pretrained"]
+    assert retention["change"] == pytest.approx(change)
+    cost = summary["cost"]
+    assert (cost["train_steps"], cost["samples"]) == (18, 18 * 32)
+    assert min(cost["seconds"], cost["parameters"], cost["peak_memory_bytes"]) > 0
+
+
+def test_class_incremental_is_never_better_than_task_incremental(folder):
+    record = clbench.Record.load(folder)
+    by_task, by_class = (
+        record.accuracy_matrix(s) for s in ("task_incremental", "class_incremental")
+    )
+    rows = np.tril_indices(3)
+    assert (by_class[rows] <= by_task[rows]).all()
+
+
+def test_curves_run_on_one_step_axis(folder):
+    rows = list(csv.DictReader((folder / "curves.csv").open()))
+    steps = [int(row["step"]) for row in rows if row["task"] == "0"]
+    assert steps == sorted(steps)
+    assert {3, 6, 9, 12, 15, 18} == set(steps)
+    events = EventAccumulator(str(folder), {"images": 10}).Reload()
+    points = events.Scalars("task_incremental/task_01")
+    assert [p.step for p in points][-1] == 18
+    assert "train/loss" in events.Tags()["scalars"]
+    assert "curves" in events.Tags()["images"]
+
+
+def test_resolved_config_reruns_as_it_is(folder, tmp_path):
+    again = clbench.run(yaml.safe_load((folder / "config.yaml").read_text()), tmp_path / "again")
+    first, second = clbench.Record.load(folder).summary(), again.summary()
+    for volatile in ("seconds", "peak_memory_bytes"):
+        first["cost"].pop(volatile)
+        second["cost"].pop(volatile)
+    assert first == second
+    assert (folder / "model.safetensors").read_bytes() == (
+        again.folder / "model.safetensors"
+    ).read_bytes()
+
+
+def test_final_weights_load_into_timm(folder):
+    code = (folder / "load_model.py").read_text() + "\nprint(model.num_classes)"
+    run = subprocess.run(
+        [sys.executable, "-c", code.replace("__file__", repr(str(folder / "load_model.py")))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "6"
+
+
+def test_seeds_change_training_but_not_the_classes_or_the_splits(recipe, tmp_path):
+    recipe["stream"]["order_seed"] = 3
+    runs = [clbench.run(recipe | {"seed": seed}, tmp_path / str(seed)) for seed in (0, 1)]
+    one, two = (record.run for record in runs)
+    assert one["class_names"] == two["class_names"] != sorted(one["class_names"])
+    assert one["split_manifest_sha256"] == two["split_manifest_sha256"]
+    assert one["weights"] != two["weights"]
+
+
+def test_multitask_trains_once_and_has_no_transfer(recipe, tmp_path):
+    summary = clbench.run(recipe | {"methods": {"multitask": {}}}, tmp_path / "run").summary()
+    part = summary["task_incremental"]
+    assert part["accuracy_matrix"][0] == [None] * 3
+    assert part["overall_performance"] == pytest.approx(np.mean(part["accuracy_matrix"][2]))
+    assert part["backward_transfer"] is None
+    assert summary["cost"]["train_steps"] == 6
+
+
+def test_linear_probe_leaves_the_trunk_bit_for_bit(recipe, tmp_path):
+    folder = clbench.run(recipe | {"methods": {"linear_probe": {}}}, tmp_path / "run").folder
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["retention"]["change"] == 0
+    assert summary["task_incremental"]["backward_transfer"] == 0
+
+
+def test_linear_probed_head_already_knows_the_task(recipe, tmp_path):
+    recipe["model"] |= {"head": "linear_probe", "probe": {"lr": 0.1, "epochs": 10}}
+    recipe["optimizer"]["lr"] = 1e-9
+    summary = clbench.run(recipe, tmp_path / "run").summary()
+    assert summary["task_incremental"]["overall_performance"] > 0.75
+
+
+@pytest.mark.parametrize("logits", ["seen", "all"])
+def test_train_logits(recipe, tmp_path, logits):
+    summary = clbench.run(recipe | {"train_logits": logits}, tmp_path / "run").summary()
+    # With all classes in the loss, the newest task wins over the older ones.
+    assert summary["class_incremental"]["accuracy_matrix"][2][2] > 0.5
+
+
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
+def test_arguments_of_the_trainer(recipe, tmp_path, options):
+    recipe["trainer"] |= options
+    record = clbench.run(recipe, tmp_path / "run")
+    assert record.finished
+    samples = record.summary()["cost"]["samples"]
+    if "accumulate_grad_batches" in options:  # the last step of an epoch has one batch
+        assert 1.5 * 18 * 32 < samples <= 2 * 18 * 32
+    else:
+        assert samples == 18 * 32
+
+
+def test_a_loss_that_is_no_number_stops_the_run(recipe, tmp_path):
+    recipe["optimizer"]["lr"] = 1e30
+    with pytest.raises(ClbenchError, match=r"the training loss is (nan|inf)"):
+        clbench.run(recipe, tmp_path / "run")
+
+
+def test_an_output_that_holds_another_run_is_left_alone(recipe, tmp_path, folder):
+    before = (folder / "record.jsonl").read_bytes()
+    with pytest.raises(ClbenchError, match="already holds another run"):
+        clbench.run(recipe, folder)
+    with pytest.raises(ClbenchError, match=r"another recipe \(different: eval_every, methods\)"):
+        clbench.run(recipe, folder, resume=True)
+    assert (folder / "record.jsonl").read_bytes() == before
+
+
+def test_recipe_is_not_changed_by_a_run(recipe, tmp_path):
+    parsed = parse(recipe | {"methods": {"sfa": {}}})
+    before = parsed.model_dump_json()
+    clbench.run(parsed, tmp_path / "run")
+    assert parsed.model_dump_json() == before
+    assert parsed.methods["sfa"]._anchor is None
+
+
+def test_gradients_of_idle_rows_do_not_move_them(recipe, tmp_path):
+    """Weight decay must not shrink the head rows of tasks that are not being trained."""
+    recipe["optimizer"]["weight_decay"] = 0.5
+    recipe["methods"] = {"linear_probe": {}}
+    folder = clbench.run(recipe, tmp_path / "run").folder
+    record = clbench.Record.load(folder)
+    matrix = record.accuracy_matrix()
+    assert matrix[2, 0] == matrix[0, 0]
+    state = torch.load(folder / "checkpoints/task_003.pt", weights_only=True)
+    assert state["shown"]["fc.weight"][:2].norm() > 0.01
