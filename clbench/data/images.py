@@ -100,6 +100,14 @@ class FileImages(Images):
             digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size};".encode())
         return digest.hexdigest()
 
+    def version(self) -> str:
+        """SHA-256 of which files these are on this machine, and of when they were changed."""
+        digest = hashlib.sha256(f"{self.size} {self.fit}".encode())
+        for path in self.paths:
+            facts = path.stat()
+            digest.update(f"{path.absolute()} {facts.st_size} {facts.st_mtime_ns};".encode())
+        return digest.hexdigest()
+
 
 class CachedImages(Images):
     """Decoded images in one memory-mapped file, made once by :func:`cache`.
@@ -197,8 +205,11 @@ def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
     try:
         with Image.open(path) as file:
             file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+            if file.mode.startswith("I;16"):  # 16-bit grey, which `convert` would clip at 255
+                image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+            else:
+                image = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ClbenchError(
             f"{path} cannot be read as an image ({error}): replace or remove it"
         ) from error
@@ -226,7 +237,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         ClbenchError: if an image is corrupt or the folder cannot be written.
     """
     fingerprint = files.fingerprint()
-    path = folder / f"{name}-{files.size}-{files.fit}-{fingerprint[:12]}.npy"
+    path = folder / f"{name}-{files.size}-{files.fit}-{files.version()[:12]}.npy"
     partial = path.with_suffix(".partial.npy")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
-from clbench.streams.base import Group, Storage, Stream, StreamConfig, assemble
+from clbench.streams.assemble import assemble
+from clbench.streams.base import Group, Storage, Stream, StreamConfig
 
 
 class AvalancheConfig(StreamConfig):

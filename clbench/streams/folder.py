@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from clbench.data.datasets import image_folder
 from clbench.errors import ClbenchError
-from clbench.streams.base import Group, Storage, Stream, StreamConfig, assemble
+from clbench.streams.assemble import assemble
+from clbench.streams.base import Group, Storage, Stream, StreamConfig
 from clbench.streams.split import divide
 
 

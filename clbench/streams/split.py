@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.streams.base import Group, Storage, Stream, StreamConfig, assemble
+from clbench.streams.assemble import assemble
+from clbench.streams.base import Group, Storage, Stream, StreamConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from clbench.data import datasets
-from clbench.streams.base import Group, Storage, Stream, StreamConfig, assemble
+from clbench.streams.assemble import assemble
+from clbench.streams.base import Group, Storage, Stream, StreamConfig
 
 SIX = ["cifar10", "cifar100", "flowers102", "caltech101", "stanford_cars", "stanford_dogs"]
 

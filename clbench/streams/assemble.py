@@ -1,0 +1,194 @@
+"""From data sets and a grouping of their classes to a stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clbench.data.batches import Split
+from clbench.data.datasets import DataSet, Labelled
+from clbench.data.images import (
+    CachedImages,
+    FileImages,
+    GuardedImages,
+    Images,
+    JoinedImages,
+    TensorImages,
+    cache,
+    from_array,
+)
+from clbench.errors import ClbenchError
+from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
+
+
+def assemble(
+    config: StreamConfig,
+    datasets: Sequence[DataSet],
+    groups: Sequence[Group],
+    data_dir: Path,
+    storage: Storage,
+    pretrain_classes: Sequence[int] = (),
+    independent: bool = False,
+) -> Stream:
+    """Lay out the tasks.
+
+    Args:
+        config: names the stream, the validation share and limits on the number of images.
+        datasets: one or more data sets; their images are joined.
+        groups: the classes of each task, in order.
+        data_dir: where the image cache lives.
+        storage: how images are kept.
+        pretrain_classes: labels of the first data set set apart for pretraining.
+        independent: whether every task starts from the pretrained weights.
+
+    Raises:
+        ClbenchError: if an image cannot be read, or a class has too few images.
+    """
+    train = _Part([d.train for d in datasets], datasets, "train", data_dir, storage)
+    test = _Part([d.test for d in datasets], datasets, "test", data_dir, storage)
+    allowed = torch.zeros(len(train.images), dtype=torch.bool)
+    guarded = GuardedImages(train.images, allowed)
+    tasks: list[Task] = []
+    names: list[str] = []
+    for number, group in enumerate(groups):
+        parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
+        first = len(names)
+        for label in group.labels:
+            name, new = datasets[group.dataset].classes[label], len(names)
+            mine = train.of_class(group.dataset, label, config.train_per_class)
+            kept, out = hold_out(mine, config.validation, label)
+            tested = test.of_class(group.dataset, label, config.test_per_class)
+            if not len(kept) or not len(tested):
+                lack = "test images" if len(kept) else "training images left"
+                raise ClbenchError(
+                    f"class {name!r} has no {lack} (stream.validation = {config.validation})"
+                )
+            parts[0].append(_labelled(guarded, kept, new))
+            parts[1].append(_labelled(train.images, out, new))
+            parts[2].append(_labelled(test.images, tested, new))
+            names.append(name)
+        splits = [Split.joined(part) for part in parts]
+        tasks.append(Task(number, group.name, range(first, len(names)), *splits))
+    return Stream(
+        tasks=tuple(tasks),
+        class_names=tuple(names),
+        train_images=train.images,
+        test_images=test.images,
+        allowed=allowed,
+        pretraining=_apart(train, test, pretrain_classes),
+        independent=independent,
+        manifest={
+            "stream": config.name,
+            "validation": config.validation,
+            "train_images": train.images.fingerprint(),
+            "test_images": test.images.fingerprint(),
+            "pretrain_classes": [datasets[0].classes[label] for label in pretrain_classes],
+            "tasks": [_entry(task, names) for task in tasks],
+        },
+    )
+
+
+def hold_out(index: Tensor, share: float, label: int) -> tuple[Tensor, Tensor]:
+    """Split one class's images into a kept and a held-out part, both ascending.
+
+    The draw depends on the class and its number of images alone, so that every run on a stream,
+    with any seed and class order, holds out the same images.
+
+    Args:
+        index: int64 (N,), the images of the class.
+        share: how much to hold out, in [0, 1).
+        label: the class's label in its data set.
+    """
+    order = np.random.default_rng([label, len(index)]).permutation(len(index))
+    shuffled = index[torch.from_numpy(order)]
+    count = round(len(index) * share)
+    return shuffled[count:].sort().values, shuffled[:count].sort().values
+
+
+class _Part:
+    """The training or test parts of several data sets as one source of images."""
+
+    def __init__(
+        self,
+        labelled: Sequence[Labelled],
+        datasets: Sequence[DataSet],
+        part: str,
+        data_dir: Path,
+        storage: Storage,
+    ) -> None:
+        alone = len(datasets) == 1
+        sources = [
+            store(one, f"{data.name}-{part}", data_dir, storage, native=alone)
+            for one, data in zip(labelled, datasets, strict=True)
+        ]
+        self.labelled = labelled
+        self.images: Images = sources[0] if alone else JoinedImages(sources)
+
+    def of_class(self, dataset: int, label: int, most: int | None = None) -> Tensor:
+        """Positions of a class's images, at most ``most`` of them in a fixed draw."""
+        start = sum(len(one.labels) for one in self.labelled[:dataset])
+        index = np.flatnonzero(self.labelled[dataset].labels == label) + start
+        if most is not None and most < len(index):
+            index = np.sort(np.random.default_rng([label, len(index), 1]).permutation(index)[:most])
+        return torch.from_numpy(index)
+
+
+def _labelled(images: Images, index: Tensor, label: int) -> Split:
+    return Split(images, index, torch.full_like(index, label))
+
+
+def _apart(train: _Part, test: _Part, labels: Sequence[int]) -> tuple[Split, Split] | None:
+    """Training and test data of the pretraining classes, labelled 0…K-1."""
+    if not labels:
+        return None
+    return tuple(  # type: ignore[return-value]
+        Split.joined(
+            [_labelled(part.images, part.of_class(0, c), new) for new, c in enumerate(labels)]
+        )
+        for part in (train, test)
+    )
+
+
+def _entry(task: Task, names: Sequence[str]) -> dict[str, object]:
+    return {
+        "name": task.name,
+        "classes": names[task.classes.start : task.classes.stop],
+        "train": len(task.train),
+        "test": len(task.test),
+        "training_images_sha256": hashlib.sha256(task.train.index.numpy().tobytes()).hexdigest(),
+        "validation_images": task.validation.index.tolist(),
+    }
+
+
+def store(
+    labelled: Labelled, name: str, data_dir: Path, storage: Storage, native: bool = True
+) -> Images:
+    """Keep the images of a data set as the recipe says.
+
+    Args:
+        labelled: what the data set handed over.
+        name: names the cache file.
+        data_dir: the cache is ``data_dir/cache``.
+        storage: the recipe's choice.
+        native: whether an array may keep its own size; sources to be joined need one size.
+    """
+    size = storage.stored or storage.size
+    if isinstance(labelled.images, np.ndarray):
+        side = labelled.images.shape[1]
+        if storage.stored is None and native and labelled.images.shape[1:3] == (side, side):
+            size = min(side, storage.size)
+        elif storage.stored is None:
+            size = round(storage.size * 8 / 7)
+        return from_array(labelled.images, size)
+    files = FileImages(labelled.images, storage.stored or round(size * 8 / 7), storage.fit)
+    if storage.keep == "files":
+        return files
+    cached: CachedImages = cache(files, data_dir / "cache", name, storage.workers)
+    if storage.keep == "memory":
+        return TensorImages(torch.from_numpy(np.array(cached.array)))
+    return cached
