@@ -110,6 +110,8 @@ class Evaluator:
     def _batches(self, split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         rank, world = (dist.get_rank(), world_size()) if world_size() > 1 else (0, 1)
         index, labels = split.index[rank::world], split.labels[rank::world]
+        if not len(index):  # fewer images than processes
+            return
         steps = zip(index.split(self.batch_size), labels.split(self.batch_size), strict=True)
         fetched = fetch_ahead(
             lambda step: (split.images.take(step[0]), step[1]),

@@ -26,10 +26,11 @@ PACKAGES = (
     "torchvision",
     "lightning",
     "timm",
-    "torchmetrics",
     "numpy",
     "scikit-learn",
 )
+#: Files that do not make a folder another run's.
+OWN = {"config.yaml"}
 #: Tells the processes that a DDP run starts which folder the first one chose.
 VARIABLE = "CLBENCH_OUTPUT"
 
@@ -58,18 +59,23 @@ def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
         if resume:
             return taken[-1]
         folder, number = Path("runs") / recipe.title, 1
-        while (folder / "config.yaml").exists():
+        while (folder / "record.jsonl").exists():
             number += 1
             folder = Path("runs") / f"{recipe.title}-{number}"
         return folder
     if resume and not (output / "config.yaml").exists():
         raise ClbenchError(f"{output} holds no run to resume: there is no config.yaml in it")
-    if not resume and output.exists() and (not output.is_dir() or any(output.iterdir())):
+    # A run that failed before its first record (data was missing, say) leaves config.yaml alone.
+    if not resume and output.exists() and (not output.is_dir() or set(_names(output)) - OWN):
         raise ClbenchError(
             f"{output} already holds another run or other files: choose another --output, or go "
             "on with the run in it by --resume"
         )
     return output
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _mine(config: Path, recipe: Recipe) -> bool:

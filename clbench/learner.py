@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
+from clbench.footprint import Clock
 from clbench.method import Context, Method, overriding
 from clbench.recipe import Recipe, Schedule
 
@@ -26,6 +27,7 @@ class Learner(L.LightningModule):
         methods: what contributes, in order.
         recipe: the settings of this task.
         first_step: steps of earlier tasks, so that logs run on one axis.
+        clock: counts the time that each method takes.
         on_step: called after every step with the step of the whole stream.
     """
 
@@ -35,6 +37,7 @@ class Learner(L.LightningModule):
         methods: Sequence[Method],
         recipe: Recipe,
         first_step: int = 0,
+        clock: Clock | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class Learner(L.LightningModule):
         self.model, self.losses = context.model, context.losses
         self.methods = list(methods)
         self.first_step, self.on_step = first_step, on_step
+        self.clock = clock or Clock()
         self.total_steps = context.total_steps
         self.step_count = self.sample_count = 0
         self.last_loss: Tensor | None = None
@@ -78,14 +82,16 @@ class Learner(L.LightningModule):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         losses_B = self.losses(self.model(inputs), batch.labels)
         for method in self._weights:
-            factors_B = method.weights(batch, losses_B.detach())
+            with self.clock(method):
+                factors_B = method.weights(batch, losses_B.detach())
             if factors_B is not None:
                 losses_B = losses_B * factors_B
         loss = losses_B.mean()
         if batch.share != 1.0:
             loss = loss * batch.share
         for method in self._penalty:
-            penalty = method.penalty(self.model)
+            with self.clock(method):
+                penalty = method.penalty(self.model)
             if penalty is not None:
                 loss = loss + penalty
         self.sample_count += len(batch.labels) if batch.share else 0
@@ -95,7 +101,8 @@ class Learner(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
         for method in self._project:
-            method.project(self.model)
+            with self.clock(method):
+                method.project(self.model)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, then what edits the weights; checkpoints see the result."""
@@ -105,7 +112,8 @@ class Learner(L.LightningModule):
             for parameter, rows in self._idle_rows:
                 parameter[self.losses.idle] = rows
         for method in self._after_step:
-            method.after_step(self.model, self.step_count)
+            with self.clock(method):
+                method.after_step(self.model, self.step_count)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.step_count % every == 0 or self.step_count == self.total_steps:
             self._log()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.evaluate import Evaluator, world_size
+from clbench.method import Method
 from clbench.record import SCENARIOS, Event
 from clbench.retention import RetentionTest
 from clbench.streams import Stream, Task
-from clbench.trainer import StreamLogger
+from clbench.trainer import StreamLogger, is_first
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Meter:
 
         return on_step
 
-    def log(self, event: Event) -> None:
-        """Tell TensorBoard of a finished task."""
+    def log(self, event: Event, methods: Mapping[str, Method]) -> None:
+        """Tell TensorBoard of a finished task and of what the methods did in it."""
         step = event["last_step"]
         self._log_accuracies(event, step)
         values = {}
@@ -87,7 +88,12 @@ class Meter:
             values |= {f"retention/{name}": value for name, value in event["retention"].items()}
         for method, activity in event["methods"].items():
             values |= {f"methods/{method}/{name}": value for name, value in activity.items()}
+        values |= {f"distance/{name}": value for name, value in event["distance"].items()}
         self.logger.log_metrics(values, step)
+        if is_first():
+            for name, method in methods.items():
+                for what, tensor in method.histograms().items():
+                    self.logger.experiment.add_histogram(f"methods/{name}/{what}", tensor, step)
         self.logger.save()
 
     def _log_accuracies(self, point: Event, step: int) -> None:

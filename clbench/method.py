@@ -181,6 +181,14 @@ class Method(BaseModel):
         """
         return {"active": 1.0}
 
+    def histograms(self) -> dict[str, Tensor]:
+        """Distributions of the task just trained, for TensorBoard."""
+        return {}
+
+    def stored_samples(self) -> int:
+        """How many images of past tasks the method keeps at hand."""
+        return 0
+
     def state_dict(self) -> dict[str, object]:
         """What must survive from task to task: tensors and primitives only."""
         return {}

@@ -47,7 +47,7 @@ class PerSample:
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         self.model, self.loss = plain_copy(model).requires_grad_(False), loss
-        self.parameters = dict(self.model.named_parameters())
+        self.parameters: State = dict(self.model.named_parameters())
         self.layers = dict(_layers(self.model))
         self.loose: set[str] = set()
         self.functional: set[str] | None = None
@@ -84,7 +84,7 @@ class PerSample:
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
         """Find the parameters for which the layers' route is not right."""
-        expected = self._vmapped(set(self.parameters), inputs, labels)
+        expected = self._one_by_one(inputs, labels)
         self.loose = self._repeatable(inputs, labels, expected)
         tape, logits = self._forward(inputs)
         found = self._squares_by_layer(tape, self.loss(logits, labels), set())
@@ -93,6 +93,20 @@ class PerSample:
             for name, gradients in expected.items()
             if name not in found or not _close(found[name], gradients.square().sum(0))
         }
+
+    def _one_by_one(self, inputs: Tensor, labels: Tensor) -> State:
+        """Gradients (B, *shape) the plain way."""
+        weights = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
+        rows: list[tuple[Tensor, ...]] = []
+        for one, label in zip(inputs.split(1), labels.split(1), strict=True):
+            with torch.enable_grad():
+                loss = self.loss(functional_call(self.model, weights, (one,)), label).sum()
+            rows.append(
+                torch.autograd.grad(
+                    loss, list(weights.values()), allow_unused=True, materialize_grads=True
+                )
+            )
+        return {name: torch.stack(g) for name, *g in zip(weights, *rows, strict=True)}
 
     def _repeatable(self, inputs: Tensor, labels: Tensor, expected: State) -> set[str]:
         """Parameters outside of layers that may be repeated along the batch."""
@@ -249,13 +263,23 @@ def _linear(layer: nn.Linear, x: Tensor, g: Tensor) -> State:
 def _conv(layer: nn.Conv2d, x: Tensor, g: Tensor) -> State:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return _by_vmap(layer, x, g)
+    # Windows (B, places, kernel, channels): with the channels last they are copied in long runs,
+    # in half the time that F.unfold takes.
     count, groups = len(x), layer.groups
-    kernel = cast(tuple[int, int], layer.kernel_size)
-    columns = F.unfold(x, kernel, layer.dilation, layer.padding, layer.stride)
-    columns = columns.view(count * groups, -1, columns.shape[-1])
-    outputs = g.reshape(count * groups, -1, columns.shape[-1])
-    weight = outputs @ columns.transpose(1, 2)
-    found = {"weight": weight.view(count, *layer.weight.shape)}
+    (top, left), sizes = cast(tuple[int, int], layer.padding), layer.kernel_size
+    windows = F.pad(x, (left, left, top, top)).contiguous(memory_format=torch.channels_last)
+    for axis, (size, step, gap) in enumerate(
+        zip(sizes, layer.stride, layer.dilation, strict=True), start=2
+    ):
+        windows = windows.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
+    windows = windows.permute(0, 2, 3, 4, 5, 1)
+    outputs = g.flatten(2)
+    if groups > 1:
+        windows = windows.unflatten(5, (groups, -1)).permute(0, 5, 1, 2, 3, 4, 6)
+        outputs = outputs.reshape(count * groups, -1, outputs.shape[2])
+    columns = windows.reshape(len(outputs), outputs.shape[2], -1)
+    weight = (outputs @ columns).view(count, layer.out_channels, *sizes, -1)
+    found = {"weight": weight.permute(0, 1, 4, 2, 3)}
     return found if layer.bias is None else found | {"bias": g.sum((2, 3))}
 
 
@@ -291,7 +315,7 @@ def _by_vmap(layer: nn.Module, x: Tensor, g: Tensor) -> State:
         output = functional_call(layer, parameters, (x_1[None],))
         return cast(Tensor, (output * g_1[None]).sum())
 
-    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+    parameters: State = {name: weight.detach() for name, weight in layer.named_parameters()}
     with torch.enable_grad():
         return cast(State, vmap(grad(pulled), (None, 0, 0))(parameters, x, g))
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clbench import scores
+from clbench import footprint, scores
 from clbench.errors import ClbenchError
 
 Scenario = Literal["task_incremental", "class_incremental"]
@@ -99,6 +99,7 @@ class Record:
             "finished": self.finished,
             **{scenario: self._scores(scenario) for scenario in SCENARIOS},
             "retention": self._retention(),
+            "footprint": footprint.total(self.tasks),
             "inactive": self._inactive(),
             "cost": self._cost(),
         }

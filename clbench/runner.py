@@ -13,12 +13,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench import folder as run_folder
-from clbench import report
-from clbench.anchors import Anchor, Anchors
+from clbench import footprint, report
+from clbench.anchors import Anchor, Anchors, named_weights
 from clbench.data.batches import Batches, Examples
 from clbench.data.transforms import Transform
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total, world_size
+from clbench.footprint import Clock
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
@@ -39,7 +40,7 @@ from clbench.trainer import (
     quiet,
     say,
 )
-from clbench.weights import State, snapshot
+from clbench.weights import State, distance, snapshot
 
 
 def run(
@@ -79,6 +80,30 @@ def run(
     return record
 
 
+def distances(context: Context, shown: State) -> dict[str, float]:
+    """Euclidean distances of the evaluated weights from both anchors, over the parameters."""
+    names = {name for name, _ in named_weights(context.model)}
+    return {
+        name: distance(
+            {key: shown[key].cpu() for key in names},
+            {key: anchor.state[key].cpu() for key in names},
+        )
+        for name, anchor in vars(context.anchors).items()
+    }
+
+
+def modes(model: nn.Module) -> dict[str, int]:
+    """How the network was trained: numbers of trained and frozen parameters and normalisations."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {
+        "trained_parameters": sum(size for size, trained in sizes if trained),
+        "frozen_parameters": sum(size for size, trained in sizes if not trained),
+        "batch_norms_in_training_mode": sum(norm.training for norm in norms),
+        "batch_norms_in_evaluation_mode": sum(not norm.training for norm in norms),
+    }
+
+
 class Run:
     """One run in progress.
 
@@ -101,18 +126,21 @@ class Run:
         self.stream = recipe.stream.build(recipe.data_dir, recipe.images)
         for images in (self.stream.train_images, self.stream.test_images):
             images.move(self.device)
+        self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
         self.stages: Sequence[Task] = self.stream.tasks
         for method in overriding(self.methods, "arrange"):
             self.stages = method.arrange(self.stages)
         self._load_model()
         self.transform = self._transform(recipe)
-        self.logger = StreamLogger(folder.parent, name=folder.name, version="")
+        self.first_step = self.checkpoint["step"] if self.checkpoint else 0
+        # Points of the task that was cut off would stand beside those of its repetition.
+        purge = self.first_step + 1 if self.checkpoint else None
+        self.logger = StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
         evaluator = Evaluator(
             self.transform, recipe.eval_batch_size, recipe.images.workers, self.autocast
         )
         retention = RetentionTest.make(recipe, self.stream, self.pretrained, evaluator, self.device)
         self.meter = Meter(self.stream, evaluator, retention, self.logger)
-        self.first_step = 0
 
     def _load_model(self) -> None:
         recipe, classes = self.recipe, len(self.stream.class_names)
@@ -193,36 +221,37 @@ class Run:
         self.recorder = Recorder(self.folder, events, writes=is_first())
         for name, method in self.named_methods.items():
             method.load_state_dict(checkpoint["methods"][name])
-        self.first_step = checkpoint["step"]
         self._load(checkpoint["shown"])
         say(f"Resuming after task {done}/{len(self.stages)}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 
     def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
         """Learn one task: returns the weights the next one starts from, and the rows learned."""
-        began = time.perf_counter()
+        began, clock = time.perf_counter(), Clock()
         recipe = self.recipe.for_task(task.name)
         title = f"Task {number}/{len(self.stages)} ({task.name})"
         seed_everything(recipe.seed, 1, task.index)
         self.stream.open(task, past=any(m.needs.past_data for m in self.methods))
-        context, seen, batches = self._prepare(recipe, number, task, theta, learned)
+        context, seen, batches = self._prepare(recipe, number, task, theta, learned, clock)
         curve: list[Event] = []
         learner = Learner(
             context,
             self.methods,
             recipe,
             self.first_step,
+            clock,
             self.meter.curve(context.model, recipe.eval_every, task, seen, curve)
             if recipe.eval_every
             else None,
         )
         self._fit(learner, batches, recipe, title)
         for method in self.methods:
-            method.finish(context)
+            with clock(method):
+                method.finish(context)
         theta, shown = self._deploy(context)
         self.first_step += learner.step_count
         self._load(shown)
-        event = {
+        event: Event = {
             "task": task.index,
             "name": task.name,
             "last_step": self.first_step,
@@ -231,14 +260,20 @@ class Run:
             "retention": self.meter.retention(self.model),
             "curve": curve,
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
+            "distance": distances(context, shown),
+            "modes": modes(context.model),
             "loss": float(learner.last_loss) if learner.last_loss is not None else None,
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),
             "seconds": time.perf_counter() - began,
             "peak_memory_bytes": peak_memory(self.device),
         }
+        event["footprint"] = {
+            name: footprint.measure(m, self.image_bytes, clock.of(m), event["seconds"])
+            for name, m in self.named_methods.items()
+        }
         self.recorder.add("task", **event)
-        self.meter.log(event)
+        self.meter.log(event, self.named_methods)
         say(f"{title}: {report.line(event)}")
         if is_first():
             state = {
@@ -253,7 +288,7 @@ class Run:
         return theta, seen
 
     def _prepare(
-        self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor
+        self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor, clock: Clock
     ) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         rewinds = self.stream.independent or any(method.rewinds for method in self.methods)
@@ -300,7 +335,8 @@ class Run:
             probe_losses=probe_losses,
         )
         for method in self.methods:
-            method.start(context)
+            with clock(method):
+                method.start(context)
         restrict = overriding(self.methods, "trainable")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(all(method.trainable(name) for method in restrict))

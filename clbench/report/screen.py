@@ -30,7 +30,7 @@ ROWS = {
 
 def show(record: Record, console: Console | None = None) -> None:
     """Print the scores of a run and where its files are."""
-    console = console or Console()
+    console = console or Console(soft_wrap=True)
     summary = record.summary()
     table = Table(title=f"{summary['name']} after {len(record.tasks)} tasks", title_justify="left")
     table.add_column("in %")
@@ -50,6 +50,14 @@ def show(record: Record, console: Console | None = None) -> None:
         )
     for name in summary["inactive"]:
         console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
+    needs = summary["footprint"]
+    console.print(
+        f"Footprint: {'data-oblivious' if needs['data_oblivious'] else 'uses past data'}, "
+        f"{needs['stored_samples']:,} stored samples ({needs['stored_bytes'] / 1e6:.1f} MB), "
+        f"{needs['weight_copies']} weight copies, "
+        f"{needs['extra_passes_per_step']:.2g} extra passes a step, "
+        f"{needs['time_share']:.0%} of the time."
+    )
     cost = summary["cost"]
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "

@@ -1,0 +1,109 @@
+"""What a method costs beside its accuracy: what it stores, what it computes, what it may see."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from clbench.method import Method
+
+Footprint = dict[str, float | int | bool]
+#: What adds up over the methods of a run.
+ADDED = ("stored_samples", "stored_bytes", "weight_copies", "extra_passes_per_step")
+
+
+class Clock:
+    """Seconds spent in the hooks of each method.
+
+    Time that a penalty adds to the backward pass is not in it; on a GPU, a hook's time is that
+    until its kernels are queued, unless it waits for them.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[int, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, method: Method) -> Iterator[None]:
+        """Count the time within the context as the method's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[id(method)] += time.perf_counter() - began
+
+    def of(self, method: Method) -> float:
+        """Seconds so far."""
+        return self.seconds[id(method)]
+
+
+def measure(method: Method, image_bytes: int, seconds: float, task_seconds: float) -> Footprint:
+    """The footprint of one method after a task.
+
+    Args:
+        method: the method.
+        image_bytes: bytes of one stored image.
+        seconds: spent in the method's hooks.
+        task_seconds: spent on the whole task.
+    """
+    samples = method.stored_samples()
+    needs = method.needs
+    return {
+        "past_data": needs.past_data,
+        "task_boundaries": needs.task_boundaries,
+        "stored_samples": samples,
+        "stored_bytes": samples * image_bytes + sum(map(_size, _tensors(method.state_dict()))),
+        "weight_copies": needs.copies,
+        "extra_passes_per_step": needs.passes,
+        "time_share": seconds / task_seconds,
+    }
+
+
+def total(events: Iterable[Mapping[str, Any]]) -> Footprint:
+    """The footprint of a run from its tasks' events: everything all methods need together."""
+    sums: Footprint = {
+        "data_oblivious": True,
+        "stored_samples": 0,
+        "stored_bytes": 0,
+        "weight_copies": 0,
+        "extra_passes_per_step": 0.0,
+        "time_share": 0.0,
+    }
+    tasks = list(events)
+    for event in tasks[-1:]:  # what is stored grows from task to task
+        for part in event["footprint"].values():
+            sums["data_oblivious"] = sums["data_oblivious"] and not part["past_data"]
+            for name in (
+                "stored_samples",
+                "stored_bytes",
+                "weight_copies",
+                "extra_passes_per_step",
+            ):
+                sums[name] += part[name]
+    spent = sum(
+        part["time_share"] * event["seconds"]
+        for event in tasks
+        for part in event["footprint"].values()
+    )
+    if tasks:
+        sums["time_share"] = spent / sum(event["seconds"] for event in tasks)
+    return sums
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
