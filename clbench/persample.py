@@ -221,8 +221,12 @@ def plain_copy(model: nn.Module) -> nn.Module:
     plain = copy.deepcopy(model).eval()
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type,union-attr]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            weights = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+            # torch's remove_parametrizations would change the class, which the original shares.
+            module.__class__ = type(module).__bases__[0]
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight.detach()))
     return plain
 
 

@@ -88,10 +88,18 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a task trains on: its own data, and what methods mix in."""
+    """What a task trains on: its own data, and what methods mix in.
+
+    Raises:
+        ValueError: if what is mixed in does not come from the same source of images.
+    """
 
     current: Split
     mixed: tuple[Mixed, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if any(extra.split.images is not self.current.images for extra in self.mixed):
+            raise ValueError("only samples of the task's own source of images can be mixed in")
 
     @property
     def labels(self) -> Tensor:
@@ -131,15 +139,17 @@ class Batches:
     def _sizes(self) -> list[list[int]]:
         """For each batch of an epoch, how many samples of the current data and of each mix."""
         left, sizes = len(self.examples.current), []
-        carried = [0.0] * len(self.examples.mixed)
+        fractions = [mixed.fraction for mixed in self.examples.mixed]
+        due = [0.0] * len(fractions)  # what each mix has coming, fractions of a sample included
         while left > 0:
-            extra = []
-            for i, mixed in enumerate(self.examples.mixed):
-                carried[i] += self.batch_size * mixed.fraction
-                count = int(carried[i] + 1e-9)
-                carried[i] -= count
-                extra.append(count)
-            own = min(left, max(1, self.batch_size - sum(extra)))
+            full = [x + self.batch_size * f for x, f in zip(due, fractions, strict=True)]
+            own = max(1, self.batch_size - sum(int(x + 1e-9) for x in full))
+            if left < own and sum(fractions) < 1:  # the last batch is smaller, and so are its mixes
+                own, size = left, left / (1 - sum(fractions))
+                full = [x + size * f for x, f in zip(due, fractions, strict=True)]
+            own = min(own, left)
+            extra = [int(x + 1e-9) for x in full]
+            due = [x - count for x, count in zip(full, extra, strict=True)]
             left -= own
             sizes.append([own, *extra])
         return sizes

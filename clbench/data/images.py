@@ -143,7 +143,7 @@ class JoinedImages(Images):
         return int(self.starts[-1])
 
     def take(self, index: Tensor) -> Tensor:
-        owner = torch.bucketize(index, self.starts[1:], right=True)
+        owner = torch.bucketize(index.contiguous(), self.starts[1:], right=True)
         taken, order = [], []
         for number in owner.unique().tolist():
             rows = (owner == number).nonzero().flatten()

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 #: Columns of the uniform numbers: flip, top, left, area, aspect, brightness, contrast, saturation.
@@ -37,6 +37,13 @@ class Augment(BaseModel):
     jitter: float = Field(
         0.0, ge=0, le=1, description="brightness, contrast and saturation vary by this factor"
     )
+
+    @field_validator("scale")
+    @classmethod
+    def _shares_of_the_area(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError("must be two numbers 0 < smallest <= largest <= 1")
+        return scale
 
 
 class Transform:

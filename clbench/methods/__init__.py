@@ -5,17 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clbench.errors import ClbenchError
-from clbench.method import Method
+from clbench.method import Method, overriding
+from clbench.methods.ewc import EWC
+from clbench.methods.flow import FLOW
+from clbench.methods.gem import AGEM, GEM
+from clbench.methods.hft import HFT
 from clbench.methods.linear_probe import LinearProbe
+from clbench.methods.lora import LoRA
+from clbench.methods.merge import TIES, TaskArithmetic
+from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
+from clbench.methods.penalty import L1, L2
+from clbench.methods.replay import Replay
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
+from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
     "sequential": Sequential,
-    "linear_probe": LinearProbe,
     "multitask": Multitask,
+    "linear_probe": LinearProbe,
+    "flow": FLOW,
     "sfa": SFA,
+    "wise_ft": WiSEFT,
+    "task_arithmetic": TaskArithmetic,
+    "ties": TIES,
+    "l1": L1,
+    "l2": L2,
+    "ewc": EWC,
+    "replay": Replay,
+    "gem": GEM,
+    "agem": AGEM,
+    "mofo": MoFO,
+    "hft": HFT,
+    "lora": LoRA,
+}
+
+#: Methods that live on what earlier tasks left behind.
+PAST = ("ewc", "replay", "gem", "agem")
+
+#: Pairs that make no sense together, and why.
+CLASHES = {
+    ("linear_probe", "lora"): "a linear probe freezes what LoRA trains",
+    ("linear_probe", "hft"): "a linear probe freezes every block already",
+    ("sfa", "lora"): "SFA averages weights, and LoRA trains factors of them; wise_ft with anchor: "
+    "previous averages LoRA's merged weights at the end of a task",
+    ("gem", "agem"): "both project the gradient against a memory of past tasks",
+    **{
+        ("multitask", name): "multitask training has no past task, as it learns all at once"
+        for name in PAST
+    },
 }
 
 
@@ -35,9 +74,26 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
             "methods: sequential is plain fine-tuning, alone; leave it out beside "
             + ", ".join(name for name in methods if name != "sequential")
         )
+    for (one, other), reason in CLASHES.items():
+        if one in methods and other in methods:
+            raise ClbenchError(f"methods: {one} and {other} do not go together: {reason}")
     rewinding = [name for name, method in methods.items() if method.rewinds]
     if len(rewinding) > 1:
         raise ClbenchError(
             f"methods: {' and '.join(rewinding)} both rewind every task to the pretrained "
             "weights and merge afterwards; choose one"
+        )
+    own = [name for name, method in methods.items() if overriding([method], "optimizer")]
+    if len(own) > 1:
+        raise ClbenchError(f"methods: {' and '.join(own)} each bring an optimiser; choose one")
+    if own and optimizer != "adamw":
+        raise ClbenchError(
+            f"methods: {own[0]} is a rule for Adam's updates: set optimizer.name: adamw, "
+            f"not {optimizer}"
+        )
+    pointless = [name for name in methods if name in (*PAST, "multitask") or name in rewinding]
+    if independent and pointless:
+        raise ClbenchError(
+            f"methods: {', '.join(pointless)} needs tasks that follow each other, but with "
+            "stream.independent every task starts anew; leave one of them out"
         )

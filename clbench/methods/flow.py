@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -52,9 +52,12 @@ def sample_weights(
         temperature = median(losses)
     elif not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    # 0/0 at the limit τ → 0 is no loss at all.
-    relative = torch.where(losses == 0, 0.0, losses / temperature)
-    return torch.exp(-sign * relative)
+    return _exponential(losses, temperature, sign)
+
+
+def _exponential(losses: Tensor, temperature: float, sign: int) -> Tensor:
+    # At the limit τ → 0, samples without loss would be 0/0.
+    return torch.exp(-sign * torch.where(losses == 0, 0.0, losses / temperature))
 
 
 def median(losses: Tensor) -> float:
@@ -95,7 +98,9 @@ class FLOW(Method):
     reference: Literal["pretrained", "previous"] = Field(
         "pretrained", description="trunk of the frozen reference model: θ_* or θ_o"
     )
-    sign: Literal[1, -1] = Field(1, description="-1: exp(+f/τ), the opposite (DRO); forgets more")
+    sign: Literal[1, -1] = Field(
+        1, description="-1: exp(+f/τ), DRO, the opposite: forgets more; needs a higher temperature"
+    )
     probe: Probe = Field(
         default_factory=Probe,
         description="training of the reference's head, where the run has not probed it already",
@@ -105,6 +110,7 @@ class FLOW(Method):
     _frozen: nn.Module | None = None
     _tau: float = math.inf
     _table: Tensor | None = None
+    _own: Tensor | None = None
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -119,7 +125,7 @@ class FLOW(Method):
             return
         losses_N = self._losses(context)
         self._tau = median(losses_N) if self.temperature == "median" else self.temperature
-        weights_N = sample_weights(losses_N.float(), self._tau or None, self.sign)
+        weights_N = _exponential(losses_N.float(), self._tau, self.sign)
         if not weights_N.isfinite().all():
             raise ClbenchError(
                 f"flow: the weights exp(+f/τ) of task {context.task.name} are not finite for a "
@@ -127,15 +133,16 @@ class FLOW(Method):
                 "give a higher temperature, or sign: 1"
             )
         train = context.task.train
+        self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
-        self._table[train.index.to(context.device)] = weights_N.to(context.device)
+        self._table[self._own] = weights_N.to(context.device)
 
     def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
         if self._table is None:
             return None
         if self._frozen is not None:
-            self._table[batch.index] = self._batch_weights(batch)
-        return self._table[batch.index]
+            self._table[batch.indices] = self._batch_weights(batch)
+        return self._table[batch.indices]
 
     def finish(self, context: Context) -> None:
         self._context = self._frozen = None
@@ -157,12 +164,9 @@ class FLOW(Method):
         """What is worth a histogram: the last weight (N,) of each sample of the current task."""
         return {} if self._table is None else {"weights": self._table[self._own]}
 
-    _own: Tensor = torch.empty(0, dtype=torch.int64)
-
     def _losses(self, context: Context) -> Tensor:
         """Losses (N,) of the task's training images under the reference, which is set up."""
         task, anchors = context.task, context.anchors
-        self._own = task.train.index.to(context.device)
         from_start = self.reference == "previous" or same_trunk(anchors, context.head)
         if from_start and context.probe_losses is not None:
             if self.per == "batch":
@@ -195,7 +199,7 @@ class FLOW(Method):
         logits_BC = self._frozen(inputs).float()[:, classes.start : classes.stop]
         labels_B = torch.where(own, batch.labels - classes.start, 0)
         losses_B = F.cross_entropy(logits_BC, labels_B, reduction="none")
-        return torch.where(own, sample_weights(losses_B, self._tau or None, self.sign), 1.0)
+        return torch.where(own, _exponential(losses_B, self._tau, self.sign), 1.0)
 
 
 def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:

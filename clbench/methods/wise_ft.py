@@ -90,7 +90,7 @@ def towards(anchor: Anchor, tuned: State, alpha: float, head: tuple[str, ...]) -
         head: names of the head's parameters.
     """
     pretrained = {name: anchor.state[name].to(x.device) for name, x in tuned.items()}
-    averaged: State = interpolate(pretrained, tuned, alpha)
+    averaged = dict(interpolate(pretrained, tuned, alpha))
     for name in head:
         rows: Tensor = ~anchor.learned.to(tuned[name].device)
         averaged[name][rows] = tuned[name][rows]

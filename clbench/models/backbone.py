@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +120,7 @@ def check(config: ModelConfig) -> None:
             f"backbone: {architecture} and weights: {config.backbone}"
         )
     if not timm.is_model(config.backbone):
-        near = timm.list_models(f"*{config.backbone[:6]}*")[:5] or list(TRIED)
+        near = difflib.get_close_matches(config.backbone, timm.list_models(), 5) or list(TRIED)
         raise ClbenchError(
             f"model.backbone = {config.backbone!r} is no timm model; near it: {', '.join(near)}"
         )
@@ -224,15 +225,15 @@ def create(
         options.setdefault("img_size", size)
     try:
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
-    except TypeError as error:
-        raise ClbenchError(
-            f"model.options = {config.options} do not fit {config.backbone}: {error}"
-        ) from error
     except Exception as error:  # the hub client raises a dozen kinds of its own
-        if tag is None:
-            raise
+        if tag is None or isinstance(error, TypeError):
+            reason = " ".join(str(error).split())
+            raise ClbenchError(
+                f"model.options = {config.options} and images.size = {size} do not fit "
+                f"{config.backbone}: {reason or type(error).__name__}"
+            ) from error
         raise ClbenchError(
-            f"model.weights = {tag!r} could not be loaded ({str(error).splitlines()[0]}); "
+            f"model.weights = {tag!r} could not be loaded ({_first_line(error)}); "
             "without a network, download the weights elsewhere and give the file"
         ) from error
 
@@ -260,8 +261,13 @@ def read(path: Path) -> State:
 
 
 def _unreadable(path: Path, error: Exception) -> ClbenchError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ClbenchError(f"the weights {path} cannot be read ({reason}): is the file whole?")
+    return ClbenchError(
+        f"the weights {path} cannot be read ({_first_line(error)}): is the file whole?"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _packaged() -> State:

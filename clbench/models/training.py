@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import Transform
+from clbench.errors import ClbenchError
 from clbench.evaluate import evaluating
 from clbench.models.backbone import ModelConfig, Pretraining, Probe, create, features
 from clbench.seeding import generator, seed_everything
@@ -107,6 +108,9 @@ def pretrain(
 
     Returns:
         The state dict, with a classifier over the pretraining classes.
+
+    Raises:
+        ClbenchError: if the cache cannot be written.
     """
     assert stream.pretraining is not None
     data, _ = stream.pretraining
@@ -119,21 +123,27 @@ def pretrain(
         "labels": hashlib.sha256(
             data.index.numpy().tobytes() + data.labels.numpy().tobytes()
         ).hexdigest(),
+        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
         "seed": seed,
         "version": 1,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"pretrained-{config.backbone}-{digest}.safetensors"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            say(f"Pretrained weights from {path}")
-            return load_file(path)
-        say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
-        state = _train(config, data, transform, seed, device)
-        partial = path.with_suffix(".partial")
-        save_file(state, partial)
-        partial.replace(path)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                say(f"Pretrained weights from {path}")
+                return load_file(path)
+            say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
+            state = _train(config, data, transform, seed, device)
+            partial = path.with_suffix(".partial")
+            save_file(state, partial)
+            partial.replace(path)
+    except OSError as error:
+        raise ClbenchError(
+            f"the cache of pretrained weights {cache} cannot be used: {error}"
+        ) from error
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,7 +70,9 @@ class AvalancheConfig(StreamConfig):
 
     def _benchmark(self, data_dir: Path) -> Any:
         try:
-            from avalanche.benchmarks import classic
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about solvers that clbench does not use
+                from avalanche.benchmarks import classic
         except ImportError as error:
             raise ClbenchError(
                 f"stream `avalanche` needs avalanche-lib ({error}): pip install clbench[avalanche]"

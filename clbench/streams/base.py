@@ -106,8 +106,10 @@ class Stream:
 
     def open(self, task: Task, past: bool) -> None:
         """Let training take the images of ``task``, and with ``past`` those of earlier tasks."""
-        if not past:
-            self.allowed.zero_()
+        self.allowed.zero_()
+        for other in self.tasks if past else ():
+            if other.index <= task.index:
+                self.allowed[other.train.index] = True
         self.allowed[task.train.index] = True
 
 

@@ -50,9 +50,12 @@ class FolderConfig(StreamConfig):
                 "one a task: leave stream.tasks out"
             )
         else:
+            names = [train.name for train, _ in pairs]
+            if len(set(names)) < len(names):  # a/train, b/train …
+                names = [train.as_posix() for train, _ in pairs]
             groups = [
-                Group(train.name, number, tuple(range(len(loaded[number].classes))))
-                for number, (train, _) in enumerate(pairs)
+                Group(name, number, tuple(range(len(loaded[number].classes))))
+                for number, name in enumerate(names)
             ]
         return assemble(self, loaded, groups, data_dir, storage)
 

@@ -39,7 +39,11 @@ SPLITS = {
 
 
 def divide(
-    labels: list[int], tasks: int, order_seed: int | None, groups: list[list[int]] | None
+    labels: list[int],
+    tasks: int,
+    order_seed: int | None,
+    groups: list[list[int]] | None,
+    hint: str = "",
 ) -> list[list[int]]:
     """The labels of each task.
 
@@ -48,25 +52,28 @@ def divide(
         tasks: number of tasks of equal size.
         order_seed: draws the order; None keeps it.
         groups: the answer itself, if the user gave it; checked.
+        hint: another way out, where the labels do not divide.
 
     Raises:
-        ClbenchError: if the labels do not divide, or ``groups`` names a label twice or one that
-            is not there.
+        ClbenchError: if there are no labels or they do not divide, or ``groups`` names a label
+            twice or one that is not there.
     """
     if groups is not None:
         flat = [label for group in groups for label in group]
         strange = sorted(set(flat) - set(labels))
-        if strange or len(set(flat)) < len(flat) or not all(groups):
+        if strange or len(set(flat)) < len(flat) or not groups or not all(groups):
             raise ClbenchError(
                 "stream.classes must be non-empty groups of different labels of the stream; "
                 + (f"{strange} are not in it" if strange else "a label or group is repeated/empty")
             )
         return groups
+    if not labels:
+        raise ClbenchError("the stream has no classes left: shorten stream.leave_out or stream.pretrain_classes")
     if len(labels) % tasks:
         fitting = [n for n in range(1, len(labels) + 1) if len(labels) % n == 0]
         raise ClbenchError(
             f"stream.tasks = {tasks} does not divide the stream's {len(labels)} classes; "
-            f"use one of {fitting}, or list the groups in stream.classes"
+            f"use one of {fitting}{hint}"
         )
     if order_seed is not None:
         labels = np.random.default_rng(order_seed).permutation(labels).tolist()
@@ -114,10 +121,15 @@ class SplitConfig(StreamConfig):
                 f"stream.pretrain_classes or stream.leave_out name labels {strange}, but "
                 f"{self.name} has labels 0…{len(data.classes) - 1}"
             )
+        if len(set(self.pretrain_classes)) < len(self.pretrain_classes):
+            raise ClbenchError(
+                f"stream.pretrain_classes = {self.pretrain_classes} name a label more than once"
+            )
         labels = [label for label in range(len(data.classes)) if label not in apart]
+        hint = ", or list the groups in stream.classes"
         groups = [
             Group(_name([data.classes[label] for label in group]), 0, tuple(group))
-            for group in divide(labels, self.tasks, self.order_seed, self.classes)
+            for group in divide(labels, self.tasks, self.order_seed, self.classes, hint)
         ]
         return assemble(self, [data], groups, data_dir, storage, self.pretrain_classes)
 

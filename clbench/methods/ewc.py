@@ -1,0 +1,261 @@
+"""Elastic Weight Consolidation (EWC).
+
+[0] Kirkpatrick et al., *Overcoming catastrophic forgetting in neural networks*, eq. 3.
+[1] Schwarz et al., *Progress & Compress*, section 3.2: the online form, one decaying Fisher.
+[2] Kleiman et al., *Soup to go*, appendix A.3: EWC and Fisher averages as merging.
+[3] Kunstner et al., *Limitations of the empirical Fisher approximation*: why labels sampled from
+    the model give the Fisher information, and labels from the data something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from clbench.anchors import named_weights
+from clbench.data.batches import Split
+from clbench.method import Context, Method, Needs
+from clbench.methods.penalty import l2_penalty, measured
+from clbench.persample import Loss, PerSample
+from clbench.seeding import generator
+from clbench.weights import State
+
+
+def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Per-sample cross-entropy (B,) among all classes."""
+    return F.cross_entropy(logits_BC, labels_B, reduction="none")
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss: Loss = cross_entropy,
+    labels: Literal["data", "model"] = "data",
+    random: torch.Generator | None = None,
+    chunk: int = 64,
+) -> State:
+    """The diagonal of the Fisher information: mean over samples of squared gradients.
+
+    Every sample has a gradient of its own; the square of a batch's mean gradient, sometimes used
+    in its place, is smaller by about the batch size. The network is computed in eval mode, so
+    BatchNorm normalises with its running statistics and dropout is off. The model is left as it
+    is: a copy of it is differentiated, without parametrisations (LoRA), so that the result is
+    about the effective weights.
+
+    Args:
+        model: images (B, 3, H, W) to logits (B, C).
+        batches: pairs of inputs float (B, 3, H, W) and labels int64 (B,), on the model's device.
+        loss: logits (B, C) and labels (B,) to losses (B,); a negative log-likelihood. Here goes
+            a restriction to some of the classes.
+        labels: ``data`` takes the labels as given (the *empirical* Fisher, [3]); ``model`` draws
+            them from the model's own distribution, one for each sample, for which ``loss`` must be
+            a cross-entropy among the classes it admits.
+        random: for ``labels="model"``; on the CPU. Default: torch's global generator.
+        chunk: samples differentiated at a time; less needs less memory.
+
+    Returns:
+        For each parameter (whether or not it requires a gradient), by the name it has in the
+        plain network: a float tensor of its shape, at least 0, in squared loss per squared weight.
+
+    Raises:
+        ValueError: if ``batches`` holds no sample, or ``chunk`` is below 1.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    differentiator = PerSample(model, loss)
+    total: State | None = None
+    count = 0
+    for inputs, given in batches:
+        for inputs_B, labels_B in zip(inputs.split(chunk), given.split(chunk), strict=True):
+            drawn = None if labels == "data" else lambda p: _draw(p, random)
+            squares = differentiator.squares(inputs_B, labels_B, drawn)
+            count += len(labels_B)
+            if total is None:
+                total = squares
+            else:
+                torch._foreach_add_(list(total.values()), [squares[name] for name in total])
+    if total is None:
+        raise ValueError("batches holds no samples, so there is no Fisher information")
+    torch._foreach_div_(list(total.values()), count)
+    return total
+
+
+def fisher_merge(
+    theta_o: State,
+    fisher_o: State,
+    theta_t: State,
+    fisher_t: State,
+    weight_o: float = 0.5,
+    weight_t: float = 0.5,
+) -> State:
+    """Fisher-weighted average of two networks: (λ_o·F_o·θ_o + λ_t·F_t·θ_t)/(λ_o·F_o + λ_t·F_t).
+
+    Equation 15 of [2], entry by entry; where both Fishers are 0 the result is θ_t.
+
+    Args:
+        theta_o, theta_t: weights, by name.
+        fisher_o, fisher_t: their Fisher diagonals, for all or some of the names; entries of
+            ``theta_t`` without one are taken over.
+        weight_o, weight_t: λ_o and λ_t, at least 0.
+
+    Raises:
+        ValueError: if a weight is negative.
+    """
+    if weight_o < 0 or weight_t < 0:
+        raise ValueError(f"weights must be at least 0, got {weight_o} and {weight_t}")
+    merged = dict(theta_t)
+    for name in fisher_o.keys() & fisher_t.keys():
+        ours, theirs = weight_o * fisher_o[name], weight_t * fisher_t[name]
+        share = _divided(ours, ours + theirs)
+        merged[name] = torch.lerp(theta_t[name], theta_o[name], share)
+    return merged
+
+
+class EWC(Method):
+    """Adds λ/2·Σ_k Σ_j F_k,j·(θ_j − θ_k,j)² to the loss, over the past tasks k [0].
+
+    F_k is computed when task k ends, on its training images without augmentation, so that no old
+    data is needed. There is no penalty in the first task: what the pretrained weights matter for
+    is not known without the data they were trained on. Rows of the head that no task has learned
+    yet are left free.
+
+    The sum of the past tasks' quadratics is itself one quadratic, so ``separate`` keeps three
+    numbers a weight less than one would think: its curvature ΣF_k, its centre, and one constant,
+    however many tasks there are. ``online`` [1] lets old curvature decay and moves the centre to
+    the latest weights.
+    """
+
+    summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
+    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
+
+    strength: float = Field(100.0, ge=0, description="λ; 0 is off")
+    labels: Literal["data", "model"] = Field(
+        "data", description="labels of the Fisher: the data's, or drawn from the model"
+    )
+    mode: Literal["separate", "online"] = Field(
+        "separate", description="a quadratic for each past task, or one that decays"
+    )
+    decay: float = Field(
+        0.9, ge=0, le=1, description="online: what is kept of the old Fisher at each task's end"
+    )
+    samples: int | None = Field(
+        None, ge=1, description="training images the Fisher is computed on; default: all"
+    )
+
+    _fisher: State = {}
+    _centre: State = {}
+    _constant: float = 0.0
+    _last: Tensor | None = None
+    _activity: dict[str, float] = {}
+
+    def start(self, context: Context) -> None:
+        self._last = None
+        self._fisher = {name: f.to(context.device) for name, f in self._fisher.items()}
+        self._centre = {name: c.to(context.device) for name, c in self._centre.items()}
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        if self.strength == 0 or not self._fisher:
+            return None
+        named = [(name, weight) for name, weight in named_weights(model) if weight.requires_grad]
+        if not named:
+            return None
+        value = l2_penalty(
+            [weight for _, weight in named],
+            [self._centre[name] for name, _ in named],
+            self.strength,
+            [self._fisher[name] for name, _ in named],
+        )
+        value = value + self.strength / 2 * self._constant
+        self._last = value.detach()
+        return value
+
+    def finish(self, context: Context) -> None:
+        last = self._last
+        self._activity = measured(self.penalty(context.model), context.model, last)
+        if self.strength == 0:
+            return
+        fisher = self._of_task(context)
+        theta = {name: weight.detach().clone() for name, weight in named_weights(context.model)}
+        if self.mode == "online" and self._fisher:
+            fisher = {name: self.decay * self._fisher[name] + f for name, f in fisher.items()}
+            self._fisher, self._centre = fisher, theta
+        elif self._fisher:
+            self._constant += add_quadratic(self._fisher, self._centre, fisher, theta)
+        else:
+            self._fisher, self._centre = fisher, theta
+
+    def _of_task(self, context: Context) -> State:
+        """The Fisher of the task that ends, 0 for rows of the head that were never learned."""
+        split = context.task.train
+        random = generator(context.seed)
+        if self.samples is not None and self.samples < len(split):
+            chosen = torch.randperm(len(split), generator=random)[: self.samples].sort().values
+            split = Split(split.images, split.index[chosen], split.labels[chosen])
+        fisher = fisher_diagonal(
+            context.model, plain_batches(split, context), context.losses, self.labels, random
+        )
+        learned = context.anchors.previous.learned.clone()
+        learned[context.task.classes.start : context.task.classes.stop] = True
+        for name in context.head:
+            fisher[name][~learned] = 0
+        return fisher
+
+    def activity(self) -> dict[str, float]:
+        return self._activity
+
+    def state_dict(self) -> dict[str, object]:
+        return {"fisher": self._fisher, "centre": self._centre, "constant": self._constant}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._fisher, self._centre = dict(state["fisher"]), dict(state["centre"])
+        self._constant = float(state["constant"])
+
+
+def add_quadratic(fisher: State, centre: State, more: State, theta: State) -> float:
+    """Add ΣF'·(x − θ')² to the quadratic ΣF·(x − c)², in place.
+
+    With A = F + F' the sum is ΣA·(x − m)² plus a constant, m = c + F'/A·(θ' − c): exact, and free
+    of the cancellation that storing ΣF·θ and ΣF·θ² would bring.
+
+    Args:
+        fisher, centre: F and c, by name; changed into A and m.
+        more, theta: F' and θ', of the same names and shapes.
+
+    Returns:
+        The constant, Σ F·F'/A·(θ' − c)².
+    """
+    constant = 0.0
+    for name, f in fisher.items():
+        share = _divided(more[name], f + more[name])
+        difference = theta[name] - centre[name]
+        constant += float((f * share * difference.square()).sum(dtype=torch.float64))
+        # Where neither matters yet, any centre is right; the latest keeps distances small.
+        nothing = (f == 0) & (more[name] == 0)
+        centre[name].addcmul_(share.masked_fill(nothing, 1.0), difference)
+        f.add_(more[name])
+    return constant
+
+
+def plain_batches(
+    split: Split, context: Context, size: int = 256
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs float (B, 3, H, W) without augmentation, and labels (B,), on the model's device."""
+    for index, labels in zip(split.index.split(size), split.labels.split(size), strict=True):
+        images = split.images.take(index).to(context.device)
+        yield context.transform.test(images), labels.to(context.device)
+
+
+def _draw(probabilities_BC: Tensor, random: torch.Generator | None) -> Tensor:
+    probabilities = probabilities_BC.detach().cpu()
+    drawn = torch.multinomial(probabilities, 1, generator=random).flatten()
+    return drawn.to(probabilities_BC.device)
+
+
+def _divided(part: Tensor, whole: Tensor) -> Tensor:
+    """part/whole, 0 where the whole is 0."""
+    return torch.where(whole > 0, part / whole.clamp_min(torch.finfo(whole.dtype).tiny), 0.0)

@@ -1,0 +1,259 @@
+"""Gradient Episodic Memory (GEM) and its averaged form (A-GEM).
+
+[0] Lopez-Paz & Ranzato, *Gradient episodic memory for continual learning*, eqs. 8-12.
+[1] The authors' code, which adds 1e-3·I to the dual's matrix and asks for v ≥ margin.
+[2] Chaudhry et al., *Efficient lifelong learning with A-GEM*, eq. 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.linalg import solve_triangular
+from scipy.optimize import nnls
+from torch import Tensor, nn
+
+from clbench.method import Context, Method, Needs
+from clbench.seeding import generator
+
+#: Added to the diagonal of the dual's matrix [1].
+DAMPING = 1e-3
+
+
+def project(gradient: Tensor, memory_gradients: Tensor, margin: float = 0.5) -> Tensor:
+    """The gradient, turned so that no memory's loss goes up to first order (eqs. 11-12 of [0]).
+
+    With memory gradients G and gradient g, solves min ½·vᵀPv + (G·g)ᵀv over v ≥ margin, where
+    P = GGᵀ + 1e-3·I, and returns g + Gᵀv. If no constraint G·g ≥ 0 is violated, it returns g.
+
+    Args:
+        gradient: (P,), of the current loss.
+        memory_gradients: (T, P), one row for each past task.
+        margin: γ of [0], at least 0; more pulls further towards old tasks.
+
+    Returns:
+        A gradient (P,); ``gradient`` itself if it may stay.
+
+    Raises:
+        ValueError: if the shapes do not fit, or ``margin`` is negative.
+
+    >>> against = torch.tensor([[0.0, 1.0]])
+    >>> project(torch.tensor([1.0, -1.0]), against, margin=1.5).round(decimals=2)
+    tensor([1.0000, 0.5000])
+    """
+    if memory_gradients.ndim != 2 or gradient.shape != memory_gradients.shape[1:]:
+        raise ValueError(
+            "gradient must be (P,) and memory_gradients (T, P), got "
+            f"{tuple(gradient.shape)} and {tuple(memory_gradients.shape)}"
+        )
+    if margin < 0:
+        raise ValueError(f"margin must be at least 0, got {margin}")
+    products = memory_gradients @ gradient
+    if not bool((products < 0).any()):
+        return gradient
+    gram = memory_gradients @ memory_gradients.T
+    v = dual(gram.double().cpu().numpy(), products.double().cpu().numpy(), margin)
+    return gradient + torch.from_numpy(v).to(gradient) @ memory_gradients
+
+
+def dual(gram: np.ndarray, products: np.ndarray, margin: float) -> np.ndarray:
+    """The multipliers v (T,) of GEM's quadratic program.
+
+    With v = u + margin and P = LLᵀ the program is to find u ≥ 0 with the least ‖Lᵀu − b‖², where
+    L·b = −(q + margin·P·1): non-negative least squares.
+
+    Args:
+        gram: GGᵀ (T, T), float64.
+        products: q = G·g (T,), float64.
+        margin: lower bound of v.
+    """
+    matrix = gram + DAMPING * np.eye(len(gram))
+    factor = np.linalg.cholesky(matrix)
+    target = solve_triangular(factor, -(products + margin * matrix.sum(1)), lower=True)
+    u: np.ndarray = nnls(factor.T, target)[0]
+    return u + margin
+
+
+def project_average(gradient: Tensor, memory_gradient: Tensor) -> Tensor:
+    """The gradient without its part against the memory's gradient, eq. 11 of [2].
+
+    Args:
+        gradient: g (P,), of the current loss.
+        memory_gradient: r (P,), of a batch from memory.
+
+    Returns:
+        g − (g·r / r·r)·r if g·r < 0, else ``gradient`` itself.
+
+    >>> project_average(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 2.0]))
+    tensor([1., 0.])
+    """
+    product = gradient @ memory_gradient
+    if not bool(product < 0):
+        return gradient
+    return gradient - product / (memory_gradient @ memory_gradient) * memory_gradient
+
+
+class _Memory(Method):
+    """Remembers some images of each past task, and edits the gradient with theirs; abstract.
+
+    Memory images are taken without augmentation, in one pass without autocast. Their passes
+    normalise by their own statistics where training does, leave running statistics alone, and
+    have no dropout: so all processes of a run come to the same memory gradients.
+    """
+
+    needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True, passes=1.0)
+
+    samples: int = Field(256, ge=0, description="training images remembered of each task; 0 is off")
+
+    _index: list[Tensor] = []
+    _labels: list[Tensor] = []
+    _context: Context | None = None
+    _steps: int = 0
+    _projections: int = 0
+
+    def start(self, context: Context) -> None:
+        self._context = context
+        self._steps = self._projections = 0
+
+    def finish(self, context: Context) -> None:
+        split = context.task.train
+        chosen = torch.randperm(len(split), generator=generator(context.seed))[: self.samples]
+        chosen = chosen.sort().values
+        if len(chosen):
+            self._index = [*self._index, split.index[chosen].cpu()]
+            self._labels = [*self._labels, split.labels[chosen].cpu()]
+        self._context = None
+
+    def _gradient(self, model: nn.Module, index: Tensor, labels: Tensor) -> Tensor:
+        """The gradient (P,) of the mean loss on some remembered images."""
+        context = self._context
+        assert context is not None
+        named = with_gradient(model)
+        device = context.device
+        inputs = context.transform.test(context.task.train.images.take(index).to(device))
+        with torch.enable_grad(), undisturbed(model):
+            logits = model(inputs.to(named[0][1].dtype))
+            loss = context.losses(logits, labels.to(device)).mean()
+            gradients = torch.autograd.grad(
+                loss, [p for _, p in named], allow_unused=True, materialize_grads=True
+            )
+        for (name, _), gradient in zip(named, gradients, strict=True):
+            if name in context.head:  # rows that no training sample admits cannot move
+                gradient[context.losses.idle] = 0
+        return torch.cat([gradient.flatten() for gradient in gradients])
+
+    def _replace(self, model: nn.Module, gradient: Tensor, projected: Tensor) -> None:
+        """Put a flat gradient in place, and count."""
+        self._steps += 1
+        if projected is gradient:
+            return
+        self._projections += 1
+        grads = [p.grad for _, p in with_gradient(model)]
+        parts = projected.split([grad.numel() for grad in grads if grad is not None])
+        for grad, part in zip(grads, parts, strict=True):
+            assert grad is not None
+            grad.copy_(part.view_as(grad))
+
+    def activity(self) -> dict[str, float]:
+        return {
+            "projections": float(self._projections),
+            "steps": float(self._steps),
+            "memory": float(sum(len(index) for index in self._index)),
+            "active": float(self._projections > 0),
+        }
+
+    def state_dict(self) -> dict[str, object]:
+        return {"index": list(self._index), "labels": list(self._labels)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._index, self._labels = list(state["index"]), list(state["labels"])
+
+
+class GEM(_Memory):
+    """Projects each gradient so that no past task's loss on its memory goes up [0].
+
+    Every step takes one pass over the whole memory of each past task, as in [1]: the passes grow
+    with the stream, and as many gradients of the network's size are held. The projection sees the
+    gradient as the optimiser would, penalties included.
+    """
+
+    summary: ClassVar[str] = "project gradients against those of every past task's memory"
+
+    margin: float = Field(0.5, ge=0, description="γ: how far gradients are pulled to old tasks")
+
+    def project(self, model: nn.Module) -> None:
+        if not self._index or not with_gradient(model):
+            return
+        gradient = flat_gradient(model)
+        memories = torch.stack(
+            [
+                self._gradient(model, index, labels)
+                for index, labels in zip(self._index, self._labels, strict=True)
+            ]
+        )
+        finite = bool((memories @ gradient).isfinite().all())
+        # fp16 training skips steps with overflows by itself.
+        projected = project(gradient, memories, self.margin) if finite else gradient
+        self._replace(model, gradient, projected)
+
+
+class AGEM(_Memory):
+    """Projects each gradient against that of one batch drawn from all past tasks' memory [2]."""
+
+    summary: ClassVar[str] = "project gradients against that of one batch of past samples"
+
+    batch: int | None = Field(
+        None, ge=1, description="remembered images drawn for each step; default: the batch size"
+    )
+
+    def project(self, model: nn.Module) -> None:
+        if not self._index or not with_gradient(model):
+            return
+        assert self._context is not None
+        index, labels = torch.cat(self._index), torch.cat(self._labels)
+        random = generator(self._context.seed, self._steps)
+        size = self.batch or self._context.batch_size
+        drawn = torch.randperm(len(index), generator=random)[:size]
+        gradient = flat_gradient(model)
+        memory = self._gradient(model, index[drawn], labels[drawn])
+        finite = bool((memory @ gradient).isfinite())
+        projected = project_average(gradient, memory) if finite else gradient
+        self._replace(model, gradient, projected)
+
+
+def with_gradient(model: nn.Module) -> Sequence[tuple[str, nn.Parameter]]:
+    """The parameters that have a gradient, with their names."""
+    return [
+        (name, p) for name, p in model.named_parameters() if p.requires_grad and p.grad is not None
+    ]
+
+
+def flat_gradient(model: nn.Module) -> Tensor:
+    """All gradients of a network as one (P,)."""
+    return torch.cat([p.grad.flatten() for _, p in with_gradient(model) if p.grad is not None])
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Passes in here leave no trace in running statistics, and have no dropout.
+
+    BatchNorm keeps its mode: where it trains it normalises by the batch's own statistics.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    norms = [m for m, _ in modes if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    buffers = [(b, b.clone()) for norm in norms for b in norm.buffers()]
+    try:
+        for module, _ in modes:
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for buffer, before in buffers:
+            buffer.copy_(before)

@@ -1,0 +1,246 @@
+"""Replay (rehearsal): some samples of every batch come from past tasks.
+
+[0] Vitter, *Random sampling with a reservoir*.
+[1] Rebuffi et al., *iCaRL: incremental classifier and representation learning*, Algorithm 4.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import ClassVar, Literal, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+from torch import Tensor
+
+from clbench.data.batches import Batch, Examples, Mixed, Split, distributed
+from clbench.method import Context, Method, Needs
+from clbench.models.training import extract
+from clbench.seeding import generator
+
+
+def herd(features_NF: Tensor, count: int) -> Tensor:
+    """Samples whose running mean stays nearest to the mean of all [1, Algorithm 4].
+
+    Args:
+        features_NF: (N, F) features of one class; their length is normalised to one.
+        count: how many to choose, at most N.
+
+    Returns:
+        int64 (count,): positions in the order of choice, so that any beginning of it is the
+        choice for a smaller count.
+
+    Raises:
+        ValueError: if ``count`` is outside 0…N.
+    """
+    if not 0 <= count <= len(features_NF):
+        raise ValueError(f"count must be in 0…{len(features_NF)}, got {count}")
+    unit_NF = F.normalize(features_NF, dim=1)
+    mean, total = unit_NF.mean(0), torch.zeros_like(unit_NF[0])
+    chosen: list[int] = []
+    left = torch.zeros(len(unit_NF), device=unit_NF.device)
+    for number in range(1, count + 1):
+        distances = (mean - (total + unit_NF) / number).norm(dim=1) + left
+        best = int(distances.argmin())
+        chosen.append(best)
+        total = total + unit_NF[best]
+        left[best] = torch.inf
+    return torch.tensor(chosen, dtype=torch.int64)
+
+
+def quotas(counts: Tensor, size: int) -> Tensor:
+    """Divide ``size`` places evenly among classes that have ``counts`` samples.
+
+    Args:
+        counts: int64 (K,).
+        size: places, at least 0. What a small class leaves goes to the others; what does not
+            divide evenly goes to the classes that come first.
+
+    Returns:
+        int64 (K,), at most ``counts``, that sum to ``min(size, counts.sum())``.
+
+    >>> quotas(torch.tensor([2, 9, 9]), 11)
+    tensor([2, 5, 4])
+    """
+    given = torch.zeros_like(counts)
+    left = min(size, int(counts.sum()))
+    while left > 0:
+        open_ = (given < counts).nonzero().flatten()
+        each = max(1, left // len(open_))
+        more = torch.minimum(counts[open_] - given[open_], torch.tensor(each))[:left]
+        given[open_[: len(more)]] += more
+        left -= int(more.sum())
+    return given
+
+
+class Replay(Method):
+    """Mix stored samples of past tasks into every batch; the labels stay theirs.
+
+    Only positions in the training data are stored. ``size`` bounds the samples of all tasks
+    together, ``share`` those of each task; without either, all past data is replayed (rehearsal).
+    ``fraction: 0`` is plain fine-tuning. An epoch is one pass over the current task's data, so
+    that replay makes it longer: compare at equal ``steps`` where compute must be equal.
+    """
+
+    summary: ClassVar[str] = "mix samples of past tasks into every batch"
+    needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True)
+
+    fraction: float = Field(0.05, ge=0, lt=1, description="share of each batch from past tasks")
+    size: int | None = Field(None, ge=1, description="stored samples, all tasks together")
+    share: float | None = Field(None, gt=0, le=1, description="stored share of each task's data")
+    selection: Literal["reservoir", "balanced", "herding"] = Field(
+        "reservoir",
+        description="reservoir: any sample seen is as likely; balanced: as many of each class, at "
+        "random; herding: as many of each class, those that give its mean feature best",
+    )
+
+    #: Positions, labels and ranks of what is stored; the lowest ranks are kept longest.
+    _index: Tensor = torch.empty(0, dtype=torch.int64)
+    _labels: Tensor = torch.empty(0, dtype=torch.int64)
+    _ranks: Tensor = torch.empty(0, dtype=torch.float64)
+    _classes: range = range(0)
+    _seen: Tensor | None = None
+    _replayed: Tensor | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Replay:
+        if self.size is not None and self.share is not None:
+            raise PydanticCustomError("replay", "give either size or share")
+        if self.selection != "reservoir" and self.size is None and self.share is None:
+            raise PydanticCustomError(
+                "replay",
+                f"selection: {self.selection} has nothing to choose, as all past data is kept: "
+                "give size or share",
+            )
+        return self
+
+    def examples(self, examples: Examples) -> Examples:
+        if not self.fraction or not len(self._index):
+            return examples
+        stored = Split(examples.current.images, self._index, self._labels)
+        return replace(examples, mixed=(*examples.mixed, Mixed(stored, self.fraction)))
+
+    def start(self, context: Context) -> None:
+        self._classes = context.task.classes
+        self._seen = self._replayed = torch.zeros((), dtype=torch.int64, device=context.device)
+
+    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
+        """Weighs nothing: counts what is really replayed."""
+        assert self._seen is not None
+        assert self._replayed is not None
+        past = (batch.labels < self._classes.start) | (batch.labels >= self._classes.stop)
+        self._seen, self._replayed = self._seen + len(past), self._replayed + past.sum()
+        return None
+
+    def finish(self, context: Context) -> None:
+        train = context.task.train
+        ranks = self._rank(context)
+        kept = self._of_task(train.labels, ranks)
+        self._index = torch.cat([self._index, train.index[kept]])
+        self._labels = torch.cat([self._labels, train.labels[kept]])
+        self._ranks = torch.cat([self._ranks, ranks[kept]])
+        if self.size is not None:
+            self._keep(select(self._labels, self._ranks, self.size, self._by_class))
+
+    def activity(self) -> dict[str, float]:
+        seen = int(self._seen) if self._seen is not None else 0
+        replayed = int(self._replayed) if self._replayed is not None else 0
+        return {
+            "active": float(replayed > 0),
+            "replayed_share": replayed / seen if seen else 0.0,
+            "stored_samples": float(len(self._index)),
+        }
+
+    def stored_samples(self) -> int:
+        return len(self._index)
+
+    def state_dict(self) -> dict[str, object]:
+        return {"index": self._index, "labels": self._labels, "ranks": self._ranks}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        stored = cast("dict[str, Tensor]", state)
+        self._index, self._labels, self._ranks = (
+            stored[name] for name in ("index", "labels", "ranks")
+        )
+
+    @property
+    def _by_class(self) -> bool:
+        return self.selection != "reservoir"
+
+    def _rank(self, context: Context) -> Tensor:
+        """Ranks float64 (N,) of the task's samples: random, or their place in the herd."""
+        train = context.task.train
+        if self.selection != "herding":
+            # Keeping the lowest of independent random ranks is reservoir sampling [0].
+            return torch.rand(len(train), generator=generator(context.seed), dtype=torch.float64)
+        found = extract(context.model, train, context.transform, 256, 4, nullcontext)
+        wanted = self._wanted(train.labels)
+        ranks = torch.full((len(train),), torch.inf, dtype=torch.float64)
+        for label, count in wanted.items():
+            rows = (train.labels == label).nonzero().flatten()
+            order = herd(found[rows.to(found.device)], count)
+            ranks[rows[order]] = torch.arange(count, dtype=torch.float64)
+        if distributed():  # rounding may differ between devices, what is stored must not
+            shared = ranks.to(context.device)
+            dist.broadcast(shared, 0)
+            ranks = shared.cpu()
+        return ranks
+
+    def _wanted(self, labels: Tensor) -> dict[int, int]:
+        """How many samples to keep of each class of a task with these labels (N,)."""
+        own = torch.unique(labels).tolist()
+        if self.share is not None:
+            return {label: _part(int((labels == label).sum()), self.share) for label in own}
+        size = self.size if self.size is not None else len(labels)
+        # No later task gives a class more places than it has now.
+        classes, counts = torch.unique(torch.cat([self._labels, labels]), return_counts=True)
+        places = dict(zip(classes.tolist(), quotas(counts, size).tolist(), strict=True))
+        return {label: places[label] for label in own}
+
+    def _of_task(self, labels: Tensor, ranks: Tensor) -> Tensor:
+        """Positions (K,) of the samples of a task that ``share`` keeps."""
+        if self.share is None:
+            return torch.arange(len(labels))
+        if not self._by_class:
+            return select(labels, ranks, _part(len(labels), self.share), False)
+        return _lowest(labels, ranks, self._wanted(labels))
+
+    def _keep(self, rows: Tensor) -> None:
+        self._index, self._labels = self._index[rows], self._labels[rows]
+        self._ranks = self._ranks[rows]
+
+
+def select(labels: Tensor, ranks: Tensor, size: int, by_class: bool) -> Tensor:
+    """The samples of lowest rank, among all or evenly among the classes.
+
+    Args:
+        labels: int64 (N,).
+        ranks: (N,).
+        size: how many, at most.
+        by_class: choose :func:`quotas` of each class.
+
+    Returns:
+        int64 (min(N, size),): positions, ascending.
+    """
+    if not by_class:
+        return ranks.argsort(stable=True)[:size].sort().values
+    classes, counts = torch.unique(labels, return_counts=True)
+    places = zip(classes.tolist(), quotas(counts, size).tolist(), strict=True)
+    return _lowest(labels, ranks, dict(places))
+
+
+def _lowest(labels: Tensor, ranks: Tensor, wanted: dict[int, int]) -> Tensor:
+    """Positions, ascending, of the ``wanted`` number of samples of lowest rank of each class."""
+    parts = []
+    for label, count in wanted.items():
+        rows = (labels == label).nonzero().flatten()
+        parts.append(rows[ranks[rows].argsort(stable=True)[:count]])
+    return torch.cat(parts).sort().values
+
+
+def _part(count: int, share: float) -> int:
+    return max(1, round(share * count))

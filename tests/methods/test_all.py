@@ -1,0 +1,217 @@
+"""Every method: trains, resumes, is neutral where it should be, and goes with every other one."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import clbench
+from clbench import folder as run_folder
+from clbench.errors import ClbenchError
+from clbench.methods import CLASHES, METHODS
+from clbench.recipe import parse
+
+SMALL = {
+    "stream": {
+        "name": "split_digits",
+        "classes": [[4, 5], [6, 7]],
+        "train_per_class": 40,
+        "test_per_class": 10,
+    },
+    "optimizer": {"name": "adamw", "lr": 0.02},
+    "steps": 8,
+    "batch_size": 16,
+}
+#: Settings other than the defaults, where a short run needs them.
+SETTINGS = {"replay": {"fraction": 0.25}, "sfa": {"p": 0.5}, "l1": {"strength": 1e-4}}
+#: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
+NEUTRAL = {
+    "sequential": {},
+    "multitask": None,
+    "linear_probe": None,
+    "flow": {"temperature": math.inf},
+    "sfa": {"beta": 0},
+    "wise_ft": {"alpha": 1},
+    "task_arithmetic": None,
+    "ties": None,
+    "l1": {"strength": 0},
+    "l2": {"strength": 0},
+    "ewc": {"strength": 0},
+    "replay": {"fraction": 0},
+    "gem": {"samples": 0},
+    "agem": {"samples": 0},
+    "mofo": {"fraction": 1},
+    "hft": {"fraction": 1},
+    "lora": None,
+}
+#: Hooks that act on disjoint things: here the order in the recipe must not matter.
+UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo"]
+
+
+def clashes(one, other):
+    both_rewind = METHODS[one].rewinds and METHODS[other].rewinds
+    return (
+        (one, other) in CLASHES
+        or (other, one) in CLASHES
+        or both_rewind
+        or "sequential" in (one, other)
+    )
+
+
+PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
+REFUSED = [pair for pair in itertools.combinations(METHODS, 2) if clashes(*pair)]
+
+
+@pytest.fixture
+def small(recipe, monkeypatch):
+    for name in ("write", "show"):  # plots and tables have their own tests
+        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
+    return recipe | copy.deepcopy(SMALL)
+
+
+def run(recipe, folder, methods):
+    methods = {name: SETTINGS.get(name, {}) if methods[name] is None else methods[name]
+               for name in methods}  # fmt: skip
+    record = clbench.run(recipe | {"methods": methods}, folder)
+    return record, load_file(folder / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def comparable(record):
+    summary = record.summary()
+    for measured in ("seconds", "peak_memory_bytes"):
+        del summary["cost"][measured]
+    del summary["footprint"]["time_share"]
+    return summary
+
+
+def test_every_method_is_in_the_tables():
+    assert NEUTRAL.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_trains_and_says_what_it_did(small, tmp_path, name):
+    record, weights = run(small, tmp_path / "run", {name: None})
+    assert record.finished
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    summary = record.summary()
+    assert summary["inactive"] == []
+    assert summary["footprint"]["data_oblivious"] == (not METHODS[name]().needs.past_data)
+    assert "active" in record.tasks[-1]["methods"][name]
+
+
+@pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral is not None])
+def test_a_neutral_setting_is_plain_fine_tuning_bit_for_bit(small, tmp_path, name):
+    _, plain = run(small, tmp_path / "plain", {})
+    record, neutral = run(small, tmp_path / "neutral", {name: NEUTRAL[name]})
+    assert same(plain, neutral)
+    if name != "sequential":
+        assert record.summary()["inactive"] == [name]
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("sequential", "multitask")])
+def test_a_method_that_acts_is_not_plain_fine_tuning(small, tmp_path, name):
+    _, plain = run(small, tmp_path / "plain", {})
+    _, changed = run(small, tmp_path / "changed", {name: None})
+    assert not same(plain, changed)
+
+
+def interrupt_after_first_task(monkeypatch):
+    save = run_folder.save_checkpoint
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "save_checkpoint", save_and_stop)
+
+
+def resumes(recipe, tmp_path, monkeypatch, methods):
+    whole, weights = run(recipe, tmp_path / "whole", methods)
+    with monkeypatch.context() as patch:
+        interrupt_after_first_task(patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "cut", methods)
+    methods = {name: SETTINGS.get(name, {}) for name in methods}
+    cut = clbench.run(recipe | {"methods": methods}, tmp_path / "cut", resume=True)
+    assert same(weights, load_file(tmp_path / "cut" / "model.safetensors"))
+    assert comparable(cut) == comparable(whole)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
+def test_resumes_bit_for_bit(small, tmp_path, monkeypatch, name):
+    resumes(small, tmp_path, monkeypatch, {name: None})
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def test_pairs_train(small, tmp_path, pair):
+    record, weights = run(small, tmp_path / "run", dict.fromkeys(pair))
+    assert record.finished
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", [p for p in PAIRS if "multitask" not in p], ids="+".join)
+def test_pairs_resume_bit_for_bit(small, tmp_path, monkeypatch, pair):
+    resumes(small, tmp_path, monkeypatch, dict.fromkeys(pair))
+
+
+@pytest.mark.parametrize("pair", itertools.combinations(UNORDERED, 2), ids="+".join)
+def test_order_does_not_matter_where_contributions_commute(small, tmp_path, pair):
+    _, one = run(small, tmp_path / "one", dict.fromkeys(pair))
+    _, other = run(small, tmp_path / "other", dict.fromkeys(reversed(pair)))
+    for name in one:  # sums in another order may round differently
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pair", REFUSED, ids="+".join)
+def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
+    raw = recipe | copy.deepcopy(SMALL) | {"methods": {name: {} for name in pair}}
+    with pytest.raises(ClbenchError, match=f"methods: .*{pair[0]}") as caught:
+        parse(raw)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        {"flow": {}, "wise_ft": {}},
+        {"flow": {}, "l2": {}},
+        {"flow": {}, "lora": {}},
+        {"replay": {}, "mofo": {}},
+        {"gem": {}, "mofo": {}},
+        {"sfa": {}, "replay": {}},
+        {"flow": {}, "l2": {}, "replay": {}, "mofo": {}, "sfa": {}},
+    ],
+    ids="+".join,
+)
+def test_combinations_of_the_papers(small, tmp_path, methods):
+    record, _ = run(small, tmp_path / "run", dict.fromkeys(methods))
+    assert record.summary()["inactive"] == []
+
+
+def test_a_method_with_an_optimiser_of_its_own_asks_for_adam(recipe):
+    with pytest.raises(ClbenchError, match="mofo is a rule for Adam's updates"):
+        parse(recipe | {"methods": {"mofo": {}}})
+
+
+def test_past_data_is_out_of_reach_of_methods_that_do_not_declare_it(small, tmp_path, monkeypatch):
+    """A method that quietly keeps a task's data is caught when it uses it."""
+    from clbench.methods.sequential import Sequential
+
+    kept = []
+
+    def start(self, context):
+        for split in kept:
+            split.images.take(split.index[:1])
+        kept.append(context.task.train)
+
+    monkeypatch.setattr(Sequential, "start", start)
+    with pytest.raises(ClbenchError, match=r"declares `needs\.past_data`"):
+        run(small, tmp_path / "run", {"sequential": None})

@@ -1,0 +1,84 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from clbench.anchors import Anchor, Anchors
+from clbench.methods.wise_ft import WiSEFT, interpolate
+
+
+def state(seed):
+    random = torch.Generator().manual_seed(seed)
+    return {
+        "conv.weight": torch.randn(4, 3, generator=random),
+        "bn.running_var": torch.rand(4, generator=random),
+        "bn.num_batches_tracked": torch.tensor(seed),
+        "fc.weight": torch.randn(5, 4, generator=random),
+    }
+
+
+def context(learned_pretrained, learned_previous):
+    return SimpleNamespace(
+        head=("fc.weight",),
+        anchors=Anchors(
+            Anchor(state(1), torch.tensor(learned_pretrained)),
+            Anchor(state(2), torch.tensor(learned_previous)),
+        ),
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_closed_form(alpha):
+    pretrained, tuned = state(1), state(3)
+    merged = interpolate(pretrained, tuned, alpha)
+    for name in ("conv.weight", "bn.running_var", "fc.weight"):
+        expected = alpha * tuned[name].double() + (1 - alpha) * pretrained[name].double()
+        torch.testing.assert_close(merged[name].double(), expected, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(
+            interpolate(pretrained[name], tuned[name], alpha), merged[name], rtol=0, atol=0
+        )
+    assert merged["bn.num_batches_tracked"] == 3
+
+
+def test_exact_at_the_ends():
+    pretrained, tuned = state(1), state(3)
+    assert torch.equal(interpolate(pretrained, tuned, 1.0)["conv.weight"], tuned["conv.weight"])
+    assert torch.equal(
+        interpolate(pretrained, tuned, 0.0)["conv.weight"], pretrained["conv.weight"]
+    )
+
+
+def test_arguments_are_left_as_they_are():
+    pretrained, tuned = state(1), state(3)
+    interpolate(pretrained, tuned, 1.0)["conv.weight"].zero_()
+    assert torch.equal(tuned["conv.weight"], state(3)["conv.weight"])
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.3, float("nan")])
+def test_alpha_out_of_range(alpha):
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
+        interpolate(torch.zeros(1), torch.ones(1), alpha)
+
+
+@pytest.mark.parametrize(("anchor", "seed"), [("pretrained", 1), ("previous", 2)])
+def test_head_rows_the_anchor_never_learned_are_not_diluted(anchor, seed):
+    method = WiSEFT(alpha=0.3, anchor=anchor)
+    learned = [True, False, True, False, False]
+    shown = method.deploy(state(3), context(learned, learned))
+    fresh = ~torch.tensor(learned)
+    assert torch.equal(shown["fc.weight"][fresh], state(3)["fc.weight"][fresh])
+    mean = interpolate(state(seed), state(3), 0.3)
+    assert torch.equal(shown["fc.weight"][~fresh], mean["fc.weight"][~fresh])
+    assert torch.equal(shown["conv.weight"], mean["conv.weight"])
+    assert method.activity()["active"] == 1
+
+
+def test_alpha_1_is_plain_fine_tuning():
+    method, tuned = WiSEFT(alpha=1), state(3)
+    assert method.deploy(tuned, context([True] * 5, [True] * 5)) is tuned
+    assert method.activity()["active"] == 0
+
+
+def test_carries_only_where_told_to():
+    assert not WiSEFT().carries
+    assert WiSEFT(carry_on=True).carries
