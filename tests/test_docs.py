@@ -1,0 +1,49 @@
+"""The code in the documentation runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")),
+]
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_plain_pytorch():
+    exec(compile("\n".join(blocks("docs/plain_pytorch.md")), "plain_pytorch.md", "exec"), {})
+
+
+def test_readme(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("README.md")
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "runs/split_digits-sfa-seed0/summary.json").exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_architecture_example_is_a_method(monkeypatch):
+    (code,) = blocks("ARCHITECTURE.md")
+    imports = (
+        "from typing import ClassVar\nimport torch\nfrom torch import nn\n"
+        "from pydantic import Field\nfrom clbench.method import Method\n"
+    )
+    names = {}
+    exec(compile(imports + code, "ARCHITECTURE.md", "exec"), names)
+    linear = names["nn"].Linear(2, 2)
+    before = linear.weight.detach().clone()
+    names["Shrink"](factor=0.5).after_step(linear, 1)
+    assert (linear.weight == before / 2).all()
