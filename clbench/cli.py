@@ -101,7 +101,8 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
             arguments.flags.add(name)
             continue
         given = [value] if equals else []
-        while words and not words[0].startswith("--") and (name == "config" or not given):
+        option = "-" if name == "config" else "--"  # values may be negative numbers
+        while words and not words[0].startswith(option) and (name == "config" or not given):
             given.append(words.pop(0))
         if not given:
             raise ClbenchError(f"--{name} needs a value")

@@ -67,13 +67,13 @@ class Learner(L.LightningModule):
             ]
 
     def on_train_epoch_start(self) -> None:
-        """Normalisation layers without a trained parameter keep their statistics."""
+        """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
+        trunk = [p for name, p in self.model.named_parameters() if name not in self.context.head]
         for module in self.model.modules():
-            own = list(module.parameters(recurse=False))
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
-                parameter.requires_grad for parameter in own
-            ):
-                module.eval()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                own = list(module.parameters(recurse=False)) or trunk
+                if not any(parameter.requires_grad for parameter in own):
+                    module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch: mean(∏ weights · loss) + Σ penalties."""
@@ -156,7 +156,7 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
     # Fused kernels unscale fp16 gradients inside their step, too late for whoever edits them.
     fused = not str(recipe.trainer.get("precision", "32")).startswith("16")
     if rules.name == "sgd":
-        return SGD(
+        optimizer = SGD(
             parameters,
             lr=rules.lr,
             momentum=rules.momentum,
@@ -164,6 +164,12 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
             weight_decay=rules.weight_decay,
             fused=fused,
         )
+        if rules.momentum:
+            # The fused kernel wants a buffer for every parameter or for none; HFT's gradients come
+            # and go. From zeros, the first step is the same.
+            for parameter in parameters:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return AdamW(
         parameters,
         lr=rules.lr,

@@ -60,7 +60,8 @@ class Needs:
         past_data: images of earlier tasks. Without it, touching them is an error.
         task_boundaries: to be told when a task ends.
         copies: extra copies of the weights kept while training.
-        passes: extra forward (or forward and backward) passes per step, in units of one.
+        passes: extra forward (or forward and backward) passes per step, in units of one pass
+            over a batch.
     """
 
     past_data: bool = False

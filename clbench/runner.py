@@ -167,6 +167,8 @@ class Run:
         )
         copies = any(method.needs.copies for method in self.methods)
         self.anchor_device = self.device if copies else torch.device("cpu")
+        if self.channels_last:  # before any copy is taken: fused kernels need equal layouts
+            self.model.to(memory_format=torch.channels_last)
         self.theta_pretrained = snapshot(self.model, self.anchor_device)
 
     def go(self) -> None:
@@ -344,8 +346,6 @@ class Run:
 
     def _fit(self, learner: Learner, batches: Batches, recipe: Recipe, title: str) -> None:
         learner.channels_last = self.channels_last
-        if self.channels_last:
-            learner.model.to(memory_format=torch.channels_last)
         learner.model.train()
         trainer = make_trainer(recipe, learner.context.total_steps, title, self.logger)
         try:

@@ -3,21 +3,7 @@
 import copy
 
 import pytest
-
-RECIPE = {
-    "stream": {"name": "split_digits"},
-    "images": {"size": 8},
-    "model": {
-        "backbone": "tiny_cnn",
-        "weights": "pretrain",
-        "options": {"width": 8},
-        "pretraining": {"epochs": 3},
-    },
-    "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
-    "steps": 6,
-    "batch_size": 32,
-    "trainer": {"enable_progress_bar": False, "accelerator": "cpu"},
-}
+from helpers import RECIPE
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """A run that is killed goes on, and ends as if nothing had happened."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import comparable
 
 from clbench.record import Record
 
@@ -45,11 +45,8 @@ def wait_for_tasks(folder, count, process):
     raise AssertionError(process.communicate()[0])
 
 
-def comparable(folder):
-    summary = json.loads((folder / "summary.json").read_text())
-    for measured in ("seconds", "peak_memory_bytes"):
-        del summary["cost"][measured]
-    return summary, (folder / "model.safetensors").read_bytes()
+def outcome(folder):
+    return comparable(Record.load(folder)), (folder / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
@@ -68,7 +65,7 @@ def test_after_sigkill(long, tmp_path, tasks):
     output = finish(start(long, tmp_path / "cut", tmp_path, "--resume"))
     if tasks == 2:
         assert "Resuming after task" in output
-    assert comparable(tmp_path / "cut") == comparable(tmp_path / "whole")
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
     steps = [event["last_step"] for event in Record.load(tmp_path / "cut").tasks]
     assert steps == [60, 120, 180]
 

@@ -106,8 +106,6 @@ class _Memory(Method):
     have no dropout: so all processes of a run come to the same memory gradients.
     """
 
-    needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True, passes=1.0)
-
     samples: int = Field(256, ge=0, description="training images remembered of each task; 0 is off")
 
     _index: list[Tensor] = []
@@ -115,10 +113,24 @@ class _Memory(Method):
     _context: Context | None = None
     _steps: int = 0
     _projections: int = 0
+    _passes: float = 0.0
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        """Passes are those of the task that is, or was last, trained on."""
+        return Needs(past_data=True, task_boundaries=True, passes=self._passes)
+
+    def _read(self, context: Context) -> int:
+        """How many remembered images a step reads."""
+        return sum(len(index) for index in self._index)
+
+    def stored_samples(self) -> int:
+        return sum(len(index) for index in self._index)
 
     def start(self, context: Context) -> None:
         self._context = context
         self._steps = self._projections = 0
+        self._passes = self._read(context) / context.batch_size
 
     def finish(self, context: Context) -> None:
         split = context.task.train
@@ -210,6 +222,9 @@ class AGEM(_Memory):
     batch: int | None = Field(
         None, ge=1, description="remembered images drawn for each step; default: the batch size"
     )
+
+    def _read(self, context: Context) -> int:
+        return min(super()._read(context), self.batch or context.batch_size)
 
     def project(self, model: nn.Module) -> None:
         if not self._index or not with_gradient(model):

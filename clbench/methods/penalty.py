@@ -50,19 +50,20 @@ def l2_penalty(
     (0.25, tensor([0.1000, 0.2000]))
     """
     _check(weights, strength)
+    gradients: list[Tensor]
     with torch.no_grad():
-        gradients = torch._foreach_sub(_detached(weights), list(centres))
         if importance is None:
+            gradients = list(torch._foreach_sub(_detached(weights), list(centres)))
             total = _norms(gradients).square().sum()
         else:
-            differences = gradients
-            gradients = torch._foreach_mul(differences, list(importance))
-            total = torch.stack(
-                [
-                    torch.dot(d.flatten(), g.flatten())
-                    for d, g in zip(differences, gradients, strict=True)
-                ]
-            ).sum()
+            gradients, totals = [], []
+            # Tensor by tensor, so that each difference is still in the cache when it is needed
+            # again, and its memory is used for the next one.
+            for weight, centre, factors in zip(weights, centres, importance, strict=True):
+                difference = weight - centre
+                gradients.append(factors * difference)
+                totals.append(torch.dot(difference.flatten(), gradients[-1].flatten()))
+            total = torch.stack(totals).sum()
         torch._foreach_mul_(gradients, strength)
     return _attach(total * (strength / 2), gradients, weights)
 

@@ -196,6 +196,8 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
             f"model.backbone = {config.backbone!r} does not end in one linear classifier"
         )
     cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
+    if config.weights == "pretrain":  # was trained with these, whatever timm's own weights expect
+        cfg.update(mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)
     if config.weights == "packaged":
         cfg.update(mean=(0.498,) * 3, std=(0.502,) * 3, crop_pct=224 / 256)
     return Pretrained(
@@ -295,7 +297,7 @@ def _filled(config: ModelConfig, size: int, state: State) -> nn.Module:
     strange = sorted(state.keys() - wanted.keys())
     misfits = [
         f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & state.keys()
+        for name in sorted(wanted.keys() & state.keys())
         if state[name].shape != wanted[name].shape
     ]
     if missing or strange or misfits:

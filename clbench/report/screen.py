@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clbench.record import SCENARIOS, Event, Record
@@ -32,7 +33,9 @@ def show(record: Record, console: Console | None = None) -> None:
     """Print the scores of a run and where its files are."""
     console = console or Console(soft_wrap=True)
     summary = record.summary()
-    table = Table(title=f"{summary['name']} after {len(record.tasks)} tasks", title_justify="left")
+    table = Table(
+        title=f"{escape(summary['name'])} after {len(record.tasks)} tasks", title_justify="left"
+    )
     table.add_column("in %")
     table.add_column("task-incremental", justify="right")
     table.add_column("class-incremental", justify="right")
@@ -63,11 +66,12 @@ def show(record: Record, console: Console | None = None) -> None:
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
         f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s."
     )
-    console.print(f"Files in {record.folder}:", highlight=False)
+    folder = escape(str(record.folder))
+    console.print(f"Files in {folder}:", highlight=False)
     console.print(
         "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
     )
-    console.print(f"Curves: tensorboard --logdir {record.folder}", highlight=False)
+    console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
 
 
 def line(event: Event) -> str:

@@ -68,7 +68,9 @@ def divide(
             )
         return groups
     if not labels:
-        raise ClbenchError("the stream has no classes left: shorten stream.leave_out or stream.pretrain_classes")
+        raise ClbenchError(
+            "the stream has no classes left: shorten stream.leave_out or stream.pretrain_classes"
+        )
     if len(labels) % tasks:
         fitting = [n for n in range(1, len(labels) + 1) if len(labels) % n == 0]
         raise ClbenchError(

@@ -1,7 +1,5 @@
 """Each loader reads its real on-disk format, and each mistake gets one clear message."""
 
-# ruff: noqa: D103 (the names of the tests say what they check)
-
 import hashlib
 import io
 import tarfile
@@ -80,7 +78,8 @@ def test_digits_split_is_every_fifth_image_of_a_class(tmp_path: Path, network: l
     train = sorted(set(range(1797)) - set(test))
     check(data, "digits", original.target[train].tolist(), original.target[test].tolist())
     assert (len(train), len(test)) == (1442, 355)
-    assert isinstance(data.train.images, np.ndarray) and isinstance(data.test.images, np.ndarray)
+    assert isinstance(data.train.images, np.ndarray)
+    assert isinstance(data.test.images, np.ndarray)
     assert data.train.images.shape == (1442, 8, 8)
     np.testing.assert_allclose(data.test.images, original.images[test] * 255 / 16, atol=0.5)
     assert data.train.images.max() == 255

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from helpers import comparable
 from safetensors.torch import load_file
 
 import clbench
@@ -81,14 +82,6 @@ def run(recipe, folder, methods):
 
 def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-
-
-def comparable(record):
-    summary = record.summary()
-    for measured in ("seconds", "peak_memory_bytes"):
-        del summary["cost"][measured]
-    del summary["footprint"]["time_share"]
-    return summary
 
 
 def test_every_method_is_in_the_tables():

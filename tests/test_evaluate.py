@@ -1,0 +1,165 @@
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from clbench import evaluate
+from clbench.data.batches import Split
+from clbench.data.images import JoinedImages, TensorImages
+from clbench.data.transforms import Augment, Transform
+from clbench.evaluate import Evaluator, evaluating
+from clbench.models.tiny import TinyCNN
+
+OWNER = torch.tensor([0, 0, 1, 1, 2, 2])
+PLAIN = Transform(8, (0.5,) * 3, (0.5,) * 3, Augment())
+
+
+class SlowImages(TensorImages):
+    slow = True
+
+
+def data(count=37, classes=6, kind=TensorImages):
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (50, 3, 8, 8), generator=random, dtype=torch.uint8)
+    index = torch.randperm(50, generator=random)[:count]
+    return Split(kind(pixels), index, torch.arange(count) % classes)
+
+
+def evaluator(batch_size=10, workers=0):
+    return Evaluator(PLAIN, batch_size, workers, nullcontext)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    model = TinyCNN(6, width=8)
+    nn.init.normal_(model.fc.weight, std=3)
+    return model
+
+
+@torch.no_grad()
+def each(model, split):
+    """Logits and label of one image after the other."""
+    model.eval()
+    for position, label in zip(split.index.tolist(), split.labels.tolist(), strict=True):
+        yield model(PLAIN.test(split.images.tensor[position][None]))[0].tolist(), label
+
+
+def fraction(right):
+    return sum(right) / len(right)
+
+
+def test_accuracy_against_a_loop(network):
+    seen = torch.tensor([True, True, True, True, False, False])
+    split = data()
+    by_task, by_class = ([], [], []), ([], [], [])
+    for logits, label in each(network, split):
+        task = int(OWNER[label])
+        own = [c for c in range(6) if OWNER[c] == task]
+        by_task[task].append(max(own, key=lambda c: logits[c]) == label)
+        by_class[task].append(max(range(4), key=lambda c: logits[c]) == label)
+    found = evaluator().accuracy(network, split, OWNER, [0, 1, 2], seen)
+    assert found.task_incremental == [fraction(right) for right in by_task]
+    assert found.class_incremental == [fraction(right) for right in by_class]
+    assert 0 < min(found.task_incremental) <= max(found.task_incremental) < 1
+    assert found.class_incremental[2] == 0  # its classes were not seen
+
+
+def test_only_the_tasks_asked_for_are_reported(network):
+    seen = torch.ones(6, dtype=torch.bool)
+    every = evaluator().accuracy(network, data(), OWNER, [0, 1, 2], seen)
+    some = evaluator().accuracy(network, data(), OWNER, [2, 0], seen)
+    for name in ("task_incremental", "class_incremental"):
+        assert getattr(some, name) == [getattr(every, name)[task] for task in (2, 0)]
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (36, 0), (37, 0), (500, 0), (10, 3)])
+def test_batches_and_workers_change_nothing(network, batch_size, workers):
+    seen = torch.ones(6, dtype=torch.bool)
+    wanted = evaluator().accuracy(network, data(), OWNER, [0, 1, 2], seen)
+    found = evaluator(batch_size, workers).accuracy(
+        network, data(kind=SlowImages), OWNER, [0, 1, 2], seen
+    )
+    assert found == wanted
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """What every process of several would count, and at the end the sum of it all."""
+
+    def run(world, measure):
+        counted = []
+        monkeypatch.setattr(evaluate, "world_size", lambda: world)
+        for rank in range(world):
+            reduced = SimpleNamespace(get_rank=lambda rank=rank: rank, all_reduce=counted.append)
+            if rank == world - 1:
+                reduced.all_reduce = lambda tallies: tallies.add_(sum(counted))
+            monkeypatch.setattr(evaluate, "dist", reduced)
+            try:
+                result = measure()
+            except ZeroDivisionError:  # a process may hold no sample of some task
+                assert rank < world - 1
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("world", [2, 3, 5, 40])
+@pytest.mark.parametrize("top_k", [False, True])
+def test_no_sample_counts_twice_on_several_processes(network, processes, world, top_k):
+    split = data()
+    split = Split(JoinedImages([split.images]), split.index, split.labels)
+
+    def measure():
+        if top_k:
+            return evaluator().top_k(network, network.fc, split)
+        seen = torch.ones(6, dtype=torch.bool)
+        return evaluator().accuracy(network, split, OWNER, [0, 1, 2], seen)
+
+    wanted = measure()
+    assert processes(world, measure) == wanted
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_top_k_against_a_loop(network, classes):
+    torch.manual_seed(1)
+    head = nn.Linear(network.num_features, classes)
+    nn.init.normal_(head.weight, std=3)
+    split = data(classes=classes)
+    first, best = [], []
+    network.fc = nn.Identity()  # another head than the network's own
+    for features, label in each(network, split):
+        logits = head(torch.tensor(features)).tolist()
+        ranks = sorted(range(classes), key=lambda c: -logits[c])
+        first.append(ranks[0] == label)
+        best.append(label in ranks[:5])
+    found = evaluator().top_k(network, head, split)
+    assert found == {"top1": fraction(first), "top5": fraction(best)}
+    assert found["top5"] > found["top1"]
+
+
+def test_every_training_mode_is_as_before(network):
+    model = nn.Sequential(nn.BatchNorm2d(3), network, nn.Dropout())
+    model.train()
+    model[0].eval()  # a frozen normalisation layer
+    network.norm2.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert {name: module.training for name, module in model.named_modules()} == before
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError
+    assert {name: module.training for name, module in model.named_modules()} == before
+
+
+def test_measuring_leaves_weights_statistics_and_gradients_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 8), nn.BatchNorm2d(6), nn.Flatten()).train()
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    evaluator().accuracy(model, data(), OWNER, [0], torch.ones(6, dtype=torch.bool))
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training
+    model(torch.zeros(2, 3, 8, 8)).sum().backward()  # still possible afterwards

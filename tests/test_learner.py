@@ -1,0 +1,318 @@
+import math
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clbench.anchors import Anchor, Anchors
+from clbench.data.batches import Batches, Examples, Split
+from clbench.data.images import TensorImages
+from clbench.data.transforms import Augment, Transform
+from clbench.errors import ClbenchError
+from clbench.learner import Learner, make_optimizer, schedule
+from clbench.loss import ClassLoss
+from clbench.method import Context, Method
+from clbench.recipe import Schedule, parse
+from clbench.streams import Task
+from clbench.trainer import make_trainer, quiet
+from clbench.weights import snapshot
+
+OWNER = torch.tensor([0, 0, 1, 1])
+PLAIN = Transform(4, (0.5,) * 3, (0.5,) * 3, Augment())
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.fc = nn.Linear(48, 4)
+
+    def forward(self, images):
+        return self.fc(self.norm(images).flatten(1))
+
+
+class Scaled(Method):
+    """Weights each sample by a power of its label."""
+
+    summary = "test"
+    base: float = 2.0
+    scale: float = 0.5
+
+    def weights(self, batch, losses_B):
+        assert not losses_B.requires_grad
+        return self.base ** batch.labels.float()
+
+    def penalty(self, model):
+        return self.scale * model.fc.weight.square().sum()
+
+
+class Shifted(Method):
+    summary = "test"
+    strength: float = 0.3
+
+    def weights(self, batch, losses_B):
+        return 1 + self.strength * batch.indices.float()
+
+    def penalty(self, model):
+        return self.strength * model.fc.bias.abs().sum()
+
+
+class Silent(Method):
+    summary = "test"
+
+    def weights(self, batch, losses_B):
+        return None
+
+    def penalty(self, model):
+        return None
+
+
+class Witness(Method):
+    """Writes down which hook was called, and the weights it saw."""
+
+    summary = "test"
+    name: str
+    log: list
+
+    def project(self, model):
+        self.log.append((f"{self.name} project", model.fc.weight.detach().clone()))
+
+    def after_step(self, model, step):
+        self.log.append((f"{self.name} after {step}", model.fc.weight.detach().clone()))
+
+
+class HeadOnly(Method):
+    summary = "test"
+
+    def trainable(self, name):
+        return name.startswith("fc")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A learner on task 1 (classes 2 and 3), and its batches."""
+
+    def build(methods=(), optimizer=None, logits="task", steps=3, model=None, **fields):
+        torch.manual_seed(0)
+        pixels = torch.randint(256, (12, 3, 4, 4), dtype=torch.uint8)
+        split = Split(TensorImages(pixels), torch.arange(12), torch.arange(12) % 2 + 2)
+        model = model or Network()
+        rows = torch.zeros(4, dtype=torch.bool)
+        anchor = Anchor(snapshot(model), rows)
+        context = Context(
+            task=Task(1, "2, 3", range(2, 4), split, split, split),
+            model=model,
+            head=("fc.weight", "fc.bias"),
+            anchors=Anchors(anchor, anchor),
+            total_steps=steps,
+            transform=PLAIN,
+            losses=ClassLoss(logits, split.labels.unique(), OWNER, torch.ones(4) > 0),
+            seed=0,
+            batch_size=4,
+        )
+        recipe = parse(
+            {
+                "stream": {"name": "split_digits"},
+                "model": {"backbone": "tiny_cnn", "weights": "none"},
+                "optimizer": optimizer or {"lr": 0.1, "momentum": 0.0},
+                "steps": steps,
+                "trainer": {"accelerator": "cpu"},
+            }
+            | fields
+        )
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(all(method.trainable(name) for method in methods))
+        learner = Learner(context, methods, recipe)
+        return learner, Batches(Examples(split), 4, (0,))
+
+    return build
+
+
+def fit(learner, batches):
+    quiet()
+    learner.model.train()
+    make_trainer(learner.recipe, learner.total_steps).fit(learner, train_dataloaders=batches)
+
+
+@pytest.mark.parametrize("total", [1, 7, 100])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
+def test_schedule_closed_form(total, warmup):
+    rising = round(warmup * total)
+    constant, cosine = (
+        schedule(Schedule(name=n, warmup=warmup), total) for n in ("constant", "cosine")
+    )
+    for step in range(rising):
+        assert constant(step) == cosine(step) == pytest.approx((step + 1) / rising)
+    for step in range(rising, total):
+        assert constant(step) == 1
+        angle = math.pi * (step - rising) / (total - rising)
+        assert cosine(step) == pytest.approx((1 + math.cos(angle)) / 2)
+    assert cosine(rising) == 1
+    assert cosine(total) == pytest.approx(0, abs=1e-12)
+
+
+def test_schedule_is_followed_step_by_step(make):
+    rates = []
+
+    class Rates(Method):
+        summary = "test"
+
+        def project(self, model):
+            rates.append(learner.trainer.optimizers[0].param_groups[0]["lr"])
+
+    learner, batches = make([Rates()], steps=8, schedule={"name": "cosine", "warmup": 0.25})
+    fit(learner, batches)
+    factor = schedule(learner.recipe.schedule, 8)
+    assert rates == pytest.approx([0.1 * factor(step) for step in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (torch.optim.SGD, {"lr": 0.3, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1}),
+        (torch.optim.AdamW, {"lr": 0.3, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    ],
+)
+def test_optimiser_is_the_one_of_the_recipe(make, kind, settings):
+    learner, _ = make(optimizer={"name": kind.__name__.lower()} | settings)
+    optimizer = make_optimizer(learner.recipe, list(learner.model.parameters()))
+    assert type(optimizer) is kind
+    assert {name: optimizer.param_groups[0][name] for name in settings} == settings
+
+
+def test_only_what_is_trained_goes_to_the_optimiser(make):
+    learner, _ = make([HeadOnly()])
+    optimizer = learner.configure_optimizers()["optimizer"]
+    assert optimizer.param_groups[0]["params"] == list(learner.model.fc.parameters())
+
+
+def test_training_equals_a_plain_loop(make):
+    learner, batches = make(optimizer={"lr": 0.1, "momentum": 0.9}, logits="all", steps=7)
+    torch.manual_seed(0)
+    model = Network().train()
+    model.load_state_dict(learner.model.state_dict())
+    fit(learner, batches)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
+    again = Batches(batches.examples, 4, (0,))
+    for batch in [*again, *again, *again][:7]:
+        optimizer.zero_grad()
+        F.cross_entropy(model(PLAIN.test(batch.images)), batch.labels).backward()
+        optimizer.step()
+    for name, x in model.state_dict().items():
+        torch.testing.assert_close(learner.model.state_dict()[name], x, rtol=1e-6, atol=1e-7)
+    assert (learner.step_count, learner.sample_count) == (7, 28)
+
+
+def loss_and_gradient(make, methods, share=1.0):
+    learner, batches = make(methods)
+    learner.model.eval()
+    batch = next(iter(batches))._replace(share=share)
+    loss = learner.training_step(batch, 0)
+    loss.backward()
+    return loss.detach(), learner.model.fc.weight.grad, batch, learner.model
+
+
+def test_weights_multiply_and_penalties_add(make):
+    loss, gradient, batch, model = loss_and_gradient(make, [Scaled(), Silent(), Shifted()])
+    inputs = PLAIN.test(batch.images)
+    own = model(inputs)[:, 2:]
+    per_sample = F.cross_entropy(own, batch.labels - 2, reduction="none")
+    factors = 2 ** batch.labels.float() * (1 + 0.3 * batch.indices)
+    weight, bias = model.fc.weight, model.fc.bias
+    wanted = (factors * per_sample).mean() + 0.5 * (weight**2).sum() + 0.3 * bias.abs().sum()
+    torch.testing.assert_close(loss, wanted.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(wanted, weight)[0])
+
+
+def test_order_of_the_methods_does_not_matter_to_the_loss(make):
+    methods = [Scaled(), Shifted(), Silent()]
+    wanted = loss_and_gradient(make, methods)
+    for seed in range(3):
+        random.Random(seed).shuffle(methods)
+        found = loss_and_gradient(make, methods)
+        torch.testing.assert_close(found[0], wanted[0])
+        torch.testing.assert_close(found[1], wanted[1])
+
+
+def test_methods_without_a_contribution_change_no_bit(make):
+    found, wanted = loss_and_gradient(make, [Silent(), Method()]), loss_and_gradient(make, [])
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+
+
+def test_share_scales_the_data_loss_but_not_the_penalty(make):
+    whole = loss_and_gradient(make, [])[0]
+    with_penalty = loss_and_gradient(make, [Scaled(base=1.0)])[0]
+    found = loss_and_gradient(make, [Scaled(base=1.0)], share=0.25)[0]
+    torch.testing.assert_close(found, 0.25 * whole + (with_penalty - whole))
+
+
+def test_a_sample_at_share_zero_is_not_counted(make):
+    learner, batches = make()
+    learner.training_step(next(iter(batches))._replace(share=0.0), 0)
+    assert learner.sample_count == 0
+
+
+def test_hooks_come_in_order_around_the_step(make):
+    log = []
+    methods = [Witness(name="a", log=log), Witness(name="b", log=log)]
+    for method in methods:
+        method.log = log
+    learner, batches = make(methods, steps=2)
+    fit(learner, batches)
+    wanted = [f"{m} {what}" for n in (1, 2) for what in ("project", f"after {n}") for m in "ab"]
+    assert [name for name, _ in log] == wanted
+    weights = dict(log[:4])
+    assert not torch.equal(weights["b project"], weights["a after 1"])  # the step lies between
+    assert torch.equal(weights["a after 1"], log[4][1])  # and nothing afterwards
+
+
+def test_on_step_counts_over_the_whole_stream(make):
+    learner, batches = make(steps=3)
+    steps = []
+    learner.first_step, learner.on_step = 10, steps.append
+    fit(learner, batches)
+    assert steps == [11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.5},
+        {"name": "adamw", "lr": 0.1, "weight_decay": 0.5},
+    ],
+)
+def test_rows_of_idle_classes_do_not_move(make, optimizer):
+    learner, batches = make(optimizer=optimizer, steps=4)
+    before = snapshot(learner.model)
+    fit(learner, batches)
+    for name in ("fc.weight", "fc.bias"):
+        now = learner.model.state_dict()[name]
+        assert torch.equal(now[:2], before[name][:2])
+        assert (now[2:] != before[name][2:]).all()
+
+
+def test_rows_in_the_loss_do_move(make):
+    learner, batches = make(logits="seen")
+    before = snapshot(learner.model)
+    fit(learner, batches)
+    assert (learner.model.fc.weight[:2] != before["fc.weight"][:2]).all()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_batch_normalisation_keeps_its_statistics(make, frozen):
+    learner, batches = make([HeadOnly()] if frozen else [], steps=4)  # more than one epoch
+    before = snapshot(learner.model)
+    fit(learner, batches)
+    assert learner.model.norm.training is not frozen
+    for name in ("running_mean", "running_var"):
+        now = learner.model.state_dict()[f"norm.{name}"]
+        assert torch.equal(now, before[f"norm.{name}"]) is frozen
+
+
+def test_a_loss_that_is_no_number_is_one_clear_error(make):
+    learner, batches = make(optimizer={"lr": 1e30, "momentum": 0.0}, steps=4)
+    with pytest.raises(ClbenchError, match=r"loss is (nan|inf) at step \d.*lower optimizer.lr"):
+        fit(learner, batches)
