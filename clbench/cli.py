@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clbench.commands import COMMANDS, command
 from clbench.errors import ClbenchError
 
 USAGE = """\
@@ -18,6 +19,9 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   python train.py --config base.yaml mine.yaml --seed 1   several are merged, left to right
   python train.py --stream.tasks 10 --methods.sfa.p 0.9   every field has its dotted name
   python train.py --resume                                go on with the last run that was cut off
+
+  clbench compare digits --jobs 2                         run a suite of methods and seeds, report
+  clbench report runs/ --output report/                   compare runs that are there
 
 options:
   --config FILE ...   configs, merged from left to right
@@ -46,9 +50,11 @@ FLAGS = {"resume", "print_config", "list", "help"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for a mistake the user can mend)."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = read_arguments(sys.argv[1:] if argv is None else argv)
-        return _main(arguments)
+        if words and words[0] in COMMANDS:
+            return command(words)
+        return _main(read_arguments(words[1:] if words[:1] == ["train"] else words))
     except ClbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ import yaml
 
 from clbench.errors import ClbenchError
 from clbench.recipe import Recipe
-from clbench.record import write_atomic
+from clbench.record import atomic, write_atomic
 from clbench.trainer import is_first
 
 PACKAGES = (
@@ -168,9 +167,8 @@ def save_checkpoint(folder: Path, number: int, state: dict[str, Any]) -> None:
     """Write the state after a task, then drop the one before it."""
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(checkpoints / f"task_{number:03}.pt", buffer.getvalue())
+    with atomic(checkpoints / f"task_{number:03}.pt") as file:
+        torch.save(state, file)
     for old in checkpoints.glob("task_*.pt"):
         if old.name < f"task_{number:03}.pt":
             old.unlink()

@@ -9,14 +9,15 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.footprint import Clock
 from clbench.method import Context, Method, overriding
-from clbench.recipe import Recipe, Schedule
+from clbench.optimizer import learning_rate, make_optimizer
+from clbench.recipe import Recipe
 
 
 class Learner(L.LightningModule):
@@ -141,58 +142,11 @@ class Learner(L.LightningModule):
         own = overriding(self.methods, "optimizer")
         optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
         if optimizer is None:
-            optimizer = make_optimizer(self.recipe, [parameter for _, parameter in named])
-        rate = schedule(self.recipe.schedule, self.total_steps)
-        scheduler = LambdaLR(optimizer, rate)
+            fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
+            parameters = [parameter for _, parameter in named]
+            optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
+        scheduler = LambdaLR(optimizer, learning_rate(self.recipe.schedule, self.total_steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
-    """The recipe's optimiser; the fused implementation, the fastest that torch has."""
-    rules = recipe.optimizer
-    # Fused kernels unscale fp16 gradients inside their step, too late for whoever edits them.
-    fused = not str(recipe.trainer.get("precision", "32")).startswith("16")
-    if rules.name == "sgd":
-        optimizer = SGD(
-            parameters,
-            lr=rules.lr,
-            momentum=rules.momentum,
-            nesterov=rules.nesterov,
-            weight_decay=rules.weight_decay,
-            fused=fused,
-        )
-        if rules.momentum:
-            # The fused kernel wants a buffer for every parameter or for none; HFT's gradients come
-            # and go. From zeros, the first step is the same.
-            for parameter in parameters:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
-    return AdamW(
-        parameters,
-        lr=rules.lr,
-        betas=rules.betas,
-        eps=rules.eps,
-        weight_decay=rules.weight_decay,
-        fused=fused,
-    )
-
-
-def schedule(rules: Schedule, total_steps: int) -> Callable[[int], float]:
-    """The learning rate as a factor of its peak, for each step from 0.
-
-    Linear warm-up over ``rules.warmup`` of the steps, then constant, or a cosine to zero.
-    """
-    rising = round(rules.warmup * total_steps)
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        if rules.name == "constant":
-            return 1.0
-        done = (step - rising) / max(1, total_steps - rising)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    return factor

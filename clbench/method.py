@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from clbench.data.transforms import Transform
     from clbench.loss import ClassLoss
-    from clbench.recipe import Optimizer as OptimizerSettings
+    from clbench.optimizer import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
 

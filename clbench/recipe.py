@@ -10,7 +10,6 @@ from typing import Any, Literal
 import lightning as L
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SerializeAsAny,
     ValidationError,
@@ -26,36 +25,8 @@ from clbench.explain import explain, nearest, within
 from clbench.method import Method
 from clbench.methods import METHODS, refuse_clashes
 from clbench.models import ModelConfig
+from clbench.optimizer import Optimizer, Schedule, Section
 from clbench.streams import STREAMS, Storage, StreamConfig
-
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Optimizer(Section):
-    """The optimiser of every task; each task starts a fresh one."""
-
-    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
-    lr: float = Field(0.01, gt=0, description="peak learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
-    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the moments (adamw)")
-    eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
-    weight_decay: float = Field(
-        0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
-    )
-
-
-class Schedule(Section):
-    """The learning rate over one task."""
-
-    name: Literal["constant", "cosine"] = Field("constant", description="after the warm-up")
-    warmup: float = Field(
-        0.0, ge=0, lt=1, description="share of the steps in which the rate rises linearly"
-    )
 
 
 class Retention(Section):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,11 +179,16 @@ class Recorder:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
+    with atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file to write that takes its place only when it is whole and on the disk."""
     partial = path.with_name(f".{path.name}.partial")
-    if isinstance(content, str):
-        content = content.encode()
     with partial.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from clbench import folder as run_folder
 from clbench import footprint, report
-from clbench.anchors import Anchor, Anchors, named_weights
 from clbench.data.batches import Batches, Examples
-from clbench.data.transforms import Transform
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total, world_size
 from clbench.footprint import Clock
@@ -24,8 +22,7 @@ from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
-from clbench.models import backbone
-from clbench.models.training import extract, linear_probe, pretrain
+from clbench.network import Network, distances, modes
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.retention import RetentionTest
@@ -40,7 +37,7 @@ from clbench.trainer import (
     quiet,
     say,
 )
-from clbench.weights import State, distance, snapshot
+from clbench.weights import State, snapshot
 
 
 def run(
@@ -80,30 +77,6 @@ def run(
     return record
 
 
-def distances(context: Context, shown: State) -> dict[str, float]:
-    """Euclidean distances of the evaluated weights from both anchors, over the parameters."""
-    names = {name for name, _ in named_weights(context.model)}
-    return {
-        name: distance(
-            {key: shown[key].cpu() for key in names},
-            {key: anchor.state[key].cpu() for key in names},
-        )
-        for name, anchor in vars(context.anchors).items()
-    }
-
-
-def modes(model: nn.Module) -> dict[str, int]:
-    """How the network was trained: numbers of trained and frozen parameters and normalisations."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "trained_parameters": sum(size for size, trained in sizes if trained),
-        "frozen_parameters": sum(size for size, trained in sizes if not trained),
-        "batch_norms_in_training_mode": sum(norm.training for norm in norms),
-        "batch_norms_in_evaluation_mode": sum(not norm.training for norm in norms),
-    }
-
-
 class Run:
     """One run in progress.
 
@@ -121,55 +94,27 @@ class Run:
         self.named_methods = {name: m.model_copy(deep=True) for name, m in recipe.methods.items()}
         self.methods: list[Method] = list(self.named_methods.values())
         trainer = make_trainer(recipe, 1)
-        self.device: torch.device = trainer.strategy.root_device
-        self.autocast = trainer.precision_plugin.forward_context
+        device: torch.device = trainer.strategy.root_device
+        autocast = trainer.precision_plugin.forward_context
         self.stream = recipe.stream.build(recipe.data_dir, recipe.images)
         for images in (self.stream.train_images, self.stream.test_images):
-            images.move(self.device)
+            images.move(device)
         self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
         self.stages: Sequence[Task] = self.stream.tasks
         for method in overriding(self.methods, "arrange"):
             self.stages = method.arrange(self.stages)
-        self._load_model()
-        self.transform = self._transform(recipe)
+        copies = any(method.needs.copies for method in self.methods)
+        anchors_at = device if copies else torch.device("cpu")
+        self.network = Network(recipe, self.stream, device, anchors_at, autocast)
+        self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
         # Points of the task that was cut off would stand beside those of its repetition.
         purge = self.first_step + 1 if self.checkpoint else None
         self.logger = StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
-        evaluator = Evaluator(
-            self.transform, recipe.eval_batch_size, recipe.images.workers, self.autocast
-        )
-        retention = RetentionTest.make(recipe, self.stream, self.pretrained, evaluator, self.device)
+        transform, pretrained = self.network.transform(recipe), self.network.pretrained
+        evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
+        retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)
         self.meter = Meter(self.stream, evaluator, retention, self.logger)
-
-    def _load_model(self) -> None:
-        recipe, classes = self.recipe, len(self.stream.class_names)
-        trained = None
-        if recipe.model.weights == "pretrain":
-            half = (0.5, 0.5, 0.5)
-            plain = Transform(
-                recipe.images.size,
-                recipe.images.mean or half,
-                recipe.images.std or half,
-                recipe.augment,
-            )
-            cache = recipe.data_dir / "cache"
-            trained = pretrain(
-                recipe.model, self.stream, plain, recipe.seed, self.device, cache, say
-            )
-        seed_everything(recipe.seed)
-        self.pretrained = backbone.load(recipe.model, classes, recipe.images.size, trained)
-        self.model = self.pretrained.model.to(self.device)
-        self.head = backbone.head_names(self.model)
-        wanted = recipe.model.channels_last
-        self.channels_last = (
-            backbone.prefers_channels_last(self.model, self.device) if wanted is None else wanted
-        )
-        copies = any(method.needs.copies for method in self.methods)
-        self.anchor_device = self.device if copies else torch.device("cpu")
-        if self.channels_last:  # before any copy is taken: fused kernels need equal layouts
-            self.model.to(memory_format=torch.channels_last)
-        self.theta_pretrained = snapshot(self.model, self.anchor_device)
 
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
@@ -183,13 +128,16 @@ class Run:
         if is_first():
             record = Record.load(self.folder)
             report.write(record, self.logger.experiment)
-            report.export(record, self.model)
+            report.export(record, self.network.model)
             self.logger.close()
 
     def _begin(self) -> tuple[State, Tensor]:
         """Record what is about to happen; returns the first weights, and that no row is learned."""
         recipe, stream = self.recipe, self.stream
-        weights = {"source": self.pretrained.source, "sha256": self.pretrained.sha256}
+        weights = {
+            "source": self.network.pretrained.source,
+            "sha256": self.network.pretrained.sha256,
+        }
         if is_first():
             text = run_folder.environment(weights, stream.manifest_hash, self.device)
             write_atomic(self.folder / "environment.json", text)
@@ -210,11 +158,11 @@ class Run:
             class_names=list(stream.class_names),
             independent=stream.independent,
             train_logits=recipe.train_logits,
-            parameters=sum(p.numel() for p in self.model.parameters()),
+            parameters=sum(p.numel() for p in self.network.model.parameters()),
         )
-        self.recorder.add("pretrained", retention=self.meter.retention(self.model))
+        self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
         unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
-        return snapshot(self.model, "cpu"), unlearned
+        return snapshot(self.network.model, "cpu"), unlearned
 
     def _take_up(self, checkpoint: dict[str, Any]) -> tuple[int, State, Tensor]:
         """Go on from a checkpoint: tasks done, weights to start from, rows learned."""
@@ -223,7 +171,7 @@ class Run:
         self.recorder = Recorder(self.folder, events, writes=is_first())
         for name, method in self.named_methods.items():
             method.load_state_dict(checkpoint["methods"][name])
-        self._load(checkpoint["shown"])
+        self.network.load(checkpoint["shown"])
         say(f"Resuming after task {done}/{len(self.stages)}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 
@@ -252,14 +200,14 @@ class Run:
                 method.finish(context)
         theta, shown = self._deploy(context)
         self.first_step += learner.step_count
-        self._load(shown)
+        self.network.load(shown)
         event: Event = {
             "task": task.index,
             "name": task.name,
             "last_step": self.first_step,
-            **self.meter.test(self.model, task, seen),
-            "validation": self.meter.validation(self.model, task, seen),
-            "retention": self.meter.retention(self.model),
+            **self.meter.test(self.network.model, task, seen),
+            "validation": self.meter.validation(self.network.model, task, seen),
+            "retention": self.meter.retention(self.network.model),
             "curve": curve,
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
@@ -293,25 +241,20 @@ class Run:
         self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor, clock: Clock
     ) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
+        network = self.network
         rewinds = self.stream.independent or any(method.rewinds for method in self.methods)
+        if rewinds:
+            network.rewind(theta)
+        else:
+            network.load(theta)
         if self.stream.independent:
             learned = torch.zeros_like(learned)
-        self._load(self._rewound(theta) if rewinds else theta)
         rows = torch.zeros_like(learned)
         rows[task.classes.start : task.classes.stop] = True
-        none = torch.zeros_like(learned)
         probed = recipe.model.head == "linear_probe"
-        probe_losses = self._probe(task, recipe) if probed else None
-        # A row counts as learned on an anchor if it was trained on that anchor's own trunk.
-        anchors = Anchors(
-            self._anchor(self._pretrained_with_head(), rows if probed else none)
-            if rewinds or number == 1
-            else self._anchor(self.theta_pretrained, none),
-            self._anchor(
-                snapshot(self.model, self.anchor_device), learned | rows if probed else learned
-            ),
-        )
-        model: nn.Module = self.model
+        probe_losses = network.probe(task, recipe) if probed else None
+        anchors = network.anchors(learned, rows & probed, rewinds or number == 1)
+        model: nn.Module = network.model
         for method in overriding(self.methods, "surgery"):
             model = method.surgery(model)
         examples = Examples(task.train)
@@ -330,7 +273,7 @@ class Run:
             head=self.head,
             anchors=anchors,
             total_steps=count_steps(recipe, len(batches)),
-            transform=self._transform(recipe),
+            transform=network.transform(recipe),
             losses=loss,
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
@@ -345,7 +288,7 @@ class Run:
         return context, seen, batches
 
     def _fit(self, learner: Learner, batches: Batches, recipe: Recipe, title: str) -> None:
-        learner.channels_last = self.channels_last
+        learner.channels_last = self.network.channels_last
         learner.model.train()
         trainer = make_trainer(recipe, learner.context.total_steps, title, self.logger)
         try:
@@ -367,64 +310,11 @@ class Run:
 
         def refreshed(state: State) -> State:
             rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
-            return refresh_batch_norm(self.model, state, rule, self.theta_pretrained, context, size)
+            network = self.network
+            pretrained = network.theta_pretrained
+            return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
 
         if shown is theta:
             theta = shown = refreshed(theta)
             return theta, shown
         return refreshed(theta), refreshed(shown)
-
-    def _probe(self, task: Task, recipe: Recipe) -> Tensor:
-        """Train the task's rows of the head on frozen features; returns the samples' losses."""
-        found = extract(
-            self.model,
-            task.train,
-            self.transform,
-            recipe.eval_batch_size,
-            recipe.images.workers,
-            self.autocast,
-        )
-        first, stop = task.classes.start, task.classes.stop
-        head, losses = linear_probe(
-            found,
-            task.train.labels - first,
-            len(task.classes),
-            recipe.model.probe,
-            recipe.seed,
-            4,
-            task.index,
-        )
-        state = self.model.state_dict()
-        with torch.no_grad():
-            for name in self.head:
-                state[name][first:stop] = getattr(head, name.rsplit(".", 1)[-1])
-        return losses
-
-    def _anchor(self, state: State, learned: Tensor) -> Anchor:
-        return Anchor(state, learned.to(self.anchor_device))
-
-    def _pretrained_with_head(self) -> State:
-        """θ_* with the head as it is now, whose rows may have been probed on it."""
-        head = {name: self.model.state_dict()[name] for name in self.head}
-        return self.theta_pretrained | {
-            name: tensor.detach().to(self.anchor_device, copy=True) for name, tensor in head.items()
-        }
-
-    def _rewound(self, theta: State) -> State:
-        """θ_*, but with the rows of the head that were learned so far."""
-        if self.stream.independent:
-            return self.theta_pretrained
-        return self.theta_pretrained | {name: theta[name] for name in self.head}
-
-    def _load(self, state: State) -> None:
-        self.model.load_state_dict(state)
-        self.model.to(self.device)
-
-    def _transform(self, recipe: Recipe) -> Transform:
-        images = recipe.images
-        return Transform(
-            images.size,
-            images.mean or self.pretrained.mean,
-            images.std or self.pretrained.std,
-            recipe.augment,
-        )

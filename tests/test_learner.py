@@ -11,10 +11,11 @@ from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.learner import Learner, make_optimizer, schedule
+from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method
-from clbench.recipe import Schedule, parse
+from clbench.optimizer import Schedule, learning_rate, make_optimizer
+from clbench.recipe import parse
 from clbench.streams import Task
 from clbench.trainer import make_trainer, quiet
 from clbench.weights import snapshot
@@ -141,7 +142,7 @@ def fit(learner, batches):
 def test_schedule_closed_form(total, warmup):
     rising = round(warmup * total)
     constant, cosine = (
-        schedule(Schedule(name=n, warmup=warmup), total) for n in ("constant", "cosine")
+        learning_rate(Schedule(name=n, warmup=warmup), total) for n in ("constant", "cosine")
     )
     for step in range(rising):
         assert constant(step) == cosine(step) == pytest.approx((step + 1) / rising)
@@ -164,7 +165,7 @@ def test_schedule_is_followed_step_by_step(make):
 
     learner, batches = make([Rates()], steps=8, schedule={"name": "cosine", "warmup": 0.25})
     fit(learner, batches)
-    factor = schedule(learner.recipe.schedule, 8)
+    factor = learning_rate(learner.recipe.schedule, 8)
     assert rates == pytest.approx([0.1 * factor(step) for step in range(8)])
 
 
@@ -177,7 +178,7 @@ def test_schedule_is_followed_step_by_step(make):
 )
 def test_optimiser_is_the_one_of_the_recipe(make, kind, settings):
     learner, _ = make(optimizer={"name": kind.__name__.lower()} | settings)
-    optimizer = make_optimizer(learner.recipe, list(learner.model.parameters()))
+    optimizer = make_optimizer(learner.recipe.optimizer, list(learner.model.parameters()))
     assert type(optimizer) is kind
     assert {name: optimizer.param_groups[0][name] for name in settings} == settings
 

@@ -65,7 +65,7 @@ class TensorImages(Images):
         return len(self.tensor)
 
     def take(self, index: Tensor) -> Tensor:
-        return self.tensor[index.to(self.tensor.device, non_blocking=True)]
+        return self.tensor.index_select(0, index.to(self.tensor.device, non_blocking=True))
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self.tensor.cpu().numpy().data).hexdigest()

@@ -20,7 +20,7 @@ from clbench.optim import MaskedAdamW
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.recipe import Optimizer as OptimizerSettings
+    from clbench.optimizer import Optimizer as OptimizerSettings
 
 
 def bias_and_norm(model: nn.Module) -> frozenset[str]:

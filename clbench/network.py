@@ -1,0 +1,158 @@
+"""The network of a run: its weights from task to task, its head, and the anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from clbench.anchors import Anchor, Anchors, named_weights
+from clbench.data.transforms import Transform
+from clbench.method import Context
+from clbench.models import backbone
+from clbench.models.training import extract, linear_probe, pretrain
+from clbench.recipe import Recipe
+from clbench.seeding import seed_everything
+from clbench.streams import Stream, Task
+from clbench.trainer import say
+from clbench.weights import State, snapshot
+
+
+class Network:
+    """A network with its pretrained weights, which learns one task after the other.
+
+    Args:
+        recipe: which network, which weights.
+        stream: its classes make the head, its pretraining data the weights, where asked for.
+        device: where to train.
+        anchor_device: where the anchors lie: with the network if a method reads them often.
+        autocast: makes the context of forward passes (mixed precision).
+
+    Raises:
+        ClbenchError: if the network or its weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: Stream,
+        device: torch.device,
+        anchor_device: torch.device,
+        autocast: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.recipe, self.stream, self.device = recipe, stream, device
+        self.anchor_device, self.autocast = anchor_device, autocast
+        trained = self._pretrain() if recipe.model.weights == "pretrain" else None
+        seed_everything(recipe.seed)
+        size, classes = recipe.images.size, len(stream.class_names)
+        self.pretrained = backbone.load(recipe.model, classes, size, trained)
+        self.model = self.pretrained.model.to(device)
+        wanted = recipe.model.channels_last
+        self.channels_last = (
+            backbone.prefers_channels_last(self.model, device) if wanted is None else wanted
+        )
+        if self.channels_last:  # before any copy is taken: fused kernels need equal layouts
+            self.model.to(memory_format=torch.channels_last)
+        self.head = backbone.head_names(self.model)
+        self.theta_pretrained = snapshot(self.model, anchor_device)
+
+    def transform(self, recipe: Recipe) -> Transform:
+        """From stored images to input, with the augmentation of a task's recipe."""
+        images = recipe.images
+        return Transform(
+            images.size,
+            images.mean or self.pretrained.mean,
+            images.std or self.pretrained.std,
+            recipe.augment,
+        )
+
+    def load(self, state: State) -> None:
+        """Take weights up."""
+        self.model.load_state_dict(state)
+        self.model.to(self.device)
+
+    def rewind(self, theta: State) -> None:
+        """Take up θ_*; of ``theta``, only the head stays (not even that on independent tasks)."""
+        if self.stream.independent:
+            self.load(self.theta_pretrained)
+        else:
+            self.load(self.theta_pretrained | {name: theta[name] for name in self.head})
+
+    def probe(self, task: Task, recipe: Recipe) -> Tensor:
+        """Train the task's rows of the head on frozen features; the samples' losses (N,)."""
+        found = extract(
+            self.model,
+            task.train,
+            self.transform(recipe),
+            recipe.eval_batch_size,
+            recipe.images.workers,
+            self.autocast,
+        )
+        first, stop = task.classes.start, task.classes.stop
+        head, losses = linear_probe(
+            found,
+            task.train.labels - first,
+            len(task.classes),
+            recipe.model.probe,
+            recipe.seed,
+            4,
+            task.index,
+        )
+        state = self.model.state_dict()
+        with torch.no_grad():
+            for name in self.head:
+                state[name][first:stop] = getattr(head, name.rsplit(".", 1)[-1])
+        return losses
+
+    def anchors(self, learned: Tensor, probed: Tensor, from_pretrained: bool) -> Anchors:
+        """θ_* and θ_o at the start of a task.
+
+        A row of the head counts as learned on an anchor if it was trained on its own trunk.
+
+        Args:
+            learned: bool (C,), rows learned in earlier tasks.
+            probed: bool (C,), rows just probed on the weights as they are.
+            from_pretrained: whether the trunk is θ_* as it is now.
+        """
+        now = snapshot(self.model, self.anchor_device)
+        pretrained = Anchor(self.theta_pretrained, self._mask(torch.zeros_like(probed)))
+        if from_pretrained:
+            head = {name: now[name] for name in self.head}
+            pretrained = Anchor(self.theta_pretrained | head, self._mask(probed))
+        return Anchors(pretrained, Anchor(now, self._mask(learned | probed)))
+
+    def _mask(self, rows: Tensor) -> Tensor:
+        return rows.to(self.anchor_device)
+
+    def _pretrain(self) -> State:
+        recipe, half = self.recipe, (0.5, 0.5, 0.5)
+        images = recipe.images
+        plain = Transform(images.size, images.mean or half, images.std or half, recipe.augment)
+        cache = recipe.data_dir / "cache"
+        return pretrain(recipe.model, self.stream, plain, recipe.seed, self.device, cache, say)
+
+
+def distances(context: Context, shown: State) -> dict[str, float]:
+    """Euclidean distances of the evaluated weights from both anchors, over the parameters."""
+    names = [name for name, _ in named_weights(context.model)]
+
+    def distance(anchor: Anchor) -> float:
+        here = [anchor.state[name] for name in names]
+        differences = torch._foreach_sub([shown[name].to(here[0].device) for name in names], here)
+        return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+    return {name: distance(anchor) for name, anchor in vars(context.anchors).items()}
+
+
+def modes(model: nn.Module) -> dict[str, int]:
+    """How the network was trained: numbers of trained and frozen parameters and normalisations."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {
+        "trained_parameters": sum(size for size, trained in sizes if trained),
+        "frozen_parameters": sum(size for size, trained in sizes if not trained),
+        "batch_norms_in_training_mode": sum(norm.training for norm in norms),
+        "batch_norms_in_evaluation_mode": sum(not norm.training for norm in norms),
+    }

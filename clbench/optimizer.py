@@ -1,0 +1,96 @@
+"""Optimisers and learning-rate schedules: their settings, and what is made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.optim import SGD, AdamW
+from torch.optim import Optimizer as TorchOptimizer
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(Section):
+    """The optimiser of every task; each task starts a fresh one."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    lr: float = Field(0.01, gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
+    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the moments (adamw)")
+    eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
+    weight_decay: float = Field(
+        0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
+    )
+
+
+class Schedule(Section):
+    """The learning rate over one task."""
+
+    name: Literal["constant", "cosine"] = Field("constant", description="after the warm-up")
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps in which the rate rises linearly"
+    )
+
+
+def make_optimizer(
+    rules: Optimizer, parameters: list[nn.Parameter], fused: bool = True
+) -> TorchOptimizer:
+    """The optimiser of a recipe.
+
+    Args:
+        rules: its settings.
+        parameters: what is trained.
+        fused: whether to use torch's fused kernels, the fastest there are. They unscale fp16
+            gradients inside their step, too late for whoever edits gradients before it.
+    """
+    if rules.name == "adamw":
+        return AdamW(
+            parameters,
+            lr=rules.lr,
+            betas=rules.betas,
+            eps=rules.eps,
+            weight_decay=rules.weight_decay,
+            fused=fused,
+        )
+    optimizer = SGD(
+        parameters,
+        lr=rules.lr,
+        momentum=rules.momentum,
+        nesterov=rules.nesterov,
+        weight_decay=rules.weight_decay,
+        fused=fused,
+    )
+    if rules.momentum:
+        # The fused kernel wants a buffer for every parameter or for none; HFT's gradients come and
+        # go. From zeros, the first step is the same.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def learning_rate(rules: Schedule, total_steps: int) -> Callable[[int], float]:
+    """The learning rate as a factor of its peak, for each step from 0.
+
+    Linear warm-up over ``rules.warmup`` of the steps, then constant, or a cosine to zero.
+    """
+    rising = round(rules.warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        if rules.name == "constant":
+            return 1.0
+        done = (step - rising) / max(1, total_steps - rising)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return factor
