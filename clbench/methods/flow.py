@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import nullcontext
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +84,8 @@ class FLOW(Method):
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
 
-    temperature: float | Literal["median"] = Field(
+    temperature: Annotated[float, Field(gt=0)] | Literal["median"] = Field(
         "median",
-        gt=0,
         description="τ, in units of the loss; median: of the task's training losses; "
         ".inf: all weights are 1",
     )

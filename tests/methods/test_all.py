@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+import yaml
 from helpers import comparable
 from safetensors.torch import load_file
 
 import clbench
 from clbench import folder as run_folder
 from clbench.errors import ClbenchError
+from clbench.folder import plain
 from clbench.methods import CLASHES, METHODS
 from clbench.recipe import parse
 
@@ -82,6 +84,15 @@ def run(recipe, folder, methods):
 
 def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("settings", ["default", "neutral"])
+def test_settings_read_back_from_config_yaml(recipe, name, settings):
+    chosen = NEUTRAL[name] if settings == "neutral" and NEUTRAL[name] else {}
+    values = recipe | {"optimizer": SMALL["optimizer"], "methods": {name: chosen}}
+    parsed = parse(values)
+    assert plain(parse(yaml.safe_load(yaml.safe_dump(plain(parsed))))) == plain(parsed)
 
 
 def test_every_method_is_in_the_tables():

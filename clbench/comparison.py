@@ -1,0 +1,194 @@
+"""``clbench compare``: run what a suite still lacks, then report on all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from clbench.errors import ClbenchError
+from clbench.folder import plain
+from clbench.launch import Job, launch, train_words
+from clbench.record import write_atomic
+from clbench.report.build import build
+from clbench.report.compare import Comparison
+from clbench.report.compare import compare as compare_runs
+from clbench.suite import Planned, Suite, finished, hashes_below, load, tasks_done
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run of the suite and where it lies.
+
+    Attributes:
+        run: what is planned.
+        folder: where its results are or will be.
+        state: ``finished``, ``interrupted`` or ``new``.
+    """
+
+    run: Planned
+    folder: Path
+    state: str
+
+
+def compare(
+    suite: str | Path | Mapping[str, Any],
+    output: Path | str | None = None,
+    jobs: int = 1,
+    report: Path | str | None = None,
+) -> Comparison:
+    """Run a suite and report on it. Finished runs are reused, interrupted ones go on.
+
+    Args:
+        suite: a YAML file, its bare name in ``suites/``, or its values.
+        output: folder of the runs, logs and the report; default: ``runs/<suite>``.
+        jobs: runs side by side.
+        report: folder of the report; default: ``report`` in ``output``.
+
+    Returns:
+        The comparison, with ``failures`` naming the runs that failed and why.
+
+    Raises:
+        ClbenchError: for a suite that is refused, or if no run has left a record.
+    """
+    if jobs < 1:
+        raise ClbenchError(f"jobs must be at least 1, got {jobs}")
+    made = load(suite)
+    folder = folder_of(made, output)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            places = survey(made, folder)
+            failures = _run(places, folder, jobs)
+    except Timeout as error:
+        raise ClbenchError(f"another clbench compare is at work in {folder}") from error
+    there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
+    if not there:
+        told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise ClbenchError(f"no run of {made.name} has left a record ({told})")
+    labels = {place.folder: place.run.method for place in places}
+    comparison = compare_runs(there, labels, failures)
+    page = build(comparison, Path(report) if report else folder / "report", made.name)
+    print(f"Report: {page}", flush=True)
+    return comparison
+
+
+def folder_of(suite: Suite, output: Path | str | None) -> Path:
+    """Where a suite's runs lie."""
+    return Path(output) if output is not None else Path("runs") / suite.name
+
+
+def survey(suite: Suite, folder: Path) -> list[Place]:
+    """Where each run of the suite lies, and how far it is."""
+    there = hashes_below(folder / "runs")
+    places = []
+    for run in suite.runs:
+        found = there.get(run.hash)
+        own = folder / "runs" / run.name
+        if found is None:
+            state = "new"
+        else:
+            state = "finished" if finished(found) else "interrupted"
+        places.append(Place(run, found or own, state))
+    return places
+
+
+def plan(suite: Suite, folder: Path) -> str:
+    """The grid, with what is there, and time and disk for the rest as the finished runs tell."""
+    places = survey(suite, folder)
+    width = max(len(place.run.name) for place in places)
+    lines = [f"{place.run.name:<{width}}  {place.state}" for place in places]
+    done = [place.folder for place in places if place.state == "finished"]
+    left = len(places) - len(done)
+    text = f"{len(places)} runs: {len(done)} finished, {left} to do"
+    if done and left:
+        seconds = sum(_seconds(path) for path in done) / len(done)
+        size = sum(f.stat().st_size for p in done for f in p.rglob("*") if f.is_file()) / len(done)
+        text += (
+            f"; at the pace of the finished ones about {left * seconds:.0f} s of training, "
+            f"start-up not counted, divided by --jobs, and {left * size / 1e6:.0f} MB"
+        )
+    return "\n".join([*lines, f"{text}."])
+
+
+def _seconds(folder: Path) -> float:
+    from clbench.record import Record
+
+    return float(sum(event["seconds"] for event in Record.load(folder).tasks))
+
+
+def _run(places: Sequence[Place], folder: Path, jobs: int) -> dict[str, str]:
+    """Run what is not finished; returns why runs failed, by name."""
+    todo, failures = [], dict[str, str]()
+    for place in places:
+        if place.state == "finished":
+            continue
+        name = place.run.name
+        try:
+            if place.state == "new":
+                place.folder.mkdir(parents=True, exist_ok=True)
+                text = yaml.safe_dump(plain(place.run.recipe), sort_keys=False)
+                write_atomic(place.folder / "config.yaml", text)
+        except OSError as error:
+            failures[name] = f"{place.folder} cannot be written: {error}"
+            continue
+        log = folder / "logs" / f"{name}.log"
+        todo.append((Job(name, train_words(place.folder), log), place))
+    reused = len(places) - len(todo) - len(failures)
+    print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
+    if todo:
+        with _Progress(todo) as progress:
+            launch([job for job, _ in todo], min(jobs, len(todo)), progress)
+    return failures | {job.name: job.reason for job, _ in todo if job.state == "failed"}
+
+
+class _Progress:
+    """A live table in a terminal, plain lines elsewhere."""
+
+    def __init__(self, todo: Sequence[tuple[Job, Place]]) -> None:
+        self.todo = todo
+        self.live: Live | None = None
+        if sys.stdout.isatty():
+            self.live = Live(self._table(), console=Console(), refresh_per_second=2)
+
+    def __enter__(self) -> Callable[[Job | None], None]:
+        if self.live is not None:
+            self.live.start()
+        return self._changed
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.update(self._table())
+            self.live.stop()
+
+    def _changed(self, job: Job | None) -> None:
+        if self.live is not None:
+            self.live.update(self._table())
+        elif job is not None and job.state != "running":
+            over = sum(job.state in ("finished", "failed") for job, _ in self.todo)
+            end = f": {job.reason}" if job.reason else f" in {job.seconds:.1f} s"
+            print(f"[{over}/{len(self.todo)}] {job.name} {job.state}{end}", flush=True)
+
+    def _table(self) -> Table:
+        table = Table("run", "state", "tasks", "time", title_justify="left")
+        order = {"running": 0, "failed": 1, "waiting": 2, "finished": 3}
+        rows = sorted(self.todo, key=lambda pair: order[pair[0].state])
+        for job, place in rows[:20]:
+            done, total = tasks_done(place.folder)
+            state = f"failed: {job.reason}" if job.state == "failed" else job.state
+            tasks = f"{done}/{total}" if total else "–"
+            table.add_row(escape(job.name), escape(state), tasks, f"{job.seconds:.0f} s")
+        if len(rows) > 20:
+            table.add_row(f"and {len(rows) - 20} more", "", "", "")
+        over = sum(job.state in ("finished", "failed") for job, _ in self.todo)
+        table.title = f"{over} of {len(self.todo)} done"
+        return table

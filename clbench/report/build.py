@@ -1,0 +1,60 @@
+"""``clbench report``: a folder with the page, the tables and the figures of a comparison."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from clbench.errors import ClbenchError
+from clbench.record import SCENARIOS, Scenario, write_atomic
+from clbench.report import tables
+from clbench.report.compare import Comparison
+from clbench.report.html import page
+from clbench.report.plots import PLOTS
+from clbench.report.svg import styled, to_svg
+
+Pictures = dict[tuple[int, Scenario, str], tuple[str, str]]
+
+
+def build(comparison: Comparison, output: Path, title: str = "clbench report") -> Path:
+    """Write the report.
+
+    Args:
+        comparison: what to report.
+        output: the folder; files of the same names are replaced.
+        title: the page's heading.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        ClbenchError: if the folder cannot be written.
+    """
+    try:
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        pictures = draw(comparison)
+        for (number, scenario, name), (svg, _) in pictures.items():
+            section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
+            write_atomic(output / "figures" / f"{name}-{scenario}-{number}-{section}.svg", svg)
+        write_atomic(output / "leaderboard.csv", tables.leaderboard_csv(comparison))
+        write_atomic(output / "runs.csv", tables.runs_csv(comparison))
+        write_atomic(output / "leaderboard.md", tables.markdown(comparison))
+        write_atomic(output / "leaderboard.tex", tables.latex(comparison))
+        write_atomic(output / "report.html", page(comparison, pictures, title))
+    except OSError as error:
+        raise ClbenchError(f"the report cannot be written to {output}: {error}") from error
+    return output / "report.html"
+
+
+def draw(comparison: Comparison) -> Pictures:
+    """All figures as SVG with a description each, by section, scenario and name."""
+    pictures: Pictures = {}
+    with styled():
+        for number, section in enumerate(comparison.sections):
+            for scenario in SCENARIOS:
+                for name, plot in PLOTS.items():
+                    drawn = plot(section, scenario)
+                    if drawn is not None:
+                        figure, text = drawn
+                        pictures[number, scenario, name] = to_svg(figure), text
+    return pictures

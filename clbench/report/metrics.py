@@ -1,0 +1,93 @@
+"""What a comparison shows: the scores, their units, and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["accuracy", "change", "bytes", "number", "seconds"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of a leaderboard.
+
+    Attributes:
+        label: the head of the column.
+        about: what it is, in a sentence.
+        unit: accuracies and changes are fractions, shown in percent and points.
+        better: 1 if more is better, −1 if less is.
+        contest: whether the best method is marked, and those within noise of it.
+    """
+
+    label: str
+    about: str
+    unit: Unit
+    better: int
+    contest: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "overall_performance": Metric(
+        "OP",
+        "overall performance: mean accuracy over all tasks after the last",
+        "accuracy",
+        1,
+        True,
+    ),
+    "backward_transfer": Metric(
+        "BWT", "backward transfer: mean of R[T, i] − R[i, i]; negative: forgot", "change", 1
+    ),
+    "forgetting": Metric(
+        "Forgetting", "best accuracy before the end minus that at the end", "accuracy", -1
+    ),
+    "learning_accuracy": Metric(
+        "Learning acc.",
+        "mean accuracy on each task right after it was learned",
+        "accuracy",
+        1,
+        True,
+    ),
+    "retention": Metric(
+        "Retention",
+        "top-1 accuracy on what the backbone was pretrained for, at the end",
+        "accuracy",
+        1,
+        True,
+    ),
+    "average": Metric("Average", "FLOW's average: mean of retention and OP", "accuracy", 1, True),
+    "stored_bytes": Metric("Stored", "bytes that the methods keep from past tasks", "bytes", -1),
+    "weight_copies": Metric("Copies", "extra copies of the weights", "number", -1),
+    "extra_passes_per_step": Metric(
+        "Passes", "extra passes through the network a step", "number", -1
+    ),
+    "seconds": Metric("Time", "wall-clock time of the whole stream", "seconds", -1),
+}
+SCENARIO_TITLES = {
+    "task_incremental": "task-incremental",
+    "class_incremental": "class-incremental",
+}
+SCENARIO_ABOUT = {
+    "task_incremental": "chooses among the classes of the image’s own task",
+    "class_incremental": "chooses among all classes seen so far",
+}
+
+
+def show(value: float | None, unit: Unit, signed: bool = False) -> str:
+    """A value as the tables show it: percent and points with one decimal, bytes by size.
+
+    >>> show(0.1234, "accuracy"), show(-0.5, "change"), show(2.5e6, "bytes"), show(None, "number")
+    ('12.3', '-50.0', '2.5 MB', '–')
+    """
+    if value is None:
+        return "–"
+    if unit in ("accuracy", "change"):
+        text = f"{100 * value:{'+' if signed or unit == 'change' else ''}.1f}"
+        return text.replace("-0.0", "0.0").replace("+0.0", "0.0") if float(text) == 0 else text
+    if unit == "bytes":
+        unit_of = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+        size, name = next(((s, n) for s, n in unit_of if value >= s), (1, "B"))
+        return f"{value / size:.3g} {name}"
+    if unit == "seconds":
+        return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+    return f"{value:.2g}"

@@ -1,0 +1,206 @@
+"""A suite: base recipe × methods × streams × backbones × seeds, expanded into named runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clbench.errors import ClbenchError
+from clbench.explain import nearest
+from clbench.folder import plain
+from clbench.recipe import Recipe, merge, parse
+from clbench.yamlfile import read, read_text
+
+KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds")
+#: Where ``clbench compare NAME`` looks besides the path itself.
+PLACES = (
+    Path("suites"),
+    Path(__file__).parent / "suites",
+    Path(__file__).parent.parent / "suites",
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a suite.
+
+    Attributes:
+        name: of its folder: stream, backbone, method, seed and the first digits of the hash.
+        method: the suite's name for the method.
+        recipe: the resolved recipe.
+        hash: of what decides the numbers, see :func:`recipe_hash`.
+    """
+
+    name: str
+    method: str
+    recipe: Recipe
+    hash: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A name and its runs."""
+
+    name: str
+    runs: tuple[Planned, ...]
+
+
+def load(source: str | Path | Mapping[str, Any]) -> Suite:
+    """Read a suite and expand it.
+
+    Args:
+        source: a YAML file, its bare name in ``suites/``, or its values.
+
+    Raises:
+        ClbenchError: naming the key, the value and the way out.
+    """
+    if isinstance(source, Mapping):
+        return expand(source, "suite")
+    path = _find(str(source))
+    values = read_text(path.read_text(), str(path))
+    if not isinstance(values, Mapping):
+        raise ClbenchError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
+    return expand(values, path.stem)
+
+
+def expand(values: Mapping[str, Any], name: str) -> Suite:
+    """The runs of a suite: by stream, backbone, method and seed, in this order.
+
+    Args:
+        values: as read from YAML.
+        name: of the suite, if it does not give one itself.
+
+    Raises:
+        ClbenchError: for an unknown key, a recipe that is refused, or two runs that are the same.
+    """
+    for key in values:
+        if key not in KEYS:
+            raise ClbenchError(f"unknown key {key} in the suite{nearest(str(key), list(KEYS))}")
+    base = values.get("base", "default")
+    base = dict(base) if isinstance(base, Mapping) else read(str(base))
+    methods = values.get("methods")
+    if not isinstance(methods, Mapping) or not methods:
+        raise ClbenchError(
+            "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
+        )
+    overrides = values.get("overrides") or {}
+    for method in overrides:
+        if method not in methods:
+            known = nearest(str(method), [str(m) for m in methods])
+            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
+    seeds = values.get("seeds", [base.get("seed", 0)])
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
+        raise ClbenchError(f"seeds must be a list of whole numbers, got {seeds!r}")
+    runs: dict[str, Planned] = {}
+    for stream_name, stream in _choices(values, "streams", "stream"):
+        for backbone_name, backbone in _choices(values, "backbones", "model"):
+            for method, settings in methods.items():
+                for seed in seeds:
+                    merged = merge(merge(base, stream), backbone)
+                    merged = merge(merged, overrides.get(method) or {})
+                    merged |= {
+                        "methods": settings or {},
+                        "seed": seed,
+                        "name": f"{method}-seed{seed}",
+                    }
+                    parts = [stream_name, backbone_name, str(method), f"seed{seed}"]
+                    run = _planned(merged, str(method), [part for part in parts if part])
+                    if run.hash in runs:
+                        raise ClbenchError(
+                            f"{run.name} and {runs[run.hash].name} are the same run: a method, "
+                            "stream, backbone or seed is there twice"
+                        )
+                    runs[run.hash] = run
+    return Suite(_safe(str(values.get("name", name))), tuple(runs.values()))
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the resolved recipe without its name and the place of the data."""
+    values = {k: v for k, v in plain(recipe).items() if k not in ("name", "data_dir")}
+    # Not sorted: the order of methods matters.
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def hashes_below(folder: Path) -> dict[str, Path]:
+    """The runs in the folders below, by the hash of their recipes; finished ones win."""
+    found: dict[str, Path] = {}
+    for config in sorted(folder.glob("*/config.yaml")):
+        try:
+            key = recipe_hash(parse(yaml.safe_load(config.read_text())))
+        except (ClbenchError, yaml.YAMLError, OSError, TypeError):
+            continue  # of another version, or half written: it is run anew
+        if key not in found or finished(config.parent):
+            found[key] = config.parent
+    return found
+
+
+def finished(folder: Path) -> bool:
+    """Whether the stream of a run is through."""
+    return any(event["event"] == "end" for event in _events(folder))
+
+
+def tasks_done(folder: Path) -> tuple[int, int]:
+    """Tasks finished, and tasks of the stream (0 if not yet known)."""
+    events = _events(folder)
+    total = next((len(event["tasks"]) for event in events if event["event"] == "run"), 0)
+    return sum(event["event"] == "task" for event in events), total
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    from clbench.record import Record
+
+    try:
+        return list(Record.load(folder).events)
+    except (ClbenchError, OSError):
+        return []
+
+
+def _planned(values: Mapping[str, Any], method: str, parts: Sequence[str]) -> Planned:
+    try:
+        recipe = parse(values)
+    except ClbenchError as error:
+        raise ClbenchError(f"{', '.join(parts)}: {error}") from error
+    key = recipe_hash(recipe)
+    return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", method, recipe, key)
+
+
+def _choices(
+    values: Mapping[str, Any], key: str, section: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and overrides of ``streams`` or ``backbones``; one empty choice if not given."""
+    field = "name" if section == "stream" else "backbone"
+    given = values.get(key)
+    if given is None:
+        yield "", {}
+        return
+    if not isinstance(given, list) or not given:
+        raise ClbenchError(f"{key} must be a list of names or of settings, got {given!r}")
+    for choice in given:
+        if isinstance(choice, str):
+            yield choice, {section: {field: choice}}
+        elif isinstance(choice, Mapping):
+            name = [str(choice[field])] if field in choice else []
+            rest = [f"{k}={v}" for k, v in choice.items() if k != field]
+            yield "-".join([*name, *rest])[:60], {section: dict(choice)}
+        else:
+            raise ClbenchError(f"{key} must be a list of names or of settings, got {choice!r}")
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "suite"
+
+
+def _find(name: str) -> Path:
+    for path in (Path(name), *(place / name for place in PLACES)):
+        for candidate in (path, path.with_name(f"{path.name}.yaml")):
+            if candidate.is_file():
+                return candidate
+    there = sorted({p.name for place in PLACES if place.is_dir() for p in place.glob("*.yaml")})
+    raise ClbenchError(f"there is no suite {name!r}; suites/ has {', '.join(there) or 'none'}")

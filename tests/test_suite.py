@@ -1,0 +1,187 @@
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clbench import comparison, launch
+from clbench.cli import main
+from clbench.errors import ClbenchError
+from clbench.folder import plain
+from clbench.recipe import parse
+from clbench.suite import expand, load, recipe_hash
+
+ROOT = Path(__file__).parent.parent
+BASE = {
+    "stream": {"name": "split_digits"},
+    "model": {"backbone": "tiny_cnn", "weights": "none"},
+    "steps": 1,
+}
+SUITE = {
+    "base": BASE,
+    "methods": {"plain": {}, "sfa": {"sfa": {"p": 0.5}}, "both": {"sfa": {}, "l2": {}}},
+    "seeds": [0, 1],
+}
+
+#: Stands for `clbench train`: leaves a record of one task, as its recipe's seed and method say.
+FAKE = """
+import json, pathlib, sys, yaml
+folder = pathlib.Path(sys.argv[1])
+recipe = yaml.safe_load((folder / "config.yaml").read_text())
+with (folder / "started").open("a") as file: file.write("x")
+if "l2" in recipe["methods"]:
+    sys.exit("error: no l2 today")
+values = {"evaluated": [0], "task_incremental": [0.5], "class_incremental": [0.5]}
+events = [
+    {"event": "run", "title": recipe["name"], "stream": "split_digits", "seed": recipe["seed"],
+     "methods": recipe["methods"], "backbone": "tiny_cnn", "options": {}, "size": 8,
+     "weights": {"source": "none", "sha256": None}, "split_manifest_sha256": "m", "tasks": ["a"],
+     "class_names": ["a"], "independent": False, "train_logits": "task", "parameters": 1},
+    {"event": "pretrained", "retention": None},
+    {"event": "task", "task": 0, "name": "a", "last_step": 1, **values, "retention": None,
+     "curve": [], "methods": {n: {} for n in recipe["methods"]}, "footprint": {}, "steps": 1,
+     "samples": 1, "seconds": 1.0, "peak_memory_bytes": 1},
+    {"event": "end"}]
+(folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
+"""
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr(comparison, "train_words", lambda f: [sys.executable, str(script), str(f)])
+    monkeypatch.setattr(launch, "POLL", 0.02)
+    return tmp_path / "out"
+
+
+def started(out):
+    return {p.parent.name.rsplit("-", 1)[0]: p.read_text() for p in out.glob("runs/*/started")}
+
+
+def test_expansion_is_a_grid_with_stable_names():
+    made = expand(SUITE, "s")
+    names = [run.name.rsplit("-", 1)[0] for run in made.runs]
+    assert names == [f"{m}-seed{s}" for m in ("plain", "sfa", "both") for s in (0, 1)]
+    assert [run.name for run in expand(SUITE, "s").runs] == [run.name for run in made.runs]
+    assert len({run.hash for run in made.runs}) == 6
+    assert list(made.runs[4].recipe.methods) == ["sfa", "l2"]
+    assert made.runs[1].recipe.seed == 1
+
+
+def test_streams_backbones_and_overrides():
+    more = {
+        "streams": [{"tasks": 2}, {"tasks": 3}],
+        "backbones": ["tiny_cnn", {"backbone": "tiny_vit"}],
+        "overrides": {"sfa": {"optimizer": {"lr": 0.5}}},
+    }
+    made = expand(SUITE | more, "s")
+    assert len(made.runs) == 2 * 2 * 3 * 2
+    assert made.runs[0].name.startswith("tasks=2-tiny_cnn-plain-seed0-")
+    assert {run.recipe.model.backbone for run in made.runs} == {"tiny_cnn", "tiny_vit"}
+    rates = {run.method: run.recipe.optimizer.lr for run in made.runs}
+    assert rates == {"plain": 0.01, "sfa": 0.5, "both": 0.01}
+
+
+def test_the_hash_is_of_what_decides_the_numbers():
+    one = parse(BASE)
+    same = parse(BASE | {"name": "other", "data_dir": "/elsewhere"})
+    assert recipe_hash(one) == recipe_hash(same)
+    assert recipe_hash(one) != recipe_hash(parse(BASE | {"batch_size": 7}))
+    assert recipe_hash(parse(plain(one))) == recipe_hash(one)
+    orders = [parse(BASE | {"methods": m}) for m in ({"sfa": {}, "l2": {}}, {"l2": {}, "sfa": {}})]
+    assert recipe_hash(orders[0]) != recipe_hash(orders[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedes": [1]}, r"unknown key sedes in the suite \(did you mean seeds\?\)"),
+        ({"methods": {}}, "methods must name settings"),
+        ({"methods": {"a": {"sfq": {}}}}, "a, seed0: .*there is no method 'sfq'"),
+        ({"seeds": 3}, "seeds must be a list"),
+        ({"seeds": [1, 1]}, "are the same run"),
+        ({"streams": "x"}, "streams must be a list"),
+        ({"overrides": {"sfb": {}}}, r"no such method \(did you mean sfa\?\)"),
+    ],
+)
+def test_one_clear_line_for_every_mistake(changes, message):
+    with pytest.raises(ClbenchError, match=message) as caught:
+        expand(SUITE | changes, "s")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_suites_that_come_along_are_right():
+    for path in (ROOT / "suites").glob("*.yaml"):
+        assert load(path).runs
+
+
+def test_an_unknown_suite():
+    with pytest.raises(ClbenchError, match="there is no suite 'nope'"):
+        load("nope")
+
+
+def test_failure_does_not_stop_the_rest_and_finished_runs_are_reused(fake, capsys):
+    made = comparison.compare(SUITE, fake, jobs=2)
+    assert sorted(name.rsplit("-", 1)[0] for name in made.failures) == ["both-seed0", "both-seed1"]
+    assert set(made.failures.values()) == {"no l2 today"}
+    assert {g.label: len(g.runs) for s in made.sections for g in s.groups} == {"plain": 2, "sfa": 2}
+    text = (fake / "report" / "report.html").read_text()
+    assert "failed: no l2 today" in text
+    assert "6 runs: 0 finished before, 6 to do." in capsys.readouterr().out
+    renamed = SUITE | {"methods": {"other": {}, "sfa": {"sfa": {"p": 0.5}}}}
+    again = comparison.compare(renamed, fake)
+    assert set(started(fake).values()) == {"x"}  # nothing ran twice
+    assert {g.label for s in again.sections for g in s.groups} == {"other", "sfa"}
+    comparison.compare(SUITE, fake)  # what failed is tried again
+    assert started(fake)["both-seed0"] == "xx"
+    assert started(fake)["plain-seed0"] == "x"
+
+
+def test_interrupted_runs_go_on_in_their_folder(fake):
+    run = expand(SUITE, "s").runs[0]
+    folder = fake / "runs" / "by another name"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain(run.recipe), sort_keys=False))
+    (folder / "record.jsonl").write_text('{"event": "run", "tasks": ["a"]}\n')
+    states = [p.state for p in comparison.survey(expand(SUITE, "s"), fake)]
+    assert states == ["interrupted"] + ["new"] * 5
+    comparison.compare(SUITE, fake)
+    assert (folder / "started").exists()
+    assert not (fake / "runs" / run.name).exists()
+
+
+def test_dry_run_shows_the_grid_and_runs_nothing(fake, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SUITE, sort_keys=False))
+    assert main(["compare", str(path), "--dry_run", "--output", str(fake)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert lines[-1] == "6 runs: 0 finished, 6 to do."
+    assert not fake.exists()
+
+
+def test_exit_codes(fake, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SUITE | {"seeds": [0]}, sort_keys=False))
+    assert main(["compare", str(path), "--output", str(fake)]) == 1
+    assert main(["report", str(fake), "--output", str(tmp_path / "r")]) == 0
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert main(["compare", str(path), "--jobs", "0"]) == 2
+    assert main(["compare"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert all(line.startswith("error: ") for line in told)
+
+
+def test_threads_and_gpus_are_shared_out(monkeypatch):
+    monkeypatch.setattr(launch, "cores", lambda: 8)
+    assert launch.shares(4, 3, ["0", "1"]) == dict.fromkeys(launch.THREADS, "2") | {
+        "CUDA_VISIBLE_DEVICES": "1"
+    }
+    assert launch.shares(16, 0, [])["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_killed_process_says_so(tmp_path):
+    (tmp_path / "log").write_text("fine so far\n")
+    assert launch.reason(tmp_path / "log", -9).startswith("killed by signal 9")
