@@ -95,6 +95,7 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*",
+        ".*smaller than the logging interval.*",
         ".*`training_step` returned.*",
     ):
         warnings.filterwarnings("ignore", message)
