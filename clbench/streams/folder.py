@@ -11,7 +11,7 @@ from clbench.data.datasets import image_folder
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import Group, Storage, Stream, StreamConfig
-from clbench.streams.split import divide
+from clbench.streams.split import divide, task_name
 
 
 class FolderConfig(StreamConfig):
@@ -39,10 +39,11 @@ class FolderConfig(StreamConfig):
         pairs = list(zip(_listed(self.train), _listed(self.test), strict=True))
         loaded = [image_folder(train, test) for train, test in pairs]
         if len(loaded) == 1:
-            labels = list(range(len(loaded[0].classes)))
+            classes = loaded[0].classes
+            labels = list(range(len(classes)))
             groups = [
-                Group(f"{number + 1}: {loaded[0].classes[group[0]]} …", 0, tuple(group))
-                for number, group in enumerate(divide(labels, self.tasks, self.order_seed, None))
+                Group(task_name([classes[label] for label in group]), 0, tuple(group))
+                for group in divide(labels, self.tasks, self.order_seed, None)
             ]
         elif self.tasks not in (1, len(loaded)):
             raise ClbenchError(

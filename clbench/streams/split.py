@@ -130,11 +130,12 @@ class SplitConfig(StreamConfig):
         labels = [label for label in range(len(data.classes)) if label not in apart]
         hint = ", or list the groups in stream.classes"
         groups = [
-            Group(_name([data.classes[label] for label in group]), 0, tuple(group))
+            Group(task_name([data.classes[label] for label in group]), 0, tuple(group))
             for group in divide(labels, self.tasks, self.order_seed, self.classes, hint)
         ]
         return assemble(self, [data], groups, data_dir, storage, self.pretrain_classes)
 
 
-def _name(classes: list[str]) -> str:
+def task_name(classes: list[str]) -> str:
+    """A task's first classes, for people."""
     return ", ".join(classes[:3]) + (" …" if len(classes) > 3 else "")
