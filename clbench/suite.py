@@ -16,7 +16,7 @@ from clbench.errors import ClbenchError
 from clbench.explain import nearest
 from clbench.folder import plain
 from clbench.recipe import Recipe, merge, parse
-from clbench.yamlfile import read, read_text
+from clbench.yamlfile import find, read, read_text
 
 KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds")
 #: Where ``clbench compare NAME`` looks besides the path itself.
@@ -63,7 +63,7 @@ def load(source: str | Path | Mapping[str, Any]) -> Suite:
     """
     if isinstance(source, Mapping):
         return expand(source, "suite")
-    path = _find(str(source))
+    path = find(str(source), PLACES, "suite")
     values = read_text(path.read_text(), str(path))
     if not isinstance(values, Mapping):
         raise ClbenchError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
@@ -195,12 +195,3 @@ def _choices(
 
 def _safe(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "suite"
-
-
-def _find(name: str) -> Path:
-    for path in (Path(name), *(place / name for place in PLACES)):
-        for candidate in (path, path.with_name(f"{path.name}.yaml")):
-            if candidate.is_file():
-                return candidate
-    there = sorted({p.name for place in PLACES if place.is_dir() for p in place.glob("*.yaml")})
-    raise ClbenchError(f"there is no suite {name!r}; suites/ has {', '.join(there) or 'none'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,23 @@ def read_text(text: str, name: str) -> Any:
         raise ClbenchError(f"{name} is no valid YAML: {error}") from error
 
 
-def find(name: str) -> Path:
-    """The config file meant by a path or a bare name.
+def find(name: str, places: Sequence[Path] = PLACES, kind: str = "config") -> Path:
+    """The file meant by a path or a bare name.
+
+    Args:
+        name: what the user gave, with or without ``.yaml``.
+        places: folders to look in.
+        kind: what is looked for; the folders are named after it.
 
     Raises:
         ClbenchError: if there is none; names those there are.
     """
-    for path in (Path(name), *(place / name for place in PLACES)):
+    for path in (Path(name), *(place / name for place in places)):
         for candidate in (path, path.with_name(f"{path.name}.yaml")):
             if candidate.is_file():
                 return candidate
-    there = sorted({p.name for place in PLACES if place.is_dir() for p in place.rglob("*.yaml")})
-    raise ClbenchError(f"there is no config {name!r}; configs/ has {', '.join(there)}")
+    there = sorted({p.name for place in places if place.is_dir() for p in place.rglob("*.yaml")})
+    raise ClbenchError(f"there is no {kind} {name!r}; {kind}s/ has {', '.join(there) or 'none'}")
 
 
 def read(name: str) -> dict[str, Any]:
