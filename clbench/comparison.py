@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from rich.table import Table
 from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.launch import Job, launch, train_words
-from clbench.record import write_atomic
+from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.suite import Planned, Suite, finished, hashes_below, load, tasks_done
+from clbench.tuning import Search, Tuning, table, try_of, value_of
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            places = survey(made, folder)
-            failures = _run(places, folder, jobs)
+            searches = _tune(made, made.tune, folder, jobs) if made.tune else []
+            lost = {s.name: s.failure for s in searches if s.chosen is None}
+            settings = {s.name: s.settings for s in searches if s.chosen is not None}
+            kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
+            places = survey(kept.chosen(settings), folder / "runs")
+            failures = lost | _run(places, folder, jobs)
     except Timeout as error:
         raise ClbenchError(f"another clbench compare is at work in {folder}") from error
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
@@ -87,13 +93,13 @@ def folder_of(suite: Suite, output: Path | str | None) -> Path:
     return Path(output) if output is not None else Path("runs") / suite.name
 
 
-def survey(suite: Suite, folder: Path) -> list[Place]:
-    """Where each run of the suite lies, and how far it is."""
-    there = hashes_below(folder / "runs")
+def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
+    """Where each run lies below the folder, and how far it is."""
+    there = hashes_below(folder)
     places = []
-    for run in suite.runs:
+    for run in runs:
         found = there.get(run.hash)
-        own = folder / "runs" / run.name
+        own = folder / run.name
         if found is None:
             state = "new"
         else:
@@ -104,7 +110,7 @@ def survey(suite: Suite, folder: Path) -> list[Place]:
 
 def plan(suite: Suite, folder: Path) -> str:
     """The grid, with what is there, and time and disk for the rest as the finished runs tell."""
-    places = survey(suite, folder)
+    places = survey(suite.runs, folder / "runs")
     width = max(len(place.run.name) for place in places)
     lines = [f"{place.run.name:<{width}}  {place.state}" for place in places]
     done = [place.folder for place in places if place.state == "finished"]
@@ -117,12 +123,33 @@ def plan(suite: Suite, folder: Path) -> str:
             f"; at the pace of the finished ones about {left * seconds:.0f} s of training, "
             f"start-up not counted, divided by --jobs, and {left * size / 1e6:.0f} MB"
         )
+    if suite.tune:
+        count = suite.tune.tries * len(suite.cells)
+        text += f". Before them, {count} tries on the first {suite.tune.tasks} tasks"
     return "\n".join([*lines, f"{text}."])
 
 
-def _seconds(folder: Path) -> float:
-    from clbench.record import Record
+def _tune(suite: Suite, tune: Tuning, folder: Path, jobs: int) -> list[Search]:
+    """Try settings for every cell, round by round; tries that are there are not run again."""
+    searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
+    for number in range(tune.tries):
+        print(f"Tuning, try {number + 1} of {tune.tries}:", flush=True)
+        runs = [
+            cell.plan(tune.seed, try_of(tune, search.ask().settings))
+            for cell, search in zip(suite.cells, searches, strict=True)
+        ]
+        places = survey(runs, folder / "tries")
+        failures = _run(list({place.folder: place for place in places}.values()), folder, jobs)
+        for search, place in zip(searches, places, strict=True):
+            reason = failures.get(place.run.name, "")
+            value = None if reason else value_of(Record.load(place.folder), tune.scenario)
+            search.tell(value, reason)
+            search.tries[-1].folder = str(place.folder.relative_to(folder))
+        write_atomic(folder / "tuning.json", json.dumps(table(tune, searches), indent=1))
+    return searches
 
+
+def _seconds(folder: Path) -> float:
     return float(sum(event["seconds"] for event in Record.load(folder).tasks))
 
 

@@ -96,7 +96,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        self.stream = recipe.stream.build(recipe.data_dir, recipe.images)
+        self.stream = recipe.stream.make(recipe.data_dir, recipe.images)
         for images in (self.stream.train_images, self.stream.test_images):
             images.move(device)
         self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
@@ -157,6 +157,7 @@ class Run:
             tasks=[task.name for task in stream.tasks],
             class_names=list(stream.class_names),
             independent=stream.independent,
+            test_on=recipe.stream.test_on,
             train_logits=recipe.train_logits,
             parameters=sum(p.numel() for p in self.network.model.parameters()),
         )

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from clbench.errors import ClbenchError
 from clbench.explain import nearest
 from clbench.folder import plain
 from clbench.recipe import Recipe, merge, parse
+from clbench.tuning import Tuning, corners, read_tuning, try_of
 from clbench.yamlfile import find, read, read_text
 
-KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds")
+KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds", "tune")
 #: Where ``clbench compare NAME`` looks besides the path itself.
 PLACES = (
     Path("suites"),
@@ -45,11 +47,73 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What seeds are run of: a stream, a backbone and a method.
+
+    Attributes:
+        parts: their names, as far as the suite gives any.
+        method: the suite's name for the method.
+        values: of the recipe, all but name and seed.
+    """
+
+    parts: tuple[str, ...]
+    method: str
+    values: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Unique within the suite."""
+        return _safe("-".join(self.parts))
+
+    def plan(self, seed: int, settings: Mapping[str, Any] | None = None) -> Planned:
+        """The run of a seed, with settings (values of a recipe) on top.
+
+        Raises:
+            ClbenchError: if the recipe is refused.
+        """
+        names = {"seed": seed, "name": f"{self.method}-seed{seed}"}
+        values = merge(self.values, settings or {}) | names
+        return _planned(values, self.method, [*self.parts, f"seed{seed}"])
+
+
+@dataclass(frozen=True)
 class Suite:
-    """A name and its runs."""
+    """What a suite asks for.
+
+    Attributes:
+        name: of its folder.
+        cells: what seeds are run of.
+        seeds: of every cell.
+        tune: how settings are chosen before; None to take them as they are.
+    """
 
     name: str
-    runs: tuple[Planned, ...]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    tune: Tuning | None = None
+
+    @cached_property
+    def runs(self) -> tuple[Planned, ...]:
+        """Every run, with the settings as they are written."""
+        return self.chosen({})
+
+    def chosen(self, settings: Mapping[str, Mapping[str, Any]]) -> tuple[Planned, ...]:
+        """Every run, with settings (values of a recipe) by the cell's name.
+
+        Raises:
+            ClbenchError: for a recipe that is refused, or two runs that are the same.
+        """
+        runs: dict[str, Planned] = {}
+        for cell in self.cells:
+            for seed in self.seeds:
+                run = cell.plan(seed, settings.get(cell.name))
+                if run.hash in runs:
+                    raise ClbenchError(
+                        f"{run.name} and {runs[run.hash].name} are the same run: a method, "
+                        "stream, backbone or seed is there twice"
+                    )
+                runs[run.hash] = run
+        return tuple(runs.values())
 
 
 def load(source: str | Path | Mapping[str, Any]) -> Suite:
@@ -98,27 +162,36 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     seeds = values.get("seeds", [base.get("seed", 0)])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
         raise ClbenchError(f"seeds must be a list of whole numbers, got {seeds!r}")
-    runs: dict[str, Planned] = {}
+    cells = []
     for stream_name, stream in _choices(values, "streams", "stream"):
         for backbone_name, backbone in _choices(values, "backbones", "model"):
             for method, settings in methods.items():
-                for seed in seeds:
-                    merged = merge(merge(base, stream), backbone)
-                    merged = merge(merged, overrides.get(method) or {})
-                    merged |= {
-                        "methods": settings or {},
-                        "seed": seed,
-                        "name": f"{method}-seed{seed}",
-                    }
-                    parts = [stream_name, backbone_name, str(method), f"seed{seed}"]
-                    run = _planned(merged, str(method), [part for part in parts if part])
-                    if run.hash in runs:
-                        raise ClbenchError(
-                            f"{run.name} and {runs[run.hash].name} are the same run: a method, "
-                            "stream, backbone or seed is there twice"
-                        )
-                    runs[run.hash] = run
-    return Suite(_safe(str(values.get("name", name))), tuple(runs.values()))
+                merged = merge(merge(base, stream), backbone)
+                merged = merge(merged, overrides.get(method) or {}) | {"methods": settings or {}}
+                parts = [stream_name, backbone_name, str(method)]
+                cells.append(Cell(tuple(p for p in parts if p), str(method), merged))
+    given = values.get("tune")
+    tune = None if given is None else read_tuning(given, [str(method) for method in methods])
+    suite = Suite(_safe(str(values.get("name", name))), tuple(cells), tuple(seeds), tune)
+    # What cannot be run is refused before anything is.
+    assert suite.runs
+    for cell in cells:
+        if tune:
+            _check(tune, cell)
+    return suite
+
+
+def _check(tune: Tuning, cell: Cell) -> None:
+    space = tune.space_of(cell.method)
+    for key in space:
+        section, _, rest = key.partition(".")
+        if section == "methods" and rest.split(".")[0] not in cell.values["methods"]:
+            raise ClbenchError(
+                f"tune: {key} is searched for {cell.method}, which does not use that method: move "
+                "it to tune.methods"
+            )
+    for settings in corners(space):
+        cell.plan(tune.seed, try_of(tune, settings))
 
 
 def recipe_hash(recipe: Recipe) -> str:

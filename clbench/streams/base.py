@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clbench.data.batches import Split
 from clbench.data.images import Fit, Images
+from clbench.errors import ClbenchError
 
 
 class Storage(BaseModel):
@@ -112,6 +113,44 @@ class Stream:
                 self.allowed[other.train.index] = True
         self.allowed[task.train.index] = True
 
+    def first(self, count: int) -> Stream:
+        """The stream as if it ended after ``count`` tasks.
+
+        Raises:
+            ClbenchError: if it has fewer.
+        """
+        if count > len(self.tasks):
+            raise ClbenchError(
+                f"stream.first_tasks = {count}, but the stream has {len(self.tasks)} tasks"
+            )
+        tasks = self.tasks[:count]
+        entries = self.manifest["tasks"]
+        assert isinstance(entries, list)
+        return replace(
+            self,
+            tasks=tasks,
+            class_names=self.class_names[: tasks[-1].classes.stop],
+            manifest={**self.manifest, "tasks": entries[:count]},
+        )
+
+    def on_validation(self) -> Stream:
+        """The stream with its validation data in the place of the test data.
+
+        Raises:
+            ClbenchError: if nothing is held out.
+        """
+        if not all(len(task.validation) for task in self.tasks):
+            raise ClbenchError(
+                "stream.test_on = 'validation', but a task has no validation data: raise "
+                "stream.validation, the share held out"
+            )
+        return replace(
+            self,
+            tasks=tuple(replace(task, test=task.validation) for task in self.tasks),
+            test_images=self.train_images,
+            manifest={**self.manifest, "test_on": "validation"},
+        )
+
 
 class StreamConfig(BaseModel, ABC):
     """The part of a recipe that describes a stream; subclasses build it."""
@@ -129,11 +168,29 @@ class StreamConfig(BaseModel, ABC):
     test_per_class: int | None = Field(
         None, ge=1, description="use at most so many test images of a class, for small runs"
     )
+    first_tasks: int | None = Field(
+        None, ge=1, description="learn only so many tasks, from the first"
+    )
+    test_on: Literal["test", "validation"] = Field(
+        "test",
+        description="validation: the held-out part takes the test set's place, to choose settings",
+    )
     download: bool = Field(True, description="fetch missing data where the data set allows it")
+
+    def make(self, data_dir: Path, storage: Storage) -> Stream:
+        """The stream that the recipe asks for.
+
+        Raises:
+            ClbenchError: if data is missing or does not fit the fields.
+        """
+        stream = self.build(data_dir, storage)
+        if self.first_tasks is not None:
+            stream = stream.first(self.first_tasks)
+        return stream.on_validation() if self.test_on == "validation" else stream
 
     @abstractmethod
     def build(self, data_dir: Path, storage: Storage) -> Stream:
-        """Load the data and lay out the tasks.
+        """Load the data and lay out all the tasks.
 
         Raises:
             ClbenchError: if data is missing or does not fit the fields.
