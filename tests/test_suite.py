@@ -144,7 +144,7 @@ def test_interrupted_runs_go_on_in_their_folder(fake):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(plain(run.recipe), sort_keys=False))
     (folder / "record.jsonl").write_text('{"event": "run", "tasks": ["a"]}\n')
-    states = [p.state for p in comparison.survey(expand(SUITE, "s"), fake)]
+    states = [p.state for p in comparison.survey(expand(SUITE, "s").runs, fake / "runs")]
     assert states == ["interrupted"] + ["new"] * 5
     comparison.compare(SUITE, fake)
     assert (folder / "started").exists()

@@ -99,8 +99,8 @@ class Stream:
 
     @property
     def task_of_class(self) -> Tensor:
-        """Task index of each global label, int64 (C,)."""
-        owner = torch.zeros(len(self.class_names), dtype=torch.int64)
+        """Task index of each global label, int64 (C,); -1 for one that no task learns."""
+        owner = torch.full((len(self.class_names),), -1)
         for task in self.tasks:
             owner[task.classes.start : task.classes.stop] = task.index
         return owner
@@ -114,7 +114,9 @@ class Stream:
         self.allowed[task.train.index] = True
 
     def first(self, count: int) -> Stream:
-        """The stream as if it ended after ``count`` tasks.
+        """The stream without the tasks after the first ``count``.
+
+        Their classes stay in the head, so that a run on it is the beginning of one on the whole.
 
         Raises:
             ClbenchError: if it has fewer.
@@ -129,7 +131,6 @@ class Stream:
         return replace(
             self,
             tasks=tasks,
-            class_names=self.class_names[: tasks[-1].classes.stop],
             manifest={**self.manifest, "tasks": entries[:count]},
         )
 
