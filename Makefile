@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit test-slow bench format clean help
+.PHONY: demo test lint unit test-slow bench results format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,13 @@ test-slow: $(VENV)/installed-test  ## the longer checks
 
 bench: $(VENV)/installed-test  ## the speed goals, each a ratio measured in one run
 	for file in benchmarks/[a-z]*.py; do OMP_WAIT_POLICY=PASSIVE $(BIN)/python $$file; done
+
+# Studies of suites draw their pages from the kept records; their own --run runs them anew.
+STUDIES ?= mofo_two_variables flow_linear_theory sfa_two_tasks mofo_digits imagenet_forgetting
+
+results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alone
+	for study in $(STUDIES); do $(BIN)/python studies/$$study.py || exit 1; done
+	$(BIN)/python studies/claims.py
 
 format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .

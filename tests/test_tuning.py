@@ -183,6 +183,6 @@ def test_streams_are_cut_short_or_refuse(tmp_path):
     assert first.manifest_hash != stream.manifest_hash
     with pytest.raises(ClbenchError, match=r"first_tasks = 9, but the stream has"):
         config.model_copy(update={"first_tasks": 9}).make(tmp_path, storage)
+    nothing = config.model_copy(update={"validation": 0.0, "test_on": "validation"})
     with pytest.raises(ClbenchError, match=r"raise stream\.validation"):
-        nothing = config.model_copy(update={"validation": 0.0, "test_on": "validation"})
         nothing.make(tmp_path, storage)

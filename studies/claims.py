@@ -1,0 +1,72 @@
+"""The papers' claims, as the studies found them: one table from the pages' own.
+
+    python studies/claims.py [--output docs/results]
+
+Every table on a study's page whose first column is headed *claim* is taken over, so that a page
+and this table cannot differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+VERDICTS = ("reproduced", "not reproduced", "too noisy to say")
+
+
+def claims_of(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Claim, number and verdict of every row of the page's tables of claims.
+
+    Raises:
+        ValueError: for a verdict that is none of :data:`VERDICTS`.
+    """
+    heads: list[str] = []
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            heads = []
+        elif not heads:
+            heads = cells
+        elif heads[0] == "claim" and set(line) - set("|- "):
+            row = dict(zip(heads, cells, strict=True))
+            if row["verdict"] not in VERDICTS:
+                raise ValueError(f"{page}: {row['claim']}: {row['verdict']!r} is no verdict")
+            yield row["claim"], row.get("number", "–"), row["verdict"]
+
+
+def table(pages: Sequence[Path]) -> str:
+    """The page of all claims, as Markdown."""
+    rows = [(page, *claim) for page in pages for claim in claims_of(page)]
+    counts = Counter(verdict for *_, verdict in rows)
+    lines = [
+        "# The papers' claims",
+        "",
+        "Made by `python studies/claims.py` from the pages of the studies, which say how each",
+        "number was measured, when a claim counts as reproduced, and, where it was not, why.",
+        "",
+        f"Of {len(rows)} claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS) + ".",
+    ]
+    last = None
+    for page, claim, number, verdict in rows:
+        if page != last:
+            title = page.read_text().splitlines()[0].removeprefix("# ")
+            lines += ["", f"## [{title}]({page.parent.name}/README.md)", ""]
+            lines += ["| claim | number | verdict |", "| --- | --- | --- |"]
+        lines.append(f"| {claim} | {number} | {verdict} |")
+        last = page
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="The papers' claims, from the studies' pages.")
+    parser.add_argument("--output", type=Path, default=Path("docs/results"))
+    folder = parser.parse_args(argv).output
+    (folder / "claims.md").write_text(table(sorted(folder.glob("*/README.md"))))
+    print(folder / "claims.md")
+
+
+if __name__ == "__main__":
+    main()
