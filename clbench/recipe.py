@@ -243,10 +243,9 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     # Length is given one way: the later one wins.
-    if "steps" in changes and "epochs" not in changes:
-        merged["epochs"] = None
-    elif "epochs" in changes and "steps" not in changes:
-        merged["steps"] = None
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        if given in changes and other not in changes and other in merged:
+            merged[other] = None
     return merged
 
 

@@ -70,6 +70,8 @@ def test_merge_takes_out_methods_set_to_null_and_replaces_the_length():
     merged = merge({"methods": {"sfa": {}, "l2": {}}, "epochs": 3}, {"methods": {"sfa": None}})
     assert merged["methods"] == {"l2": {}}
     assert merge({"epochs": 3}, {"steps": 5}) == {"epochs": None, "steps": 5}
+    probe = {"probe": {"epochs": 3}}  # a section that has no steps
+    assert merge({"probe": {}}, probe) == merge({"probe": {"epochs": 9}}, probe) == probe
 
 
 def test_settings_of_one_task():
