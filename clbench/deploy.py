@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -11,13 +11,20 @@ from clbench.method import Context, Method, overriding
 from clbench.weights import State, snapshot
 
 
-def deploy(methods: Sequence[Method], theta: State, context: Context) -> tuple[State, State]:
+def deploy(
+    methods: Sequence[Method],
+    theta: State,
+    context: Context,
+    refresh: Callable[[State], State] | None = None,
+) -> tuple[State, State]:
     """Fold the methods' ``deploy``.
 
     Args:
         methods: in order; those with a ``surgery`` come first, the last one of them foremost.
         theta: the trained weights.
         context: of the task.
+        refresh: gives averaged weights running statistics that fit; done once, after the last
+            method that averages and before those that build on its result.
 
     Returns:
         The weights the next task starts from, and the weights to evaluate; one and the same
@@ -26,12 +33,20 @@ def deploy(methods: Sequence[Method], theta: State, context: Context) -> tuple[S
     # Whoever changed the network gives plain weights back before others work on them.
     undo = overriding(methods, "surgery")[::-1]
     others = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
+    order = [*undo, *others]
+    averaged = max((i for i, m in enumerate(order) if m.averages), default=len(undo) - 1)
     carried = shown = theta
-    for method in [*undo, *others]:
+    if refresh is not None and averaged < 0:  # averaged while training
+        carried = shown = refresh(theta)
+    for number, method in enumerate(order):
         deployed = method.deploy(shown, context)
         if method.carries:
             carried = deployed if shown is carried else method.deploy(carried, context)
         shown = deployed
+        if refresh is not None and number == averaged:
+            same = shown is carried
+            carried = refresh(carried)
+            shown = carried if same else refresh(shown)
     return carried, shown
 
 

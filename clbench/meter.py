@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
+from clbench.data.transforms import Transform
 from clbench.evaluate import Evaluator, world_size
 from clbench.method import Method
 from clbench.record import SCENARIOS, Event
@@ -33,6 +34,10 @@ class Meter:
     evaluator: Evaluator
     retention_test: RetentionTest | None
     logger: StreamLogger
+
+    def through(self, transform: Transform) -> Meter:
+        """The same meter, which sees the tasks' images through ``transform``."""
+        return replace(self, evaluator=replace(self.evaluator, transform=transform))
 
     def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
         """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).

@@ -32,7 +32,7 @@ order in which methods stand in the recipe is the order of composition.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from clbench.anchors import Anchors
 from clbench.data.batches import Batch, Examples
+from clbench.models.backbone import Probe
 from clbench.weights import State
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Context:
         batch_size: samples of a global batch.
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
+        probe: the recipe's settings of a linear probe, for this task.
     """
 
     task: Task
@@ -98,6 +100,7 @@ class Context:
     seed: int
     batch_size: int
     probe_losses: Tensor | None = None
+    probe: Probe = field(default_factory=Probe)
 
     @property
     def device(self) -> torch.device:
@@ -116,6 +119,11 @@ class Method(BaseModel):
     averages: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
+
+    def take_settings(self, settings: Method) -> None:
+        """Take up the fields of another of the kind; what is remembered stays."""
+        for name in type(self).model_fields:
+            setattr(self, name, getattr(settings, name))
 
     @property
     def carries(self) -> bool:

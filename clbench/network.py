@@ -12,7 +12,7 @@ from clbench.anchors import Anchor, Anchors, named_weights
 from clbench.data.transforms import Transform
 from clbench.method import Context
 from clbench.models import backbone
-from clbench.models.training import extract, linear_probe, pretrain
+from clbench.models.training import pretrain, put_rows, train_head
 from clbench.recipe import Recipe
 from clbench.seeding import seed_everything
 from clbench.streams import Stream, Task
@@ -82,28 +82,19 @@ class Network:
 
     def probe(self, task: Task, recipe: Recipe) -> Tensor:
         """Train the task's rows of the head on frozen features; the samples' losses (N,)."""
-        found = extract(
+        head, losses = train_head(
             self.model,
-            task.train,
+            task,
             self.transform(recipe),
-            recipe.eval_batch_size,
-            recipe.images.workers,
-            self.autocast,
-        )
-        first, stop = task.classes.start, task.classes.stop
-        head, losses = linear_probe(
-            found,
-            task.train.labels - first,
-            len(task.classes),
             recipe.model.probe,
             recipe.seed,
             4,
             task.index,
+            batch_size=recipe.eval_batch_size,
+            workers=recipe.images.workers,
+            autocast=self.autocast,
         )
-        state = self.model.state_dict()
-        with torch.no_grad():
-            for name in self.head:
-                state[name][first:stop] = getattr(head, name.rsplit(".", 1)[-1])
+        put_rows(self.model.state_dict(), self.head, task.classes, head)
         return losses
 
     def anchors(self, learned: Tensor, probed: Tensor, from_pretrained: bool) -> Anchors:

@@ -26,7 +26,9 @@ from clbench.method import Method
 from clbench.methods import METHODS, refuse_clashes
 from clbench.models import ModelConfig
 from clbench.optimizer import Optimizer, Schedule, Section
-from clbench.streams import STREAMS, Storage, StreamConfig
+from clbench.per_task import check_settings
+from clbench.streams import STREAMS, Storage, Stream, StreamConfig
+from clbench.streams.transfer import TransferConfig
 
 
 class Retention(Section):
@@ -66,8 +68,9 @@ class Recipe(Section):
     )
     per_task: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="other epochs, steps, batch_size, optimizer, schedule or augment for a task, "
-        "by its name",
+        description="other settings for a task, by its name: epochs, steps, batch_size, "
+        "optimizer, schedule, augment, model.probe, settings of the methods, and, where tasks "
+        "are independent, images.mean and std, and stored and fit of a data set",
     )
     eval_every: int | None = Field(
         None, ge=1, description="steps between points of the per-task curves; default: none"
@@ -122,18 +125,6 @@ class Recipe(Section):
             )
         return value
 
-    @field_validator("per_task")
-    @classmethod
-    def _fields_of_tasks(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        allowed = ["epochs", "steps", "batch_size", "optimizer", "schedule", "augment"]
-        for task, fields in value.items():
-            for name in fields:
-                if name not in allowed:
-                    raise PydanticCustomError(
-                        "per_task", f"{task}.{name} cannot differ between tasks; {allowed} can"
-                    )
-        return value
-
     @model_validator(mode="after")
     def _together(self) -> Recipe:
         if (self.epochs is None) == (self.steps is None):
@@ -146,8 +137,7 @@ class Recipe(Section):
         refuse_clashes(
             self.methods, self.optimizer.name, getattr(self.stream, "independent", False)
         )
-        for task in self.per_task:
-            self.for_task(task)
+        check_settings(self)
         return self
 
     @property
@@ -155,6 +145,24 @@ class Recipe(Section):
         """The name of the run."""
         methods = "+".join(self.methods) or "sequential"
         return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
+
+    def build_stream(self) -> Stream:
+        """The stream, with the data loaded.
+
+        Raises:
+            ClbenchError: if data is missing or does not fit.
+        """
+        if isinstance(self.stream, TransferConfig):
+            own = {task: self.for_task(task).images for task in self.per_task}
+            stream = self.stream.build(self.data_dir, self.images, own)
+        else:
+            stream = self.stream.build(self.data_dir, self.images)
+        return self.stream.part(stream)
+
+    def all_methods(self) -> list[Method]:
+        """The methods with the settings of every task."""
+        recipes = [self, *map(self.for_task, self.per_task)]
+        return [method for recipe in recipes for method in recipe.methods.values()]
 
     def for_task(self, name: str) -> Recipe:
         """The recipe with ``per_task[name]`` put in place.
@@ -237,10 +245,9 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     # Length is given one way: the later one wins.
-    if "steps" in changes and "epochs" not in changes:
-        merged["epochs"] = None
-    elif "epochs" in changes and "steps" not in changes:
-        merged["steps"] = None
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        if given in changes and other not in changes and other in merged:
+            merged[other] = None
     return merged
 
 

@@ -23,6 +23,7 @@ from clbench.loss import ClassLoss
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
+from clbench.per_task import check_names
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.retention import RetentionTest
@@ -96,14 +97,15 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        self.stream = recipe.stream.make(recipe.data_dir, recipe.images)
+        self.stream = recipe.build_stream()
         for images in (self.stream.train_images, self.stream.test_images):
             images.move(device)
         self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
         self.stages: Sequence[Task] = self.stream.tasks
         for method in overriding(self.methods, "arrange"):
             self.stages = method.arrange(self.stages)
-        copies = any(method.needs.copies for method in self.methods)
+        check_names(list(recipe.per_task), [t.name for t in (*self.stream.tasks, *self.stages)])
+        copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
@@ -180,10 +182,13 @@ class Run:
         """Learn one task: returns the weights the next one starts from, and the rows learned."""
         began, clock = time.perf_counter(), Clock()
         recipe = self.recipe.for_task(task.name)
+        for name, method in self.named_methods.items():
+            method.take_settings(recipe.methods[name])
         title = f"Task {number}/{len(self.stages)} ({task.name})"
         seed_everything(recipe.seed, 1, task.index)
         self.stream.open(task, past=any(m.needs.past_data for m in self.methods))
         context, seen, batches = self._prepare(recipe, number, task, theta, learned, clock)
+        self.meter = self.meter.through(context.transform)
         curve: list[Event] = []
         learner = Learner(
             context,
@@ -279,6 +284,7 @@ class Run:
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
+            probe=recipe.model.probe,
         )
         for method in self.methods:
             with clock(method):
@@ -305,9 +311,6 @@ class Run:
 
     def _deploy(self, context: Context) -> tuple[State, State]:
         """The weights the next task starts from, and those to evaluate."""
-        theta, shown = deploy(self.methods, snapshot(context.model, "cpu"), context)
-        if not any(method.averages for method in self.methods):
-            return theta, shown
 
         def refreshed(state: State) -> State:
             rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
@@ -315,7 +318,6 @@ class Run:
             pretrained = network.theta_pretrained
             return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
 
-        if shown is theta:
-            theta = shown = refreshed(theta)
-            return theta, shown
-        return refreshed(theta), refreshed(shown)
+        averages = any(method.averages for method in self.methods)
+        trained = snapshot(context.model, "cpu")
+        return deploy(self.methods, trained, context, refreshed if averages else None)

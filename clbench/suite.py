@@ -166,8 +166,9 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     for stream_name, stream in _choices(values, "streams", "stream"):
         for backbone_name, backbone in _choices(values, "backbones", "model"):
             for method, settings in methods.items():
-                merged = merge(merge(base, stream), backbone)
-                merged = merge(merged, overrides.get(method) or {}) | {"methods": settings or {}}
+                start, chosen = _of_method(base, settings)
+                merged = merge(merge(start, stream), backbone)
+                merged = merge(merged, overrides.get(method) or {}) | {"methods": chosen}
                 parts = [stream_name, backbone_name, str(method)]
                 cells.append(Cell(tuple(p for p in parts if p), str(method), merged))
     given = values.get("tune")
@@ -233,6 +234,15 @@ def _events(folder: Path) -> list[dict[str, Any]]:
         return list(Record.load(folder).events)
     except (ClbenchError, OSError):
         return []
+
+
+def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:
+    """A method's own base and its methods: ``{config: FILE}`` takes both from a config."""
+    if not isinstance(settings, Mapping) or "config" not in settings:
+        return base, settings or {}
+    own = read(str(settings["config"]))
+    more = {name: fields for name, fields in settings.items() if name != "config"}
+    return own, merge({"methods": own.get("methods") or {}}, {"methods": more})["methods"]
 
 
 def _planned(values: Mapping[str, Any], method: str, parts: Sequence[str]) -> Planned:

@@ -172,17 +172,16 @@ def test_a_try_reads_no_test_data_and_is_the_beginning_of_the_run(tmp_path, monk
 
 
 def test_streams_are_cut_short_or_refuse(tmp_path):
-    config = parse(SUITE["base"]).stream
-    storage = parse(SUITE["base"]).images
-    stream = config.make(tmp_path, storage)
-    first = config.model_copy(update={"first_tasks": 2}).make(tmp_path, storage)
+    def build(**fields):
+        return parse(merge(SUITE["base"], {"stream": fields, "data_dir": tmp_path})).build_stream()
+
+    stream, first = build(), build(first_tasks=2)
     assert [t.name for t in first.tasks] == [t.name for t in stream.tasks[:2]]
     assert first.class_names == stream.class_names
     assert first.task_of_class.tolist() == [0, 0, 1, 1, -1, -1]
     assert torch.equal(first.tasks[1].train.index, stream.tasks[1].train.index)
     assert first.manifest_hash != stream.manifest_hash
     with pytest.raises(ClbenchError, match=r"first_tasks = 9, but the stream has"):
-        config.model_copy(update={"first_tasks": 9}).make(tmp_path, storage)
-    nothing = config.model_copy(update={"validation": 0.0, "test_on": "validation"})
+        build(first_tasks=9)
     with pytest.raises(ClbenchError, match=r"raise stream\.validation"):
-        nothing.make(tmp_path, storage)
+        build(validation=0, test_on="validation")

@@ -132,7 +132,10 @@ class CachedImages(Images):
 
 
 class JoinedImages(Images):
-    """Several sources one after the other, all of one size; grey ones are spread to RGB."""
+    """Several sources one after the other; grey ones are spread to RGB.
+
+    Images that are taken together must be of one size.
+    """
 
     def __init__(self, parts: Sequence[Images]) -> None:
         self.parts = tuple(parts)

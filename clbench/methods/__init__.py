@@ -9,6 +9,7 @@ from clbench.method import Method, overriding
 from clbench.methods.ewc import EWC
 from clbench.methods.flow import FLOW
 from clbench.methods.gem import AGEM, GEM
+from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "multitask": Multitask,
     "linear_probe": LinearProbe,
     "flow": FLOW,
+    "head_refit": HeadRefit,
     "sfa": SFA,
     "wise_ft": WiSEFT,
     "task_arithmetic": TaskArithmetic,

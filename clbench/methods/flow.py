@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from contextlib import nullcontext
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -21,7 +20,7 @@ from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe
-from clbench.models.training import extract, linear_probe
+from clbench.models.training import put_rows, train_head
 from clbench.weights import State
 
 
@@ -175,15 +174,9 @@ class FLOW(Method):
         if self.per == "batch" or not from_start:
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
-        found = extract(reference, task.train, context.transform, 256, 4, nullcontext)
-        first = task.classes.start
-        head, losses_N = linear_probe(
-            found, task.train.labels - first, len(task.classes), self.probe, context.seed
-        )
+        head, losses_N = train_head(reference, task, context.transform, self.probe, context.seed)
         if self.per == "batch":
-            state = reference.state_dict()
-            for name in context.head:
-                state[name][first : task.classes.stop] = getattr(head, name.rsplit(".", 1)[-1])
+            put_rows(reference.state_dict(), context.head, task.classes, head)
             self._frozen = reference
         return losses_N
 

@@ -35,11 +35,15 @@ class Probe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(20, ge=1, description="passes over the cached features")
+    epochs: int = Field(20, ge=1, description="passes over the training images' features")
     lr: float = Field(0.01, gt=0, description="learning rate of SGD")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay of SGD")
     batch_size: int = Field(128, ge=1, description="samples of a batch")
+    augment: bool = Field(
+        False,
+        description="train on augmented images: features are taken anew in every epoch, not once",
+    )
 
 
 class Pretraining(BaseModel):

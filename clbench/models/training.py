@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
-from clbench.data.transforms import Transform
+from clbench.data.transforms import DRAWS, Transform
 from clbench.errors import ClbenchError
 from clbench.evaluate import evaluating
 from clbench.models.backbone import ModelConfig, Pretraining, Probe, create, features
 from clbench.seeding import generator, seed_everything
-from clbench.streams import Stream
+from clbench.streams import Stream, Task
 from clbench.weights import State
 
 
@@ -32,23 +32,39 @@ def extract(
     batch_size: int,
     workers: int,
     autocast: Callable[[], AbstractContextManager[object]],
+    draws_ND: Tensor | None = None,
 ) -> Tensor:
-    """Features of all images of a split, without augmentation: float32 (N, F) on the device."""
+    """Features of all images of a split: float32 (N, F) on the device.
+
+    Without ``draws_ND`` (N, DRAWS) the images are not augmented; with it, as these numbers say.
+    """
     device = next(model.parameters()).device
     parts = []
     fetched = fetch_ahead(
         split.images.take, split.index.split(batch_size), workers if split.images.slow else 0
     )
+    draws = iter(()) if draws_ND is None else iter(draws_ND.split(batch_size))
     with evaluating(model), torch.no_grad():
         for images in fetched:
-            inputs = transform.test(images.to(device))
+            pixels, numbers = images.to(device), next(draws, None)
+            inputs = (
+                transform.test(pixels)
+                if numbers is None
+                else transform.train(pixels, numbers.to(device))
+            )
             with autocast():
                 parts.append(features(model, inputs).float())
     return torch.cat(parts)
 
 
 def linear_probe(
-    features_NF: Tensor, labels_N: Tensor, classes: int, rules: Probe, *keys: int
+    features_NF: Tensor,
+    labels_N: Tensor,
+    classes: int,
+    rules: Probe,
+    *keys: int,
+    start: nn.Linear | None = None,
+    each_epoch: Callable[[int], Tensor] | None = None,
 ) -> tuple[nn.Linear, Tensor]:
     """Train a linear head on features that do not change.
 
@@ -58,9 +74,11 @@ def linear_probe(
         classes: rows of the head.
         rules: SGD's settings.
         keys: what the initialisation and the order depend on.
+        start: the head to start from, which stays as it is; default: a random one.
+        each_epoch: features (N, F) to train on in an epoch, from 0, in place of ``features_NF``.
 
     Returns:
-        The head, and the (N,) cross-entropy losses of the samples under it.
+        The head, and the (N,) cross-entropy losses of the samples under it, on ``features_NF``.
     """
     random = generator(*keys)
     device = features_NF.device
@@ -69,21 +87,85 @@ def linear_probe(
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=random) * 2 * bound - bound)
+    if start is not None:
+        head.load_state_dict(start.state_dict())
     head.to(device)
     labels_N = labels_N.to(device)
     optimizer = torch.optim.SGD(
         head.parameters(), rules.lr, rules.momentum, weight_decay=rules.weight_decay, fused=True
     )
-    for _ in range(rules.epochs):
+    for epoch in range(rules.epochs):
+        inputs_NF = features_NF if each_epoch is None else each_epoch(epoch)
         order = torch.randperm(len(labels_N), generator=random).to(device)
         for chosen in order.split(rules.batch_size):
-            loss = F.cross_entropy(head(features_NF[chosen]), labels_N[chosen])
+            loss = F.cross_entropy(head(inputs_NF[chosen]), labels_N[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     with torch.no_grad():
         losses = F.cross_entropy(head(features_NF), labels_N, reduction="none")
     return head.requires_grad_(False), losses
+
+
+def train_head(
+    model: nn.Module,
+    task: Task,
+    transform: Transform,
+    rules: Probe,
+    *keys: int,
+    start: nn.Linear | None = None,
+    batch_size: int = 256,
+    workers: int = 4,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> tuple[nn.Linear, Tensor]:
+    """Train a head for a task's classes on the frozen trunk of ``model``, which stays as it is.
+
+    Every process of a run computes the same. The trunk is in evaluation mode, so that BatchNorm
+    uses and keeps its running statistics.
+
+    Args:
+        model: the trunk; its own head is not used.
+        task: its training images and classes.
+        transform: turns stored images into input; augments them where ``rules.augment`` is set.
+        rules: SGD's settings.
+        keys: what the initialisation, the order and the augmentation depend on.
+        start: the head to start from; default: a random one.
+        batch_size, workers, autocast: of the passes that extract features.
+
+    Returns:
+        The head (rows: the task's classes), and the (N,) losses of the training images under it,
+        without augmentation.
+    """
+
+    def take(draws_ND: Tensor | None = None) -> Tensor:
+        return extract(model, task.train, transform, batch_size, workers, autocast, draws_ND)
+
+    def augmented(epoch: int) -> Tensor:
+        return take(torch.rand(len(task.train), DRAWS, generator=generator(*keys, 1 + epoch)))
+
+    return linear_probe(
+        take(),
+        task.train.labels - task.classes.start,
+        len(task.classes),
+        rules,
+        *keys,
+        start=start,
+        each_epoch=augmented if rules.augment else None,
+    )
+
+
+@torch.no_grad()
+def put_rows(state: State, names: Sequence[str], classes: range, head: nn.Linear) -> None:
+    """Write a task's head into its rows of the network's head, in place.
+
+    Args:
+        state: a network's state dict.
+        names: of the head's parameters in it.
+        classes: the rows.
+        head: with as many rows.
+    """
+    for name in names:
+        state[name][classes.start : classes.stop] = getattr(head, name.rsplit(".", 1)[-1])
 
 
 def pretrain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ def assemble(
     storage: Storage,
     pretrain_classes: Sequence[int] = (),
     independent: bool = False,
+    own: Mapping[str, Storage] | None = None,
 ) -> Stream:
     """Lay out the tasks.
 
@@ -45,12 +46,15 @@ def assemble(
         storage: how images are kept.
         pretrain_classes: labels of the first data set set apart for pretraining.
         independent: whether every task starts from the pretrained weights.
+        own: storage of single data sets, by name. Their images may differ in size, so that no
+            batch can mix them.
 
     Raises:
         ClbenchError: if an image cannot be read, or a class has too few images.
     """
-    train = _Part([d.train for d in datasets], datasets, "train", data_dir, storage)
-    test = _Part([d.test for d in datasets], datasets, "test", data_dir, storage)
+    storages = [(own or {}).get(data.name, storage) for data in datasets]
+    train = _Part([d.train for d in datasets], datasets, "train", data_dir, storages)
+    test = _Part([d.test for d in datasets], datasets, "test", data_dir, storages)
     allowed = torch.zeros(len(train.images), dtype=torch.bool)
     guarded = GuardedImages(train.images, allowed)
     tasks: list[Task] = []
@@ -119,12 +123,12 @@ class _Part:
         datasets: Sequence[DataSet],
         part: str,
         data_dir: Path,
-        storage: Storage,
+        storages: Sequence[Storage],
     ) -> None:
         alone = len(datasets) == 1
         sources = [
             store(one, f"{data.name}-{part}", data_dir, storage, native=alone)
-            for one, data in zip(labelled, datasets, strict=True)
+            for one, data, storage in zip(labelled, datasets, storages, strict=True)
         ]
         self.labelled = labelled
         self.images: Images = sources[0] if alone else JoinedImages(sources)

@@ -178,13 +178,12 @@ class StreamConfig(BaseModel, ABC):
     )
     download: bool = Field(True, description="fetch missing data where the data set allows it")
 
-    def make(self, data_dir: Path, storage: Storage) -> Stream:
-        """The stream that the recipe asks for.
+    def part(self, stream: Stream) -> Stream:
+        """The part of the built stream that ``first_tasks`` and ``test_on`` ask for.
 
         Raises:
-            ClbenchError: if data is missing or does not fit the fields.
+            ClbenchError: if it has fewer tasks, or no validation data.
         """
-        stream = self.build(data_dir, storage)
         if self.first_tasks is not None:
             stream = stream.first(self.first_tasks)
         return stream.on_validation() if self.test_on == "validation" else stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,11 +35,21 @@ class TransferConfig(StreamConfig):
             )
         return names
 
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
-        """See :meth:`StreamConfig.build`."""
+    def build(
+        self, data_dir: Path, storage: Storage, own: Mapping[str, Storage] | None = None
+    ) -> Stream:
+        """See :meth:`StreamConfig.build`.
+
+        Args:
+            data_dir: where data sets and caches live.
+            storage: how images are kept.
+            own: the same for single data sets, by name; for independent tasks.
+        """
         loaded = [datasets.load(name, data_dir, self.download) for name in self.datasets]
         groups = [
             Group(data.name, number, tuple(range(len(data.classes))))
             for number, data in enumerate(loaded)
         ]
-        return assemble(self, loaded, groups, data_dir, storage, independent=self.independent)
+        return assemble(
+            self, loaded, groups, data_dir, storage, independent=self.independent, own=own
+        )

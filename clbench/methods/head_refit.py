@@ -1,0 +1,89 @@
+"""Train the head again on the tuned trunk: the second round of FLOW's protocol, for any method.
+
+[0] Sanyal et al., *Upweighting easy samples in fine-tuning mitigates forgetting*; the authors'
+    program for vision freezes the trunk that FLOW tuned and goes on with the head alone, with
+    the plain loss.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.utils import parametrize
+
+from clbench.method import Context, Method, Needs
+from clbench.models.backbone import Probe
+from clbench.models.training import put_rows, train_head
+from clbench.weights import State
+
+
+class HeadRefit(Method):
+    """After a task: freeze the trunk and train the task's rows of the head with the plain loss [0].
+
+    The trunk is in evaluation mode; rows of other tasks stay as they are. Its place in the recipe
+    says on which trunk: after ``wise_ft`` that is the average, before it the tuned one.
+    """
+
+    summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
+    needs: ClassVar[Needs] = Needs(task_boundaries=True)
+
+    start_from: Literal["tuned", "random"] = Field(
+        "tuned", description="the head to start from: as the task left it, or a new one"
+    )
+    probe: Probe | None = Field(
+        None, description="epochs, learning rate and so on; default: those of model.probe"
+    )
+
+    _last: int = -1
+    _activity: dict[str, float] = {"active": 0.0}
+
+    def deploy(self, theta: State, context: Context) -> State:
+        classes, names = context.task.classes, context.head
+        trunk = plain_copy(context.model, theta)
+        tuned = nn.Linear(theta[names[0]].shape[1], len(classes))
+        for name in names:
+            own = getattr(tuned, name.rsplit(".", 1)[-1])
+            own.data.copy_(theta[name][classes.start : classes.stop])
+        head, losses_N = train_head(
+            trunk,
+            context.task,
+            context.transform,
+            self.probe or context.probe,
+            context.seed,
+            1,  # not the numbers of a head that another method probes before the task
+            start=tuned if self.start_from == "tuned" else None,
+        )
+        refit = theta | {name: theta[name].clone() for name in names}
+        put_rows(refit, names, classes, head)
+        if self._last != context.task.index:  # the weights to evaluate come first
+            self._last = context.task.index
+            moved = torch.stack([(refit[name] - theta[name]).norm() for name in names]).norm()
+            self._activity = {
+                "active": float(moved > 0),
+                "distance_moved": float(moved),
+                "loss": float(losses_N.mean()),
+            }
+        return refit
+
+    def activity(self) -> dict[str, float]:
+        return self._activity
+
+
+def plain_copy(model: nn.Module, state: State) -> nn.Module:
+    """A copy of a network with the weights ``state``; what LoRA put on its layers is taken off.
+
+    Args:
+        model: the trained network.
+        state: weights under the plain network's names.
+    """
+    plain = copy.deepcopy(model)
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+    plain.load_state_dict(state)
+    return plain
