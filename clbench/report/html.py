@@ -12,9 +12,10 @@ import yaml
 from clbench import __version__
 from clbench.record import SCENARIOS, Scenario
 from clbench.report.compare import Comparison, Group, Row, Section
+from clbench.report.drawing import task_colour
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, SCENARIO_TITLES, show
-from clbench.report.plots import TITLES, task_colour
+from clbench.report.plots import TITLES
 from clbench.report.svg import inline
 from clbench.report.tables import COLUMNS, NOTE
 

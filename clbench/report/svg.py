@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from clbench.report.plots import FAINT, INK
+from clbench.report.drawing import FAINT, INK
 
 STYLE: Any = {
     "svg.fonttype": "none",
