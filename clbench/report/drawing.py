@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from clbench.record import Scenario
-from clbench.report.compare import Group, Section
+from clbench.report.section import Group, Section
 
 Drawn = tuple[Figure, str]
 #: Okabe and Ito's colours that stand out on white and on black, told apart by colour-blind readers.

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
-from clbench.report.compare import Section
 from clbench.report.drawing import INK, PERCENT, Drawn, dress, legend, progress, ranked, style
 from clbench.report.metrics import METRICS, SCENARIO_TITLES
+from clbench.report.section import Section
 from clbench.report.statistics import pareto
 
 

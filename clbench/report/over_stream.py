@@ -6,10 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
-from clbench.report.compare import Section
 from clbench.report.drawing import (
     FAINT,
     INK,
@@ -26,6 +26,7 @@ from clbench.report.drawing import (
     task_colour,
 )
 from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.section import Section
 
 
 def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
@@ -57,11 +58,14 @@ def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
 
 
 def curves(section: Section, scenario: Scenario) -> Drawn | None:
-    """Accuracy of every task over the steps of the stream, a panel for each method."""
+    """Accuracy of every task over gradient steps, a panel for each method (SFA's Fig. 2)."""
     groups, note = panels(section, scenario)
     if not groups:
         return None
-    figure, axes = grid(len(groups), 1.75)
+    # The baseline on top, as there; the bound, which has no course, at the end.
+    groups.sort(key=lambda g: (not g.is_method("sequential"), g.kind == "bound"))
+    count = len(section.tasks)
+    figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
     for axis, group in zip(axes, groups, strict=True):
         values: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for run in group.finished:
@@ -71,15 +75,29 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
             steps = sorted(points)
             marker = "o" if len(steps) < 20 else None
             means = [float(np.mean(points[step])) for step in steps]
-            colour = task_colour(task, len(section.tasks))
-            axis.plot(steps, means, color=colour, lw=1.2, marker=marker, ms=2.5)
+            axis.plot(steps, means, color=task_colour(task, count), lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:
             axis.axvline(event["last_step"], color=FAINT, lw=0.7, zorder=0)
-        axis.set_title(short(group.label), fontsize=9)
+        axis.set_title(short(group.label, 60), fontsize=9)
         axis.set_ylim(-0.03, 1.03)
-        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         dress(axis)
-    figure.supxlabel("training step (vertical lines: a new task)", fontsize=9, color=INK)
+    figure.supxlabel("gradient step (vertical lines: a new task)", fontsize=9, color=INK)
+    shown = range(count) if count <= 8 else sorted({round(x) for x in np.linspace(0, count - 1, 6)})
+    handles = [Line2D([], [], color=task_colour(task, count), lw=2) for task in shown]
+    names = [f"{task + 1}: {short(section.tasks[task], 22)}" for task in shown]
+    inches = figure.get_figheight()
+    figure.subplots_adjust(right=0.83)
+    figure.legend(
+        handles,
+        names,
+        title="task",
+        loc="upper right",
+        bbox_to_anchor=(1, 1 - 0.2 / inches),
+        fontsize=8,
+        title_fontsize=8,
+        frameon=False,
+    )
     return figure, (
         f"{SCENARIO_TITLES[scenario].capitalize()} test accuracy of every task, mean over seeds: "
         f"the first task is darkest, the last is lightest.{note}"

@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from clbench.record import Scenario
-from clbench.report.compare import Section
+from clbench.report.bars import all_bars, bars
+from clbench.report.compare import Comparison
 from clbench.report.drawing import Drawn
 from clbench.report.frontier import frontier, frontier_over_tasks
 from clbench.report.over_stream import curves, matrices, over_tasks
+from clbench.report.section import Section
+from clbench.report.trade_off import trade_off
 
+#: Figures of one stream.
 PLOTS: dict[str, Callable[[Section, Scenario], Drawn | None]] = {
+    "bars": bars,
     "frontier": frontier,
+    "trade_off": trade_off,
     "frontier_over_tasks": frontier_over_tasks,
     "over_tasks": over_tasks,
     "curves": curves,
     "matrices": matrices,
 }
+#: Figures of all streams.
+POOLED_PLOTS: dict[str, Callable[[Comparison, Scenario], Drawn | None]] = {"all_bars": all_bars}
 TITLES = {
+    "bars": "Overall performance",
     "frontier": "New tasks against retention",
+    "trade_off": "Trade-offs of swept parameters",
     "frontier_over_tasks": "The frontier over tasks",
     "over_tasks": "Performance and retention over tasks",
     "curves": "Every task over the stream",
     "matrices": "Accuracy matrices",
+    "all_bars": "Overall performance on every stream",
 }
