@@ -13,7 +13,7 @@ from clbench.record import Scenario
 from clbench.report.compare import Comparison
 from clbench.report.drawing import FAINT, INK, PERCENT, Drawn, panels, short
 from clbench.report.metrics import SCENARIO_TITLES, show
-from clbench.report.pooled import pooled, shared
+from clbench.report.pooled import pooled
 from clbench.report.section import Kind, Row, Section
 
 #: Told apart by colour and by hatch; the names are in the legend.
@@ -48,7 +48,10 @@ def bars(section: Section, scenario: Scenario) -> Drawn | None:
 
 def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
     """The same for the methods that all streams share, a panel for each stream."""
-    order = [row.label for row in pooled(comparison, scenario)][:SHARED_BARS]
+    rows = pooled(comparison, scenario)
+    bases = [row.label for row in rows if row.groups[0].is_method("sequential")]
+    kept = {*[*bases, *(row.label for row in rows)][:SHARED_BARS]}
+    order = [row.label for row in rows if row.label in kept]
     if not order:
         return None
     found = []
@@ -56,12 +59,11 @@ def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
         by_label = {row.group.label: row for row in section.leaderboard(scenario)}
         found.append([by_label[label] for label in order])
     figure, axes = _figure([order] * len(found), 9.6)
-    for axis, rows, section in zip(axes, found, comparison.sections, strict=True):
-        _bars(axis, rows, values=len(rows) <= VALUES // 2)
+    for axis, bars_of, section in zip(axes, found, comparison.sections, strict=True):
+        _bars(axis, bars_of, values=len(bars_of) <= VALUES // 2)
         axis.set_title(short(section.title, 60), fontsize=9)
     _finish(figure, axes, found[0], scenario)
-    count = len(shared(comparison))
-    note = f" Shown are the best {len(order)} of {count} methods." if count > len(order) else ""
+    note = f" Shown are {len(order)} of {len(rows)} methods." if len(rows) > len(order) else ""
     return figure, (
         f"{_what(scenario)}, a panel for each stream, methods ordered by their mean over the "
         f"streams: {', '.join(order)}.{note}"
@@ -72,7 +74,7 @@ def _figure(labels: Sequence[Sequence[str]], width: float) -> tuple[Figure, list
     columns = min(2, len(labels))
     lines = -(-len(labels) // columns)
     longest = max(len(short(label)) for panel in labels for label in panel)
-    below = 0.25 + (0.055 * longest if _slanted(labels[0], columns) else 0.12)
+    below = 0.15 + (0.038 * longest if _slanted(labels[0], columns) else 0.15)
     inches = lines * (2.5 + below + 0.25) + 0.35
     figure = Figure(figsize=(width, inches))
     figure.subplots_adjust(
@@ -80,7 +82,7 @@ def _figure(labels: Sequence[Sequence[str]], width: float) -> tuple[Figure, list
         below / inches,
         0.99,
         1 - 0.6 / inches,
-        wspace=0.1,
+        wspace=0.06,
         hspace=(below + 0.3) / 2.5,
     )
     axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).ravel())

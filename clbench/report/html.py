@@ -18,7 +18,6 @@ from clbench.report.html_table import sortable, wide
 from clbench.report.html_tuning import tuning_part
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, SCENARIO_TITLES
 from clbench.report.plots import TITLES
-from clbench.report.pooled import shared
 from clbench.report.section import Section
 from clbench.report.svg import inline
 from clbench.report.tables import NOTE
@@ -103,16 +102,20 @@ def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
     tables = [(s, pooled_table(comparison, s)) for s in SCENARIOS]
     if not any(table for _, table in tables):
         return ""
-    labels = shared(comparison)
+    shown = {line[0].text for _, table in tables if table for line in table.body}
     every = {group.label for section in comparison.sections for group in section.groups}
-    left = sorted(every - set(labels))
+    left = sorted(every - shown)
     parts = ['<section><h2 id="all">All streams</h2>']
     parts.append(
         '<p class="soft">Mean over streams, each counting alike, with the 95 % interval of a '
         "stratified bootstrap: the seeds of every stream are drawn anew, the same for all methods "
         "(Agarwal et al., 2021). The rank is that of overall performance among the methods; the "
         "multitask bound has none."
-        + (f" Not on every stream, so not here: {escape(', '.join(left))}." if left else "")
+        + (
+            f" Without a score on every stream, so not here: {escape(', '.join(left))}."
+            if left
+            else ""
+        )
         + "</p>"
     )
     for scenario, table in tables:
