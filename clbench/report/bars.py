@@ -20,7 +20,7 @@ from clbench.report.section import Kind, Row, Section
 KINDS: dict[Kind, tuple[str, str, str]] = {
     "oblivious": ("sees no past data", "#0072b2", ""),
     "past": ("sees past data", "#cc79a7", "///"),
-    "bound": ("multitask bound", "none", "..."),
+    "bound": ("multitask bound", "none", "xx"),
 }
 #: More bars than these would be too thin to read; side by side, fewer fit.
 BARS, SHARED_BARS = 28, 14

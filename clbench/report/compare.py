@@ -37,6 +37,8 @@ class Comparison:
     failures: Mapping[str, str] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
     notes: tuple[str, ...] = ()
+    #: What was worked out once, for the tables and the figures that ask again.
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs(self) -> list[Run]:

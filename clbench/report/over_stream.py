@@ -26,7 +26,7 @@ from clbench.report.drawing import (
     task_colour,
 )
 from clbench.report.metrics import SCENARIO_TITLES, show
-from clbench.report.section import Section
+from clbench.report.section import Group, Section
 
 
 def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
@@ -67,15 +67,10 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
     count = len(section.tasks)
     figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
     for axis, group in zip(axes, groups, strict=True):
-        values: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for run in group.finished:
-            for point in run.record.curves():
-                values[point["task"]][point["step"]].append(point[scenario])
-        for task, points in sorted(values.items()):
-            steps = sorted(points)
-            marker = "o" if len(steps) < 20 else None
-            means = [float(np.mean(points[step])) for step in steps]
-            axis.plot(steps, means, color=task_colour(task, count), lw=1.2, marker=marker, ms=2.5)
+        for task, points in sorted(_courses(group, scenario).items()):
+            marker = "o" if len(points) < 20 else None
+            colour = task_colour(task, count)
+            axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:
             axis.axvline(event["last_step"], color=FAINT, lw=0.7, zorder=0)
         axis.set_title(short(group.label, 60), fontsize=9)
@@ -102,6 +97,20 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
         f"{SCENARIO_TITLES[scenario].capitalize()} test accuracy of every task, mean over seeds: "
         f"the first task is darkest, the last is lightest.{note}"
     )
+
+
+def _courses(group: Group, scenario: Scenario) -> dict[int, list[tuple[int, float]]]:
+    """Steps and accuracies, mean over seeds, of every task that was tested."""
+    found: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in group.finished:
+        for event in run.record.tasks:
+            for point in (*event["curve"], event | {"step": event["last_step"]}):
+                for task, value in zip(point["evaluated"], point[scenario], strict=True):
+                    found[task][point["step"]].append(value)
+    return {
+        task: [(step, sum(values) / len(values)) for step, values in sorted(points.items())]
+        for task, points in found.items()
+    }
 
 
 def matrices(section: Section, scenario: Scenario) -> Drawn | None:

@@ -61,6 +61,14 @@ def pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     Returns:
         One row for each method that all streams have; empty if they share fewer than two.
     """
+    key = "pooled", scenario
+    if key not in comparison.memo:
+        comparison.memo[key] = _pooled(comparison, scenario)
+    rows: list[PooledRow] = comparison.memo[key]
+    return rows
+
+
+def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     labels = shared(comparison)
     groups = {
         label: tuple(next(g for g in s.groups if g.label == label) for s in comparison.sections)
