@@ -10,10 +10,10 @@ from clbench.record import SCENARIOS, Scenario, write_atomic
 from clbench.report import tables
 from clbench.report.compare import Comparison
 from clbench.report.html import page
-from clbench.report.plots import PLOTS
+from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.svg import styled, to_svg
 
-Pictures = dict[tuple[int, Scenario, str], tuple[str, str]]
+Pictures = dict[tuple[int | None, Scenario, str], tuple[str, str]]
 
 
 def build(comparison: Comparison, output: Path, title: str = "clbench report") -> Path:
@@ -34,8 +34,20 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
         (output / "figures").mkdir(parents=True, exist_ok=True)
         pictures = draw(comparison)
         for (number, scenario, name), (svg, _) in pictures.items():
-            section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
-            write_atomic(output / "figures" / f"{name}-{scenario}-{number}-{section}.svg", svg)
+            file = f"{name}-{scenario}"
+            if number is not None:
+                section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
+                file += f"-{number}-{section}"
+            write_atomic(output / "figures" / f"{file}.svg", svg)
+        for name, text in (
+            ("retention.csv", tables.kept_csv(comparison)),
+            ("all_streams.csv", tables.pooled_csv(comparison)),
+            ("tuning.csv", tables.tuning_csv(comparison)),
+        ):
+            if text.strip():
+                write_atomic(output / name, text)
+            else:  # of an earlier report in the same folder
+                (output / name).unlink(missing_ok=True)
         write_atomic(output / "leaderboard.csv", tables.leaderboard_csv(comparison))
         write_atomic(output / "runs.csv", tables.runs_csv(comparison))
         write_atomic(output / "leaderboard.md", tables.markdown(comparison))
@@ -47,9 +59,15 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
 
 
 def draw(comparison: Comparison) -> Pictures:
-    """All figures as SVG with a description each, by section, scenario and name."""
+    """All figures as SVG with a description each, by section (None: all), scenario and name."""
     pictures: Pictures = {}
     with styled():
+        for name, plot_all in POOLED_PLOTS.items():
+            for scenario in SCENARIOS:
+                drawn = plot_all(comparison, scenario)
+                if drawn is not None:
+                    figure, text = drawn
+                    pictures[None, scenario, name] = to_svg(figure), text
         for number, section in enumerate(comparison.sections):
             for scenario in SCENARIOS:
                 for name, plot in PLOTS.items():

@@ -1,162 +1,23 @@
-"""Runs → methods over seeds → leaderboards, differences, ties and warnings."""
+"""Runs → sections of what may be compared, with warnings."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record import SCENARIOS, Scenario
+from clbench.record import Scenario
+from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.gather import Run, gather
-from clbench.report.metrics import METRICS
-from clbench.report.statistics import Difference, Estimate, difference, estimate
+from clbench.report.section import Group, Section
+from clbench.report.tuning import Tuning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in nothing but the seed.
-
-    Attributes:
-        label: the method's name in the report, unique within its section.
-        runs: by seed; unfinished ones are listed but do not count.
-        number: unique within the report.
-    """
-
-    label: str
-    runs: tuple[Run, ...]
-    number: int
-
-    @property
-    def finished(self) -> list[Run]:
-        """The runs that count."""
-        return [run for run in self.runs if run.finished]
-
-    def is_method(self, name: str) -> bool:
-        """Whether the runs use exactly this method (``sequential``: none)."""
-        return (self.runs[0].methods or ["sequential"]) == [name]
-
-    def by_seed(self, metric: str, scenario: Scenario) -> dict[int, float]:
-        """The score of each finished seed that has one."""
-        found = {run.seed: run.score(metric, scenario) for run in self.finished}
-        return {seed: value for seed, value in found.items() if value is not None}
-
-    def estimate(self, metric: str, scenario: Scenario) -> Estimate | None:
-        """The score over the seeds; None if no run has it."""
-        return estimate(list(self.by_seed(metric, scenario).values()))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method on a leaderboard.
-
-    Attributes:
-        group: its runs.
-        scores: by metric; None where there is none.
-        marks: by metric: ``best``, ``tie`` (within noise of the best) or nothing.
-        versus: by baseline (``sequential``, ``multitask``) and metric.
-    """
-
-    group: Group
-    scores: Mapping[str, Estimate | None]
-    marks: Mapping[str, str]
-    versus: Mapping[str, Mapping[str, Difference | None]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Methods that learned the same stream with the same backbone, so that they compare.
-
-    Attributes:
-        title: stream and backbone.
-        groups: the methods.
-        tasks: names of the stream's tasks.
-        warnings: reasons not to trust the numbers, each a sentence.
-    """
-
-    title: str
-    groups: tuple[Group, ...]
-    tasks: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    def leaderboard(self, scenario: Scenario) -> list[Row]:
-        """All methods, the best overall performance first."""
-        return self._boards[scenario]
-
-    @cached_property
-    def _boards(self) -> dict[Scenario, list[Row]]:
-        return {scenario: self._board(scenario) for scenario in SCENARIOS}
-
-    def _board(self, scenario: Scenario) -> list[Row]:
-        scores = {
-            g.number: {metric: g.estimate(metric, scenario) for metric in METRICS}
-            for g in self.groups
-        }
-        marks: dict[int, dict[str, str]] = defaultdict(dict)
-        for metric in (name for name, about in METRICS.items() if about.contest):
-            for number, mark in self._contest(metric, scenario).items():
-                marks[number][metric] = mark
-        rows = [
-            Row(
-                group,
-                scores[group.number],
-                marks[group.number],
-                {name: self._versus(group, name, scenario) for name in ("sequential", "multitask")},
-            )
-            for group in self.groups
-        ]
-
-        def place(row: Row) -> tuple[float, str]:
-            op = row.scores["overall_performance"]
-            return (-op.mean if op else 1.0, row.group.label)
-
-        return sorted(rows, key=place)
-
-    def baseline(self, name: str, of: Group) -> Group | None:
-        """The baseline's group whose settings are nearest to a method's own."""
-        found = [group for group in self.groups if group.is_method(name)]
-        ours = of.runs[0].settings
-
-        def apart(group: Group) -> int:
-            theirs = group.runs[0].settings
-            return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs)
-
-        return min(found, key=apart, default=None)
-
-    def _versus(self, group: Group, name: str, scenario: Scenario) -> dict[str, Difference | None]:
-        other = self.baseline(name, group)
-        if other is None or other is group:
-            return {}
-        return {
-            metric: difference(group.by_seed(metric, scenario), other.by_seed(metric, scenario))
-            for metric, about in METRICS.items()
-            if about.unit in ("accuracy", "change")
-        }
-
-    def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
-        """The best and those within noise of it; the multitask bound does not compete."""
-        values = {
-            g.number: g.by_seed(metric, scenario)
-            for g in self.groups
-            if not g.is_method("multitask")
-        }
-        means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
-        if len(means) < 2:
-            return {}
-        best = max(means, key=lambda number: METRICS[metric].better * means[number])
-        marks = {best: "best"}
-        for number in means.keys() - {best}:
-            gap = difference(values[number], values[best])
-            if gap and gap.within_noise:
-                marks[number] = "tie"
-        return marks
 
 
 @dataclass(frozen=True)
@@ -167,11 +28,17 @@ class Comparison:
         sections: one for each stream and backbone.
         warnings: about the whole; each section has its own.
         failures: runs of a suite that failed, with the reason.
+        tunings: how the methods were tuned, one for each suite that was.
+        notes: what else to know, each a sentence.
     """
 
     sections: tuple[Section, ...]
     warnings: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
+    tunings: tuple[Tuning, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: What was worked out once, for the tables and the figures that ask again.
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs(self) -> list[Run]:
@@ -200,18 +67,24 @@ class Comparison:
         """One of the report's figures, for matplotlib.
 
         Args:
-            name: ``frontier``, ``frontier_over_tasks``, ``over_tasks``, ``curves`` or ``matrices``.
+            name: a figure of a stream (``bars``, ``trade_off``, ``frontier``,
+                ``frontier_over_tasks``, ``over_tasks``, ``curves``, ``matrices``) or of all streams
+                (``all_bars``).
             scenario: which accuracies to show.
             section: which stream and backbone.
 
         Raises:
             ClbenchError: if there is no such figure, or nothing to draw in it.
         """
-        from clbench.report.plots import PLOTS
+        from clbench.report.plots import PLOTS, POOLED_PLOTS
 
-        if name not in PLOTS:
-            raise ClbenchError(f"there is no figure {name!r}; there are {', '.join(PLOTS)}")
-        made = PLOTS[name](self.sections[section], scenario)
+        if name in POOLED_PLOTS:
+            made = POOLED_PLOTS[name](self, scenario)
+        elif name in PLOTS:
+            made = PLOTS[name](self.sections[section], scenario)
+        else:
+            known = ", ".join([*PLOTS, *POOLED_PLOTS])
+            raise ClbenchError(f"there is no figure {name!r}; there are {known}")
         if made is None:
             raise ClbenchError(f"{name} has nothing to show: no finished run measured it")
         return made[0]
@@ -221,6 +94,7 @@ def compare(
     places: Iterable[Path | str],
     labels: Mapping[Path, str] | None = None,
     failures: Mapping[str, str] | None = None,
+    tuning: Tuning | Mapping[str, Any] | Path | None = None,
 ) -> Comparison:
     """Read runs and sort them by what may be compared.
 
@@ -228,11 +102,26 @@ def compare(
         places: run folders, or folders that hold some.
         labels: names of methods by run folder, where they are known better than from the record.
         failures: runs that failed, with the reason.
+        tuning: how the methods were tuned, its values or its file; by default, the files
+            ``tuning.json`` in ``places`` and above the runs.
 
     Raises:
         ClbenchError: if there are no runs.
     """
-    runs, problems = gather(places)
+    roots = [Path(place) for place in places]
+    found, problems = gather(roots)
+    runs = [run for run in found if not run.is_try]
+    if not runs:
+        raise ClbenchError(
+            f"all {len(found)} runs are tries, scored on validation data; name a folder with runs "
+            "that were tested"
+        )
+    tuned, unread = _tunings(tuning, roots, runs)
+    notes = []
+    if len(found) > len(runs):
+        left = len(found) - len(runs)
+        many = "runs are tries" if left > 1 else "run is a try"
+        notes.append(f"{left} {many}, scored on validation data, and in no table of results.")
     named = {folder.resolve(): label for folder, label in (labels or {}).items()}
     sections: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
@@ -249,8 +138,31 @@ def compare(
             for s in made
         ]
     return Comparison(
-        tuple(made), (*problems, *warnings_of(runs, everywhere=True)), dict(failures or {})
+        tuple(made),
+        (*problems, *unread, *warnings_of(runs, everywhere=True)),
+        dict(failures or {}),
+        tuned,
+        tuple(notes),
     )
+
+
+def _tunings(
+    given: Tuning | Mapping[str, Any] | Path | None, places: Sequence[Path], runs: Sequence[Run]
+) -> tuple[tuple[Tuning, ...], list[str]]:
+    """How the methods were tuned, and a line for each file that cannot be read."""
+    if isinstance(given, Tuning):
+        return (given,), []
+    if isinstance(given, Mapping):
+        return (tunings.parse(given),), []
+    if given is not None:
+        return (tunings.read(given),), []
+    made, problems = [], []
+    for path in tunings.find(places, (run.folder for run in runs)):
+        try:
+            made.append(tunings.read(path))
+        except ClbenchError as error:
+            problems.append(str(error))
+    return tuple(made), problems
 
 
 def _section(

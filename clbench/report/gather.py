@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 
 from clbench.errors import ClbenchError
 from clbench.record import Record, Scenario
+from clbench.report import sweeps
 
 #: Settings that name a run or say where and how fast it runs, not what it computes.
 IRRELEVANT = (
@@ -86,6 +88,21 @@ class Run:
         return settings | {"methods": ",".join(self.methods)}  # their order matters too
 
     @property
+    def independent(self) -> bool:
+        """Whether every task starts from the pretrained weights, as in transfer learning."""
+        return bool(self.record.run.get("independent"))
+
+    @property
+    def is_try(self) -> bool:
+        """Whether the scores are those on validation data, as in tuning."""
+        return self.record.run.get("test_on") == "validation"
+
+    @cached_property
+    def sweeps(self) -> dict[str, dict[str, Any]]:
+        """Parameters that were swept after training, see :mod:`clbench.report.sweeps`."""
+        return sweeps.read(self.folder)
+
+    @property
     def environment_hash(self) -> str:
         """Twelve digits that are equal for runs with the same versions on the same hardware."""
         own = ("command", "weights", "split_manifest_sha256", "git", "threads")
@@ -94,21 +111,29 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:12] if shared else "unknown"
 
     def score(self, metric: str, scenario: Scenario) -> float | None:
-        """One number of the run (see :data:`clbench.report.metrics.METRICS`); None if it has none.
+        """One number of the run; None if it has none.
+
+        On independent tasks, each of which has a model of its own, retention is their mean.
 
         Args:
-            metric: its key.
+            metric: its key in :data:`clbench.report.metrics.METRICS`, or ``pretrained`` and
+                ``retention_change``: the retention before training, and the difference from it.
             scenario: which accuracies to read.
         """
         if not self.finished:
             return None
-        scores, after = self.summary[scenario], self.summary["retention"]["after_task"]
-        retention = after[-1] if after else None
+        scores, kept = self.summary[scenario], self.summary["retention"]
+        after, before = kept["after_task"], kept["pretrained"]
+        retention = (fmean(after) if self.independent else after[-1]) if after else None
         value: float | None
         if metric in scores:
             value = scores[metric]
         elif metric == "retention":
             value = retention
+        elif metric == "pretrained":
+            value = before
+        elif metric == "retention_change":
+            value = None if retention is None else retention - before
         elif metric == "average":
             op = scores["overall_performance"]
             value = None if op is None or retention is None else (op + retention) / 2

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from clbench.report.plots import FAINT, INK
+from clbench.report.drawing import FAINT, INK
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -23,6 +23,7 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.labelsize": 9,
+    "axes.titley": 1.0,  # else matplotlib lays out every axis twice to find the place
     "savefig.transparent": True,
     "axes.facecolor": "none",
     "figure.facecolor": "none",

@@ -1,31 +1,20 @@
-"""The leaderboards as CSV, Markdown and LaTeX."""
+"""The tables as files: CSV with everything, Markdown and LaTeX as the page shows them."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from clbench.record import SCENARIOS
-from clbench.report.compare import Comparison, Row
-from clbench.report.metrics import METRICS, SCENARIO_TITLES, show
+from clbench.report import kept
+from clbench.report.boards import Table, kept_tables, leaderboard, pooled_table
+from clbench.report.compare import Comparison
+from clbench.report.formats import csv_text, latex_table, markdown_table
+from clbench.report.metrics import METRICS
+from clbench.report.pooled import pooled
+from clbench.report.statistics import Difference, Estimate
 
-#: Columns of the tables for papers: metric, and the baseline it is compared with.
-COLUMNS: tuple[tuple[str, str | None], ...] = (
-    ("overall_performance", None),
-    ("overall_performance", "sequential"),
-    ("overall_performance", "multitask"),
-    ("backward_transfer", None),
-    ("forgetting", None),
-    ("learning_accuracy", None),
-    ("retention", None),
-    ("average", None),
-    ("stored_bytes", None),
-    ("weight_copies", None),
-    ("extra_passes_per_step", None),
-    ("seconds", None),
-)
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
     "best (95 % t interval of the difference of equal seeds contains 0; the multitask bound does "
@@ -65,7 +54,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
 
 def leaderboard_csv(comparison: Comparison) -> str:
     """All statistics of all methods."""
-    return _csv(rows(comparison))
+    return csv_text(rows(comparison))
 
 
 def runs_csv(comparison: Comparison) -> str:
@@ -91,106 +80,104 @@ def runs_csv(comparison: Comparison) -> str:
                             line[f"{scenario}/{metric}"] = run.score(metric, scenario)
                     yield line
 
-    return _csv(lines())
+    return csv_text(lines())
+
+
+def kept_csv(comparison: Comparison) -> str:
+    """Retention, target and average, a row for each stream, backbone, scenario and method."""
+
+    def parts(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
+        return {
+            name: found.mean if found else None,
+            **{f"{name}_{p}": getattr(found, p) if found else None for p in ("low", "high")},
+        }
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for section in comparison.sections:
+            for scenario in SCENARIOS:
+                for line in kept.lines(section, scenario):
+                    yield {
+                        "stream": section.stream,
+                        "tasks": len(section.tasks),
+                        "backbone": section.backbone,
+                        "scenario": scenario,
+                        "method": line.label,
+                        **parts("retention", line.retention),
+                        **parts("retention_minus_pretrained", line.change),
+                        **parts("target", line.target),
+                        **parts("target_minus_sequential", line.gap),
+                        **parts("average", line.average),
+                    }
+
+    return csv_text(lines())
+
+
+def pooled_csv(comparison: Comparison) -> str:
+    """The leaderboard over all streams."""
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for scenario in SCENARIOS:
+            for row in pooled(comparison, scenario):
+                flat: dict[str, Any] = {
+                    "scenario": scenario,
+                    "method": row.label,
+                    "streams": len(row.groups),
+                    "mark": row.mark,
+                }
+                scores = {"rank": row.rank, "op_minus_sequential": row.gap, **row.scores}
+                for name, found in scores.items():
+                    flat[name] = found.mean if found else None
+                    for part in ("low", "high"):
+                        flat[f"{name}_{part}"] = getattr(found, part) if found else None
+                yield flat
+
+    return csv_text(lines())
+
+
+def tuning_csv(comparison: Comparison) -> str:
+    """All tries of all methods, the chosen ones marked."""
+    return csv_text(
+        {
+            "cell": cell.name,
+            "method": cell.method,
+            "try": one.number,
+            "settings": json.dumps(dict(one.settings)),
+            "validation": one.value,
+            "state": one.state,
+            "reason": one.reason,
+            "chosen": one.number == cell.chosen,
+            "scenario": tuning.scenario,
+            "tasks": tuning.tasks,
+            "seed": tuning.seed,
+            "folder": one.folder,
+        }
+        for tuning in comparison.tunings
+        for cell in tuning.cells
+        for one in cell.tries
+    )
 
 
 def markdown(comparison: Comparison) -> str:
-    """The leaderboards as Markdown tables."""
-    parts = [NOTE]
-    for title, heads, body in _boards(comparison):
-        cells = [[_escape_markdown(c) for c in line] for line in [heads, *body]]
-        parts.append(f"### {_escape_markdown(title)}")
-        rule = ["---", *["---:"] * (len(heads) - 1)]
-        lines = [cells[0], rule, *cells[1:]]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    """The tables as Markdown."""
+    parts = [NOTE, *(markdown_table(*table.plain) for table in _all(comparison))]
     return "\n\n".join(parts) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
-    """The leaderboards as LaTeX tables; they need the package booktabs."""
+    """The tables as LaTeX; they need the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n% " + NOTE]
-    for title, heads, body in _boards(comparison):
-        lines = [" & ".join(map(_escape_latex, line)) + r" \\" for line in body]
-        parts.append(
-            "\\begin{table}\n\\centering\n"
-            f"\\caption{{{_escape_latex(title)}}}\n"
-            f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n\\toprule\n"
-            + " & ".join(map(_escape_latex, heads))
-            + " \\\\\n\\midrule\n"
-            + "\n".join(lines)
-            + "\n\\bottomrule\n\\end{tabular}\n\\end{table}"
-        )
+    parts += [latex_table(*table.plain) for table in _all(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
-def _boards(comparison: Comparison) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Title, heads and cells of each leaderboard; bold is marked by asterisks."""
+def _all(comparison: Comparison) -> Iterator[Table]:
+    """All streams, then the leaderboards, then what is kept of pretraining."""
+    for scenario in SCENARIOS:
+        table = pooled_table(comparison, scenario)
+        if table:
+            yield table
     for section in comparison.sections:
         for scenario in SCENARIOS:
-            board = section.leaderboard(scenario)
-            shown = [c for c in COLUMNS if any(_cell(row, *c) != "–" for row in board)]
-            heads = ["Method", "Seeds", *(head(*column) for column in shown)]
-            body = [
-                [row.group.label, str(len(row.group.finished)), *(_cell(row, *c) for c in shown)]
-                for row in board
-            ]
-            yield f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body
-
-
-def head(metric: str, baseline: str | None) -> str:
-    """The head of a column."""
-    label = METRICS[metric].label
-    return f"Δ{label} {baseline}" if baseline else label
-
-
-def _cell(row: Row, metric: str, baseline: str | None) -> str:
-    unit = METRICS[metric].unit
-    if baseline:
-        gap = row.versus[baseline].get(metric)
-        return (
-            "–" if gap is None else show(gap.mean, unit, True) + (" ≈" if gap.within_noise else "")
-        )
-    found = row.scores[metric]
-    if found is None:
-        return "–"
-    text = show(found.mean, unit)
-    if unit in ("accuracy", "change") and found.std is not None:
-        text += f" ± {show(found.std, 'accuracy')}"
-    return {"best": f"**{text}**", "tie": f"{text} ≈"}.get(row.marks.get(metric, ""), text)
-
-
-def _csv(lines: Iterable[dict[str, Any]]) -> str:
-    found = list(lines)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(found[0]) if found else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return buffer.getvalue()
-
-
-def _escape_markdown(text: str) -> str:
-    bold = text.startswith("**") and text.endswith("**") and len(text) > 4
-    inner = text[2:-2] if bold else text
-    for sign in "\\`*_{}[]<>|#":
-        inner = inner.replace(sign, f"\\{sign}")
-    return f"**{inner}**" if bold else inner
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "≈": r"$\approx$",
-    "Δ": r"$\Delta$",
-    "→": r"$\to$",
-    "–": "--",
-    "−": "$-$",
-}
-
-
-def _escape_latex(text: str) -> str:
-    bold = text.startswith("**") and text.endswith("**") and len(text) > 4
-    inner = "".join(_LATEX.get(sign, sign) for sign in (text[2:-2] if bold else text))
-    return rf"\textbf{{{inner}}}" if bold else inner
+            yield leaderboard(section, scenario)
+    for scenario in SCENARIOS:
+        yield from kept_tables(comparison, scenario)

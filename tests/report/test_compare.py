@@ -210,7 +210,7 @@ def test_tables_agree(tmp_path):
     assert "| 100%\\_a&b\\|c | 2 | **60.0 ± 0.0** |" in text
     latex = tables.latex(comparison)
     assert r"100\%\_a\&b|c & 2 & \textbf{60.0 $\pm$ 0.0} & +10.0" in latex
-    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 2
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 4
     frame = comparison.table()
     assert frame.shape[0] == 4
 

@@ -75,8 +75,9 @@ def checked(text):
 def test_everything_is_there(folder):
     there = {path.name for path in folder.iterdir()}
     wanted = {"report.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "runs.csv"}
+    wanted |= {"retention.csv"}
     assert wanted | {"figures"} == there
-    assert len(list((folder / "figures").glob("*.svg"))) == 10
+    assert len(list((folder / "figures").glob("*.svg"))) == 12
 
 
 def test_names_cannot_break_out(text):
@@ -94,7 +95,7 @@ def test_structure(checked):
     tags = [tag for tag, _ in checked.tags]
     assert tags.count("h1") == tags.count("main") == 1
     figures = [values for tag, values in checked.tags if tag == "svg"]
-    assert len(figures) == 10
+    assert len(figures) == 12
     assert all(values["role"] == "img" and values["aria-labelledby"] for values in figures)
 
 

@@ -1,0 +1,249 @@
+"""What the report's tables hold, whatever they are written as: HTML, Markdown or LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clbench.record import Scenario
+from clbench.report import kept
+from clbench.report.compare import Comparison
+from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
+from clbench.report.pooled import POOLED, pooled
+from clbench.report.section import Row, Section
+from clbench.report.statistics import Difference, Estimate
+
+#: Columns of a leaderboard: metric, and the baseline it is compared with.
+COLUMNS: tuple[tuple[str, str | None], ...] = (
+    ("overall_performance", None),
+    ("overall_performance", "sequential"),
+    ("overall_performance", "multitask"),
+    ("backward_transfer", None),
+    ("forgetting", None),
+    ("learning_accuracy", None),
+    ("retention", None),
+    ("average", None),
+    ("stored_bytes", None),
+    ("weight_copies", None),
+    ("extra_passes_per_step", None),
+    ("seconds", None),
+)
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column.
+
+    Attributes:
+        text: its name.
+        about: what it holds, in a sentence.
+        better: 1 if more is better, −1 if less is; 0 for names.
+        ordered: whether the rows are in its order.
+    """
+
+    text: str
+    about: str = ""
+    better: int = 0
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell.
+
+    Attributes:
+        text: what it shows.
+        value: what it is sorted by; None stays at the end.
+        small: the interval, where there is room for it.
+        mark: ``best``, ``tie`` or nothing.
+        group: number of the runs behind it.
+    """
+
+    text: str
+    value: float | str | None = None
+    small: str = ""
+    mark: str = ""
+    group: int | None = None
+
+    @property
+    def plain(self) -> str:
+        """As plain text; the best stands between two asterisks."""
+        return f"**{self.text}**" if self.mark == "best" else self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: what it holds.
+        heads: one for each column; the first column names the rows.
+        body: rows of cells.
+    """
+
+    title: str
+    heads: Sequence[Head]
+    body: Sequence[Sequence[Cell]]
+
+    @property
+    def plain(self) -> tuple[str, list[str], list[list[str]]]:
+        """Title, heads and cells as plain text."""
+        cells = [[cell.plain for cell in line] for line in self.body]
+        return self.title, [head.text for head in self.heads], cells
+
+
+def leaderboard(section: Section, scenario: Scenario) -> Table:
+    """All methods of a section; columns that no method fills are left out."""
+    rows = section.leaderboard(scenario)
+    shown = [c for c in COLUMNS if any(_filled(row, *c) for row in rows)]
+    heads = [Head("Method"), Head("Seeds", "runs that finished", 1)]
+    for metric, baseline in shown:
+        about = METRICS[metric]
+        if baseline:
+            text = f"paired difference from {baseline}: {about.about}"
+            heads.append(Head(f"Δ{about.label} {baseline}", text, about.better))
+        else:
+            heads.append(
+                Head(about.label, about.about, about.better, metric == "overall_performance")
+            )
+    body = []
+    for row in rows:
+        number = row.group.number
+        line = [
+            Cell(row.group.label, row.group.label, group=number),
+            Cell(str(len(row.group.finished)), len(row.group.finished)),
+        ]
+        for metric, baseline in shown:
+            unit = METRICS[metric].unit
+            if baseline:
+                line.append(_gap(row.versus[baseline].get(metric), unit, number))
+            else:
+                line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
+        body.append(line)
+    return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body)
+
+
+def kept_table(
+    sections: Sequence[Section], scenario: Scenario, backbone: bool = False
+) -> Table | None:
+    """FLOW's table: retention, target, average; None if no run measured retention.
+
+    Args:
+        sections: of one stream; a block of rows for each backbone.
+        scenario: which accuracies to read.
+        backbone: whether a column names the backbone.
+    """
+    blocks = [(s, found) for s in sections if (found := kept.lines(s, scenario))]
+    if not blocks:
+        return None
+    heads = [
+        *([Head("Backbone")] if backbone else []),
+        Head("Method"),
+        Head("Retention", METRICS["retention"].about, 1),
+        Head("Δ pretrained", "retention minus that of the pretrained model, in points", 1),
+        Head("Target", METRICS["overall_performance"].about, 1),
+        Head("Δ standard FT", "target minus that of sequential fine-tuning, in points", 1),
+        Head("Average", METRICS["average"].about, 1),
+    ]
+    body = []
+    for section, lines in blocks:
+        for line in lines:
+            row = line.row
+            number = row.group.number if row else None
+            marks = row.marks if row else {}
+            label = "sequential (standard FT)" if line.label == "sequential" else line.label
+            body.append(
+                [
+                    *([Cell(section.backbone, section.backbone)] if backbone else []),
+                    Cell(label, label, group=number),
+                    _score(line.retention, "accuracy", marks.get("retention", ""), number),
+                    _score(line.change, "change", "", number),
+                    _score(line.target, "accuracy", marks.get("overall_performance", ""), number),
+                    _gap(line.gap, "accuracy", number),
+                    _score(line.average, "accuracy", marks.get("average", ""), number),
+                ]
+            )
+    stream, count = sections[0].stream, len(sections[0].tasks)
+    name = f"{stream}, {count} task{'s' * (count != 1)}" if backbone else sections[0].title
+    return Table(f"{name}, {SCENARIO_TITLES[scenario]}: retention and target", heads, body)
+
+
+def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
+    """FLOW's table of every stream, with a block for each backbone."""
+    streams: dict[tuple[str, tuple[str, ...]], list[Section]] = {}
+    for section in comparison.sections:
+        streams.setdefault((section.stream, section.tasks), []).append(section)
+    made = (kept_table(sections, scenario, backbone=True) for sections in streams.values())
+    return [table for table in made if table]
+
+
+def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
+    """The leaderboard over all streams; None if they share fewer than two methods."""
+    rows = pooled(comparison, scenario)
+    if not rows:
+        return None
+    shown = [m for m in POOLED if any(row.scores[m] for row in rows)]
+    first, *rest = shown
+    heads = [
+        Head("Method"),
+        Head("Mean rank", "rank by OP, 1 the best, mean over streams", -1),
+        Head(METRICS[first].label, METRICS[first].about, 1, True),
+        Head("ΔOP sequential", "paired difference from sequential, mean over streams", 1),
+        *(Head(METRICS[m].label, METRICS[m].about, METRICS[m].better) for m in rest),
+    ]
+    body = [
+        [
+            Cell(row.label, row.label, group=row.groups[0].number),
+            _rank(row.rank),
+            _score(row.scores[first], METRICS[first].unit, row.mark),
+            _signed(row.gap),
+            *(_score(row.scores[m], METRICS[m].unit) for m in rest),
+        ]
+        for row in rows
+    ]
+    return Table(
+        f"All {len(comparison.sections)} streams, {SCENARIO_TITLES[scenario]}", heads, body
+    )
+
+
+def _filled(row: Row, metric: str, baseline: str | None) -> bool:
+    return bool(row.versus[baseline].get(metric) if baseline else row.scores[metric])
+
+
+def _score(found: Estimate | None, unit: Unit, mark: str = "", group: int | None = None) -> Cell:
+    if found is None:
+        return Cell(NOTHING)
+    text, small = show(found.mean, unit), ""
+    if unit in ("accuracy", "change", "seconds") and found.std is not None:
+        text += f" ± {show(found.std, 'accuracy' if unit == 'change' else unit)}"
+    if unit in ("accuracy", "change"):
+        small = _interval(found, unit)
+    return Cell(text + " ≈" * (mark == "tie"), found.mean, small, mark, group)
+
+
+def _gap(found: Difference | None, unit: Unit, group: int | None = None) -> Cell:
+    if found is None:
+        return Cell(NOTHING)
+    text = show(found.mean, unit, True) + (" ≈" if found.within_noise else "")
+    return Cell(text, found.mean, _interval(found, unit, True), group=group)
+
+
+def _signed(found: Estimate | None) -> Cell:
+    if found is None:
+        return Cell(NOTHING)
+    return Cell(show(found.mean, "change"), found.mean, _interval(found, "change"))
+
+
+def _rank(found: Estimate | None) -> Cell:
+    if found is None:
+        return Cell(NOTHING)
+    known = found.low is not None and found.high is not None
+    small = f"[{found.low:.1f}, {found.high:.1f}]" if known else ""
+    return Cell(f"{found.mean:.2f}", found.mean, small)
+
+
+def _interval(found: Estimate | Difference, unit: Unit, signed: bool = False) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{show(found.low, unit, signed)}, {show(found.high, unit, signed)}]"

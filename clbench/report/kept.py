@@ -1,0 +1,92 @@
+"""The table of FLOW's paper: what is kept of pretraining, target accuracy, and their average."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clbench.record import Scenario
+from clbench.report.section import Row, Section
+from clbench.report.statistics import Difference, Estimate, estimate
+
+NOTE = (
+    "As in FLOW’s table: retention with its difference from the pretrained model, target (overall "
+    "performance) with its difference from standard fine-tuning (sequential), and the mean of "
+    "both; in %, differences of equal seeds in points. Best in bold; ≈: within noise of the best."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table.
+
+    Attributes:
+        label: the method, or ``pretrained``.
+        row: the method on the leaderboard; None for the pretrained model.
+        retention: top-1 accuracy on what the backbone was pretrained for; on independent tasks,
+            mean over their models.
+        change: its difference from the pretrained model.
+        target: overall performance.
+        gap: its difference from sequential fine-tuning.
+        average: mean of retention and target.
+    """
+
+    label: str
+    row: Row | None
+    retention: Estimate | None
+    change: Estimate | None
+    target: Estimate | None
+    gap: Difference | None
+    average: Estimate | None
+
+
+def lines(section: Section, scenario: Scenario) -> list[Line]:
+    """The table: the pretrained model, standard fine-tuning, then by average; empty if no run
+    measured retention.
+
+    Args:
+        section: a stream and a backbone.
+        scenario: which accuracies to read.
+    """
+    found = []
+    before: dict[tuple[int, str], float] = {}
+    for row in section.leaderboard(scenario):
+        group = row.group
+        if row.scores["retention"] is None:
+            continue
+        for run in group.finished:
+            value = run.score("pretrained", scenario)
+            if value is not None:
+                # Pretrained within the run, the weights are others for each seed.
+                weights = str((run.record.run.get("weights") or {}).get("sha256"))
+                before[run.seed, weights] = value
+        found.append(
+            Line(
+                group.label,
+                row,
+                row.scores["retention"],
+                group.estimate("retention_change", scenario),
+                row.scores["overall_performance"],
+                Difference(0.0, None, None, row.scores["retention"].n, True)
+                if group.is_method("sequential")
+                else row.versus["sequential"].get("overall_performance"),
+                row.scores["average"],
+            )
+        )
+    if not found:
+        return []
+
+    def place(line: Line) -> tuple[bool, bool, float, str]:
+        own = line.row is not None and line.row.group.is_method("sequential")
+        bound = line.row is not None and line.row.group.kind == "bound"
+        return (not own, bound, -line.average.mean if line.average else 1.0, line.label)
+
+    values = {seed: value for (seed, _), value in before.items()}
+    # The same weights under every seed are one measurement.
+    if len({weights for _, weights in before}) == 1:
+        values = dict(list(values.items())[:1])
+    start = estimate(list(values.values()))
+    zero = estimate([0.0])
+    return [
+        Line("pretrained", None, start, zero, None, None, None),
+        *sorted(found, key=place),
+    ]

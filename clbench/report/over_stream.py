@@ -1,0 +1,142 @@
+"""Figures of what happens while a stream goes on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from clbench.record import Scenario
+from clbench.report.drawing import (
+    FAINT,
+    INK,
+    Drawn,
+    dress,
+    grid,
+    legend,
+    mean,
+    panels,
+    progress,
+    ranked,
+    short,
+    style,
+    task_colour,
+)
+from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.section import Group, Section
+
+
+def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
+    """Mean accuracy so far, and retention, after every task."""
+    groups = ranked(section, scenario)
+    shown = [(g, progress(g, scenario)) for g in groups]
+    if not shown:
+        return None
+    figure = Figure(figsize=(9.6, 3.6 + 0.21 * max(0, len(shown) - 14)))
+    figure.subplots_adjust(0.07, 0.15, 0.76, 0.92, wspace=0.16)
+    axes = figure.subplots(1, 2)
+    after = np.arange(1, len(section.tasks) + 1)
+    for group, (means, kept) in shown:
+        for axis, values in zip(axes, (means, kept), strict=True):
+            axis.plot(after, values, **style(section, group), ms=4, lw=1.3, label=group.label)
+    titles = (f"mean accuracy so far ({SCENARIO_TITLES[scenario]})", "retention of pretraining")
+    for axis, title in zip(axes, titles, strict=True):
+        dress(axis, "after task")
+        axis.set_title(title, fontsize=10)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, *axes[0].get_legend_handles_labels())
+    ends = [
+        f"{g.label} ends at {show(float(means[-1]), 'accuracy')} %"
+        for g, (means, _) in shown[:5]
+        if not np.isnan(means[-1])
+    ]
+    text = "Mean accuracy on the tasks seen so far (left) and retention (right), means over seeds"
+    return figure, f"{text}: {', '.join(ends)}." if ends else f"{text}."
+
+
+def curves(section: Section, scenario: Scenario) -> Drawn | None:
+    """Accuracy of every task over gradient steps, a panel for each method (SFA's Fig. 2)."""
+    groups, note = panels(section, scenario)
+    if not groups:
+        return None
+    # The baseline on top, as there; the bound, which has no course, at the end.
+    groups.sort(key=lambda g: (not g.is_method("sequential"), g.kind == "bound"))
+    count = len(section.tasks)
+    figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
+    for axis, group in zip(axes, groups, strict=True):
+        for task, points in sorted(_courses(group, scenario).items()):
+            marker = "o" if len(points) < 20 else None
+            colour = task_colour(task, count)
+            axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
+        for event in group.finished[0].record.tasks[:-1]:
+            axis.axvline(event["last_step"], color=FAINT, lw=0.7, zorder=0)
+        axis.set_title(short(group.label, 60), fontsize=9)
+        axis.set_ylim(-0.03, 1.03)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        dress(axis)
+    figure.supxlabel("gradient step (vertical lines: a new task)", fontsize=9, color=INK)
+    shown = range(count) if count <= 8 else sorted({round(x) for x in np.linspace(0, count - 1, 6)})
+    handles = [Line2D([], [], color=task_colour(task, count), lw=2) for task in shown]
+    names = [f"{task + 1}: {short(section.tasks[task], 22)}" for task in shown]
+    inches = figure.get_figheight()
+    figure.subplots_adjust(right=0.83)
+    figure.legend(
+        handles,
+        names,
+        title="task",
+        loc="upper right",
+        bbox_to_anchor=(1, 1 - 0.2 / inches),
+        fontsize=8,
+        title_fontsize=8,
+        frameon=False,
+    )
+    return figure, (
+        f"{SCENARIO_TITLES[scenario].capitalize()} test accuracy of every task, mean over seeds: "
+        f"the first task is darkest, the last is lightest.{note}"
+    )
+
+
+def _courses(group: Group, scenario: Scenario) -> dict[int, list[tuple[int, float]]]:
+    """Steps and accuracies, mean over seeds, of every task that was tested."""
+    found: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in group.finished:
+        for event in run.record.tasks:
+            for point in (*event["curve"], event | {"step": event["last_step"]}):
+                for task, value in zip(point["evaluated"], point[scenario], strict=True):
+                    found[task][point["step"]].append(value)
+    return {
+        task: [(step, sum(values) / len(values)) for step, values in sorted(points.items())]
+        for task, points in found.items()
+    }
+
+
+def matrices(section: Section, scenario: Scenario) -> Drawn | None:
+    """Accuracy matrices side by side: rows are time, columns are tasks."""
+    groups, note = panels(section, scenario)
+    if not groups:
+        return None
+    count = len(section.tasks)
+    figure, axes = grid(len(groups), 2.6)
+    for axis, group in zip(axes, groups, strict=True):
+        matrix = mean([run.record.accuracy_matrix(scenario) for run in group.finished])
+        axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis", interpolation="none", aspect="auto")
+        if count <= 6:
+            for (row, column), value in np.ndenumerate(matrix):
+                if not np.isnan(value):
+                    colour = "#000000" if value > 0.55 else "#ffffff"
+                    text = show(float(value), "accuracy")
+                    axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+        axis.set_title(short(group.label), fontsize=9)
+        axis.tick_params(labelsize=8, colors=INK)
+    ticks = np.arange(0, count, max(1, -(-count // 6)))  # of all panels, as they share axes
+    axes[0].set_xticks(ticks, ticks + 1)
+    axes[0].set_yticks(ticks, ticks + 1)
+    figure.supxlabel("test accuracy on task", fontsize=9, color=INK)
+    figure.supylabel("after training on task", fontsize=9, color=INK)
+    return figure, (
+        f"{SCENARIO_TITLES[scenario].capitalize()} accuracy in % on each task (columns) after "
+        f"training on each task (rows), means over seeds: dark blue is 0, yellow is 100 %.{note}"
+    )

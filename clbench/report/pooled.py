@@ -1,0 +1,122 @@
+"""All streams together: methods that every section has, by their mean rank and mean scores.
+
+[0] Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice*, 2021
+    (stratified bootstrap over streams and seeds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clbench.record import Scenario
+from clbench.report.compare import Comparison
+from clbench.report.metrics import METRICS
+from clbench.report.section import Group
+from clbench.report.statistics import SAME, Estimate, estimate, mean_ranks
+
+#: What is shown of all streams; costs of different streams do not add up.
+POOLED = tuple(name for name, about in METRICS.items() if about.unit in ("accuracy", "change"))
+
+
+@dataclass(frozen=True)
+class PooledRow:
+    """A method over all streams.
+
+    Attributes:
+        label: the method, named alike in all sections.
+        groups: its runs on each stream.
+        rank: mean over streams of its rank by OP, 1 the best; None for the multitask bound.
+        scores: by metric, mean over streams.
+        gap: paired difference of OP from sequential fine-tuning.
+        mark: ``best`` overall performance, ``tie`` (within noise of it) or nothing.
+    """
+
+    label: str
+    groups: tuple[Group, ...]
+    rank: Estimate | None
+    scores: Mapping[str, Estimate | None]
+    gap: Estimate | None
+    mark: str
+
+
+def shared(comparison: Comparison) -> list[str]:
+    """Methods that have finished runs on every stream; none if there is only one stream."""
+    if len(comparison.sections) < 2:
+        return []
+    found = [[g.label for g in s.groups if g.finished] for s in comparison.sections]
+    return [label for label in found[0] if all(label in labels for labels in found[1:])]
+
+
+def pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
+    """The leaderboard over all streams, the best mean overall performance first.
+
+    Every stream counts alike. Intervals draw the seeds of each stream anew [0], the same seeds for
+    all methods, so that ranks and differences stay paired.
+
+    Args:
+        comparison: of several streams or backbones.
+        scenario: which accuracies to read.
+
+    Returns:
+        One row for each method that all streams have; empty if they share fewer than two.
+    """
+    key = "pooled", scenario
+    if key not in comparison.memo:
+        comparison.memo[key] = _pooled(comparison, scenario)
+    rows: list[PooledRow] = comparison.memo[key]
+    return rows
+
+
+def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
+    labels = shared(comparison)
+    groups = {
+        label: tuple(next(g for g in s.groups if g.label == label) for s in comparison.sections)
+        for label in labels
+    }
+    values = {label: _by_stream(g, "overall_performance", scenario) for label, g in groups.items()}
+    values = {label: v for label, v in values.items() if all(v)}
+    if len(values) < 2:
+        return []
+    bound = {label for label in values if groups[label][0].kind == "bound"}
+    rivals = {label: v for label, v in values.items() if label not in bound}
+    ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
+    plain = next((x for x in values if all(g.is_method("sequential") for g in groups[x])), None)
+    scores = {
+        label: {m: estimate(*_lists(_by_stream(groups[label], m, scenario))) for m in POOLED}
+        for label in values
+    }
+    means = {label: e.mean for label in rivals if (e := scores[label]["overall_performance"])}
+    best = max(means, key=lambda label: means[label]) if len(means) > 1 else None
+    rows = []
+    for label in values:
+        mark = "best" if label == best else ""
+        if best is not None and label in rivals and label != best:
+            away = _gap(values[label], values[best])
+            tied = away and away.high is not None and away.high + SAME >= 0
+            mark = "tie" if tied else ""
+        gap = None if plain in (None, label) else _gap(values[label], values[str(plain)])
+        rows.append(PooledRow(label, groups[label], ranks.get(label), scores[label], gap, mark))
+
+    def place(row: PooledRow) -> tuple[float, str]:
+        op = row.scores["overall_performance"]
+        return (-op.mean if op else 1.0, row.label)
+
+    return sorted(rows, key=place)
+
+
+def _by_stream(
+    groups: tuple[Group, ...], metric: str, scenario: Scenario
+) -> list[dict[int, float]]:
+    return [group.by_seed(metric, scenario) for group in groups]
+
+
+def _lists(values: list[dict[int, float]]) -> list[list[float]]:
+    return [list(seeds.values()) for seeds in values]
+
+
+def _gap(ours: list[dict[int, float]], theirs: list[dict[int, float]]) -> Estimate | None:
+    """Mean over streams of the differences of equal seeds; None if a stream has no equal seeds."""
+    return estimate(
+        *([a[seed] - b[seed] for seed in a if seed in b] for a, b in zip(ours, theirs, strict=True))
+    )

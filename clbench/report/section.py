@@ -1,0 +1,178 @@
+"""Methods on one stream with one backbone: runs → methods over seeds → leaderboards and ties."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from clbench.record import SCENARIOS, Scenario
+from clbench.report.gather import Run
+from clbench.report.metrics import METRICS
+from clbench.report.statistics import Difference, Estimate, difference, estimate
+
+Kind = Literal["bound", "past", "oblivious"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+        label: the method's name in the report, unique within its section.
+        runs: by seed; unfinished ones are listed but do not count.
+        number: unique within the report.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    number: int
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs that count."""
+        return [run for run in self.runs if run.finished]
+
+    def is_method(self, name: str) -> bool:
+        """Whether the runs use exactly this method (``sequential``: none)."""
+        return (self.runs[0].methods or ["sequential"]) == [name]
+
+    @property
+    def kind(self) -> Kind:
+        """``bound`` (multitask), ``past`` (the methods see past data) or ``oblivious``."""
+        if "multitask" in self.runs[0].methods:
+            return "bound"
+        seen = (run.summary["footprint"] for run in self.runs if run.record.tasks)
+        return "oblivious" if all(part["data_oblivious"] for part in seen) else "past"
+
+    def by_seed(self, metric: str, scenario: Scenario) -> dict[int, float]:
+        """The score of each finished seed that has one."""
+        found = {run.seed: run.score(metric, scenario) for run in self.finished}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def estimate(self, metric: str, scenario: Scenario) -> Estimate | None:
+        """The score over the seeds; None if no run has it."""
+        return estimate(list(self.by_seed(metric, scenario).values()))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a leaderboard.
+
+    Attributes:
+        group: its runs.
+        scores: by metric; None where there is none.
+        marks: by metric: ``best``, ``tie`` (within noise of the best) or nothing.
+        versus: by baseline (``sequential``, ``multitask``) and metric.
+    """
+
+    group: Group
+    scores: Mapping[str, Estimate | None]
+    marks: Mapping[str, str]
+    versus: Mapping[str, Mapping[str, Difference | None]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Methods that learned the same stream with the same backbone, so that they compare.
+
+    Attributes:
+        title: stream and backbone.
+        groups: the methods.
+        tasks: names of the stream's tasks.
+        warnings: reasons not to trust the numbers, each a sentence.
+    """
+
+    title: str
+    groups: tuple[Group, ...]
+    tasks: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+        return str(self.groups[0].runs[0].record.run["stream"])
+
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone."""
+        return str(self.groups[0].runs[0].record.run["backbone"])
+
+    @property
+    def independent(self) -> bool:
+        """Whether every task starts from the pretrained weights."""
+        return self.groups[0].runs[0].independent
+
+    def leaderboard(self, scenario: Scenario) -> list[Row]:
+        """All methods, the best overall performance first."""
+        return self._boards[scenario]
+
+    @cached_property
+    def _boards(self) -> dict[Scenario, list[Row]]:
+        return {scenario: self._board(scenario) for scenario in SCENARIOS}
+
+    def _board(self, scenario: Scenario) -> list[Row]:
+        scores = {
+            g.number: {metric: g.estimate(metric, scenario) for metric in METRICS}
+            for g in self.groups
+        }
+        marks: dict[int, dict[str, str]] = defaultdict(dict)
+        for metric in (name for name, about in METRICS.items() if about.contest):
+            for number, mark in self._contest(metric, scenario).items():
+                marks[number][metric] = mark
+        rows = [
+            Row(
+                group,
+                scores[group.number],
+                marks[group.number],
+                {name: self._versus(group, name, scenario) for name in ("sequential", "multitask")},
+            )
+            for group in self.groups
+        ]
+
+        def place(row: Row) -> tuple[float, str]:
+            op = row.scores["overall_performance"]
+            return (-op.mean if op else 1.0, row.group.label)
+
+        return sorted(rows, key=place)
+
+    def baseline(self, name: str, of: Group) -> Group | None:
+        """The baseline's group whose settings are nearest to a method's own."""
+        found = [group for group in self.groups if group.is_method(name)]
+        ours = of.runs[0].settings
+
+        def apart(group: Group) -> int:
+            theirs = group.runs[0].settings
+            return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs)
+
+        return min(found, key=apart, default=None)
+
+    def _versus(self, group: Group, name: str, scenario: Scenario) -> dict[str, Difference | None]:
+        other = self.baseline(name, group)
+        if other is None or other is group:
+            return {}
+        return {
+            metric: difference(group.by_seed(metric, scenario), other.by_seed(metric, scenario))
+            for metric, about in METRICS.items()
+            if about.unit in ("accuracy", "change")
+        }
+
+    def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
+        """The best and those within noise of it; the multitask bound does not compete."""
+        values = {
+            g.number: g.by_seed(metric, scenario)
+            for g in self.groups
+            if not g.is_method("multitask")
+        }
+        means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
+        if len(means) < 2:
+            return {}
+        best = max(means, key=lambda number: METRICS[metric].better * means[number])
+        marks = {best: "best"}
+        for number in means.keys() - {best}:
+            gap = difference(values[number], values[best])
+            if gap and gap.within_noise:
+                marks[number] = "tie"
+        return marks

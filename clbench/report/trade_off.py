@@ -1,0 +1,135 @@
+"""Curves of what a swept parameter trades: the pretrained or past knowledge against the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from clbench.record import Scenario
+from clbench.report.drawing import COLOURS, INK, MARKERS, PERCENT, Drawn, dress, legend, style
+from clbench.report.metrics import METRICS, SCENARIO_TITLES, show
+from clbench.report.section import Group, Section
+from clbench.report.sweeps import Point, Sweep, sweeps
+
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+#: More values along a curve are not all labelled.
+LABELS = 9
+#: More curves could not be told apart.
+CURVES = 12
+ABOUT = {"retention": "retention of pretraining", "backward_transfer": "BWT (points)"}
+
+
+def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
+    """Retention, and backward transfer, against overall performance along swept parameters."""
+    every = sweeps(section, scenario)
+    sides = [side for side in ABOUT if any(_places(sweep.points, side) for sweep in every)]
+    found = [sweep for sweep in every if any(_places(sweep.points, side) for side in sides)]
+    if not found:
+        return None
+    shown = found[:CURVES]
+    points = {number for sweep in shown for number in sweep.groups}
+    marks = [
+        group
+        for group in section.groups
+        if group.finished
+        and group.number not in points
+        and (group.is_method("sequential") or group.is_method("multitask"))
+    ]
+    figure = Figure(figsize=(9.6, 4.2 + 0.21 * max(0, len(shown) + len(marks) - 14)))
+    figure.subplots_adjust(0.08, 0.13, 0.74, 0.95, wspace=0.2)
+    axes = figure.subplots(1, len(sides), squeeze=False)[0]
+    for axis, side in zip(axes, sides, strict=True):
+        for number, sweep in enumerate(shown):
+            _curve(axis, sweep, side, number)
+        for group in marks:
+            _mark(axis, section, group, side, scenario)
+        dress(axis, f"OP ({SCENARIO_TITLES[scenario]})")
+        axis.xaxis.set_major_formatter(PERCENT)
+        axis.set_ylabel(ABOUT[side])
+        axis.margins(0.12)
+    handles: list[Any] = [
+        Line2D([], [], **_style(number) | {"ms": 5, "lw": 1.3}) for number in range(len(shown))
+    ]
+    labels = [sweep.label for sweep in shown]
+    for group in marks:
+        handles.append(Line2D([], [], ls="", **style(section, group) | {"color": INK}, ms=7))
+        labels.append(group.label)
+    for picked, about, look in (
+        ("chosen", "chosen on validation", {"mfc": INK}),
+        ("oracle", "best on test (oracle)", {"mfc": "none"}),
+    ):
+        if any(getattr(sweep, picked) for sweep in shown):
+            handles.append(Line2D([], [], ls="", marker="*", color=INK, ms=10, **look))
+            labels.append(about)
+    legend(figure, handles, labels)
+    note = f" Shown are {CURVES} of {len(found)} sweeps." if len(found) > CURVES else ""
+    return figure, f"{_text(shown, sides, scenario)}{note}"
+
+
+def _style(number: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "ls": DASHES[number % len(DASHES)],
+    }
+
+
+def _places(points: Sequence[Point], side: str) -> list[tuple[float, float, str]]:
+    """Where the points lie: overall performance, the score at the side, and the value."""
+    found = []
+    for point in points:
+        x, y = point.scores["overall_performance"], point.scores[side]
+        if x is not None and y is not None:
+            found.append((x, y, point.text))
+    return found
+
+
+def _curve(axis: Any, sweep: Sweep, side: str, number: int) -> None:
+    places = _places(sweep.points, side)
+    if not places:
+        return
+    xs, ys, texts = zip(*places, strict=True)
+    look = _style(number)
+    axis.plot(xs, ys, **look, ms=5, lw=1.3)
+    step = -(-len(places) // LABELS)
+    for index, (x, y, text) in enumerate(zip(xs, ys, texts, strict=True)):
+        if index % step == 0 or index == len(places) - 1:
+            axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7)
+    for point, fill in ((sweep.chosen, look["color"]), (sweep.oracle, "none")):
+        for x, y, _ in _places([point] if point else [], side):
+            # The oracle is larger, so that it stays visible where both picked the same.
+            size = 15 if fill == "none" else 10
+            axis.plot(x, y, ls="", marker="*", color=look["color"], mfc=fill, ms=size, zorder=5)
+
+
+def _mark(axis: Any, section: Section, group: Group, side: str, scenario: Scenario) -> None:
+    x, y = (group.estimate(metric, scenario) for metric in ("overall_performance", side))
+    if x and y:
+        axis.plot(x.mean, y.mean, ls="", **style(section, group) | {"color": INK}, ms=7)
+
+
+def _text(shown: Sequence[Sweep], sides: Sequence[str], scenario: Scenario) -> str:
+    against = " and ".join(
+        METRICS[side].label.lower() if side == "retention" else "BWT" for side in sides
+    )
+    told = []
+    for sweep in shown:
+        line = f"{sweep.label}, {len(sweep.points)} values"
+        for point, name in ((sweep.chosen, "chosen on validation"), (sweep.oracle, "best on test")):
+            if point:
+                op = show(point.scores["overall_performance"], "accuracy")
+                line += f", {name}: {point.text} (OP {op} %)"
+        told.append(line)
+    oracle = (
+        " The hollow star is the best on test data: nobody could have chosen it."
+        if any(sweep.oracle for sweep in shown)
+        else ""
+    )
+    return (
+        f"What a parameter trades: {against} against overall performance "
+        f"({SCENARIO_TITLES[scenario]}) along its values, which stand beside the points; means "
+        f"over seeds, up and to the right is better. {'; '.join(told)}.{oracle}"
+    )

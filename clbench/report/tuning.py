@@ -1,0 +1,151 @@
+"""How the methods were tuned: every try and the choice, from ``tuning.json`` of a suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError
+
+FILE = "tuning.json"
+
+
+@dataclass(frozen=True)
+class Try:
+    """One setting that was tried.
+
+    Attributes:
+        number: from 0.
+        settings: dotted keys to values.
+        value: its score on validation data, a fraction; None if it gave none.
+        state: ``finished``, or what became of it.
+        reason: why it failed.
+        folder: its run folder, below the suite's.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    value: float | None
+    state: str = ""
+    reason: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a stream and a backbone.
+
+    Attributes:
+        name: of all three.
+        method: the suite's name for the method.
+        space: where the settings were drawn from.
+        tries: all of them.
+        chosen: number of the try whose settings were taken; None if none was.
+    """
+
+    name: str
+    method: str
+    space: Mapping[str, Any]
+    tries: tuple[Try, ...]
+    chosen: int | None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a suite was tuned.
+
+    Attributes:
+        budget: tries of every method.
+        tasks: of the stream that a try learned, from the first.
+        scenario: which accuracy counted.
+        seed: of the draws and of the tries.
+        cells: by stream, backbone and method.
+    """
+
+    budget: int
+    tasks: int
+    scenario: str
+    seed: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def sentence(self) -> str:
+        """How tries were scored."""
+        name = self.scenario.replace("_", "-")
+        return (
+            f"Every method had {self.budget} {'try' if self.budget == 1 else 'tries'}, no more and "
+            f"no less. A try learned the first {self.tasks} task{'s' * (self.tasks != 1)} of the "
+            f"stream with seed {self.seed} and was scored by its {name} accuracy on their "
+            "validation data; test data were never read. The best try’s settings then ran with "
+            "all seeds."
+        )
+
+
+def parse(values: Mapping[str, Any]) -> Tuning:
+    """A tuning from the values of ``tuning.json``.
+
+    Raises:
+        ClbenchError: if they are not those of a tuning.
+    """
+    try:
+        cells = tuple(
+            Cell(
+                str(cell["name"]),
+                str(cell.get("method", cell["name"])),
+                dict(cell.get("space") or {}),
+                tuple(
+                    Try(
+                        int(one.get("number", number)),
+                        dict(one.get("settings") or {}),
+                        None if one.get("value") is None else float(one["value"]),
+                        str(one.get("state") or ""),
+                        str(one.get("reason") or ""),
+                        str(one.get("folder") or ""),
+                    )
+                    for number, one in enumerate(cell["tries"])
+                ),
+                None if cell.get("chosen") is None else int(cell["chosen"]),
+            )
+            for cell in values["cells"]
+        )
+        budget = int(values.get("tries") or max((len(c.tries) for c in cells), default=0))
+        return Tuning(
+            budget,
+            int(values.get("tasks") or 1),
+            str(values.get("scenario") or "task_incremental"),
+            int(values.get("seed") or 0),
+            cells,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ClbenchError(f"this is no tuning ({reason}); was it written by hand?") from error
+
+
+def read(path: Path) -> Tuning:
+    """The tuning in a file.
+
+    Raises:
+        ClbenchError: if it cannot be read.
+    """
+    try:
+        return parse(json.loads(path.read_text()))
+    except (OSError, ValueError, ClbenchError) as error:
+        raise ClbenchError(f"{path} cannot be read: {error}") from error
+
+
+def find(places: Iterable[Path], runs: Iterable[Path]) -> list[Path]:
+    """The files ``tuning.json`` in folders that were named, and above the runs in them.
+
+    Args:
+        places: what was named.
+        runs: run folders; a suite's lie in ``<suite>/runs``.
+    """
+    folders: dict[Path, None] = {}
+    for place in places:
+        folders |= dict.fromkeys((place.resolve(), place.resolve().parent))
+    for run in runs:
+        folders |= dict.fromkeys((run.resolve().parent, run.resolve().parent.parent))
+    return [folder / FILE for folder in folders if (folder / FILE).is_file()]
