@@ -83,7 +83,11 @@ def plain_copy(model: nn.Module, state: State) -> nn.Module:
     plain = copy.deepcopy(model)
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+            # Not remove_parametrizations: it would change the class that the original has, too.
+            parts: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, part in parts.items():
+                module.register_parameter(name, part.original)
     plain.load_state_dict(state)
     return plain
