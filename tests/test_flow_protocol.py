@@ -136,9 +136,11 @@ def heads(monkeypatch):
 
 def numbers(event):
     """What was measured in a task, but for clocks, memory and its place in the stream."""
-    keys = ("task_incremental", "validation", "retention", "methods", "loss", "steps", "samples")
-    found = {key: event[key] for key in keys}
-    return found | {"validation": found["validation"]["task_incremental"]}
+    found = {key: event[key] for key in ("loss", "steps", "samples")} | event["retention"]
+    for name, activity in event["methods"].items():
+        found |= {f"{name}.{key}": value for key, value in activity.items()}
+    validation = event["validation"]["task_incremental"][-1]
+    return found | {"test": event["task_incremental"][-1], "validation": validation}
 
 
 def test_every_data_set_goes_its_own_way(recipe, heads, tmp_path):
@@ -171,7 +173,11 @@ def test_settings_of_a_data_set_are_as_good_as_settings_of_the_run(recipe, tmp_p
     both = clbench.run(recipe, tmp_path / "both")
     recipe["stream"]["datasets"] = [name]
     alone = clbench.recipe.merge(recipe, OWN[name]) | {"per_task": {}}
-    assert numbers(both.tasks[0]) == numbers(clbench.run(alone, tmp_path / "alone").tasks[0])
+    found = [numbers(run.tasks[0]) for run in (both, clbench.run(alone, tmp_path / "alone"))]
+    for one in found:  # images of the pretraining are seen as the run says, not as a task does
+        del one["top1"], one["top5"]
+    # Alone, the head has fewer rows, so that sums round otherwise.
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_resumes_bit_for_bit(recipe, tmp_path, monkeypatch):
