@@ -88,6 +88,7 @@ def plain_copy(model: nn.Module, state: State) -> nn.Module:
             module.__class__ = parametrize.type_before_parametrizations(module)
             del module.parametrizations
             for name, part in parts.items():
-                module.register_parameter(name, part.original)
+                original: nn.Parameter = part.original  # type: ignore[assignment]
+                module.register_parameter(name, original)
     plain.load_state_dict(state)
     return plain
