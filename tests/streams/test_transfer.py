@@ -102,8 +102,8 @@ def test_data_sets_with_a_storage_of_their_own(tmp_path):
             assert torch.equal(images[:, 0, 3, 3].long(), 20 * own_label + number)
         sides.append(side)
     assert sides == [6, 7, 8]
-    kinds = {path.name.split("-train-")[1][:8] for path in tmp_path.glob("cache/*train*.npy")}
-    assert {kind.rstrip("-") for kind in kinds} == {"7-squash", "8-crop"}
+    kept = {tuple(path.name.split("-")[:4]) for path in tmp_path.glob("cache/*-train-*.npy")}
+    assert kept == {("flowers102", "train", "7", "squash"), ("caltech101", "train", "8", "crop")}
     assert stream.manifest_hash != config.build(tmp_path, storage).manifest_hash
 
 
