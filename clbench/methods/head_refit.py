@@ -24,8 +24,9 @@ from clbench.weights import State
 class HeadRefit(Method):
     """After a task: freeze the trunk and train the task's rows of the head with the plain loss [0].
 
-    The trunk is in evaluation mode; rows of other tasks stay as they are. Its place in the recipe
-    says on which trunk: after ``wise_ft`` that is the average, before it the tuned one.
+    The loss is among the task's classes, the trunk in evaluation mode; rows of other tasks stay as
+    they are. Its place in the recipe says on which trunk: after ``wise_ft`` that is the average,
+    before it the tuned one.
     """
 
     summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
