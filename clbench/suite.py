@@ -138,7 +138,8 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     """The runs of a suite: by stream, backbone, method and seed, in this order.
 
     Args:
-        values: as read from YAML.
+        values: as read from YAML. A method is a mapping of methods, or ``{config: FILE}``: then
+            the config takes the place of ``base``, and its methods are the method's.
         name: of the suite, if it does not give one itself.
 
     Raises:

@@ -11,7 +11,9 @@ from clbench.record import Record
 from clbench.weights import distance
 
 
-@pytest.mark.parametrize("methods", [{"sfa": {"p": 0.5}}], ids=["sfa"])
+@pytest.mark.parametrize(
+    "methods", [{"sfa": {"p": 0.5}}, {"flow": {}, "head_refit": {}}], ids="+".join
+)
 def test_two_processes_equal_one(recipe, tmp_path, methods):
     recipe |= {"methods": methods, "steps": 8, "eval_every": 4, "batch_size": 31}
     two = recipe | {"trainer": recipe["trainer"] | {"devices": 2, "strategy": "ddp"}}

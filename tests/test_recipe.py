@@ -83,58 +83,6 @@ def test_settings_of_one_task():
     assert recipe.for_task("6, 7") is recipe
 
 
-TRANSFER = {
-    "stream": {"name": "transfer6", "datasets": ["cifar10", "flowers102"], "independent": True},
-    "model": {"backbone": "tiny_cnn", "weights": "none", "probe": {"momentum": 0.5}},
-    "methods": {"flow": {"per": "batch"}, "head_refit": {}},
-    "epochs": 1,
-}
-
-
-def test_probe_methods_and_images_of_one_task():
-    own = {
-        "model": {"probe": {"lr": 0.05}},
-        "methods": {"flow": {"temperature": 0.3}, "head_refit": {"probe": {"epochs": 3}}},
-        "images": {"stored": 32, "fit": "squash", "mean": [0.1, 0.2, 0.3]},
-    }
-    recipe = parse(TRANSFER | {"per_task": {"cifar10": own}})
-    task = recipe.for_task("cifar10")
-    assert (task.model.probe.lr, task.model.probe.momentum) == (0.05, 0.5)
-    flow = task.methods["flow"]
-    assert (flow.temperature, flow.per) == (0.3, "batch")
-    assert task.methods["head_refit"].probe.epochs == 3
-    assert (task.images.stored, task.images.fit, task.images.std) == (32, "squash", None)
-    assert parse(recipe.model_dump(mode="json")) == recipe
-    assert recipe.for_task("flowers102").methods["flow"].temperature == "median"
-
-
-@pytest.mark.parametrize(
-    ("own", "message"),
-    [
-        ({"model": {"backbone": "x"}}, r"cifar10\.model\.backbone cannot differ .*model\.probe"),
-        ({"images": {"size": 3}}, r"cifar10\.images\.size cannot differ between tasks"),
-        ({"methods": {"sfa": {}}}, r"cifar10\.methods\.sfa: .*the same methods \(flow, head_refit"),
-        ({"methods": {"flow": None}}, r"cifar10\.methods\.flow: all tasks have the same methods"),
-        ({"methods": {"flow": {"temperature": -1}}}, r"per_task\.cifar10: methods\.flow\.temp"),
-        ({"methods": {"flow": {"tau": 1}}}, r"per_task\.cifar10: unknown key methods\.flow\.tau"),
-        ({"methods": 3}, r"per_task\.cifar10: methods"),
-        ({"images": 3}, r"per_task\.cifar10: images"),
-        ({"model": {"probe": {"lr": "much"}}}, r"per_task\.cifar10: model\.probe\.lr = 'much'"),
-    ],
-)
-def test_what_cannot_differ_between_tasks(own, message):
-    with pytest.raises(ClbenchError, match=message) as caught:
-        parse(TRANSFER | {"per_task": {"cifar10": own}})
-    assert "\n" not in str(caught.value)
-
-
-def test_a_sequence_sees_all_images_alike():
-    stream = TRANSFER["stream"] | {"independent": False}
-    own = {"cifar10": {"images": {"mean": [0.5, 0.5, 0.5]}}}
-    with pytest.raises(ClbenchError, match=r"cifar10\.images needs .*independent: true"):
-        parse(TRANSFER | {"stream": stream, "per_task": own})
-
-
 def test_command_line_sets_every_field(tmp_path):
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     one.write_text(yaml.safe_dump(BASE | {"methods": {"sfa": {"p": 0.5}}}))

@@ -10,6 +10,7 @@ from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.recipe import parse
 from clbench.suite import expand, load, recipe_hash
+from clbench.yamlfile import read
 
 ROOT = Path(__file__).parent.parent
 BASE = {
@@ -81,6 +82,35 @@ def test_streams_backbones_and_overrides():
     assert {run.recipe.model.backbone for run in made.runs} == {"tiny_cnn", "tiny_vit"}
     rates = {run.method: run.recipe.optimizer.lr for run in made.runs}
     assert rates == {"plain": 0.01, "sfa": 0.5, "both": 0.01}
+
+
+def test_a_method_can_name_a_config_in_place_of_the_base(tmp_path):
+    config = tmp_path / "own.yaml"
+    own = BASE | {"steps": 7, "methods": {"sfa": {"p": 0.5}, "l2": {}}}
+    config.write_text(yaml.safe_dump(own, sort_keys=False))
+    methods = {"plain": {}, "own": {"config": str(config)}}
+    methods["more"] = {"config": str(config), "sfa": {"beta": 0.25}, "l2": None, "l1": {}}
+    backbones = [{"backbone": "tiny_vit", "weights": "none"}]
+    made = expand(SUITE | {"methods": methods, "backbones": backbones, "seeds": [3]}, "s")
+    plain_one, named, more = (run.recipe for run in made.runs)
+    assert (plain_one.steps, named.steps, named.seed) == (1, 7, 3)
+    assert named.model.backbone == "tiny_vit"
+    assert list(named.methods) == ["sfa", "l2"]
+    assert list(more.methods) == ["sfa", "l1"]
+    assert (more.methods["sfa"].p, more.methods["sfa"].beta) == (0.5, 0.25)
+    with pytest.raises(ClbenchError, match="no config 'nope'"):
+        expand(SUITE | {"methods": {"own": {"config": "nope"}}}, "s")
+
+
+def test_flows_table_is_eight_configs_on_two_networks():
+    made = load("flow")
+    assert len(made.runs) == 16
+    configs = ROOT / "configs" / "flow"
+    assert {run.method for run in made.runs} == {path.stem for path in configs.glob("*.yaml")}
+    for run in made.runs[:8]:
+        assert run.hash == recipe_hash(parse(read(f"flow/{run.method}.yaml")))
+    weights = {run.recipe.model.backbone: run.recipe.model.weights for run in made.runs}
+    assert weights == {"resnet18": "resnet18.tv_in1k", "resnet50": "resnet50.ram_in1k"}
 
 
 def test_the_hash_is_of_what_decides_the_numbers():

@@ -24,8 +24,9 @@ from clbench.weights import State
 class HeadRefit(Method):
     """After a task: freeze the trunk and train the task's rows of the head with the plain loss [0].
 
-    The trunk is in evaluation mode; rows of other tasks stay as they are. Its place in the recipe
-    says on which trunk: after ``wise_ft`` that is the average, before it the tuned one.
+    The loss is among the task's classes, the trunk in evaluation mode; rows of other tasks stay as
+    they are. Its place in the recipe says on which trunk: after ``wise_ft`` that is the average,
+    before it the tuned one.
     """
 
     summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
@@ -83,7 +84,12 @@ def plain_copy(model: nn.Module, state: State) -> nn.Module:
     plain = copy.deepcopy(model)
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+            # Not remove_parametrizations: it would change the class that the original has, too.
+            parts: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, part in parts.items():
+                original: nn.Parameter = part.original  # type: ignore[assignment]
+                module.register_parameter(name, original)
     plain.load_state_dict(state)
     return plain

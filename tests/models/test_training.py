@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
-from clbench.data.transforms import Augment, Transform
+from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.models import features, training
 from clbench.models.backbone import ModelConfig, Probe
@@ -63,6 +63,16 @@ def test_features_are_not_augmented(network):
     assert torch.equal(found, wanted)
 
 
+def test_features_of_images_augmented_by_given_numbers(network):
+    augmented = Transform(8, (0.5,) * 3, (0.5,) * 3, Augment(flip=True, crop="pad", jitter=0.5))
+    data, draws = split(), torch.rand(40, DRAWS)
+    found = extract(network, data, augmented, 7, 0, nullcontext, draws)
+    network.eval()
+    with torch.no_grad():
+        wanted = features(network, augmented.train(data.images.take(data.index), draws))
+    torch.testing.assert_close(found, wanted)
+
+
 def separable(count=60, classes=3):
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % classes
@@ -82,6 +92,17 @@ def test_probe_losses_are_those_of_its_head():
     head, losses = linear_probe(found, labels, 3, Probe(epochs=2), 0)
     torch.testing.assert_close(losses, F.cross_entropy(head(found), labels, reduction="none"))
     assert not losses.requires_grad
+
+
+def test_probe_goes_on_from_a_head_that_is_given():
+    found, labels = separable()
+    first = linear_probe(found, labels, 3, Probe(epochs=2), 0)[0]
+    before = first.weight.clone()
+    rules = Probe(epochs=1, lr=1e-30, weight_decay=0)
+    assert torch.equal(linear_probe(found, labels, 3, rules, 5, start=first)[0].weight, before)
+    moved = linear_probe(found, labels, 3, Probe(epochs=1, lr=0.5), 5, start=first)[0]
+    assert not torch.equal(moved.weight, before)
+    assert torch.equal(first.weight, before)
 
 
 def test_probe_depends_on_its_keys_only():

@@ -82,6 +82,31 @@ def test_chosen_data_sets_in_their_order(tmp_path):
     assert stream.independent
 
 
+def test_data_sets_with_a_storage_of_their_own(tmp_path):
+    """Each is kept in its size; files are cropped or squashed, as each asks for."""
+    names = ["cifar10", "flowers102", "caltech101"]
+    config = TransferConfig(name="transfer6", datasets=names, independent=True)
+    storage = Storage(size=7, stored=8)
+    own = {
+        "cifar10": Storage(size=7, stored=6),
+        "flowers102": Storage(size=7, stored=7, fit="squash"),
+    }
+    stream = config.build(tmp_path, storage, own)
+    stream.allowed.fill_(True)
+    sides = []
+    for number, task in zip((0, 2, 3), stream.tasks, strict=True):
+        for split in (task.train, task.test):
+            images = split.images.take(split.index)
+            side = images.shape[-1]
+            own_label = split.labels - task.classes.start
+            assert torch.equal(images[:, 0, 3, 3].long(), 20 * own_label + number)
+        sides.append(side)
+    assert sides == [6, 7, 8]
+    kept = {tuple(path.name.split("-")[:4]) for path in tmp_path.glob("cache/*-train-*.npy")}
+    assert kept == {("flowers102", "train", "7", "squash"), ("caltech101", "train", "8", "crop")}
+    assert stream.manifest_hash != config.build(tmp_path, storage).manifest_hash
+
+
 def test_manifest_depends_on_the_order(tmp_path):
     names = ["cifar10", "flowers102"]
     hashes = {build(tmp_path, datasets=x).manifest_hash for x in (names, names[::-1], names[:1])}

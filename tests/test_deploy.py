@@ -1,0 +1,57 @@
+"""When the running statistics of averaged weights are looked after."""
+
+from clbench.deploy import deploy
+from clbench.method import Method
+
+
+class Step(Method):
+    """Adds its letter to weights that are a string."""
+
+    summary = "test"
+    letter: str
+
+    def deploy(self, theta, context):
+        return theta + self.letter
+
+
+class Average(Step):
+    averages = True
+
+
+class ShownOnly(Average):
+    @property
+    def carries(self):
+        return False
+
+
+class WhileTraining(Method):
+    summary = "test"
+    averages = True
+
+
+class Surgery(Step):
+    def surgery(self, model):
+        return model
+
+
+def refresh(theta):
+    return theta + "*"
+
+
+def test_after_the_last_average_and_before_what_builds_on_it():
+    methods = [Step(letter="a"), Average(letter="B"), Average(letter="C"), Step(letter="d")]
+    assert deploy(methods, "", None, refresh) == ("aBC*d", "aBC*d")
+    assert deploy(methods, "", None) == ("aBCd", "aBCd")
+
+
+def test_before_everything_where_training_averaged_but_after_surgery_is_undone():
+    methods = [Step(letter="a"), WhileTraining(), Surgery(letter="s")]
+    assert deploy(methods[:2], "", None, refresh) == ("*a", "*a")
+    assert deploy(methods, "", None, refresh) == ("s*a", "s*a")
+
+
+def test_weights_that_go_on_and_weights_that_are_shown():
+    carried, shown = deploy([ShownOnly(letter="B"), Step(letter="c")], "", None, refresh)
+    assert (carried, shown) == ("*c", "B*c")
+    carried, shown = deploy([Step(letter="c")], "", None, refresh)
+    assert carried is shown
