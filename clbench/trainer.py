@@ -97,6 +97,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*smaller than the logging interval.*",
         ".*`training_step` returned.*",
+        ".*`srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message)
     torch.set_float32_matmul_precision("high")
