@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -196,7 +196,7 @@ class GuardedImages(Images):
         self.images.move(device)
 
 
-def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
+def decode(path: Path | IO[bytes], size: int, fit: Fit) -> np.ndarray:
     """One image file as uint8 (size, size, 3), RGB, scaled with a bicubic antialiasing filter.
 
     Raises:

@@ -86,6 +86,29 @@ def linear_probe(
     return head.requires_grad_(False), losses
 
 
+def pretrained_path(
+    config: ModelConfig, stream: Stream, transform: Transform, seed: int, cache: Path
+) -> Path:
+    """Where :func:`pretrain` keeps its result; the arguments are its own."""
+    assert stream.pretraining is not None
+    data, _ = stream.pretraining
+    key = {
+        "backbone": config.backbone,
+        "options": config.options,
+        "pretraining": config.pretraining.model_dump(),
+        "size": transform.size,
+        "images": stream.manifest["train_images"],
+        "labels": hashlib.sha256(
+            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
+        ).hexdigest(),
+        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
+        "seed": seed,
+        "version": 1,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return cache / f"pretrained-{config.backbone}-{digest}.safetensors"
+
+
 def pretrain(
     config: ModelConfig,
     stream: Stream,
@@ -114,21 +137,7 @@ def pretrain(
     """
     assert stream.pretraining is not None
     data, _ = stream.pretraining
-    key = {
-        "backbone": config.backbone,
-        "options": config.options,
-        "pretraining": config.pretraining.model_dump(),
-        "size": transform.size,
-        "images": stream.manifest["train_images"],
-        "labels": hashlib.sha256(
-            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
-        ).hexdigest(),
-        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
-        "seed": seed,
-        "version": 1,
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache / f"pretrained-{config.backbone}-{digest}.safetensors"
+    path = pretrained_path(config, stream, transform, seed, cache)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
