@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit test-slow bench format clean help
+.PHONY: demo test lint unit test-slow bench reproduce format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ test-slow: $(VENV)/installed-test  ## the longer checks
 
 bench: $(VENV)/installed-test  ## the speed goals, each a ratio measured in one run
 	for file in benchmarks/[a-z]*.py; do OMP_WAIT_POLICY=PASSIVE $(BIN)/python $$file; done
+
+reproduce: $(VENV)/installed  ## a paper's runs on a large machine: PAPER=sfa (or flow, mofo)
+	$(BIN)/python -m clbench reproduce $(PAPER) --yes $(ARGS)
 
 format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .

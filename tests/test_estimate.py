@@ -3,12 +3,12 @@
 import io
 import json
 from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from writers import write_cifar
+from writers import write_stanford_cars, write_stanford_dogs
 
 import clbench
 from clbench import trial
@@ -89,40 +89,24 @@ def retained(record, recipe):
     return int((labels < 4).sum())
 
 
-def test_an_independent_stream_over_files_that_are_there(tmp_path, recipe):
-    random = np.random.default_rng(0)
-    for name, folder, key, meta, count in (
-        ("cifar10", "cifar-10-batches-py", "labels", "batches.meta", 10),
-        ("cifar100", "cifar-100-python", "fine_labels", "meta", 100),
-    ):
-        files = ["train", "test"]
-        if name == "cifar10":
-            files = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
-        batches = {
-            file: (
-                random.integers(0, 256, (3 * count, 32, 32, 3), dtype=np.uint8),
-                np.arange(3 * count) % count,
-            )
-            for file in files
-        }
-        names = [str(i) for i in range(count)]
-        write_cifar(
-            tmp_path / folder,
-            batches,
-            key,
-            (meta, "label_names" if count == 10 else "fine_label_names", names),
-        )
+def test_an_independent_stream_over_image_files(tmp_path, recipe):
+    data = tmp_path / "data"
+    rows = [(f"{i}.jpg", 1 + i % 2) for i in range(14)]
+    write_stanford_cars(data, ["a", "b"], rows, rows[:4])
+    dogs = [(f"n{label}-{label}/{i}.jpg", label) for i in range(9) for label in (1, 2, 3)]
+    write_stanford_dogs(data, dogs, dogs[:6])
     recipe |= {
-        "data_dir": str(tmp_path),
-        "stream": {"name": "transfer6", "datasets": ["cifar10", "cifar100"], "independent": True},
-        "epochs": 1,
+        "data_dir": str(data),
+        "stream": {"name": "transfer6", "datasets": ["stanford_cars", "stanford_dogs"]},
+        "epochs": 2,
         "steps": None,
-        "batch_size": 16,
+        "batch_size": 4,
     }
+    recipe["stream"]["independent"] = True
     recipe["model"] |= {"weights": "none", "head": "linear_probe"}
-    before = everything(tmp_path)
+    before = everything(data)
     made = estimate(recipe, 0.5)
-    assert everything(tmp_path) == before
+    assert everything(data) == before
     assert made.absent == ()
     folder = clbench.run(recipe, tmp_path / "run").folder
     rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
@@ -130,6 +114,9 @@ def test_an_independent_stream_over_files_that_are_there(tmp_path, recipe):
     # The head's probe passes over each task's training images once.
     manifest = json.loads((folder / "split_manifest.json").read_text())
     assert [t.passed for t in made.tasks] == [task["train"] for task in manifest["tasks"]]
+    written = sum(path.stat().st_size for path in (data / "cache").glob("*.npy"))
+    assert made.disk["image caches"] == pytest.approx(written, rel=0.2)  # NumPy's headers
+    assert "image caches" not in estimate(recipe, 0.5).disk
 
 
 def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
@@ -194,8 +181,6 @@ def test_stand_ins_have_the_sizes_of_the_table(name):
 
 
 def test_the_table_is_that_of_the_documentation():
-    from pathlib import Path
-
     text = (Path(__file__).parent.parent / "data" / "README.md").read_text()
     rows = {}
     for line in text.splitlines():
