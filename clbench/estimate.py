@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from clbench.data.batches import Batches, Examples
+from clbench.errors import ClbenchError
 from clbench.launch import cores
 from clbench.method import Method, overriding
 from clbench.needs import Retained, absent_weights, pretraining_steps, retained
@@ -120,7 +121,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 6.0) -> Estima
     sketch = outline(recipe)
     keeps = retained(recipe, sketch)
     world = devices(recipe)
-    costs = try_out(recipe, sketch.stream, -(-recipe.batch_size // world), seconds)
+    costs, fits = _costs(recipe, sketch.stream, -(-recipe.batch_size // world), seconds)
     tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs, world))
     steps, images = pretraining_steps(recipe, sketch)
     start = sketch.seconds + costs.start + sum(source.seconds for source in sketch.sources)
@@ -142,8 +143,23 @@ def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 6.0) -> Estima
         device=_named(costs.device),
         batch=costs.batch,
         absent=(*sketch.absent, *([weights] if weights else [])),
-        notes=tuple(_notes(recipe, sketch, keeps, costs, world)),
+        notes=tuple(_notes(recipe, sketch, keeps, costs, world, fits)),
     )
+
+
+def _costs(recipe: Recipe, stream: Stream, batch: int, seconds: float) -> tuple[Costs, bool]:
+    """The trial's costs, and whether a batch fits into the GPU's memory."""
+    most = batch
+    while True:
+        try:
+            return try_out(recipe, stream, batch, seconds, most), most == batch
+        except torch.cuda.OutOfMemoryError as error:
+            if most == 1:
+                raise ClbenchError(
+                    f"{recipe.title} does not fit into the GPU's memory even with batch_size: 1"
+                ) from error
+            torch.cuda.empty_cache()
+            most = max(1, most // 4)
 
 
 def devices(recipe: Recipe) -> int:
@@ -277,12 +293,14 @@ def _named(device: torch.device) -> str:
 
 
 def _notes(
-    recipe: Recipe, sketch: Outline, keeps: Retained, costs: Costs, world: int
+    recipe: Recipe, sketch: Outline, keeps: Retained, costs: Costs, world: int, fits: bool
 ) -> Iterator[str]:
     if sketch.absent:
         names = ", ".join(absent.what for absent in sketch.absent)
         yield f"sizes of {names} are the well-known ones; images were made up for the trial"
     wanted = -(-recipe.batch_size // world)
+    if not fits:
+        yield f"a batch of {wanted} does not fit into this GPU's memory: lower batch_size"
     if costs.batch < wanted:
         where = "there is no GPU here: " if costs.device.type == "cpu" else ""
         yield f"{where}timed with batches of {costs.batch} in place of {wanted}, and scaled up"

@@ -100,8 +100,8 @@ def retained(recipe: Recipe, outline: Outline) -> Retained:
     root = recipe.data_dir / "imagenet" / "val" if rules.data == "auto" else Path(rules.data)
     fits, crop = _imagenet_head(recipe)
     if rules.data == "auto" and not fits:
-        return Retained(0, note=f"retention is not measured: {recipe.model.weights} have no "
-                        "head of the 1,000 ImageNet classes")  # fmt: skip
+        note = f"model.weights = {recipe.model.weights} has no head of the 1,000 ImageNet classes"
+        return Retained(0, note=f"retention is not measured: {note}")
     if rules.data == "auto" and not root.is_dir():
         return Retained(0, note=f"retention is not measured: no ImageNet images in {root}/<wnid>/")
     if not fits:

@@ -178,7 +178,6 @@ def outline(recipe: Recipe) -> Outline:
     """
     began = time.perf_counter()
     sketch = Sketch(**recipe.images.model_dump())
-    sketch._sources = []
     with stand_ins(recipe.stream.download) as absent:
         config = recipe.stream.model_copy(update={"download": False})
         stream = config.build(recipe.data_dir, sketch)

@@ -137,7 +137,7 @@ class Costs:
         return statistics.mean(stage.overhead for stage in self.stages[1:])
 
 
-def try_out(recipe: Recipe, stream: Stream, batch: int, seconds: float) -> Costs:
+def try_out(recipe: Recipe, stream: Stream, batch: int, seconds: float, most: int) -> Costs:
     """Time a short run.
 
     Args:
@@ -145,16 +145,23 @@ def try_out(recipe: Recipe, stream: Stream, batch: int, seconds: float) -> Costs
         stream: its stream in outline.
         batch: samples of a batch on one device.
         seconds: about how long it may take; a large network on a CPU gets smaller batches.
+        most: samples of a batch of the trial, at most.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        return _Trial(recipe, stream, Path(folder) / "trial", batch, seconds).costs()
+        return _Trial(recipe, stream, Path(folder) / "trial", batch, seconds, most).costs()
 
 
 class _Trial(Run):
     """A run over small tasks that takes its own time."""
 
     def __init__(
-        self, recipe: Recipe, stream: Stream, folder: Path, batch: int, seconds: float
+        self,
+        recipe: Recipe,
+        stream: Stream,
+        folder: Path,
+        batch: int,
+        seconds: float,
+        most: int,
     ) -> None:
         _reset_peak()
         began = time.perf_counter()
@@ -166,7 +173,7 @@ class _Trial(Run):
         accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
         step = train * accumulate
         # Three steps of three tasks, and what else goes through the network.
-        self.batch = max(2, min(batch, int(seconds / step / 12)))
+        self.batch = min(most, max(2, int(seconds / step / 12)))
         steps = min(max(int(seconds / step / self.batch / 6), STEPS[0]), STEPS[1])
         tests = min(max(int(seconds / forward / 48), 4), recipe.eval_batch_size)
         tasks = [
@@ -195,13 +202,16 @@ class _Trial(Run):
         self.go()
         end = time.perf_counter() - self.ended
         parameters = list(self.network.model.parameters())
-        anchors = (self.context.anchors.pretrained.state, self.context.anchors.previous.state)
+        anchors = [
+            a.state for a in (self.context.anchors.pretrained, self.context.anchors.previous)
+        ]
+        states = [method.state_dict() for method in self.methods]
         sizes = {
             "parameters": _bytes(parameters),
             "gradients": _bytes([p for p in parameters if p.requires_grad]),
             "optimizer": self.optimizer_bytes,
-            "anchors": _bytes(anchors),
-            "methods": _bytes([method.state_dict() for method in self.methods]),
+            "anchors": _bytes(anchors, self.device),
+            "methods": _bytes(states, self.device),
             "run folder": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
         }
         peak = peak_memory(self.device)
@@ -361,16 +371,17 @@ def _line(points: Sequence[tuple[float, float]], x: float) -> float:
     return max(0.0, y1 + slope * (x - x1))
 
 
-def _bytes(value: object) -> int:
-    """Bytes of all tensors in nested mappings and sequences."""
+def _bytes(value: object, device: torch.device | None = None) -> int:
+    """Bytes of all tensors (on a kind of device) in nested mappings and sequences."""
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
+        here = device is None or value.device.type == device.type
+        return value.numel() * value.element_size() * here
     inner: Iterable[object] = ()
     if isinstance(value, Mapping):
         inner = value.values()
     elif isinstance(value, list | tuple):
         inner = value
-    return sum(map(_bytes, inner))
+    return sum(_bytes(one, device) for one in inner)
 
 
 def _reset_peak() -> None:

@@ -233,3 +233,19 @@ def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     assert main([*words, "--data_dir", "none_here"]) == 0
     assert "will need" in capsys.readouterr().out
     assert everything(tmp_path) == []
+
+
+def test_a_batch_that_does_not_fit_is_made_smaller(recipe, monkeypatch):
+    tried = []
+    real = trial.try_out
+
+    def try_out(*arguments):
+        tried.append(arguments[-1])
+        if tried[-1] > 2:
+            raise torch.cuda.OutOfMemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr("clbench.estimate.try_out", try_out)
+    made = estimate(recipe, 0.5)
+    assert (tried, made.batch) == ([32, 8, 2], 2)
+    assert any("a batch of 32 does not fit" in note for note in made.notes)

@@ -122,7 +122,7 @@ def test_runs_what_it_can_and_reports(place, only, capsys):
     assert (place / "out" / "report" / "report.html").is_file()
     printed = capsys.readouterr().out
     assert "Missing: stanford_dogs" in printed
-    assert "have no head of the 1,000 ImageNet classes" in printed
+    assert "has no head of the 1,000 ImageNet classes" in printed
 
 
 def test_skipped_runs_are_in_the_report(place, only, monkeypatch):

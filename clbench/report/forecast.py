@@ -67,9 +67,9 @@ def lines(estimate: Estimate) -> list[str]:
     parts = {text: memory[name] for name, text in MEMORY.items() if memory[name]}
     on = "resident memory" if estimate.device.startswith("cpu") else "GPU memory"
     told = [
-        f"Time    about {duration(estimate.seconds)}: {duration(estimate.start)} to start, "
-        f"{duration(estimate.end)} to write the results "
-        f"({estimate.device}; a trial with batches of {estimate.batch})",
+        f"Time    about {duration(estimate.seconds)}, imports not counted: "
+        f"{duration(estimate.start)} to start, {duration(estimate.end)} to write the results "
+        f"(tried on {estimate.device}, with batches of {estimate.batch})",
         f"Memory  about {size(memory['peak'])} of {on}{each}; in it {_listed(parts)}",
         f"Disk    about {size(sum(estimate.disk.values()))}: {_listed(estimate.disk)}",
         f"Images  {estimate.samples:,} trained on, {estimate.evaluated:,} evaluated; "
