@@ -131,4 +131,5 @@ def _imagenet_head(recipe: Recipe) -> tuple[bool, float]:
         loaded = backbone.load(model, 1, recipe.images.size)
         return loaded.head is not None and loaded.head.out_features == 1000, loaded.crop_pct
     about = timm.models.get_pretrained_cfg(backbone.full_tag(model), allow_unregistered=True)
+    assert about is not None  # absent_weights has checked the tag
     return about.num_classes == 1000, float(about.crop_pct or 1.0)

@@ -25,7 +25,7 @@ from clbench.recipe import Recipe, merge, parse
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.forecast import duration, size
-from clbench.streams import TransferConfig
+from clbench.streams.transfer import TransferConfig
 from clbench.suite import recipe_hash
 from clbench.yamlfile import PLACES, read
 
@@ -152,21 +152,26 @@ def cells(paper: str, overrides: Mapping[str, Any]) -> list[Cell]:
     backbones: Sequence[Mapping[str, Any]] = rules.backbones or ({},)
     if "backbone" in (overrides.get("model") or {}):
         backbones = ({},)
+    configs = {path.stem: _put_on(read(str(path)), overrides) for path in _configs(paper)}
+    plain = [(name, name, values) for name, values in configs.items()]
+    swept = [
+        (config, name, values)
+        for config in configs.keys() & rules.sweeps.keys()
+        for name, values in _swept(config, configs[config], *rules.sweeps[config])
+    ]
     found: list[Cell] = []
-    for path in _configs(paper):
-        values = merge(read(str(path)), overrides)
-        for name, changed in _swept(path.stem, values, rules):
-            for model in backbones:
-                full = merge(changed, {"model": dict(model)}) if model else changed
-                cell = Cell(name, path.stem, model, full)
-                try:
-                    cell.recipe = parse(full)
-                except ClbenchError as error:
-                    cell.reason = str(error)
-                found.append(cell)
+    for config, name, values in [*plain, *sorted(swept, key=lambda one: one[1])]:
+        for model in backbones:
+            full = merge(values, {"model": dict(model)}) if model else values
+            cell = Cell(name, config, model, full)
+            try:
+                cell.recipe = parse(full)
+            except ClbenchError as error:
+                cell.reason = str(error)
+            found.append(cell)
     hashes: set[str] = set()
     unique = []
-    for cell in found:  # a sweep passes through the configs' own values
+    for cell in found:  # a sweep passes through the configs' own values, which come first
         key = recipe_hash(cell.recipe) if cell.recipe else cell.name
         if key not in hashes:
             unique.append(cell)
@@ -205,12 +210,30 @@ def _configs(paper: str) -> list[Path]:
     raise ClbenchError(f"there are no configs in configs/{paper}/")
 
 
+def _put_on(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the overrides in place, also where a task has settings of its own."""
+    tasks = values.get("per_task") or {}
+    own = {task: _without(fields, overrides) for task, fields in tasks.items()}
+    return merge({**values, "per_task": own}, overrides)
+
+
+def _without(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
+    gone = set(overrides) | ({"epochs", "steps"} if {"epochs", "steps"} & set(overrides) else set())
+    left: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = overrides.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            left[key] = _without(value, inner)
+        elif key not in gone:
+            left[key] = value
+    return left
+
+
 def _swept(
-    config: str, values: dict[str, Any], rules: Paper
+    config: str, values: dict[str, Any], key: str, numbers: Sequence[float]
 ) -> Iterable[tuple[str, dict[str, Any]]]:
-    """The config itself, and with every value of its sweep."""
-    yield config, values
-    key, numbers = rules.sweeps.get(config, ("", ()))
+    """The config with every value of its sweep."""
     for number in numbers:
         change: dict[str, Any] = {}
         inner = change
