@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint unit test-slow bench results format clean help
+.PHONY: demo test lint unit test-slow bench results reproduce format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ STUDIES ?= mofo_two_variables flow_linear_theory sfa_two_tasks mofo_digits image
 results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alone
 	for study in $(STUDIES); do $(BIN)/python studies/$$study.py || exit 1; done
 	$(BIN)/python studies/claims.py
+
+reproduce: $(VENV)/installed  ## a paper's runs on a large machine: PAPER=sfa (or flow, mofo)
+	$(BIN)/python -m clbench reproduce $(PAPER) --yes $(ARGS)
 
 format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .

@@ -22,12 +22,14 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
 
   clbench compare digits --jobs 2                         run a suite of methods and seeds, report
   clbench report runs/ --output report/                   compare runs that are there
+  clbench reproduce sfa --dry_run                         a paper's configs, as far as data allows
 
 options:
   --config FILE ...   configs, merged from left to right
   --output DIR        the run folder (default: runs/<stream>-<methods>-seed<seed>)
   --resume            go on after the last finished task
   --print_config      print the whole recipe, with comments, and stop
+  --dry_run           print what the run will need (steps, images, disk, memory, time), and stop
   --list              list streams, methods and backbones, and stop
   --help              this text
 
@@ -45,7 +47,7 @@ class Arguments:
     flags: set[str] = field(default_factory=set)
 
 
-FLAGS = {"resume", "print_config", "list", "help"}
+FLAGS = {"resume", "print_config", "dry_run", "list", "help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +80,12 @@ def _main(arguments: Arguments) -> int:
     recipe = parse(values(arguments))
     if "print_config" in arguments.flags:
         print(commented(recipe))
+        return 0
+    if "dry_run" in arguments.flags:
+        from clbench.estimate import estimate
+        from clbench.report.forecast import show
+
+        show(estimate(recipe))
         return 0
     from clbench.runner import run
 

@@ -1,15 +1,16 @@
-"""``clbench compare`` and ``clbench report``: their words."""
+"""``clbench compare``, ``clbench report`` and ``clbench reproduce``: their words."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.errors import ClbenchError
 
-COMMANDS = ("compare", "report")
+COMMANDS = ("compare", "report", "reproduce")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,12 +21,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def command(words: Sequence[str]) -> int:
-    """Run ``compare`` or ``report``; returns the exit code: 1 if a run of a suite failed.
+    """Run one of ``COMMANDS``; returns the exit code: 1 if a run of a suite failed.
 
     Raises:
         ClbenchError: for a mistake the user can mend.
     """
     name, *rest = words
+    if name == "reproduce":
+        return _reproduce(rest)
     return _compare(rest) if name == "compare" else _report(rest)
 
 
@@ -108,3 +111,39 @@ def _report(words: Sequence[str]) -> int:
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in comparison.sections)
     print(f"{len(comparison.runs)} runs, {warnings} warnings. Report: {page}", flush=True)
     return 0
+
+
+def _reproduce(words: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="clbench reproduce",
+        description="Run the configs of a paper that can run on this machine, and report.",
+        epilog="Other options override fields of every recipe, as in --epochs 1 "
+        "--stream.datasets '[cifar10]'; see clbench --help.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("paper", help="flow, mofo or sfa")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+    parser.add_argument("--output", type=Path, help="folder (default: runs/reproduce-<paper>)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+    parser.add_argument("--yes", action="store_true", help="do not ask before long runs")
+    parser.add_argument(
+        "--dry_run", "--dry-run", action="store_true", help="say what is needed, and stop"
+    )
+    given, others = parser.parse_known_args(list(words))
+    from clbench.cli import read_arguments
+
+    more = read_arguments(others)
+    if more.configs or more.flags or "seed" in more.overrides:
+        raise ClbenchError("clbench reproduce takes fields of recipes, and --seeds; see --help")
+    from clbench.reproduce import reproduce
+
+    def ask(question: str) -> bool:
+        if given.yes or not sys.stdin.isatty():
+            return True
+        return input(question).strip().lower() in ("y", "yes")
+
+    made = reproduce(
+        given.paper, more.overrides, given.seeds, given.jobs, given.output, given.dry_run, ask
+    )
+    failed = [r for r in made.failures.values() if not r.startswith("skipped: ")] if made else []
+    return 1 if failed else 0

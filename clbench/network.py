@@ -118,11 +118,15 @@ class Network:
         return rows.to(self.anchor_device)
 
     def _pretrain(self) -> State:
-        recipe, half = self.recipe, (0.5, 0.5, 0.5)
-        images = recipe.images
-        plain = Transform(images.size, images.mean or half, images.std or half, recipe.augment)
-        cache = recipe.data_dir / "cache"
+        recipe = self.recipe
+        plain, cache = pretraining_transform(recipe), recipe.data_dir / "cache"
         return pretrain(recipe.model, self.stream, plain, recipe.seed, self.device, cache, say)
+
+
+def pretraining_transform(recipe: Recipe) -> Transform:
+    """The input of in-run pretraining."""
+    images, half = recipe.images, (0.5, 0.5, 0.5)
+    return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
 
 
 def distances(context: Context, shown: State) -> dict[str, float]:

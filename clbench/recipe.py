@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,17 +146,21 @@ class Recipe(Section):
         methods = "+".join(self.methods) or "sequential"
         return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
 
-    def build_stream(self) -> Stream:
+    def build_stream(self, keep: Callable[[Storage], Storage] = lambda images: images) -> Stream:
         """The stream, with the data loaded.
+
+        Args:
+            keep: what keeps the images in place of the recipe's ``images``, and those of a task.
 
         Raises:
             ClbenchError: if data is missing or does not fit.
         """
+        images = keep(self.images)
         if isinstance(self.stream, TransferConfig):
-            own = {task: self.for_task(task).images for task in self.per_task}
-            stream = self.stream.build(self.data_dir, self.images, own)
+            own = {task: keep(self.for_task(task).images) for task in self.per_task}
+            stream = self.stream.build(self.data_dir, images, own)
         else:
-            stream = self.stream.build(self.data_dir, self.images)
+            stream = self.stream.build(self.data_dir, images)
         return self.stream.part(stream)
 
     def all_methods(self) -> list[Method]:

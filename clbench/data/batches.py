@@ -129,15 +129,15 @@ class Batches:
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self._sizes())
+        return len(self.sizes())
 
     def __iter__(self) -> Iterator[Batch]:
         plan = self._plan(self.epoch)
         self.epoch += 1
         yield from fetch_ahead(lambda step: self._fetch(*step), plan, self.workers)
 
-    def _sizes(self) -> list[list[int]]:
-        """For each batch of an epoch, how many samples of the current data and of each mix."""
+    def sizes(self) -> list[list[int]]:
+        """For each global batch of an epoch, its samples of the current data and of each mix."""
         left, sizes = len(self.examples.current), []
         fractions = [mixed.fraction for mixed in self.examples.mixed]
         due = [0.0] * len(fractions)  # what each mix has coming, fractions of a sample included
@@ -162,7 +162,7 @@ class Batches:
             _Shuffled(split, random)
             for split in (self.examples.current, *(mixed.split for mixed in self.examples.mixed))
         ]
-        for counts in self._sizes():
+        for counts in self.sizes():
             parts = [pool.next(count) for pool, count in zip(pools, counts, strict=True)]
             index = torch.cat([part[0] for part in parts])
             labels = torch.cat([part[1] for part in parts])

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -199,7 +199,7 @@ class GuardedImages(Images):
         self.images.move(device)
 
 
-def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
+def decode(path: Path | IO[bytes], size: int, fit: Fit) -> np.ndarray:
     """One image file as uint8 (size, size, 3), RGB, scaled with a bicubic antialiasing filter.
 
     Raises:
@@ -227,6 +227,11 @@ def decode(path: Path, size: int, fit: Fit) -> np.ndarray:
     return np.asarray(image)
 
 
+def cache_path(files: FileImages, folder: Path, name: str) -> Path:
+    """Where :func:`cache` keeps these files; the arguments are its own."""
+    return folder / f"{name}-{files.size}-{files.fit}-{files.version()[:12]}.npy"
+
+
 def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> CachedImages:
     """Decode image files once into ``folder``; later calls with the same files reuse the result.
 
@@ -240,7 +245,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         ClbenchError: if an image is corrupt or the folder cannot be written.
     """
     fingerprint = files.fingerprint()
-    path = folder / f"{name}-{files.size}-{files.fit}-{files.version()[:12]}.npy"
+    path = cache_path(files, folder, name)
     partial = path.with_suffix(".partial.npy")
     try:
         folder.mkdir(parents=True, exist_ok=True)

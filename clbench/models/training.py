@@ -168,6 +168,29 @@ def put_rows(state: State, names: Sequence[str], classes: range, head: nn.Linear
         state[name][classes.start : classes.stop] = getattr(head, name.rsplit(".", 1)[-1])
 
 
+def pretrained_path(
+    config: ModelConfig, stream: Stream, transform: Transform, seed: int, cache: Path
+) -> Path:
+    """Where :func:`pretrain` keeps its result; the arguments are its own."""
+    assert stream.pretraining is not None
+    data, _ = stream.pretraining
+    key = {
+        "backbone": config.backbone,
+        "options": config.options,
+        "pretraining": config.pretraining.model_dump(),
+        "size": transform.size,
+        "images": stream.manifest["train_images"],
+        "labels": hashlib.sha256(
+            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
+        ).hexdigest(),
+        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
+        "seed": seed,
+        "version": 1,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return cache / f"pretrained-{config.backbone}-{digest}.safetensors"
+
+
 def pretrain(
     config: ModelConfig,
     stream: Stream,
@@ -196,21 +219,7 @@ def pretrain(
     """
     assert stream.pretraining is not None
     data, _ = stream.pretraining
-    key = {
-        "backbone": config.backbone,
-        "options": config.options,
-        "pretraining": config.pretraining.model_dump(),
-        "size": transform.size,
-        "images": stream.manifest["train_images"],
-        "labels": hashlib.sha256(
-            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
-        ).hexdigest(),
-        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
-        "seed": seed,
-        "version": 1,
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache / f"pretrained-{config.backbone}-{digest}.safetensors"
+    path = pretrained_path(config, stream, transform, seed, cache)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):

@@ -12,16 +12,7 @@ from torch import Tensor
 
 from clbench.data.batches import Split
 from clbench.data.datasets import DataSet, Labelled
-from clbench.data.images import (
-    CachedImages,
-    FileImages,
-    GuardedImages,
-    Images,
-    JoinedImages,
-    TensorImages,
-    cache,
-    from_array,
-)
+from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
 
@@ -127,7 +118,7 @@ class _Part:
     ) -> None:
         alone = len(datasets) == 1
         sources = [
-            store(one, f"{data.name}-{part}", data_dir, storage, native=alone)
+            storage.open(one, f"{data.name}-{part}", data_dir, native=alone)
             for one, data, storage in zip(labelled, datasets, storages, strict=True)
         ]
         self.labelled = labelled
@@ -167,32 +158,3 @@ def _entry(task: Task, names: Sequence[str]) -> dict[str, object]:
         "training_images_sha256": hashlib.sha256(task.train.index.numpy().tobytes()).hexdigest(),
         "validation_images": task.validation.index.tolist(),
     }
-
-
-def store(
-    labelled: Labelled, name: str, data_dir: Path, storage: Storage, native: bool = True
-) -> Images:
-    """Keep the images of a data set as the recipe says.
-
-    Args:
-        labelled: what the data set handed over.
-        name: names the cache file.
-        data_dir: the cache is ``data_dir/cache``.
-        storage: the recipe's choice.
-        native: whether an array may keep its own size; sources to be joined need one size.
-    """
-    size = storage.stored or storage.size
-    if isinstance(labelled.images, np.ndarray):
-        side = labelled.images.shape[1]
-        if storage.stored is None and native and labelled.images.shape[1:3] == (side, side):
-            size = min(side, storage.size)
-        elif storage.stored is None:
-            size = round(storage.size * 8 / 7)
-        return from_array(labelled.images, size)
-    files = FileImages(labelled.images, storage.stored or round(size * 8 / 7), storage.fit)
-    if storage.keep == "files":
-        return files
-    cached: CachedImages = cache(files, data_dir / "cache", name, storage.workers)
-    if storage.keep == "memory":
-        return TensorImages(torch.from_numpy(np.array(cached.array)))
-    return cached

@@ -9,12 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from clbench.data.batches import Split
-from clbench.data.images import Fit, Images
+from clbench.data.datasets import Labelled
+from clbench.data.images import (
+    CachedImages,
+    FileImages,
+    Fit,
+    Images,
+    TensorImages,
+    cache,
+    from_array,
+)
 from clbench.errors import ClbenchError
 
 
@@ -48,6 +58,35 @@ class Storage(BaseModel):
     std: tuple[float, float, float] | None = Field(
         None, description="per-channel standard deviation, 0…1; default: the backbone's own"
     )
+
+    def side(self, labelled: Labelled, native: bool) -> int:
+        """Side of the stored images, in pixels; the arguments are those of :meth:`open`."""
+        if self.stored is not None:
+            return self.stored
+        if native and isinstance(labelled.images, np.ndarray):
+            height, width = labelled.images.shape[1:3]
+            return min(height, self.size) if height == width else round(self.size * 8 / 7)
+        return round(self.size * 8 / 7)
+
+    def open(self, labelled: Labelled, name: str, data_dir: Path, native: bool = True) -> Images:
+        """Keep the images of a data set as the recipe says.
+
+        Args:
+            labelled: what the data set handed over.
+            name: names the cache file.
+            data_dir: the cache is ``data_dir/cache``.
+            native: whether an array may keep its own size; sources to be joined need one size.
+        """
+        side = self.side(labelled, native)
+        if isinstance(labelled.images, np.ndarray):
+            return from_array(labelled.images, side)
+        files = FileImages(labelled.images, side, self.fit)
+        if self.keep == "files":
+            return files
+        cached: CachedImages = cache(files, data_dir / "cache", name, self.workers)
+        if self.keep == "memory":
+            return TensorImages(torch.from_numpy(np.array(cached.array)))
+        return cached
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,254 @@
+"""The outline of a stream: its tasks and their sizes, without reading, fetching or keeping images.
+
+:func:`outline` builds a recipe's stream as a run would, but images are random pixels of the right
+size, and data sets whose files are not there are replaced by stand-ins of their well-known size.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clbench.data.datasets import DATASETS, DataSet, Labelled
+from clbench.data.datasets.sizes import SIZES, stand_in
+from clbench.data.images import (
+    FileImages,
+    Images,
+    JoinedImages,
+    cache_path,
+    decode,
+    from_array,
+)
+from clbench.errors import ClbenchError
+from clbench.launch import cores
+from clbench.recipe import Recipe
+from clbench.streams import Storage, Stream
+
+#: Random images are drawn from a pool of so many.
+POOL = 64
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Something a run needs that is not on this machine.
+
+    Attributes:
+        what: its name, such as ``cifar10``.
+        how: where it comes from and where it belongs, in a sentence.
+        fetched: whether the run fetches it itself, given a network.
+        disk: bytes it will take.
+    """
+
+    what: str
+    how: str
+    fetched: bool
+    disk: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images of a stream will be kept.
+
+    Attributes:
+        name: data set and part.
+        count: of images.
+        kept: ``memory``, ``cache`` (a file on disk) or ``files`` (decoded whenever they are taken).
+        bytes: what they take there.
+        seconds: to prepare them, once; 0 where a cache is there already.
+        there: whether nothing has to be written any more.
+    """
+
+    name: str
+    count: int
+    kept: str
+    bytes: int
+    seconds: float
+    there: bool
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A stream without its images.
+
+    Attributes:
+        stream: as a run builds it.
+        sources: its images.
+        absent: data sets that are not there; the stream's sizes are then well-known ones.
+        seconds: it took to read what there is.
+    """
+
+    stream: Stream
+    sources: tuple[Source, ...]
+    absent: tuple[Absent, ...]
+    seconds: float
+
+
+class Pixels(Images):
+    """N images that count how often they are taken.
+
+    Args:
+        count: N.
+        slow: as in :class:`~clbench.data.images.Images`.
+        pool: random images uint8 (P, C, H, W) to give out; None for those of ``read``.
+        read: from positions int64 (B,) to images uint8 (B, C, H, W).
+    """
+
+    def __init__(
+        self,
+        count: int,
+        slow: bool,
+        pool: Tensor | None = None,
+        read: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.count, self.slow, self.taken = count, slow, 0
+        self._pool, self._read, self._lock = pool, read, threading.Lock()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, index: Tensor) -> Tensor:
+        """As :meth:`Images.take`."""
+        with self._lock:  # several threads read ahead
+            self.taken += len(index)
+        if self._read is not None:
+            return self._read(index)
+        assert self._pool is not None
+        return self._pool.index_select(0, (index % len(self._pool)).to(self._pool.device))
+
+    def fingerprint(self) -> str:
+        """Nothing identifies these images."""
+        return "outline"
+
+    def move(self, device: torch.device) -> None:
+        """Images in memory move, as those of a run do."""
+        if self._pool is not None and not self.slow:
+            self._pool = self._pool.to(device)
+
+
+class Sketch(Storage):
+    """Keeps images as a recipe's storage would, in outline; ``_sources`` collects them."""
+
+    _sources: list[Source] = []
+
+    def open(self, labelled: Labelled, name: str, data_dir: Path, native: bool = True) -> Images:
+        """See :meth:`Storage.open`."""
+        side, count = self.side(labelled, native), len(labelled.labels)
+        images = labelled.images
+        if isinstance(images, np.ndarray):
+            channels = 1 if images.ndim == 3 else 3
+            seconds = 0.0
+            if images.shape[1:3] != (side, side):
+                seconds = _seconds(lambda: from_array(images[:32], side)) * count / 32
+            size = count * channels * side * side
+            self._sources.append(Source(name, count, "memory", size, seconds, False))
+            return _random(count, channels, side, slow=False)
+        files = FileImages(images, side, self.fit)
+        decoded = _decoder(files)
+        if self.keep == "files":
+            self._sources.append(Source(name, count, "files", 0, 0.0, True))
+            return Pixels(count, slow=True, read=decoded)
+        there = images[0].exists() and cache_path(files, data_dir / "cache", name).exists()
+        seconds = 0.0
+        if not there:
+            sample = torch.arange(min(8, count))
+            threads = max(1, min(self.workers, cores()))
+            seconds = _seconds(lambda: decoded(sample)) * count / len(sample) / threads
+        size = count * 3 * side * side
+        self._sources.append(Source(name, count, "cache", size, seconds, there))
+        if self.keep == "memory":
+            self._sources.append(Source(name, count, "memory", size, 0.0, False))
+        return _random(count, 3, side, slow=self.keep != "memory")
+
+
+def outline(recipe: Recipe) -> Outline:
+    """The stream of a recipe in outline; nothing is fetched, and no cache is written.
+
+    Raises:
+        ClbenchError: if the stream is refused, or its own images (of no known size) are missing.
+    """
+    began = time.perf_counter()
+    sources: list[Source] = []
+
+    def sketch(storage: Storage) -> Sketch:
+        made = Sketch(**storage.model_dump())
+        made._sources = sources
+        return made
+
+    with stand_ins(recipe.stream.download) as absent:
+        config = recipe.stream.model_copy(update={"download": False})
+        stream = recipe.model_copy(update={"stream": config}).build_stream(sketch)
+    return Outline(stream, tuple(sources), tuple(absent), time.perf_counter() - began)
+
+
+@contextmanager
+def stand_ins(download: bool) -> Iterator[list[Absent]]:
+    """Within the context, data sets that are not there are replaced; yields the list of them.
+
+    Args:
+        download: whether a run may fetch what is missing.
+    """
+    absent: list[Absent] = []
+
+    def instead(name: str, loader: Callable[[Path, bool], DataSet]) -> Callable[..., DataSet]:
+        def load(root: Path, _: bool) -> DataSet:
+            try:
+                return loader(root, False)
+            except ClbenchError as error:
+                fetched = download and "stream.download" in str(error)
+                absent.append(Absent(name, str(error), fetched, SIZES[name].disk))
+                return stand_in(name)
+
+        return load
+
+    real = dict(DATASETS)
+    DATASETS.update({name: instead(name, real[name]) for name in real.keys() & SIZES.keys()})
+    try:
+        yield absent
+    finally:
+        DATASETS.update(real)
+
+
+def _random(count: int, channels: int, side: int, slow: bool) -> Pixels:
+    random = torch.Generator().manual_seed(0)
+    shape = (min(POOL, count), channels, side, side)
+    pool = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+    return Pixels(count, slow, pool)
+
+
+def _decoder(files: FileImages) -> Callable[[Tensor], Tensor]:
+    """Decodes the files; a made-up photograph in their place if they are not there."""
+    if files.paths[0].exists():
+        return files.take
+    noise = np.random.default_rng(0).integers(0, 256, (47, 63, 3), dtype=np.uint8)
+    photograph = io.BytesIO()
+    Image.fromarray(noise).resize((500, 375)).save(photograph, "JPEG")
+
+    def take(index: Tensor) -> Tensor:
+        images = [decode(io.BytesIO(photograph.getvalue()), files.size, files.fit) for _ in index]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+    return take
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def taken(images: Images) -> int:
+    """How many images of an outline have been taken so far."""
+    if isinstance(images, JoinedImages):
+        return sum(map(taken, images.parts))
+    assert isinstance(images, Pixels)
+    return images.taken

@@ -1,0 +1,381 @@
+"""``clbench reproduce``: a paper's runs, as far as the machine's data allows, and one report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clbench.comparison import compare
+from clbench.data import datasets
+from clbench.errors import ClbenchError
+from clbench.estimate import Estimate, estimate
+from clbench.models import backbone
+from clbench.needs import absent_weights
+from clbench.outline import Absent, outline
+from clbench.recipe import Recipe, merge, parse
+from clbench.report.build import build
+from clbench.report.compare import Comparison
+from clbench.report.forecast import duration, size
+from clbench.streams.transfer import TransferConfig
+from clbench.suite import recipe_hash
+from clbench.yamlfile import PLACES, read
+
+#: Above this many seconds a person at a terminal is asked first.
+LONG = 3600.0
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper's folder of configs does not say.
+
+    Attributes:
+        sweeps: by config, a field and its values; each makes one more run.
+        backbones: ``model`` sections that every config is run with; none: the config's own.
+    """
+
+    sweeps: Mapping[str, tuple[str, Sequence[float]]] = field(default_factory=dict)
+    backbones: Sequence[Mapping[str, Any]] = ()
+
+
+PAPERS = {
+    "flow": Paper(
+        backbones=(
+            {"backbone": "resnet18", "weights": "resnet18.tv_in1k"},
+            {"backbone": "resnet50", "weights": "resnet50.ram_in1k"},
+        )
+    ),
+    "mofo": Paper(),
+    "sfa": Paper(
+        sweeps={
+            "sfa": ("methods.sfa.p", (0.25, 0.5, 0.75, 0.9, 0.96, 0.98, 1.0)),
+            "wise_ft": ("methods.sfa.beta", (0.25, 0.5, 0.75)),
+        }
+    ),
+}
+
+
+@dataclass
+class Cell:
+    """A run of the paper, for all its seeds.
+
+    Attributes:
+        name: the config's, with the value of a sweep.
+        config: the config's.
+        model: what replaces the config's backbone and weights; empty: nothing.
+        values: the recipe's, overrides included.
+        recipe: what comes of them; None if they are refused.
+        reason: why it is skipped, or nothing.
+        needs: what a run of it needs.
+    """
+
+    name: str
+    config: str
+    model: Mapping[str, Any]
+    values: dict[str, Any]
+    recipe: Recipe | None = None
+    reason: str = ""
+    needs: Estimate | None = None
+
+    @property
+    def backbone(self) -> str:
+        """Its backbone, for people."""
+        return self.recipe.model.backbone if self.recipe else str(self.model.get("backbone", ""))
+
+
+def reproduce(
+    paper: str,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    jobs: int = 1,
+    output: Path | str | None = None,
+    dry_run: bool = False,
+    ask: Callable[[str], bool] = lambda _: True,
+) -> Comparison | None:
+    """Run the configs of a paper that can run here; say why the others cannot.
+
+    Args:
+        paper: a folder in ``configs/``.
+        overrides: put on top of every recipe.
+        seeds: of every recipe.
+        jobs: runs side by side.
+        output: folder of the runs and the report; default: ``runs/reproduce-<paper>``.
+        dry_run: say what is needed and what is missing, and stop.
+        ask: asked before more than an hour of runs; False stops.
+
+    Returns:
+        The comparison, in whose ``failures`` are the skipped ones too; None if nothing was run.
+
+    Raises:
+        ClbenchError: for an unknown paper, or if nothing of it can run.
+    """
+    folder = Path(output) if output is not None else Path("runs") / f"reproduce-{paper}"
+    chosen = cells(paper, overrides or {})
+    missing = _missing(chosen, fetch=not dry_run)
+    _estimate(chosen, everything=dry_run)
+    seconds = _show(paper, chosen, missing, len(seeds))
+    if dry_run:
+        return None
+    ready = [cell for cell in chosen if not cell.reason]
+    skipped = {_title(cell, paper): f"skipped: {cell.reason}" for cell in chosen if cell.reason}
+    if not ready:
+        told = "; ".join(dict.fromkeys(cell.reason for cell in chosen))
+        raise ClbenchError(f"nothing of {paper} can run here: {told}")
+    if seconds > LONG and not ask(f"Run for about {duration(seconds)}? [y/N] "):
+        return None
+    made = compare(suite(paper, ready, seeds), folder, jobs)
+    if skipped:
+        made = replace(made, failures={**made.failures, **skipped})
+        build(made, folder / "report", f"reproduce-{paper}")
+    for name, reason in made.failures.items():
+        print(f"{name}: {reason}", flush=True)
+    return made
+
+
+def cells(paper: str, overrides: Mapping[str, Any]) -> list[Cell]:
+    """The runs of a paper: its configs, each with its sweep and with every backbone.
+
+    Raises:
+        ClbenchError: if there is no such paper.
+    """
+    if paper not in PAPERS:
+        raise ClbenchError(f"there is no paper {paper!r}; there are {', '.join(PAPERS)}")
+    rules = PAPERS[paper]
+    backbones: Sequence[Mapping[str, Any]] = rules.backbones or ({},)
+    if "backbone" in (overrides.get("model") or {}):
+        backbones = ({},)
+    configs = {path.stem: _put_on(read(str(path)), overrides) for path in _configs(paper)}
+    plain = [(name, name, values) for name, values in configs.items()]
+    swept = [
+        (config, name, values)
+        for config in configs.keys() & rules.sweeps.keys()
+        for name, values in _swept(config, configs[config], *rules.sweeps[config])
+    ]
+    found: list[Cell] = []
+    for config, name, values in [*plain, *sorted(swept, key=lambda one: one[1])]:
+        for model in backbones:
+            full = merge(values, {"model": dict(model)}) if model else values
+            cell = Cell(name, config, model, full)
+            try:
+                cell.recipe = parse(full)
+            except ClbenchError as error:
+                cell.reason = str(error)
+            found.append(cell)
+    hashes: set[str] = set()
+    unique = []
+    for cell in found:  # a sweep passes through the configs' own values, which come first
+        key = recipe_hash(cell.recipe) if cell.recipe else cell.name
+        if key not in hashes:
+            unique.append(cell)
+        hashes.add(key)
+    return unique
+
+
+def suite(paper: str, ready: Iterable[Cell], seeds: Sequence[int]) -> dict[str, Any]:
+    """The runs as a suite for :func:`clbench.comparison.compare`."""
+    methods, overrides = dict[str, Any](), dict[str, Any]()
+    models: list[Mapping[str, Any]] = []
+    for cell in ready:
+        rest = {k: v for k, v in cell.values.items() if k not in ("methods", "name", "seed")}
+        if cell.model:
+            own = {k: v for k, v in rest["model"].items() if k not in cell.model}
+            rest["model"] = own
+            if cell.model not in models:
+                models.append(cell.model)
+        methods[cell.name] = cell.values.get("methods") or {}
+        overrides[cell.name] = rest
+    made: dict[str, Any] = {
+        "name": f"reproduce-{paper}",
+        "base": {},
+        "methods": methods,
+        "overrides": overrides,
+        "seeds": list(seeds),
+    }
+    return made | ({"backbones": [dict(model) for model in models]} if models else {})
+
+
+def _configs(paper: str) -> list[Path]:
+    for place in PLACES:
+        found = sorted((place / paper).glob("*.yaml"))
+        if found:
+            return found
+    raise ClbenchError(f"there are no configs in configs/{paper}/")
+
+
+def _put_on(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the overrides in place, also where a task has settings of its own."""
+    tasks = values.get("per_task") or {}
+    own = {task: _without(fields, overrides) for task, fields in tasks.items()}
+    return merge({**values, "per_task": own}, overrides)
+
+
+def _without(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
+    gone = set(overrides) | ({"epochs", "steps"} if {"epochs", "steps"} & set(overrides) else set())
+    left: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = overrides.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            left[key] = _without(value, inner)
+        elif key not in gone:
+            left[key] = value
+    return left
+
+
+def _swept(
+    config: str, values: dict[str, Any], key: str, numbers: Sequence[float]
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The config with every value of its sweep."""
+    for number in numbers:
+        change: dict[str, Any] = {}
+        inner = change
+        *sections, last = key.split(".")
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = number
+        yield f"{config} {last}={number}", merge(values, change)
+
+
+def _missing(chosen: Sequence[Cell], fetch: bool) -> dict[str, Absent]:
+    """What is not there; cells that cannot do without are given their reason.
+
+    Args:
+        chosen: the runs; an independent stream of several data sets does without those missing.
+        fetch: fetch what can be fetched.
+    """
+    missing: dict[str, Absent] = {}
+    tried: dict[str, str] = {}  # by what was fetched: why that failed, or nothing
+
+    def lacks(absent: Absent, get: Callable[[], object]) -> bool:
+        missing[absent.what] = absent
+        if not absent.fetched or not fetch:
+            return not absent.fetched
+        if absent.what not in tried:
+            print(f"Fetching {absent.what} …", flush=True)
+            try:
+                get()
+                tried[absent.what] = ""
+            except ClbenchError as error:
+                tried[absent.what] = str(error)
+        if tried[absent.what]:
+            missing[absent.what] = replace(absent, how=tried[absent.what], fetched=False)
+        else:
+            del missing[absent.what]
+        return bool(tried[absent.what])
+
+    streams: dict[str, tuple[Absent, ...]] = {}
+    for cell in chosen:
+        recipe = cell.recipe
+        if recipe is None:
+            continue
+        key = recipe.stream.model_dump_json() + recipe.images.model_dump_json()
+        try:
+            if key not in streams:
+                streams[key] = outline(recipe).absent
+            gone = [
+                absent.what
+                for absent in streams[key]
+                if lacks(absent, partial(datasets.load, absent.what, recipe.data_dir))
+            ]
+            weights = absent_weights(recipe)
+        except ClbenchError as error:
+            cell.reason = str(error)
+            continue
+        _do_without(cell, gone)
+        get = partial(backbone.load, recipe.model, 1, recipe.images.size)
+        if weights and lacks(weights, get):
+            cell.reason = cell.reason or f"weights {weights.what} are missing"
+    return missing
+
+
+def _do_without(cell: Cell, gone: Sequence[str]) -> None:
+    """Leave missing data sets out where each is learned on its own; else skip the cell."""
+    if not gone:
+        return
+    assert cell.recipe is not None
+    stream = cell.recipe.stream
+    named = ", ".join(gone)
+    if isinstance(stream, TransferConfig) and stream.independent:
+        left = [name for name in stream.datasets if name not in gone]
+        if left:
+            cell.values = merge(cell.values, {"stream": {"datasets": left}})
+            cell.recipe = parse(cell.values)
+            return
+    cell.reason = f"{named} {'is' if len(gone) == 1 else 'are'} missing"
+
+
+def _estimate(chosen: Sequence[Cell], everything: bool) -> None:
+    """One estimate for each config and backbone; the values of a sweep share it."""
+    made: dict[tuple[str, str], Estimate] = {}
+    for cell in chosen:
+        if cell.recipe is None or (cell.reason and not everything):
+            continue
+        key = (cell.config, cell.backbone)
+        if key not in made:
+            print(f"Estimating {cell.config} ({cell.backbone}) …", flush=True)
+            try:
+                made[key] = estimate(cell.recipe, 3.0)
+            except ClbenchError as error:
+                cell.reason = cell.reason or str(error)
+                continue
+        cell.needs = made[key]
+
+
+def _show(paper: str, chosen: Sequence[Cell], missing: Mapping[str, Absent], seeds: int) -> float:
+    """Print what will run and what it needs; returns the seconds of all runs one by one."""
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table("run", "backbone", "steps", "time", "memory", "", box=None, title_justify="left")
+    table.title = f"{paper}: {len(chosen)} runs × {seeds} seed{'s' * (seeds != 1)}"
+    known, ready = list[Estimate](), list[Estimate]()
+    for cell in chosen:
+        row = ["", "", ""]
+        if cell.needs is not None:
+            known.append(cell.needs)
+            row = [
+                f"{cell.needs.steps:,}",
+                duration(cell.needs.seconds),
+                size(cell.needs.memory["peak"]),
+            ]
+            if not cell.reason:
+                ready.append(cell.needs)
+        state = f"skipped: {cell.reason}" if cell.reason else "runs"
+        table.add_row(escape(cell.name), cell.backbone, *row, escape(state))
+    console.print(table)
+    seconds = seeds * sum(needs.seconds for needs in ready)
+    once: dict[str, int] = {}
+    for needs in known:
+        for name, count in needs.disk.items():
+            once[name] = max(count, once.get(name, 0))
+    runs = seeds * sum(needs.disk["run folder"] for needs in ready)
+    disk = sum(once.values()) - once.get("run folder", 0) + runs
+    peak = max((needs.memory["peak"] for needs in known), default=0)
+    gpu = torch.cuda.is_available()
+    where = torch.cuda.get_device_name() if gpu else "this machine's CPU"
+    told = [
+        f"Needs about {duration(seconds)} for {len(ready) * seeds} runs one after the other "
+        f"(on {where}), {size(disk)} of disk, {size(peak)} of "
+        f"{'GPU' if gpu else 'resident'} memory a run."
+    ]
+    if not gpu:
+        told.append("Missing: a GPU; the large networks will take as long as it says above.")
+    for absent in missing.values():
+        state = "Not here, will be fetched" if absent.fetched else "Missing"
+        told.append(f"{state}: {absent.what}: {absent.how}.")
+    told += dict.fromkeys(
+        f"Note: {note}." for needs in known for note in needs.notes if "retention" in note
+    )
+    for line in told:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    return seconds
+
+
+def _title(cell: Cell, paper: str) -> str:
+    return f"{cell.name} ({cell.backbone})" if PAPERS[paper].backbones else cell.name

@@ -1,0 +1,251 @@
+"""Counts are those of the real run; costs are measured, so they are only looked at."""
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from writers import write_stanford_cars, write_stanford_dogs
+
+import clbench
+from clbench import trial
+from clbench.cli import main
+from clbench.data import datasets
+from clbench.data.datasets.sizes import SIZES, stand_in
+from clbench.errors import ClbenchError
+from clbench.estimate import devices, estimate
+from clbench.outline import outline
+from clbench.recipe import merge, parse
+from clbench.report.forecast import show
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Short trials without pictures."""
+    monkeypatch.setattr(trial, "STEPS", (3, 3))
+    for name in ("write", "show"):
+        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
+
+
+def everything(folder):
+    return sorted(folder.rglob("*"))
+
+
+def counts(folder):
+    """What a run's record and split manifest say: for each task, as `TaskEstimate` has it."""
+    record = clbench.Record.load(folder)
+    manifest = json.loads((folder / "split_manifest.json").read_text())
+    tests = [task["test"] for task in manifest["tasks"]]
+    held = [len(task["validation_images"]) for task in manifest["tasks"]]
+    rows = []
+    for event in record.tasks:
+        tested = sum(tests[task] for task in event["evaluated"])
+        curve = sum(tests[task] for point in event["curve"] for task in point["evaluated"])
+        if event["validation"]:
+            tested += sum(held[task] for task in event["validation"]["evaluated"])
+        rows.append((event["name"], event["steps"], event["samples"], tested, curve))
+    return rows
+
+
+CASES = {
+    "plain, epochs": {"steps": None, "epochs": 2},
+    "steps that end within an epoch": {"steps": 21},
+    "curves": {"eval_every": 4, "methods": {"sfa": {"p": 0.5}}},
+    "replay": {"epochs": 2, "methods": {"replay": {"fraction": 0.3, "size": 20}}},
+    "replay, steps": {"steps": 17, "methods": {"replay": {"fraction": 0.1}}},
+    "multitask": {"epochs": 1, "methods": {"multitask": {}}, "eval_every": 10},
+    "linear probe": {"methods": {"linear_probe": {}}, "stream": {"validation": 0}},
+    "gem": {"methods": {"gem": {"samples": 16}}},
+    "accumulated": {"epochs": 2, "trainer": {"accumulate_grad_batches": 3}},
+    "accumulated, steps": {"steps": 8, "trainer": {"accumulate_grad_batches": 3}},
+    "a task of its own": {"per_task": {"6, 7": {"epochs": 3, "batch_size": 50}}},
+    "one task": {"stream": {"tasks": 1}},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
+    recipe = merge(recipe, {"stream": {"train_per_class": 60}})
+    recipe = merge(recipe, changes)
+    made = estimate(recipe, 0.5)
+    folder = clbench.run(recipe, tmp_path / "run").folder
+    rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
+    assert rows == counts(folder)
+    record = clbench.Record.load(folder)
+    assert made.parameters == record.run["parameters"]
+    cost = record.summary()["cost"]
+    assert (made.steps, made.samples) == (cost["train_steps"], cost["samples"])
+    assert made.pretrained == made.tasks[0].retained == retained(record, recipe)
+
+
+def retained(record, recipe):
+    """Images of the four pretraining classes in the test part, if retention was measured."""
+    if record.events[1]["retention"] is None:
+        return 0
+    labels = datasets.load("digits", recipe["data_dir"]).test.labels
+    return int((labels < 4).sum())
+
+
+def test_an_independent_stream_over_image_files(tmp_path, recipe):
+    data = tmp_path / "data"
+    rows = [(f"{i}.jpg", 1 + i % 2) for i in range(14)]
+    write_stanford_cars(data, ["a", "b"], rows, rows[:4])
+    dogs = [(f"n{label}-{label}/{i}.jpg", label) for i in range(9) for label in (1, 2, 3)]
+    write_stanford_dogs(data, dogs, dogs[:6])
+    recipe |= {
+        "data_dir": str(data),
+        "stream": {"name": "transfer6", "datasets": ["stanford_cars", "stanford_dogs"]},
+        "epochs": 2,
+        "steps": None,
+        "batch_size": 4,
+    }
+    recipe["stream"]["independent"] = True
+    recipe["model"] |= {"weights": "none", "head": "linear_probe"}
+    before = everything(data)
+    made = estimate(recipe, 0.5)
+    assert everything(data) == before
+    assert made.absent == ()
+    folder = clbench.run(recipe, tmp_path / "run").folder
+    rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
+    assert rows == counts(folder)
+    # The head's probe passes over each task's training images once.
+    manifest = json.loads((folder / "split_manifest.json").read_text())
+    assert [t.passed for t in made.tasks] == [task["train"] for task in manifest["tasks"]]
+    written = sum(path.stat().st_size for path in (data / "cache").glob("*.npy"))
+    assert made.disk["image caches"] == pytest.approx(written, rel=0.2)  # NumPy's headers
+    assert "image caches" not in estimate(recipe, 0.5).disk
+
+
+def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
+    recipe |= {
+        "data_dir": str(tmp_path / "data"),
+        "stream": {"name": "transfer6", "datasets": ["cifar10", "stanford_cars"]},
+        "epochs": 1,
+        "steps": None,
+        "methods": {"sfa": {}},
+    }
+    recipe["model"] |= {"weights": "none"}
+    made = estimate(recipe, 0.5)
+    assert not (tmp_path / "data").exists()
+    assert [(a.what, a.fetched) for a in made.absent] == [
+        ("cifar10", True),
+        ("stanford_cars", False),
+    ]
+    assert "data/stanford_cars must hold" in made.absent[1].how
+    assert made.tasks[0].samples == 45_000
+    assert made.tasks[0].tested == 10_000 + 5_000
+    assert made.disk["data set stanford_cars"] == SIZES["stanford_cars"].disk
+    assert made.disk["image caches"] == (8144 + 8041) * 3 * 9 * 9
+    assert made.memory["images"] == 60_000 * 3 * 9 * 9
+    recipe["stream"]["download"] = False
+    assert [a.fetched for a in estimate(recipe, 0.5).absent] == [False, False]
+
+
+def test_own_images_that_are_missing_are_an_error(recipe, tmp_path):
+    recipe["stream"] = {"name": "image_folder", "train": str(tmp_path / "a"), "test": "b"}
+    recipe["model"] |= {"weights": "none"}
+    with pytest.raises(ClbenchError, match="does not exist"):
+        estimate(recipe)
+
+
+def test_missing_weights_are_named_and_random_ones_timed(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    recipe["model"] = {"backbone": "resnet18", "weights": "tv_in1k"}
+    recipe["images"] = {"size": 32}
+    recipe["steps"] = 1
+    made = estimate(recipe, 0.5)
+    (absent,) = made.absent
+    assert (absent.what, absent.fetched) == ("resnet18.tv_in1k", True)
+    assert any("no ImageNet images" in note for note in made.notes)
+    recipe["model"]["weights"] = "nowhere.pth"
+    (absent,) = estimate(recipe, 0.5).absent
+    assert absent.how == "model.weights: there is no file nowhere.pth"
+
+
+def test_pretraining_counts_until_it_is_cached(recipe, tmp_path):
+    recipe["data_dir"] = str(tmp_path)
+    assert "pretrained weights" in estimate(recipe, 0.5).disk
+    assert everything(tmp_path) == []
+    clbench.run(recipe, tmp_path / "run")
+    assert "pretrained weights" not in estimate(recipe, 0.5).disk
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_stand_ins_have_the_sizes_of_the_table(name):
+    data, size = stand_in(name), SIZES[name]
+    assert (len(data.train.images), len(data.test.images)) == (size.train, size.test)
+    assert len(Counter(data.train.labels.tolist())) == len(data.classes) == size.classes
+
+
+def test_the_table_is_that_of_the_documentation():
+    text = (Path(__file__).parent.parent / "data" / "README.md").read_text()
+    rows = {}
+    for line in text.splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if cells[0] in SIZES:
+            rows[cells[0]] = tuple(int(cell.replace(",", "")) for cell in cells[1:4])
+    assert rows == {name: (s.classes, s.train, s.test) for name, s in SIZES.items()}
+
+
+def test_an_outline_is_the_stream(recipe):
+    parsed = parse(recipe)
+    real, sketch = parsed.stream.build(parsed.data_dir, parsed.images), outline(parsed).stream
+    assert [len(t.train) for t in real.tasks] == [len(t.train) for t in sketch.tasks]
+    assert all(
+        map(torch.equal, (t.train.index for t in real.tasks), (t.train.index for t in sketch.tasks))
+    )
+    index = real.tasks[0].test.index
+    assert sketch.test_images.take(index).shape == real.test_images.take(index).shape
+
+
+@pytest.mark.parametrize(
+    ("trainer", "count"),
+    [({}, 1), ({"devices": 4}, 4), ({"devices": "2", "num_nodes": 2}, 4), ({"devices": [0, 1]}, 2)],
+)
+def test_devices(recipe, trainer, count):
+    assert devices(parse(recipe | {"trainer": trainer | {"accelerator": "cpu"}})) == count
+
+
+def test_several_devices_share_the_images(recipe):
+    recipe["trainer"] |= {"devices": 4, "strategy": "ddp"}
+    made = estimate(recipe, 0.5)
+    assert (made.devices, made.batch) == (4, 8)
+    assert made.samples == 18 * 32
+    assert any("4 devices" in note for note in made.notes)
+
+
+def test_what_is_printed(recipe):
+    made, text = estimate(recipe, 0.5), io.StringIO()
+    show(made, Console(file=text))
+    printed = text.getvalue()
+    assert f"{made.steps:,}" in printed
+    for word in ("steps", "trained on", "retention", "Time ", "Memory ", "Disk "):
+        assert word in printed
+    assert max(map(len, printed.splitlines()[:6])) <= 120
+
+
+def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--dry-run", "--steps", "1", "--model.options.width", "8"]
+    assert main([*words, "--data_dir", "none_here"]) == 0
+    assert "will need" in capsys.readouterr().out
+    assert everything(tmp_path) == []
+
+
+def test_a_batch_that_does_not_fit_is_made_smaller(recipe, monkeypatch):
+    tried = []
+    real = trial.try_out
+
+    def try_out(*arguments):
+        tried.append(arguments[-1])
+        if tried[-1] > 2:
+            raise torch.cuda.OutOfMemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr("clbench.estimate.try_out", try_out)
+    made = estimate(recipe, 0.5)
+    assert (tried, made.batch) == ([32, 8, 2], 2)
+    assert any("a batch of 32 does not fit" in note for note in made.notes)
