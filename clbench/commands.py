@@ -1,4 +1,4 @@
-"""``clbench compare`` and ``clbench report``: their words."""
+"""``clbench compare``, ``clbench report`` and ``clbench sweep``: their words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from clbench.errors import ClbenchError
 
-COMMANDS = ("compare", "report")
+COMMANDS = ("compare", "report", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,13 +20,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def command(words: Sequence[str]) -> int:
-    """Run ``compare`` or ``report``; returns the exit code: 1 if a run of a suite failed.
+    """Run one of :data:`COMMANDS`; returns the exit code: 1 if a run of a suite failed.
 
     Raises:
         ClbenchError: for a mistake the user can mend.
     """
     name, *rest = words
-    return _compare(rest) if name == "compare" else _report(rest)
+    return {"compare": _compare, "report": _report, "sweep": _sweep}[name](rest)
 
 
 def _compare(words: Sequence[str]) -> int:
@@ -75,4 +75,36 @@ def _report(words: Sequence[str]) -> int:
     page = build(comparison, given.output, given.title)
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in comparison.sections)
     print(f"{len(comparison.runs)} runs, {warnings} warnings. Report: {page}", flush=True)
+    return 0
+
+
+def _sweep(words: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="clbench sweep",
+        description="Evaluate a finished run with other settings of methods that only change "
+        "weights after training. VALUES: start:stop:step, or a list with commas.",
+    )
+    parser.add_argument("run", type=Path, help="the run folder, with its checkpoints")
+    swept = parser.add_mutually_exclusive_group(required=True)
+    swept.add_argument("--alpha", metavar="VALUES", help="share of the tuned weights in wise_ft")
+    swept.add_argument("--scale", metavar="VALUES", help="λ of task_arithmetic or ties")
+    swept.add_argument("--density", metavar="VALUES", help="of ties")
+    parser.add_argument("--anchor", choices=("pretrained", "previous"), help="of wise_ft")
+    parser.add_argument(
+        "--by",
+        choices=("task_incremental", "class_incremental"),
+        default="task_incremental",
+        help="whose validation accuracy picks (default: task_incremental)",
+    )
+    given = parser.parse_args(list(words))
+    from clbench.sweep import PARAMETERS, read_values, sweep
+    from clbench.sweepview import show, write_figure
+
+    parameter = next(name for name in PARAMETERS if getattr(given, name) is not None)
+    if given.anchor and parameter != "alpha":
+        raise ClbenchError(f"--anchor is wise_ft's: it goes with --alpha, not --{parameter}")
+    values = read_values(getattr(given, parameter))
+    made = sweep(given.run, parameter, values, given.by, given.anchor)
+    write_figure(made, given.run)
+    show(made, given.run)
     return 0
