@@ -89,7 +89,7 @@ class Redeployment:
         recipe = run.recipe.for_task(task.name)
         run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
         before = network.theta_pretrained
-        if number > 1 and looks_back(run.recipe, methods):
+        if number > 1 and looks_back(methods) and not run.stream.independent:
             before = checkpoints.load(self.record.folder, number - 1, ("theta",))["theta"]
         return Context(
             task=task,
@@ -121,9 +121,7 @@ class Redeployment:
         return event | {"retention": meter.retention(model) if last else None}
 
 
-def looks_back(recipe: Recipe, methods: Sequence[Method]) -> bool:
-    """Whether methods average with the previous task's trunk, other than θ_*."""
-    rewinds = getattr(recipe.stream, "independent", False) or any(
-        method.rewinds for method in recipe.methods.values()
-    )
+def looks_back(methods: Sequence[Method]) -> bool:
+    """Whether methods average with the previous task's trunk, in a run where it is not θ_*."""
+    rewinds = any(method.rewinds for method in methods)
     return not rewinds and any(isinstance(m, WiSEFT) and m.anchor == "previous" for m in methods)

@@ -235,7 +235,7 @@ def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
         reason = "independent tasks have a model each"
     elif parameter == "density":
         reason = "density trims the change of every task"
-    elif looks_back(recipe, list(recipe.methods.values())):
+    elif looks_back(list(recipe.methods.values())):
         reason = "anchor: previous needs the weights before the last task"
     elif parameter == "alpha" and merging and names.index("wise_ft") < names.index(merging[0]):
         reason = f"{merging[0]} merges what wise_ft gives for every task"

@@ -13,7 +13,7 @@ def names(folder):
 
 
 def state(value, number=1):
-    frozen = torch.ones(1000)
+    frozen = torch.full((1000,), 0.5)
     theta = {"frozen": frozen, "trained": torch.full((1000,), float(value))}
     return {"done": number, "theta": theta, "shown": theta, "learned": torch.tensor([True, False])}
 
