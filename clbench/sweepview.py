@@ -32,7 +32,7 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     )
     for column in (sign, "validation", "OP", "BWT", "retention"):
         table.add_column(column, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for number, row in enumerate(sweep.rows):
         table.add_row(
             f"{row.value:g}",
@@ -51,8 +51,8 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
         best = percent(oracle.overall_performance[sweep.by])
         console.print(
             f"Picked by {by} validation accuracy: {sign} = {chosen.value:g}, OP "
-            f"{percent(chosen.overall_performance[sweep.by])} %. The oracle, which looks at the "
-            f"test data: {sign} = {oracle.value:g}, OP {best} %."
+            f"{percent(chosen.overall_performance[sweep.by])} %. Oracle, best on test: {sign} = "
+            f"{oracle.value:g}, OP {best} %."
         )
     if all(x is None for row in sweep.rows for x in row.backward_transfer.values()):
         console.print("No BWT: it needs the weights of several tasks (checkpoints: all).")
@@ -93,7 +93,7 @@ def figure(sweep: Sweep) -> Figure:
         )
         if trade_off:
             _name_ends(axis, sweep, scenario, sign)
-            axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axis.xaxis.set_major_formatter(PercentFormatter(1))
             axis.set_xlabel("retention of pretraining (top-1)")
         else:
             if all(row.validation for row in sweep.rows):
@@ -102,10 +102,10 @@ def figure(sweep: Sweep) -> Figure:
             axis.set_xlabel(sign)
         _mark(axis, sweep, scenario, trade_off)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_ylabel("overall performance (OP), test")
         axis.set_title(TITLES[scenario] + (" (picks)" if scenario == sweep.by else ""))
         axis.margins(0.08, 0.12)
         axis.grid(alpha=0.25)
+    axes[0].set_ylabel("overall performance (OP), test")
     if trade_off:
         made.colorbar(points, ax=axes, label=sign)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -142,9 +142,9 @@ def _name_ends(axis: Axes, sweep: Sweep, scenario: Scenario, sign: str) -> None:
 
 
 def _marks(sweep: Sweep, number: int) -> list[str]:
-    rows = {CHOSEN: sweep.chosen, ORACLE: sweep.oracle}
+    rows = {"pick": sweep.chosen, "oracle": sweep.oracle}
     marks = [label for label, row in rows.items() if row == number]
-    return [*marks, OWN] if sweep.rows[number].value == sweep.own.value else marks
+    return [*marks, "run"] if sweep.rows[number].value == sweep.own.value else marks
 
 
 def _pair(values: dict[str, float] | dict[str, float | None] | None, signed: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 
 import clbench
 from clbench import checkpoints
@@ -146,3 +147,14 @@ def test_a_frozen_trunk_is_stored_once_for_all_tasks(recipe, tmp_path):
     place = clbench.run(recipe, tmp_path / "run").folder / "checkpoints"
     first, *later = (path.stat().st_size for path in sorted(place.glob("task_*.pt")))
     assert max(later) < first / 2
+
+
+def test_a_run_from_before_a_field_was_there_resumes(recipe, tmp_path, capsys):
+    recipe["steps"] = 1
+    config = clbench.run(recipe, tmp_path / "run").folder / "config.yaml"
+    values = yaml.safe_load(config.read_text())
+    del values["checkpoints"]
+    config.write_text(yaml.safe_dump(values))
+    capsys.readouterr()
+    clbench.run(recipe, tmp_path / "run", resume=True)
+    assert "already finished" in capsys.readouterr().out

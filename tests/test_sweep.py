@@ -228,8 +228,10 @@ def test_the_command(plain_run, capsys):
     folder = plain_run.folder
     code, out, _ = call(capsys, folder, "--alpha", "0:1:0.5", "--by", "class_incremental")
     assert code == 0
-    for text in ("pick on validation", "oracle, best on test", "the run as it was"):
+    for text in ("Picked by class-incremental validation", "Oracle, best on test: α ="):
         assert text in out
+    assert re.search(r"│ +1 │.*\brun\b", out)
+    assert max(map(len, out.splitlines()[:8])) <= 80
     values = json.loads((folder / "sweep-alpha.json").read_text())
     assert [row["value"] for row in values["rows"]] == [0, 0.5, 1]
     assert (values["parameter"], values["by"]) == ("alpha", "class_incremental")
