@@ -259,7 +259,7 @@ def _row(record: Record, value: float | None) -> Row:
         performance[scenario] = float((diagonal if independent else matrix[-1]).mean())
         transfer[scenario] = scores.backward_transfer(matrix) if whole else None
     held_out = [e["validation"] for e in (record.tasks if independent else [last])]
-    validation = None
+    validation: dict[str, float] | None = None
     if all(held_out):
         validation = {s: float(np.mean([x for part in held_out for x in part[s]]))
                       for s in SCENARIOS}  # fmt: skip

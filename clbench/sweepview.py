@@ -126,8 +126,17 @@ def _mark(axis: Axes, sweep: Sweep, scenario: Scenario, trade_off: bool) -> None
         place = row.retention if trade_off else row.value
         if place is not None:
             height = row.overall_performance[scenario]
-            hollow = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.6}
-            axis.scatter([place], [height], marker=marker, s=size, label=label, zorder=4, **hollow)
+            axis.scatter(
+                [place],
+                [height],
+                s=size,
+                marker=marker,
+                facecolors="none",
+                edgecolors=colour,
+                linewidths=1.6,
+                label=label,
+                zorder=4,
+            )
 
 
 def _name_ends(axis: Axes, sweep: Sweep, scenario: Scenario, sign: str) -> None:

@@ -231,7 +231,7 @@ def test_the_command(plain_run, capsys):
     for text in ("Picked by class-incremental validation", "Oracle, best on test: α ="):
         assert text in out
     assert re.search(r"│ +1 │.*\brun\b", out)
-    assert max(map(len, out.splitlines()[:8])) <= 80
+    assert max(len(line) for line in out.splitlines() if line.startswith("│")) <= 80
     values = json.loads((folder / "sweep-alpha.json").read_text())
     assert [row["value"] for row in values["rows"]] == [0, 0.5, 1]
     assert (values["parameter"], values["by"]) == ("alpha", "class_incremental")
