@@ -101,7 +101,7 @@ def figure(sweep: Sweep) -> Figure:
                 axis.plot(places, held_out, ":", color=PERFORMANCE, label="validation accuracy")
             axis.set_xlabel(sign)
         _mark(axis, sweep, scenario, trade_off)
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_title(TITLES[scenario] + (" (picks)" if scenario == sweep.by else ""))
         axis.margins(0.08, 0.12)
         axis.grid(alpha=0.25)
