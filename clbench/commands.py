@@ -1,4 +1,4 @@
-"""``clbench compare``, ``clbench report`` and ``clbench reproduce``: their words."""
+"""``clbench compare``, ``report``, ``reproduce`` and ``sweep``: their words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from clbench.errors import ClbenchError
 
-COMMANDS = ("compare", "report", "reproduce")
+COMMANDS = ("compare", "report", "reproduce", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,15 +21,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def command(words: Sequence[str]) -> int:
-    """Run one of ``COMMANDS``; returns the exit code: 1 if a run of a suite failed.
+    """Run one of :data:`COMMANDS`; returns the exit code: 1 if a run of a suite failed.
 
     Raises:
         ClbenchError: for a mistake the user can mend.
     """
     name, *rest = words
-    if name == "reproduce":
-        return _reproduce(rest)
-    return _compare(rest) if name == "compare" else _report(rest)
+    of = {"compare": _compare, "report": _report, "reproduce": _reproduce, "sweep": _sweep}
+    return of[name](rest)
 
 
 def _compare(words: Sequence[str]) -> int:
@@ -147,3 +146,35 @@ def _reproduce(words: Sequence[str]) -> int:
     )
     failed = [r for r in made.failures.values() if not r.startswith("skipped: ")] if made else []
     return 1 if failed else 0
+
+
+def _sweep(words: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="clbench sweep",
+        description="Evaluate a finished run with other settings of methods that only change "
+        "weights after training. VALUES: start:stop:step, or a list with commas.",
+    )
+    parser.add_argument("run", type=Path, help="the run folder, with its checkpoints")
+    swept = parser.add_mutually_exclusive_group(required=True)
+    swept.add_argument("--alpha", metavar="VALUES", help="share of the tuned weights in wise_ft")
+    swept.add_argument("--scale", metavar="VALUES", help="λ of task_arithmetic or ties")
+    swept.add_argument("--density", metavar="VALUES", help="of ties")
+    parser.add_argument("--anchor", choices=("pretrained", "previous"), help="of wise_ft")
+    parser.add_argument(
+        "--by",
+        choices=("task_incremental", "class_incremental"),
+        default="task_incremental",
+        help="whose validation accuracy picks (default: task_incremental)",
+    )
+    given = parser.parse_args(list(words))
+    from clbench.sweep import PARAMETERS, read_values, sweep
+    from clbench.sweepview import show, write_figure
+
+    parameter = next(name for name in PARAMETERS if getattr(given, name) is not None)
+    if given.anchor and parameter != "alpha":
+        raise ClbenchError(f"--anchor is wise_ft's: it goes with --alpha, not --{parameter}")
+    values = read_values(getattr(given, parameter))
+    made = sweep(given.run, parameter, values, given.by, given.anchor)
+    write_figure(made, given.run)
+    show(made, given.run)
+    return 0

@@ -16,8 +16,8 @@ import yaml
 
 from clbench import lock
 from clbench.errors import ClbenchError
-from clbench.recipe import Recipe
-from clbench.record import atomic, write_atomic
+from clbench.recipe import Recipe, parse
+from clbench.record import write_atomic
 from clbench.trainer import is_first
 
 PACKAGES = (
@@ -95,7 +95,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """
     config = folder / "config.yaml"
     if resume:
-        before = yaml.safe_load(config.read_text())
+        before = plain(parse(yaml.safe_load(config.read_text())))  # with fields added since
         now = plain(recipe)
         different = [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
         if different:
@@ -166,33 +166,3 @@ def _git() -> dict[str, Any] | None:
         return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def save_checkpoint(folder: Path, number: int, state: dict[str, Any]) -> None:
-    """Write the state after a task, then drop the one before it."""
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-    with atomic(checkpoints / f"task_{number:03}.pt") as file:
-        torch.save(state, file)
-    for old in checkpoints.glob("task_*.pt"):
-        if old.name < f"task_{number:03}.pt":
-            old.unlink()
-
-
-def last_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state after the last finished task, or None.
-
-    Raises:
-        ClbenchError: if the file is corrupt.
-    """
-    found = sorted((folder / "checkpoints").glob("task_*.pt"))
-    if not found:
-        return None
-    try:
-        state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ClbenchError(
-            f"{found[-1]} cannot be read ({str(error).splitlines()[0]}): remove it to resume from "
-            "the start"
-        ) from error
-    return state

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from clbench.checkpoints import Keep
 from clbench.data.transforms import Augment
 from clbench.errors import ClbenchError
 from clbench.explain import explain, nearest, within
@@ -77,6 +78,11 @@ class Recipe(Section):
     )
     eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
+    checkpoints: Keep = Field(
+        "last",
+        description="weights to keep: after the last task; after all (for sweeps over every task; "
+        "equal weights are stored once); none once the run has finished",
+    )
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
     )

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from clbench import checkpoints, footprint, report
 from clbench import folder as run_folder
-from clbench import footprint, report
 from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total, world_size
@@ -74,6 +74,8 @@ def run(
             say(f"The run in {folder} is already finished.")
         else:
             Run(recipe, folder, resume).go()
+        if recipe.checkpoints == "none" and is_first():
+            checkpoints.remove(folder)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
             say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
@@ -99,7 +101,7 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, resume: bool) -> None:
         quiet()
         self.recipe, self.folder = recipe, folder
-        self.checkpoint = run_folder.last_checkpoint(folder) if resume else None
+        self.checkpoint = checkpoints.last(folder) if resume else None
         # The recipe's methods are settings; these remember things.
         self.named_methods = {name: m.model_copy(deep=True) for name, m in recipe.methods.items()}
         self.methods: list[Method] = list(self.named_methods.values())
@@ -213,7 +215,7 @@ class Run:
         for method in self.methods:
             with clock(method):
                 method.finish(context)
-        theta, shown = self._deploy(context)
+        trained, theta, shown = self._deploy(context)
         self.first_step += learner.step_count
         self.network.load(shown)
         event: Event = {
@@ -241,15 +243,19 @@ class Run:
         self.meter.log(event, self.named_methods)
         say(f"{title}: {report.line(event)}")
         if is_first():
+            anchors, head = vars(context.anchors), context.anchors.previous.state
             state = {
                 "done": number,
                 "step": self.first_step,
+                "trained": trained,
                 "theta": theta,
                 "shown": shown,
                 "learned": seen,
-                "methods": {name: m.state_dict() for name, m in self.named_methods.items()},
+                "start": {"head": {name: head[name].cpu() for name in self.head}}
+                | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
             }
-            run_folder.save_checkpoint(self.folder, number, state)
+            methods = {name: m.state_dict() for name, m in self.named_methods.items()}
+            checkpoints.save(self.folder, number, state, methods, recipe.checkpoints)
         return theta, seen
 
     def _prepare(
@@ -318,8 +324,11 @@ class Run:
             for tensor in learner.model.state_dict().values():
                 dist.broadcast(tensor, 0)
 
-    def _deploy(self, context: Context) -> tuple[State, State]:
-        """The weights the next task starts from, and those to evaluate."""
+    def _deploy(self, context: Context) -> tuple[State, State, State]:
+        """The trained weights, those the next task starts from, and those to evaluate."""
+        surgeons = overriding(self.methods, "surgery")
+        others = [m for m in self.methods if not overriding([m], "surgery")]
+        trained, _ = deploy(surgeons, snapshot(context.model, "cpu"), context)
 
         def refreshed(state: State) -> State:
             rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
@@ -328,5 +337,4 @@ class Run:
             return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
 
         averages = any(method.averages for method in self.methods)
-        trained = snapshot(context.model, "cpu")
-        return deploy(self.methods, trained, context, refreshed if averages else None)
+        return trained, *deploy(others, trained, context, refreshed if averages else None)

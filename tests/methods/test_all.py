@@ -11,7 +11,7 @@ from helpers import comparable
 from safetensors.torch import load_file
 
 import clbench
-from clbench import folder as run_folder
+from clbench import checkpoints
 from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.methods import CLASHES, METHODS
@@ -128,13 +128,13 @@ def test_a_method_that_acts_is_not_plain_fine_tuning(small, tmp_path, name):
 
 
 def interrupt_after_first_task(monkeypatch):
-    save = run_folder.save_checkpoint
+    save = checkpoints.save
 
     def save_and_stop(*arguments):
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_folder, "save_checkpoint", save_and_stop)
+    monkeypatch.setattr(checkpoints, "save", save_and_stop)
 
 
 def resumes(recipe, tmp_path, monkeypatch, methods):

@@ -1,0 +1,131 @@
+"""From a finished run's checkpoints through `deploy` again, with other settings of its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from clbench import checkpoints
+from clbench.anchors import Anchor, Anchors
+from clbench.deploy import deploy, refresh_batch_norm
+from clbench.errors import ClbenchError
+from clbench.loss import ClassLoss
+from clbench.method import Context, Method, overriding
+from clbench.methods.wise_ft import WiSEFT
+from clbench.recipe import Recipe
+from clbench.record import Event, Record
+from clbench.runner import Run
+from clbench.seeding import derive
+from clbench.weights import State
+
+
+class Redeployment:
+    """Measures what a run would have shown. Data and network are loaded once.
+
+    Args:
+        recipe: of the run.
+        record: of the run; its folder holds the checkpoints.
+        numbers: the tasks, from 1, whose weights are used: all, or the last.
+
+    Raises:
+        ClbenchError: if the data or the pretrained weights are not those of the run.
+    """
+
+    def __init__(self, recipe: Recipe, record: Record, numbers: list[int]) -> None:
+        self.record, self.numbers = record, numbers
+        self.run = Run(recipe, record.folder, resume=False)
+        now = {
+            "data": self.run.stream.manifest_hash,
+            "pretrained weights": self.run.network.pretrained.sha256,
+        }
+        then = (record.run["split_manifest_sha256"], record.run["weights"]["sha256"])
+        for (what, here), there in zip(now.items(), then, strict=True):
+            if here != there:
+                raise ClbenchError(
+                    f"the {what} of {record.folder} are not those of the run any more (SHA-256 "
+                    f"{here[:12]}, then {there[:12]}): put the run's own back, or run again"
+                )
+
+    def measure(self, recipe: Recipe, refresh: bool) -> Record:
+        """The record that the run would have left by another recipe.
+
+        It has the events of the tasks in ``numbers``. Before the last task only R[t, t] is
+        measured: with the last row it makes OP and BWT.
+
+        Args:
+            recipe: the run's, with other settings of methods that act in `deploy` alone.
+            refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
+        """
+        named = {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
+        if len(self.numbers) < len(self.run.stages):
+            last = checkpoints.last(self.record.folder)
+            assert last is not None
+            for name, method in named.items():
+                if overriding([method], "deploy"):
+                    method.load_state_dict(last["methods"].get(name, {}))
+        events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
+        return Record(self.record.folder, (self.record.run, *events))
+
+    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
+        parts = ("trained", "learned", "start")
+        saved = checkpoints.load(self.record.folder, number, parts)
+        # What was saved fits the plain network: surgery is undone already.
+        methods = [m for m in methods if not overriding([m], "surgery")]
+        context = self._context(number, saved, methods)
+        network, recipe = self.run.network, self.run.recipe
+
+        def refreshed(state: State) -> State:
+            rule, size = recipe.model.batch_norm, recipe.eval_batch_size
+            pretrained = network.theta_pretrained
+            return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
+
+        _, shown = deploy(methods, saved["trained"], context, refreshed if refresh else None)
+        network.load(shown)
+        return self._measure(context, saved["learned"], number == len(self.run.stages))
+
+    def _context(self, number: int, saved: dict[str, Any], methods: Sequence[Method]) -> Context:
+        run, start = self.run, saved["start"]
+        network, task = run.network, run.stages[number - 1]
+        recipe = run.recipe.for_task(task.name)
+        run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
+        before = network.theta_pretrained
+        if number > 1 and looks_back(methods) and not run.stream.independent:
+            before = checkpoints.load(self.record.folder, number - 1, ("theta",))["theta"]
+        return Context(
+            task=task,
+            model=network.model,
+            head=network.head,
+            anchors=Anchors(
+                Anchor(network.theta_pretrained | start["head"], start["pretrained"]),
+                Anchor(before | start["head"], start["previous"]),
+            ),
+            total_steps=0,
+            transform=network.transform(recipe),
+            losses=ClassLoss(
+                recipe.train_logits, task.train.labels, run.stream.task_of_class, saved["learned"]
+            ),
+            seed=derive(recipe.seed, 2, task.index),
+            batch_size=recipe.batch_size,
+            probe=recipe.model.probe,
+        )
+
+    def _measure(self, context: Context, seen: Tensor, last: bool) -> Event:
+        run, task, model = self.run, context.task, context.model
+        meter, event = run.meter, {"event": "task", "task": context.task.index}
+        if last or run.stream.independent:
+            event |= meter.test(model, task, seen)
+            event["validation"] = meter.validation(model, task, seen)
+        else:
+            owner = run.stream.task_of_class
+            found = meter.evaluator.accuracy(model, task.test, owner, [task.index], seen)
+            event |= {"evaluated": [task.index], **asdict(found)}
+        return event | {"retention": meter.retention(model) if last else None}
+
+
+def looks_back(methods: Sequence[Method]) -> bool:
+    """Whether methods average with the previous task's trunk, in a run where it is not θ_*."""
+    rewinds = any(method.rewinds for method in methods)
+    return not rewinds and any(isinstance(m, WiSEFT) and m.anchor == "previous" for m in methods)
