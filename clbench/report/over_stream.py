@@ -67,8 +67,9 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
     count = len(section.tasks)
     figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
     for axis, group in zip(axes, groups, strict=True):
-        for task, points in sorted(_courses(group, scenario).items()):
-            marker = "o" if len(points) < 20 else None
+        courses = _courses(group, scenario)
+        marker = "o" if max(map(len, courses.values())) < 20 else None
+        for task, points in sorted(courses.items()):
             colour = task_colour(task, count)
             axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:
