@@ -41,7 +41,8 @@ def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     after = np.arange(1, len(section.tasks) + 1)
     for group, (means, kept) in shown:
         for axis, values in zip(axes, (means, kept), strict=True):
-            axis.plot(after, values, **style(section, group), ms=4, lw=1.3, label=group.label)
+            look = {**style(section, group), "markevery": max(1, len(after) // 8)}
+            axis.plot(after, values, **look, ms=4, lw=1.3, label=group.label)
     titles = (f"mean accuracy so far ({SCENARIO_TITLES[scenario]})", "retention of pretraining")
     for axis, title in zip(axes, titles, strict=True):
         dress(axis, "after task")
