@@ -61,12 +61,13 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
     for group in marks:
         handles.append(Line2D([], [], ls="", **style(section, group) | {"color": INK}, ms=7))
         labels.append(group.label)
-    for picked, about, look in (
-        ("chosen", "chosen on validation", {"mfc": INK}),
-        ("oracle", "best on test (oracle)", {"mfc": "none"}),
-    ):
+    stars: dict[str, tuple[str, str]] = {
+        "chosen": ("chosen on validation", INK),
+        "oracle": ("best on test (oracle)", "none"),
+    }
+    for picked, (about, fill) in stars.items():
         if any(getattr(sweep, picked) for sweep in shown):
-            handles.append(Line2D([], [], ls="", marker="*", color=INK, ms=10, **look))
+            handles.append(Line2D([], [], ls="", marker="*", color=INK, ms=10, mfc=fill))
             labels.append(about)
     legend(figure, handles, ["\n".join(wrap(label, 28)) for label in labels], 90)
     note = f" Shown are {CURVES} of {len(found)} sweeps." if len(found) > CURVES else ""
