@@ -81,8 +81,8 @@ class Tuning:
         first = "first task" if self.tasks == 1 else f"first {self.tasks} tasks"
         return (
             f"Every method {had}. A try learned the {first} of the stream with seed "
-            f"{self.seed} and was scored by its {name} accuracy on their validation data; test data were never read. The best try’s settings then ran with "
-            "all seeds."
+            f"{self.seed} and was scored by its {name} accuracy on their validation data; test "
+            "data were never read. The best try’s settings then ran with all seeds."
         )
 
 
