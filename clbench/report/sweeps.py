@@ -133,8 +133,9 @@ def _after_training(groups: Sequence[Group], scenario: Scenario) -> Iterable[Swe
                 for i in range(len(grids[0]))
             )
             parameter = str(alike[0].get("parameter") or name.removeprefix("sweep-"))
+            anchor = ", θ_o" if alike[0].get("anchor") == "previous" else ""
             yield Sweep(
-                f"{group.label}, {_short(parameter)} after training",
+                f"{group.label}, {_short(parameter)}{anchor} after training",
                 points,
                 _picked(alike, "chosen", scenario),
                 _best(alike, scenario),
