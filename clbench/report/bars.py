@@ -81,7 +81,7 @@ def _figure(labels: Sequence[Sequence[str]], width: float) -> tuple[Figure, list
         0.075,
         below / inches,
         0.99,
-        1 - 0.6 / inches,
+        1 - (0.6 if len(labels) > 1 else 0.4) / inches,
         wspace=0.06,
         hspace=(below + 0.3) / 2.5,
     )
@@ -168,11 +168,13 @@ def _text(rows: Sequence[Row], scenario: Scenario) -> str:
     for kind, (name, _, _) in KINDS.items():
         found = [row for row in rows if row.group.kind == kind]
         ops = [row.scores["overall_performance"] for row in found]
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         told = [
             f"{row.group.label} {show(op.mean, 'accuracy')} %"
-            for row, op in zip(found, ops, strict=True)
+            for row, op in zip(found[:5], ops[:5], strict=True)
             if op
         ]
         if told:
-            parts.append(f"{name}: {', '.join(told)}")
-    return f"{_what(scenario)}. {'; '.join(parts)}."
+            parts.append(f"{name}: {', '.join(told)}{more}")
+    text = "; ".join(parts)
+    return f"{_what(scenario)}. {text[0].upper()}{text[1:]}."

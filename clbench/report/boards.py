@@ -160,7 +160,9 @@ def kept_table(
                     _score(line.retention, "accuracy", marks.get("retention", ""), number),
                     _score(line.change, "change", "", number),
                     _score(line.target, "accuracy", marks.get("overall_performance", ""), number),
-                    _gap(line.gap, "accuracy", number),
+                    Cell(show(0.0, "accuracy"), 0.0, group=number)
+                    if row and row.group.is_method("sequential")
+                    else _gap(line.gap, "accuracy", number),
                     _score(line.average, "accuracy", marks.get("average", ""), number),
                 ]
             )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from clbench.errors import ClbenchError
 from clbench.record import SCENARIOS, Scenario, write_atomic
 from clbench.report import tables
 from clbench.report.compare import Comparison
+from clbench.report.drawing import Drawn
 from clbench.report.html import page
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.svg import styled, to_svg
@@ -61,18 +65,26 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
 def draw(comparison: Comparison) -> Pictures:
     """All figures as SVG with a description each, by section (None: all), scenario and name."""
     pictures: Pictures = {}
+
+    def add(
+        number: int | None, scenario: Scenario, name: str, plot: Callable[[], Drawn | None]
+    ) -> None:
+        # A figure is ten thousands of small objects; looking for garbage among them takes time.
+        gc.disable()
+        try:
+            drawn = plot()
+            if drawn is not None:
+                figure, text = drawn
+                pictures[number, scenario, name] = to_svg(figure), text
+        finally:
+            gc.enable()
+
     with styled():
-        for name, plot_all in POOLED_PLOTS.items():
-            for scenario in SCENARIOS:
-                drawn = plot_all(comparison, scenario)
-                if drawn is not None:
-                    figure, text = drawn
-                    pictures[None, scenario, name] = to_svg(figure), text
+        for scenario in SCENARIOS:
+            for name, pooled in POOLED_PLOTS.items():
+                add(None, scenario, name, partial(pooled, comparison, scenario))
         for number, section in enumerate(comparison.sections):
             for scenario in SCENARIOS:
                 for name, plot in PLOTS.items():
-                    drawn = plot(section, scenario)
-                    if drawn is not None:
-                        figure, text = drawn
-                        pictures[number, scenario, name] = to_svg(figure), text
+                    add(number, scenario, name, partial(plot, section, scenario))
     return pictures

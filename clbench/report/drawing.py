@@ -105,11 +105,11 @@ def dress(axis: Any, xlabel: str | None = None) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
+def legend(figure: Figure, handles: list[Any], labels: list[str], most: int = 30) -> None:
     """A legend at the right of the panels."""
     figure.legend(
         handles,
-        [short(label) for label in labels],
+        [short(label, most) for label in labels],
         loc="center right",
         fontsize=8,
         frameon=False,

@@ -53,6 +53,7 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
         front = [labels[i] for i in best]
         dress(axis, f"{METRICS[metric].label} ({SCENARIO_TITLES[scenario]})")
         axis.xaxis.set_major_formatter(PERCENT)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.margins(0.1)
     axes[0].set_ylabel("retention of pretraining")
     handles, names = axes[1].get_legend_handles_labels()

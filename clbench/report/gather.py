@@ -27,6 +27,7 @@ IRRELEVANT = (
     "images.keep",
     "stream.download",
     "eval_batch_size",
+    "checkpoints",
     "trainer.enable_progress_bar",
 )
 _SEED = re.compile(r"-seed\d+$")

@@ -26,9 +26,8 @@ def _cell(cell: Cell) -> str:
     what = f"chosen: {_settings(chosen)}" if chosen else "nothing was chosen"
     keys = list(dict.fromkeys(key for one in cell.tries for key in one.settings))
     names = [key.removeprefix("methods.") for key in keys]
-    heads = "".join(
-        f'<th scope="col">{escape(text)}</th>' for text in ["Try", *names, "Validation", "State"]
-    )
+    heads = "".join(f'<th scope="col">{escape(t)}</th>' for t in ["Try", *names, "Validation"])
+    heads += '<th scope="col" class="text">State</th>'
     rows = "".join(_row(one, keys, one is chosen) for one in cell.tries)
     space = "".join(
         f"<li><code>{escape(key)}</code>: {escape(_range(value))}</li>"
@@ -65,7 +64,11 @@ def _settings(one: Try) -> str:
 def _range(value: Any) -> str:
     """A range or a list of choices in words."""
     if isinstance(value, dict) and "low" in value and "high" in value:
-        rest = [f"{k} {_plain(v)}" for k, v in value.items() if k not in ("low", "high")]
+        rest = [
+            k if v is True else f"{k} {_plain(v)}"
+            for k, v in value.items()
+            if k not in ("low", "high") and v not in (None, False)
+        ]
         text = f"{_plain(value['low'])} to {_plain(value['high'])}"
         return f"{text} ({', '.join(rest)})" if rest else text
     if isinstance(value, list):

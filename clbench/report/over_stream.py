@@ -41,7 +41,8 @@ def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     after = np.arange(1, len(section.tasks) + 1)
     for group, (means, kept) in shown:
         for axis, values in zip(axes, (means, kept), strict=True):
-            axis.plot(after, values, **style(section, group), ms=4, lw=1.3, label=group.label)
+            look = {**style(section, group), "markevery": max(1, len(after) // 8)}
+            axis.plot(after, values, **look, ms=4, lw=1.3, label=group.label)
     titles = (f"mean accuracy so far ({SCENARIO_TITLES[scenario]})", "retention of pretraining")
     for axis, title in zip(axes, titles, strict=True):
         dress(axis, "after task")
@@ -67,8 +68,9 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
     count = len(section.tasks)
     figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
     for axis, group in zip(axes, groups, strict=True):
-        for task, points in sorted(_courses(group, scenario).items()):
-            marker = "o" if len(points) < 20 else None
+        courses = _courses(group, scenario)
+        marker = "o" if max(map(len, courses.values())) < 20 else None
+        for task, points in sorted(courses.items()):
             colour = task_colour(task, count)
             axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from clbench.report.drawing import FAINT, INK
+from clbench.report.drawing import COLOURS, FAINT, INK
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -28,6 +28,10 @@ STYLE: Any = {
     "axes.facecolor": "none",
     "figure.facecolor": "none",
 }
+#: Colours that are the same on a dark page, or change in another way.
+_SAME = {INK, FAINT, "#000000", "#ffffff", *COLOURS}
+_PLACE = re.compile(r' (?:d|x|y)="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
 _NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -35,7 +39,8 @@ def to_svg(figure: Figure) -> str:
     """A figure as a stand-alone SVG file, without date, so that it does not change by itself."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=_NOTHING)
-    return buffer.getvalue()
+    # A hundredth of a point is enough for places, and halves the file.
+    return _PLACE.sub(lambda m: _DIGITS.sub(r"\1", m[0]), buffer.getvalue())
 
 
 def inline(svg: str, key: str, title: str, text: str) -> str:
@@ -56,9 +61,11 @@ def inline(svg: str, key: str, title: str, text: str) -> str:
     body = re.sub(r'href="#', f'href="#{key}-', body)
     body = body.replace("url(#", f"url(#{key}-")
     # Curves of tasks: a dark page defines another colour, a light one takes that of the file.
-    body = re.sub(r"(stroke|fill): #([0-9a-f]{6})", r"\1: var(--c\2, #\2)", body)
-    body = body.replace(f"var(--c{INK[1:]}, {INK})", INK)
-    body = body.replace(f"var(--c{FAINT[1:]}, {FAINT})", FAINT)
+    body = re.sub(
+        r"(stroke|fill): (#[0-9a-f]{6})",
+        lambda m: m[0] if m[2] in _SAME else f"{m[1]}: var(--c{m[2][1:]}, {m[2]})",
+        body,
+    )
     body = body.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     names = f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(text)}</desc>'
     head = f'<svg role="img" aria-labelledby="{key}-t {key}-d"'

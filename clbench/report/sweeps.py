@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -95,16 +95,17 @@ def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Sweep]:
             for group in members:
                 ours = settings[group.number]
                 if _number(ours.get(key)):
-                    rest = tuple(sorted((k, str(v)) for k, v in ours.items() if k != key))
-                    same[rest].append(group)
-            for rest, found in same.items():
+                    others = tuple(sorted((k, str(v)) for k, v in ours.items() if k != key))
+                    same[others].append(group)
+            for others, found in same.items():
                 if len(found) > 1:
-                    found.sort(key=lambda g: float(settings[g.number][key]))
-                    lines.append((key, found, dict(rest)))
+                    numbers = {g.number: float(settings[g.number][key]) for g in found}
+                    found.sort(key=lambda g, numbers=numbers: numbers[g.number])  # type: ignore[misc]
+                    lines.append((key, found, dict(others)))
         for key, found, rest in lines:
             # Another line along the same parameter: say what sets them apart.
-            others = [r for k, _, r in lines if k == key]
-            apart = [k for k in rest if len({str(r.get(k)) for r in others}) > 1]
+            mates = [r for k, _, r in lines if k == key]
+            apart = [k for k in rest if len({str(r.get(k)) for r in mates}) > 1]
             note = ", ".join(f"{_short(k)}={rest[k]}" for k in apart)
             points = tuple(
                 Point(
@@ -132,12 +133,29 @@ def _after_training(groups: Sequence[Group], scenario: Scenario) -> Iterable[Swe
                 for i in range(len(grids[0]))
             )
             parameter = str(alike[0].get("parameter") or name.removeprefix("sweep-"))
+            anchor = ", θ_o" if alike[0].get("anchor") == "previous" else ""
             yield Sweep(
-                f"{group.label}, {_short(parameter)} after training",
+                f"{group.label}, {_short(parameter)}{anchor} after training",
                 points,
                 _picked(alike, "chosen", scenario),
-                _picked(alike, "oracle", scenario),
+                _best(alike, scenario),
             )
+
+
+def _best(files: Sequence[dict[str, Any]], scenario: Scenario) -> Point | None:
+    """The row of each seed with the best overall performance on test data, over the seeds."""
+    if any(values.get("oracle") is None for values in files):
+        return None
+    ops = []
+    for values in files:
+        found = (_mean([row], scenario).scores["overall_performance"] for row in values["rows"])
+        line = [op for op in found if op is not None]
+        if len(line) < len(values["rows"]):
+            return _picked(files, "oracle", scenario)
+        ops.append(line)
+    # Which value is best depends on the scenario, and the file names one only.
+    rows = [v["rows"][line.index(max(line))] for v, line in zip(files, ops, strict=True)]
+    return _mean(rows, scenario)
 
 
 def _picked(files: Sequence[dict[str, Any]], key: str, scenario: Scenario) -> Point | None:
@@ -165,7 +183,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], scenario: Scenario) -> Point:
     return Point(", ".join(texts), scores)
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
 from clbench.report.drawing import COLOURS, INK, MARKERS, PERCENT, Drawn, dress, legend, style
@@ -15,8 +17,8 @@ from clbench.report.section import Group, Section
 from clbench.report.sweeps import Point, Sweep, sweeps
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-#: More values along a curve are not all labelled.
-LABELS = 9
+#: Labels nearer to each other than this, in pixels, would overlap.
+WIDE, HIGH = 30, 13
 #: More curves could not be told apart.
 CURVES = 12
 ABOUT = {"retention": "retention of pretraining", "backward_transfer": "BWT (points)"}
@@ -48,8 +50,10 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
             _mark(axis, section, group, side, scenario)
         dress(axis, f"OP ({SCENARIO_TITLES[scenario]})")
         axis.xaxis.set_major_formatter(PERCENT)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_ylabel(ABOUT[side])
         axis.margins(0.12)
+        _label(axis, [place for sweep in shown for place in _ends_first(sweep, side)])
     handles: list[Any] = [
         Line2D([], [], **_style(number) | {"ms": 5, "lw": 1.3}) for number in range(len(shown))
     ]
@@ -57,14 +61,15 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
     for group in marks:
         handles.append(Line2D([], [], ls="", **style(section, group) | {"color": INK}, ms=7))
         labels.append(group.label)
-    for picked, about, look in (
-        ("chosen", "chosen on validation", {"mfc": INK}),
-        ("oracle", "best on test (oracle)", {"mfc": "none"}),
-    ):
+    stars: dict[str, tuple[str, str]] = {
+        "chosen": ("chosen on validation", INK),
+        "oracle": ("best on test (oracle)", "none"),
+    }
+    for picked, (about, fill) in stars.items():
         if any(getattr(sweep, picked) for sweep in shown):
-            handles.append(Line2D([], [], ls="", marker="*", color=INK, ms=10, **look))
+            handles.append(Line2D([], [], ls="", marker="*", color=INK, ms=10, mfc=fill))
             labels.append(about)
-    legend(figure, handles, labels)
+    legend(figure, handles, ["\n".join(wrap(label, 28)) for label in labels], 90)
     note = f" Shown are {CURVES} of {len(found)} sweeps." if len(found) > CURVES else ""
     return figure, f"{_text(shown, sides, scenario)}{note}"
 
@@ -91,18 +96,31 @@ def _curve(axis: Any, sweep: Sweep, side: str, number: int) -> None:
     places = _places(sweep.points, side)
     if not places:
         return
-    xs, ys, texts = zip(*places, strict=True)
+    xs, ys, _ = zip(*places, strict=True)
     look = _style(number)
     axis.plot(xs, ys, **look, ms=5, lw=1.3)
-    step = -(-len(places) // LABELS)
-    for index, (x, y, text) in enumerate(zip(xs, ys, texts, strict=True)):
-        if index % step == 0 or index == len(places) - 1:
-            axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7)
     for point, fill in ((sweep.chosen, look["color"]), (sweep.oracle, "none")):
         for x, y, _ in _places([point] if point else [], side):
             # The oracle is larger, so that it stays visible where both picked the same.
             size = 15 if fill == "none" else 10
             axis.plot(x, y, ls="", marker="*", color=look["color"], mfc=fill, ms=size, zorder=5)
+
+
+def _ends_first(sweep: Sweep, side: str) -> list[tuple[float, float, str]]:
+    """The places to label: the ends of the curve, then what lies between."""
+    places = _places(sweep.points, side)
+    return [*places[:1], *places[:0:-1]]
+
+
+def _label(axis: Any, places: Sequence[tuple[float, float, str]]) -> None:
+    """Write the values beside their points, leaving out those that would lie on another."""
+    axis.autoscale_view()
+    taken: list[tuple[float, float]] = []
+    for x, y, text in places:
+        right, up = axis.transData.transform((x, y))
+        if all(abs(right - a) > WIDE or abs(up - b) > HIGH for a, b in taken):
+            taken.append((right, up))
+            axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7)
 
 
 def _mark(axis: Any, section: Section, group: Group, side: str, scenario: Scenario) -> None:

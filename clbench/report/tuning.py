@@ -75,12 +75,14 @@ class Tuning:
     def sentence(self) -> str:
         """How tries were scored."""
         name = self.scenario.replace("_", "-")
+        tries = f"{self.budget} {'try' if self.budget == 1 else 'tries'}"
+        alike = all(len(cell.tries) == self.budget for cell in self.cells)
+        had = f"had {tries}, no more and no less" if alike else f"was allowed {tries}"
+        first = "first task" if self.tasks == 1 else f"first {self.tasks} tasks"
         return (
-            f"Every method had {self.budget} {'try' if self.budget == 1 else 'tries'}, no more and "
-            f"no less. A try learned the first {self.tasks} task{'s' * (self.tasks != 1)} of the "
-            f"stream with seed {self.seed} and was scored by its {name} accuracy on their "
-            "validation data; test data were never read. The best try’s settings then ran with "
-            "all seeds."
+            f"Every method {had}. A try learned the {first} of the stream with seed "
+            f"{self.seed} and was scored by its {name} accuracy on their validation data; test "
+            "data were never read. The best try’s settings then ran with all seeds."
         )
 
 
