@@ -18,7 +18,7 @@ from rich.table import Table
 
 from clbench.errors import ClbenchError
 from clbench.folder import plain
-from clbench.launch import Job, launch, train_words
+from clbench.launch import Job, Launch, launcher, train_words
 from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -45,16 +45,20 @@ class Place:
 def compare(
     suite: str | Path | Mapping[str, Any],
     output: Path | str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     report: Path | str | None = None,
+    launch: str = "local",
+    slurm: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Run a suite and report on it. Finished runs are reused, interrupted ones go on.
 
     Args:
         suite: a YAML file, its bare name in ``suites/``, or its values.
         output: folder of the runs, logs and the report; default: ``runs/<suite>``.
-        jobs: runs side by side.
+        jobs: runs side by side; default: 1, on SLURM as many as it has room for.
         report: folder of the report; default: ``report`` in ``output``.
+        launch: ``local`` or ``slurm``.
+        slurm: what to ask of the cluster, as in ``{"partition": "gpu", "gpus": 1}``.
 
     Returns:
         The comparison, with ``failures`` naming the runs that failed and why.
@@ -62,19 +66,18 @@ def compare(
     Raises:
         ClbenchError: for a suite that is refused, or if no run has left a record.
     """
-    if jobs < 1:
-        raise ClbenchError(f"jobs must be at least 1, got {jobs}")
     made = load(suite)
     folder = folder_of(made, output)
+    start = launcher(launch, jobs, folder, slurm or {})
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            searches = _tune(made, made.tune, folder, jobs) if made.tune else []
+            searches = _tune(made, made.tune, folder, start) if made.tune else []
             lost = {s.name: s.failure for s in searches if s.chosen is None}
             settings = {s.name: s.settings for s in searches if s.chosen is not None}
             kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
             places = survey(kept.chosen(settings), folder / "runs")
-            failures = lost | _run(places, folder, jobs)
+            failures = lost | _run(places, folder, start)
     except Timeout as error:
         raise ClbenchError(f"another clbench compare is at work in {folder}") from error
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
@@ -129,7 +132,7 @@ def plan(suite: Suite, folder: Path) -> str:
     return "\n".join([*lines, f"{text}."])
 
 
-def _tune(suite: Suite, tune: Tuning, folder: Path, jobs: int) -> list[Search]:
+def _tune(suite: Suite, tune: Tuning, folder: Path, start: Launch) -> list[Search]:
     """Try settings for every cell, round by round; tries that are there are not run again."""
     searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
     for number in range(tune.tries):
@@ -139,7 +142,7 @@ def _tune(suite: Suite, tune: Tuning, folder: Path, jobs: int) -> list[Search]:
             for cell, search in zip(suite.cells, searches, strict=True)
         ]
         places = survey(runs, folder / "tries")
-        failures = _run(list({place.folder: place for place in places}.values()), folder, jobs)
+        failures = _run(list({place.folder: place for place in places}.values()), folder, start)
         for search, place in zip(searches, places, strict=True):
             reason = failures.get(place.run.name, "")
             value = None if reason else value_of(Record.load(place.folder), tune.scenario)
@@ -153,13 +156,16 @@ def _seconds(folder: Path) -> float:
     return float(sum(event["seconds"] for event in Record.load(folder).tasks))
 
 
-def _run(places: Sequence[Place], folder: Path, jobs: int) -> dict[str, str]:
+def _run(places: Sequence[Place], folder: Path, start: Launch) -> dict[str, str]:
     """Run what is not finished; returns why runs failed, by name."""
     todo, failures = [], dict[str, str]()
     for place in places:
         if place.state == "finished":
             continue
         name = place.run.name
+        if place.run.recipe.trainer.get("num_nodes", 1) != 1:
+            failures[name] = "trainer.num_nodes: start it by srun clbench train, see docs/slurm.md"
+            continue
         try:
             if place.state == "new":
                 place.folder.mkdir(parents=True, exist_ok=True)
@@ -169,12 +175,12 @@ def _run(places: Sequence[Place], folder: Path, jobs: int) -> dict[str, str]:
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append((Job(name, train_words(place.folder), log), place))
+        todo.append((Job(name, train_words(place.folder), log, place.folder), place))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:
         with _Progress(todo) as progress:
-            launch([job for job, _ in todo], min(jobs, len(todo)), progress)
+            start([job for job, _ in todo], progress)
     return failures | {job.name: job.reason for job, _ in todo if job.state == "failed"}
 
 

@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError
 
 #: Variables that tell numerical libraries how many threads to use.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -23,6 +26,7 @@ class Job:
         name: of the run.
         words: the command line.
         log: file for everything it prints.
+        folder: the run folder; its checkpoints tell a cluster whether the run gets on.
         state: ``waiting``, ``running``, ``finished`` or ``failed``.
         reason: why it failed, in a line.
         seconds: wall-clock time so far.
@@ -31,6 +35,7 @@ class Job:
     name: str
     words: Sequence[str]
     log: Path
+    folder: Path | None = None
     state: str = "waiting"
     reason: str = ""
     began: float = 0.0
@@ -39,7 +44,41 @@ class Job:
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
 
-def launch(jobs: Sequence[Job], at_once: int, changed: Callable[[Job | None], None]) -> None:
+Changed = Callable[[Job | None], None]
+#: Runs jobs; calls back with a job that started or ended, and now and then with None.
+Launch = Callable[[Sequence[Job], Changed], None]
+
+
+def launcher(name: str, at_once: int | None, folder: Path, options: Mapping[str, Any]) -> Launch:
+    """What runs jobs: processes on this machine, or a SLURM cluster.
+
+    Args:
+        name: ``local`` or ``slurm``.
+        at_once: how many run side by side; None: 1 here, all on a cluster.
+        folder: of the suite; for a cluster, on a file system that its nodes share.
+        options: what to ask of the cluster, see :class:`clbench.slurm.Settings`.
+
+    Raises:
+        ClbenchError: for an unknown name, wrong options, or if there is no SLURM here.
+    """
+    if at_once is not None and at_once < 1:
+        raise ClbenchError(f"jobs must be at least 1, got {at_once}")
+    if name == "slurm":
+        from clbench import slurm
+
+        wanted = slurm.settings(options)
+        slurm.check()
+        return lambda jobs, changed: slurm.launch(
+            jobs, at_once or len(jobs), changed, wanted, folder / "slurm"
+        )
+    if name != "local":
+        raise ClbenchError(f"there is no launcher {name!r}: use local or slurm")
+    if options:
+        raise ClbenchError(f"slurm.{next(iter(options))} needs --launcher slurm")
+    return lambda jobs, changed: launch(jobs, min(at_once or 1, len(jobs)), changed)
+
+
+def launch(jobs: Sequence[Job], at_once: int, changed: Changed) -> None:
     """Run all jobs; one that fails does not stop the others.
 
     A process of its own for each run keeps memory figures and a crash to that run.
