@@ -18,7 +18,7 @@ from rich.table import Table
 
 from clbench.errors import ClbenchError
 from clbench.folder import plain
-from clbench.launch import Job, Launch, launcher, train_words
+from clbench.launch import Job, Launch, choose_launcher, train_words
 from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -47,7 +47,7 @@ def compare(
     output: Path | str | None = None,
     jobs: int | None = None,
     report: Path | str | None = None,
-    launch: str = "local",
+    launcher: str = "local",
     slurm: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Run a suite and report on it. Finished runs are reused, interrupted ones go on.
@@ -57,7 +57,7 @@ def compare(
         output: folder of the runs, logs and the report; default: ``runs/<suite>``.
         jobs: runs side by side; default: 1, on SLURM as many as it has room for.
         report: folder of the report; default: ``report`` in ``output``.
-        launch: ``local`` or ``slurm``.
+        launcher: ``local`` or ``slurm``.
         slurm: what to ask of the cluster, as in ``{"partition": "gpu", "gpus": 1}``.
 
     Returns:
@@ -68,7 +68,7 @@ def compare(
     """
     made = load(suite)
     folder = folder_of(made, output)
-    start = launcher(launch, jobs, folder, slurm or {})
+    start = choose_launcher(launcher, jobs, folder, slurm or {})
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):

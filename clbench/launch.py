@@ -49,7 +49,9 @@ Changed = Callable[[Job | None], None]
 Launch = Callable[[Sequence[Job], Changed], None]
 
 
-def launcher(name: str, at_once: int | None, folder: Path, options: Mapping[str, Any]) -> Launch:
+def choose_launcher(
+    name: str, at_once: int | None, folder: Path, options: Mapping[str, Any]
+) -> Launch:
     """What runs jobs: processes on this machine, or a SLURM cluster.
 
     Args:

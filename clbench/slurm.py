@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clbench.errors import ClbenchError
 from clbench.explain import explain, within
 from clbench.launch import Changed, Job
-from clbench.record import write_atomic
 from clbench.slurm_job import Work
 
 #: Seconds between looks for results, and between questions to SLURM.
@@ -101,8 +100,8 @@ def launch(
             states = None
             if time.monotonic() - asked >= ASK:
                 asked, states = time.monotonic(), _queue()
-            for job, ticket in [(job, submitted[job.name]) for job in jobs if job.name in submitted]:
-                if _look(job, ticket, states, gone):
+            for job in [job for job in jobs if job.name in submitted]:
+                if _look(job, submitted[job.name], states, gone):
                     changed(job)
                 if job.state in ("finished", "failed"):
                     del submitted[job.name]
@@ -154,9 +153,7 @@ def _executor(folder: Path, wanted: Settings, at_once: int) -> Any:
     return executor
 
 
-def _submit(
-    jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path
-) -> dict[str, Any]:
+def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) -> dict[str, Any]:
     """submitit's jobs by the names of the runs: those still queued from before, and new ones."""
     import submitit
 
@@ -227,8 +224,8 @@ def _queue() -> dict[str, str] | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    pairs = (line.strip().split("|") for line in done.stdout.splitlines() if "|" in line)
-    return {number: state for number, state in pairs}
+    lines = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
+    return {line[0]: line[1] for line in lines}
 
 
 def _read_book(folder: Path) -> dict[str, str]:
@@ -237,6 +234,8 @@ def _read_book(folder: Path) -> dict[str, str]:
 
 
 def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:
+    from clbench.record import write_atomic
+
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "jobs.json", json.dumps(jobs, indent=1))
 

@@ -48,11 +48,10 @@ class Work:
         """Run the command to its end; returns why it failed, or an empty string."""
         self.began, self.newest = time.monotonic(), self._newest()
         caught: dict[int, Any] = {}
+        before: dict[int, Any] = {}
         timed = _time_signal()
-        before = {
-            sign: signal.signal(sign, lambda number, frame: caught.setdefault(number, frame))
-            for sign in (timed, signal.SIGTERM)
-        }
+        for sign in (timed, signal.SIGTERM):
+            before[sign] = signal.signal(sign, lambda number, frame: caught.update({number: frame}))
         try:
             self._start()
             assert self.process is not None
@@ -71,8 +70,8 @@ class Work:
         except _GaveUp as error:
             return str(error)
         finally:
-            for sign, handler in before.items():
-                signal.signal(sign, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def checkpoint(self) -> Any:
         """Stop the run and hand over what is to be queued again; submitit calls this.
