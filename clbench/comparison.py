@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -19,6 +18,7 @@ from rich.table import Table
 from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.launch import Job, Launch, choose_launcher, train_words
+from clbench.lock import alone
 from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -70,16 +70,13 @@ def compare(
     folder = folder_of(made, output)
     start = choose_launcher(launcher, jobs, folder, slurm or {})
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            searches = _tune(made, made.tune, folder, start) if made.tune else []
-            lost = {s.name: s.failure for s in searches if s.chosen is None}
-            settings = {s.name: s.settings for s in searches if s.chosen is not None}
-            kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
-            places = survey(kept.chosen(settings), folder / "runs")
-            failures = lost | _run(places, folder, start)
-    except Timeout as error:
-        raise ClbenchError(f"another clbench compare is at work in {folder}") from error
+    with alone(folder):
+        searches = _tune(made, made.tune, folder, start) if made.tune else []
+        lost = {s.name: s.failure for s in searches if s.chosen is None}
+        settings = {s.name: s.settings for s in searches if s.chosen is not None}
+        kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
+        places = survey(kept.chosen(settings), folder / "runs")
+        failures = lost | _run(places, folder, start)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
         told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from clbench import lock
 from clbench.errors import ClbenchError
 from clbench.recipe import Recipe
 from clbench.record import atomic, write_atomic
@@ -29,7 +30,7 @@ PACKAGES = (
     "scikit-learn",
 )
 #: Files that do not make a folder another run's.
-OWN = {"config.yaml"}
+OWN = {"config.yaml", lock.NAME}
 #: Tells the processes that a DDP run starts which folder the first one chose.
 VARIABLE = "CLBENCH_OUTPUT"
 
@@ -42,6 +43,10 @@ def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
     """
     if VARIABLE in os.environ:
         return Path(os.environ[VARIABLE])
+    if not is_first():  # started by srun: the first process looks after the folder
+        if output is None:
+            raise ClbenchError("processes that srun starts need to agree on a folder: say --output")
+        return output
     if output is None:
         taken = sorted(
             (

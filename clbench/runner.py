@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total, world_size
 from clbench.footprint import Clock
 from clbench.learner import Learner
+from clbench.lock import alone
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
@@ -40,6 +42,9 @@ from clbench.trainer import (
 )
 from clbench.weights import State, snapshot
 
+#: Seconds that a run which is resumed waits for the process before it to leave.
+LEAVING = 60.0
+
 
 def run(
     recipe: Recipe | Mapping[str, Any], output: Path | str | None = None, resume: bool = False
@@ -59,9 +64,12 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
     folder = run_folder.choose(recipe, Path(output) if output is not None else None, resume)
+    held = ExitStack()
     try:
         if is_first():
             run_folder.open_folder(folder, recipe, resume)
+            # A run that was requeued may start before the process it follows is quite gone.
+            held.enter_context(alone(folder, wait=LEAVING if resume else 0))
         if resume and (folder / "record.jsonl").exists() and Record.load(folder).finished:
             say(f"The run in {folder} is already finished.")
         else:
@@ -71,6 +79,7 @@ def run(
             say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
         raise
     finally:
+        held.close()
         run_folder.release()
     record = Record.load(folder)
     if is_first():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import resource
 import sys
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -47,6 +49,9 @@ def make_trainer(
         "num_sanity_val_steps": 0,
         "log_every_n_steps": max(1, min(50, total_steps // 10)),
     } | recipe.trainer
+    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
+        # Lightning's own requeueing would load its checkpoint of one task in the middle of another.
+        arguments.setdefault("plugins", SLURMEnvironment(auto_requeue=False))
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
     return L.Trainer(

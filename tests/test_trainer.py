@@ -1,0 +1,32 @@
+import pytest
+from helpers import RECIPE
+from lightning.fabric.plugins.environments import SLURMEnvironment
+
+from clbench import folder
+from clbench.errors import ClbenchError
+from clbench.recipe import parse
+from clbench.trainer import make_trainer
+
+NODES = {"devices": 4, "num_nodes": 2, "strategy": "ddp", "accelerator": "cpu"}
+
+
+def test_several_nodes_are_lightnings_own_and_a_recipe_takes_them(monkeypatch):
+    variables = {"NTASKS": 8, "NTASKS_PER_NODE": 4, "NNODES": 2, "PROCID": 0, "LOCALID": 0}
+    for name, value in (variables | {"NODEID": 0, "JOB_ID": 77, "NODELIST": "a[1-2]"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("SLURM_JOB_NAME", "clbench")
+    trainer = make_trainer(parse(RECIPE | {"trainer": NODES}), 1)
+    assert (trainer.num_nodes, trainer.num_devices, trainer.world_size) == (2, 4, 8)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue  # runs go on from their own checkpoints
+
+
+def test_processes_of_srun_need_a_folder_and_leave_it_to_the_first(monkeypatch, tmp_path):
+
+    monkeypatch.setattr(folder, "is_first", lambda: False)
+    (tmp_path / "record.jsonl").touch()
+    recipe = parse(RECIPE)
+    assert folder.choose(recipe, tmp_path, resume=False) == tmp_path
+    with pytest.raises(ClbenchError, match="say --output"):
+        folder.choose(recipe, None, resume=False)
