@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import signal
@@ -29,10 +30,8 @@ def holder(tmp_path):
     child = int(process.stdout.readline())
     yield process
     for pid in (process.pid, child):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.communicate()
 
 
