@@ -1,6 +1,6 @@
 import pytest
 from helpers import RECIPE
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from clbench import folder
 from clbench.errors import ClbenchError
