@@ -172,6 +172,7 @@ def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) 
             folder=job.folder.absolute() if job.folder is not None else None,
             place=Path.cwd(),
             limit=wanted.timeout_min * 60,
+            delay=wanted.signal_delay_s,
             threads=wanted.cpus,
             patience=wanted.patience,
         )

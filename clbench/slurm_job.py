@@ -15,6 +15,8 @@ from clbench.launch import THREADS, reason
 
 #: Seconds that a run has to stop by itself before it is killed.
 STOP = 10.0
+#: Seconds that notice may come early: SLURM says a minute; the rest is for starting up.
+EARLY = 90.0
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Work:
         folder: the run folder, where finished tasks leave checkpoints; None if unknown.
         place: the working directory.
         limit: the time limit in seconds.
+        delay: seconds before it at which SLURM is asked to give notice.
         threads: for numerical libraries.
         patience: time limits in a row without a finished task before the run is given up.
         idle: how many there were.
@@ -37,6 +40,7 @@ class Work:
     folder: Path | None
     place: Path
     limit: float
+    delay: float
     threads: int
     patience: int
     idle: int = 0
@@ -82,8 +86,10 @@ class Work:
         import submitit
 
         self._stop()
-        # A job that is asked to stop in the first half of its time makes room for another one.
-        spent = time.monotonic() - self.began >= self.limit / 2
+        # A job that is asked to stop in the first half of its time makes room for another one;
+        # but notice of the end may come a minute early, which for a short limit is then, too.
+        end = self.limit - self.delay - EARLY
+        spent = time.monotonic() - self.began >= min(self.limit / 2, end)
         if self.folder is not None and self._newest() != self.newest:
             idle = 0
         else:

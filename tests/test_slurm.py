@@ -159,15 +159,17 @@ def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
 
 def test_work_runs_in_process_too(start, tmp_path):
     job = start("run", "fails")
-    work = Work(job.words, job.log, job.folder, tmp_path, 60, 3, 2)
+    work = Work(job.words, job.log, job.folder, tmp_path, 60, 15, 3, 2)
     assert submitit.DebugExecutor(tmp_path).submit(work).result() == "no tasks today"
 
 
 @pytest.mark.parametrize(
-    ("minutes", "tasks", "idle"), [(9, 0, 2), (9, 1, 0), (1, 0, 1)], ids=["idle", "busy", "evicted"]
+    ("minutes", "limit", "tasks", "idle"),
+    [(9, 10, 0, 2), (9, 10, 1, 0), (1, 10, 0, 1), (0, 2, 0, 2)],
+    ids=["idle", "busy", "evicted", "short"],
 )
-def test_only_whole_time_limits_without_a_task_count(tmp_path, minutes, tasks, idle):
-    work = Work(["true"], tmp_path / "log", tmp_path, tmp_path, 600, 1, 3, idle=1)
+def test_only_whole_time_limits_without_a_task_count(tmp_path, minutes, limit, tasks, idle):
+    work = Work(["true"], tmp_path / "log", tmp_path, tmp_path, limit * 60, 60, 1, 3, idle=1)
     work.began, work.newest = time.monotonic() - 60 * minutes, work._newest()
     (tmp_path / "checkpoints").mkdir()
     for number in range(tasks):
@@ -175,7 +177,7 @@ def test_only_whole_time_limits_without_a_task_count(tmp_path, minutes, tasks, i
     assert work.checkpoint().function.idle == idle
     work.patience = idle + 1 if idle == 0 else idle
     if idle == 2:
-        with pytest.raises(slurm_job._GaveUp, match="within 2 time limits of 10 min"):
+        with pytest.raises(slurm_job._GaveUp, match="within 2 time limits of"):
             work.checkpoint()
 
 
@@ -197,7 +199,7 @@ def time_is_up(monkeypatch):
 
 def test_a_run_that_gets_nowhere_is_given_up(start, tmp_path, time_is_up):
     job = start("run", "endless")
-    work = Work(job.words, job.log, job.folder, tmp_path, 0, 1, patience=1)
+    work = Work(job.words, job.log, job.folder, tmp_path, 0, 0, 1, patience=1)
     time_is_up(job.folder / "started", lambda *_: work.checkpoint())
     assert work() == (
         "no task was finished within 1 time limit of 0 min each: raise --slurm.timeout_min"
@@ -207,7 +209,7 @@ def test_a_run_that_gets_nowhere_is_given_up(start, tmp_path, time_is_up):
 
 def test_sigterm_is_no_failure_of_the_run(tmp_path, time_is_up):
     code = "import os, pathlib; pathlib.Path('there').touch(); os.kill(os.getpid(), 15)"
-    work = Work([sys.executable, "-c", code], tmp_path / "log", None, tmp_path, 60, 1, 1)
+    work = Work([sys.executable, "-c", code], tmp_path / "log", None, tmp_path, 60, 15, 1, 1)
 
     def requeue(*_):
         work.process.wait()

@@ -15,6 +15,12 @@ export PATH=$PATH:/usr/sbin:/sbin
 action=${1:?start or stop} dir=${2:?folder of the cluster}
 
 stop() {
+    # Jobs would outlive the daemons.
+    SLURM_CONF=$dir/slurm.conf timeout 5 scancel --user="$(id -un)" || true
+    for _ in $(seq 20); do
+        if [[ -z $(SLURM_CONF=$dir/slurm.conf timeout 5 squeue -h 2>/dev/null) ]]; then break; fi
+        sleep 1
+    done
     for name in slurmd-node1 slurmd-node2 slurmctld munged; do
         if [[ -f $dir/$name.pid ]]; then
             kill "$(cat "$dir/$name.pid")" 2>/dev/null || true

@@ -43,15 +43,26 @@ def cluster(tmp_path_factory):
         subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
 
 
-def compare(suite, folder, environment, *words):
-    """`clbench compare` in a process of its own."""
-    folder.mkdir()
-    (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
-    command = [sys.executable, "-m", "clbench", "compare", "suite.yaml", "--output", "out", *words]
-    with (folder / "said").open("w") as said:
-        return subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT
-        )
+@pytest.fixture
+def compare(cluster):
+    """Starts `clbench compare` in a process of its own."""
+    started = []
+
+    def start(suite, folder, *words):
+        folder.mkdir()
+        (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
+        command = [sys.executable, "-m", "clbench", "compare", "suite.yaml", "--output", "out"]
+        with (folder / "said").open("w") as said:
+            process = subprocess.Popen(
+                [*command, *words], cwd=folder, env=cluster, stdout=said, stderr=said
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
 
 
 def ask(environment, *words):
@@ -104,16 +115,16 @@ def outcomes(folder):
 
 
 def test_a_preempted_and_a_timed_out_run_end_like_those_of_a_local_suite(
-    cluster, data_dir, tmp_path
+    cluster, compare, data_dir, tmp_path
 ):
     suite = {
         "base": RECIPE | {"data_dir": str(data_dir), "steps": 300},
         "methods": {"sfa": {"sfa": {"p": 0.5}}, "l2": {"l2": {}}},
         "seeds": [0],
     }
-    local = compare(suite, tmp_path / "local", cluster, "--jobs", "2")
+    local = compare(suite, tmp_path / "local", "--jobs", "2")
     there = tmp_path / "slurm"
-    process = compare(suite, there, cluster, "--launcher", "slurm", "--slurm.timeout_min", "30")
+    process = compare(suite, there, "--launcher", "slurm", "--slurm.timeout_min", "30")
     wait_for((there / "out/slurm/jobs.json").exists, process)
     ask(cluster, "squeue")
     hold(there, "sfa", process)
@@ -138,18 +149,18 @@ def test_a_preempted_and_a_timed_out_run_end_like_those_of_a_local_suite(
     assert outcomes(there) == outcomes(tmp_path / "local")
 
 
-def test_a_run_that_gets_nowhere_is_given_up(cluster, data_dir, tmp_path):
+def test_a_run_that_gets_nowhere_is_given_up(compare, data_dir, tmp_path):
     suite = {
         "base": RECIPE | {"data_dir": str(data_dir), "steps": 10**7},
         "methods": {"sequential": {}},
         "seeds": [0],
     }
     limits = ["--slurm.timeout_min", "1", "--slurm.signal_delay_s", "20"]
-    process = compare(suite, tmp_path / "slurm", cluster, "--launcher", "slurm", *limits)
+    process = compare(suite, tmp_path / "slurm", "--launcher", "slurm", *limits)
     process.wait(PATIENCE)
     said = (tmp_path / "slurm/said").read_text()
     print(said)
     reason = "no task was finished within 2 time limits of 1 min each: raise --slurm.timeout_min"
-    assert f"failed: {reason}" in said.replace("\n", " ") or reason in said
+    assert reason in said
     (log,) = (tmp_path / "slurm/out/slurm").glob("*_0_log.err")
     assert log.read_text().count("Caught signal SIGUSR2") == 2
