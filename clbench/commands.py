@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ def _compare(words: Sequence[str]) -> int:
         suite = load(given.suite)
         print(comparison.plan(suite, comparison.folder_of(suite, given.output)))
         return 0
+    # Runs are processes of their own: a command that is told to end takes them along.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         made = comparison.compare(
             given.suite, given.output, given.jobs, given.report, given.launcher, _slurm(given)
@@ -72,6 +75,10 @@ def _compare(words: Sequence[str]) -> int:
     for name, reason in made.failures.items():
         print(f"failed: {name}: {reason}", flush=True)
     return 1 if made.failures else 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _slurm(given: argparse.Namespace) -> dict[str, Any]:

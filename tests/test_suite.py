@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -202,6 +204,27 @@ def test_exit_codes(fake, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 3
     assert all(line.startswith("error: ") for line in told)
+
+
+def test_sigterm_stops_the_runs_too(fake, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SUITE, sort_keys=False))
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(comparison, "train_words", lambda _: sleep)
+    started = []
+
+    def told_to_end(self, job):
+        started.append(job.process)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(comparison._Progress, "_changed", told_to_end)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["compare", str(path), "--output", str(fake)]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert started[0].poll() == -signal.SIGTERM
+    assert "the same command goes on" in capsys.readouterr().out
 
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):
