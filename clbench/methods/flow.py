@@ -67,7 +67,8 @@ def median(losses: Tensor) -> float:
     """
     if not losses.numel():
         raise ValueError("the median of no losses is not defined: give a temperature")
-    ordered = losses.flatten().sort().values
+    # Cross-entropy can be -0.0, and exp(-f/τ) with τ = -0.0 would be infinite.
+    ordered = losses.flatten().abs().sort().values
     return (float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2
 
 

@@ -46,6 +46,11 @@ def test_median_of_an_even_number_is_the_mean_of_the_middle_two():
     torch.testing.assert_close(sample_weights(losses), torch.exp(-losses / 3))
 
 
+def test_negative_zeros_are_zeros():
+    losses = torch.tensor([-0.0, -0.0, -0.0, 0.03])
+    assert torch.equal(sample_weights(losses), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+
+
 def test_median_of_zero_is_the_limit():
     assert sample_weights(torch.tensor([0.0, 0.0, 0.0, 1.0])).tolist() == [1, 1, 1, 0]
 
