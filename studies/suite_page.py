@@ -211,6 +211,8 @@ def _spread(values: Sequence[float], scale: float = 100) -> str:
     if not values:
         return "–"
     mean = sum(values) / len(values)
+    if scale * mean >= 1000:
+        return f"{scale * mean:.0e}"
     if len(values) < 2:
         return f"{scale * mean:.1f}"
     spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
