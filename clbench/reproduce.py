@@ -53,7 +53,7 @@ PAPERS = {
             {"backbone": "resnet50", "weights": "resnet50.ram_in1k"},
         )
     ),
-    "mofo": Paper(),
+    "mofo": Paper(sweeps={"mofo": ("methods.mofo.fraction", (0.05, 0.1, 0.15, 0.2, 0.4, 0.8))}),
     "sfa": Paper(
         sweeps={
             "sfa": ("methods.sfa.p", (0.25, 0.5, 0.75, 0.9, 0.96, 0.98, 1.0)),
