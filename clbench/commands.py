@@ -61,7 +61,8 @@ def _compare(words: Sequence[str]) -> int:
 
     if given.dry_run:
         suite = load(given.suite)
-        print(comparison.plan(suite, comparison.folder_of(suite, given.output)))
+        for line in comparison.plan(suite, comparison.folder_of(suite, given.output)):
+            print(line, flush=True)
         return 0
     # Runs are processes of their own: a command that is told to end takes them along.
     signal.signal(signal.SIGTERM, _interrupt)

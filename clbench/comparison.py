@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.errors import ClbenchError
+from clbench.estimate import estimate
 from clbench.folder import plain
 from clbench.launch import Job, Launch, choose_launcher, train_words
 from clbench.lock import alone
@@ -23,8 +24,9 @@ from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
+from clbench.report.forecast import duration, size
 from clbench.suite import Planned, Suite, finished, hashes_below, load, tasks_done
-from clbench.tuning import Search, Tuning, table, try_of, value_of
+from clbench.tuning import Search, Tuning, nested, table, try_of, value_of
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,63 @@ def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
     return places
 
 
-def plan(suite: Suite, folder: Path) -> str:
-    """The grid, with what is there, and time and disk for the rest as the finished runs tell."""
-    places = survey(suite.runs, folder / "runs")
+def plan(suite: Suite, folder: Path) -> Iterator[str]:
+    """The grid with what is there, and the time and disk that the rest will take; line by line.
+
+    A method's finished runs tell what its others will take; without any, a short trial does.
+    """
+    places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
     width = max(len(place.run.name) for place in places)
-    lines = [f"{place.run.name:<{width}}  {place.state}" for place in places]
-    done = [place.folder for place in places if place.state == "finished"]
-    left = len(places) - len(done)
-    text = f"{len(places)} runs: {len(done)} finished, {left} to do"
-    if done and left:
-        seconds = sum(_seconds(path) for path in done) / len(done)
-        size = sum(f.stat().st_size for p in done for f in p.rglob("*") if f.is_file()) / len(done)
+    for place in places:
+        yield f"{place.run.name:<{width}}  {place.state}"
+    left = [place for place in places if place.state != "finished"]
+    text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
+    if left:
+        seconds, disk = _costs(places)
         text += (
-            f"; at the pace of the finished ones about {left * seconds:.0f} s of training, "
-            f"start-up not counted, divided by --jobs, and {left * size / 1e6:.0f} MB"
+            f"; about {duration(seconds)} one after the other, start-up not counted, and "
+            f"{size(disk)} of disk"
         )
     if suite.tune:
         count = suite.tune.tries * len(suite.cells)
         text += f". Before them, {count} tries on the first {suite.tune.tasks} tasks"
-    return "\n".join([*lines, f"{text}."])
+    yield f"{text}."
+
+
+def _costs(places: Sequence[Place]) -> tuple[float, float]:
+    """Seconds and bytes of the runs that are left."""
+    seconds, own, shared = 0.0, 0.0, dict[str, int]()
+    cells: dict[tuple[str, ...], list[Place]] = {}
+    for place in places:
+        recipe = place.run.recipe
+        key = (place.run.method, str(recipe.stream), str(recipe.model))
+        cells.setdefault(key, []).append(place)
+    for found in cells.values():
+        done = [place.folder for place in found if place.state == "finished"]
+        left = len(found) - len(done)
+        if done and left:
+            seconds += left * sum(map(_seconds, done)) / len(done)
+            files = (f for folder in done for f in folder.rglob("*") if f.is_file())
+            own += left * sum(f.stat().st_size for f in files) / len(done)
+        elif left:
+            needs = estimate(found[0].run.recipe, 3.0)
+            seconds += left * needs.seconds
+            own += left * needs.disk.get("run folder", 0)
+            shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
+    return seconds, own + sum(shared.values())
+
+
+def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
+    """The settings that an earlier tuning of the suite chose; empty if there is none."""
+    path = folder / "tuning.json"
+    if suite.tune is None or not path.is_file():
+        return {}
+    cells = {cell.name for cell in suite.cells}
+    return {
+        cell["name"]: nested(cell["tries"][cell["chosen"]]["settings"])
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["chosen"] is not None and cell["name"] in cells
+    }
 
 
 def _tune(suite: Suite, tune: Tuning, folder: Path, start: Launch) -> list[Search]:

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -189,8 +190,21 @@ def test_dry_run_shows_the_grid_and_runs_nothing(fake, tmp_path, capsys):
     assert main(["compare", str(path), "--dry_run", "--output", str(fake)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
-    assert lines[-1] == "6 runs: 0 finished, 6 to do."
+    told = r"6 runs: 0 finished, 6 to do; about .* one after the other, .* and .* MB of disk\."
+    assert re.fullmatch(told, lines[-1])
     assert not fake.exists()
+
+
+def test_dry_run_takes_finished_runs_at_their_word(fake, monkeypatch):
+    comparison.compare(SUITE | {"methods": {"plain": {}}, "seeds": [0]}, fake)
+
+    def no_trial(*_):
+        raise AssertionError("a finished run tells more than a trial")
+
+    monkeypatch.setattr(comparison, "estimate", no_trial)
+    suite = expand(SUITE | {"methods": {"plain": {}}}, "s")
+    last = list(comparison.plan(suite, fake))[-1]
+    assert last.startswith("2 runs: 1 finished, 1 to do; about 1.0 s one after the other")
 
 
 def test_exit_codes(fake, tmp_path, capsys):
