@@ -105,7 +105,7 @@ class Estimate:
         return self.start + sum(task.seconds for task in self.tasks) + self.end
 
 
-def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 6.0) -> Estimate:
+def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 10.0) -> Estimate:
     """Estimate what a run needs, by its sizes and a short trial on one device.
 
     Args:
