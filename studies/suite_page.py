@@ -252,7 +252,9 @@ def write(study: Study, folder: Path) -> Path:
     (folder / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.csv").write_text(leaderboard_csv(made))
     for figure in study.figures:
-        made.figure(figure, study.scenario).savefig(folder / f"{figure}.png", dpi=110)
+        made.figure(figure, study.scenario).savefig(
+            folder / f"{figure}.png", dpi=110, bbox_inches="tight"
+        )
     text = page(study, made, tuning)
     (folder / "README.md").write_text(text)
     return folder / "README.md"
