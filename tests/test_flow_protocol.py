@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
 
 import clbench
-from clbench import folder as run_folder
-from clbench import network
+from clbench import checkpoints, network
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.methods import head_refit
@@ -182,14 +181,14 @@ def test_settings_of_a_data_set_are_as_good_as_settings_of_the_run(recipe, tmp_p
 
 def test_resumes_bit_for_bit(recipe, tmp_path, monkeypatch):
     whole = clbench.run(recipe, tmp_path / "whole")
-    save = run_folder.save_checkpoint
+    save = checkpoints.save
 
-    def save_and_stop(*arguments):
-        save(*arguments)
+    def save_and_stop(*arguments, **more):
+        save(*arguments, **more)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "save_checkpoint", save_and_stop)
+        patch.setattr(checkpoints, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             clbench.run(recipe, tmp_path / "cut")
     cut = clbench.run(recipe, tmp_path / "cut", resume=True)

@@ -26,6 +26,8 @@ def start(recipe, folder, tmp_path, *words):
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # Where the tests run in the background of a shell, Ctrl-C is ignored; that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
