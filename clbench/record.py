@@ -133,8 +133,12 @@ class Record:
             "pretrained_top5": before["top5"],
             "after_task": after,
             "after_task_top5": [event["retention"]["top5"] for event in self.tasks],
-            "change": after[-1] - before["top1"] if after else None,
+            "change": self._last(after) - before["top1"] if after else None,
         }
+
+    def _last(self, after: list[float]) -> float:
+        """Retention in the end; of independent tasks, each with a network of its own, the mean."""
+        return sum(after) / len(after) if self.run["independent"] else after[-1]
 
     def _inactive(self) -> list[str]:
         return [

@@ -47,7 +47,8 @@ def show(record: Record, console: Console | None = None) -> None:
         console.print("Retention was not measured: no images of the pretraining task at hand.")
     elif retention["after_task"]:
         console.print(
-            f"Retention (top-1): {percent(retention['after_task'][-1])} % after the stream, "
+            f"Retention (top-1): {percent(retention['pretrained'] + retention['change'])} % "
+            f"{'on average over the tasks' if record.run['independent'] else 'after the stream'}, "
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )

@@ -133,6 +133,8 @@ def test_summary_of_independent_tasks(tmp_path):
     assert part["overall_performance"] == part["learning_accuracy"] == pytest.approx(mean)
     assert part["backward_transfer"] is None
     assert part["accuracy_matrix"][1] == [None, accuracy("task_incremental", 1, 1), None]
+    kept = summary["retention"]
+    assert kept["change"] == pytest.approx(sum(kept["after_task"]) / 3 - kept["pretrained"])
 
 
 def test_summary_without_retention(tmp_path):
