@@ -86,6 +86,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
     ),
     metrics=COLUMNS | {"distance": "distance to θ_*"},
     figures=("frontier", "over_tasks"),
+    more=("imagenet_rates",),
 )
 
 if __name__ == "__main__":

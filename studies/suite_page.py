@@ -72,6 +72,8 @@ class Study:
         scenario: of the accuracies.
         reference: the method that differences are taken from.
         figures: of the report.
+        metrics: columns of the table, with their headings.
+        more: suites whose runs stand on the page too.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Study:
     reference: str = "sequential"
     figures: tuple[str, ...] = ("frontier",)
     metrics: dict[str, str] = field(default_factory=lambda: COLUMNS)
+    more: tuple[str, ...] = ()
 
 
 def verdict(gap: Difference | None) -> str:
@@ -260,20 +263,20 @@ def write(study: Study, folder: Path) -> Path:
     return folder / "README.md"
 
 
-def keep(runs: Path, folder: Path) -> None:
-    """Copy what the page needs of the runs of a suite."""
+def keep(suites: Sequence[Path], folder: Path) -> None:
+    """Copy what the page needs of the runs of suites; tuning and machine are those of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "records", ignore_errors=True)
-    for record in sorted(runs.glob("runs/*/record.jsonl")):
+    for record in sorted(path for runs in suites for path in runs.glob("runs/*/record.jsonl")):
         place = folder / "records" / record.parent.name
         place.mkdir(parents=True)
         for name in ("record.jsonl", "config.yaml"):
             shutil.copy(record.parent / name, place / name)
-    about = json.loads(next(iter(runs.glob("runs/*/environment.json"))).read_text())
+    about = json.loads(next(iter(suites[0].glob("runs/*/environment.json"))).read_text())
     about.pop("command", None)
     (folder / "environment.json").write_text(json.dumps(about, indent=1) + "\n")
-    if (runs / "tuning.json").is_file():
-        shutil.copy(runs / "tuning.json", folder / "tuning.json")
+    if (suites[0] / "tuning.json").is_file():
+        shutil.copy(suites[0] / "tuning.json", folder / "tuning.json")
 
 
 def main(study: Study, argv: Sequence[str] | None = None) -> None:
@@ -286,20 +289,21 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / study.name)
     given = parser.parse_args(argv)
     if given.run:
-        runs = run(study, read_text(given.stream, "--stream"), given.data_dir, given.jobs)
-        keep(runs, given.output)
+        stream = read_text(given.stream, "--stream")
+        names = (study.name, *study.more)
+        keep([run(name, stream, given.data_dir, given.jobs) for name in names], given.output)
     print(write(study, given.output))
 
 
-def run(study: Study, stream: dict[str, Any], data_dir: str | None, jobs: int) -> Path:
-    """Run what is lacking of the study's suite; returns the folder of the runs."""
-    path = find(study.name, PLACES, "suite")
+def run(name: str, stream: dict[str, Any], data_dir: str | None, jobs: int) -> Path:
+    """Run what is lacking of a suite; returns the folder of the runs."""
+    path = find(name, PLACES, "suite")
     suite = dict(read_text(path.read_text(), str(path)))
     changes = {"stream": stream} | ({"data_dir": data_dir} if data_dir else {})
     base = suite["base"] if isinstance(suite["base"], dict) else read(suite["base"])
-    suite |= {"name": study.name, "base": merge(base, changes)}
-    made = clbench.compare(suite, Path("runs") / study.name, jobs)
-    for name, reason in made.failures.items():
+    suite |= {"name": name, "base": merge(base, changes)}
+    made = clbench.compare(suite, Path("runs") / name, jobs)
+    for failed, reason in made.failures.items():
         if "loss is" not in reason:  # what diverged is a result
-            raise SystemExit(f"{name} failed: {reason}")
-    return Path("runs") / study.name
+            raise SystemExit(f"{failed} failed: {reason}")
+    return Path("runs") / name

@@ -46,7 +46,7 @@ def folder(tmp_path):
             )
     environment = next((tmp_path / "runs").glob("*")) / "environment.json"
     environment.write_text(json.dumps({"python": "3", "command": ["secret"]}))
-    suite_page.keep(tmp_path, tmp_path / "kept")
+    suite_page.keep([tmp_path], tmp_path / "kept")
     return tmp_path / "kept"
 
 
@@ -82,6 +82,7 @@ def test_all_claims_are_those_of_the_pages(folder, tmp_path):
 
 @pytest.mark.parametrize("study", [imagenet_forgetting.STUDY, mofo_digits.STUDY])
 def test_studies_name_methods_of_their_suites(study):
-    suite = yaml.safe_load((ROOT / "suites" / f"{study.name}.yaml").read_text())
+    names = (study.name, *study.more)
+    suites = [yaml.safe_load((ROOT / "suites" / f"{name}.yaml").read_text()) for name in names]
     named = {name for claim in study.claims for name in (claim.better, claim.worse)}
-    assert named | {study.reference} <= suite["methods"].keys()
+    assert named | {study.reference} <= {name for suite in suites for name in suite["methods"]}
