@@ -132,7 +132,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
   than AdamW and ends nearer to θ_*, as its paper has it; FLOW's lead (10.5 against 4.1 %) is
   within noise; and ℓ2 with λ = 0.1 does nothing for retention.
 * **The linear probe wins.** Moving the trunk costs more than it gives here: all methods that do
-  learn new tasks less well (learning accuracy up to 86.7 %) than the frozen trunk (89.7 %). The
+  learn new tasks less well (learning accuracy up to 86.6 %) than the frozen trunk (89.7 %). The
   papers train for many epochs on whole data sets, where fine-tuning learns the target better;
   that half of their trade-off is missing in 16 steps of 20 images, and so are the claims that
   rest on it. A likely reason, not checked: BatchNorm normalises by batches of 20 images of two
