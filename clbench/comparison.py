@@ -25,6 +25,7 @@ from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.report.forecast import duration, size
+from clbench.report.tuning import read as read_tunings
 from clbench.suite import Planned, Suite, finished, hashes_below, load, tasks_done
 from clbench.tuning import Search, Tuning, nested, table, try_of, value_of
 
@@ -163,9 +164,9 @@ def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     cells = {cell.name for cell in suite.cells}
     return {
-        cell["name"]: nested(cell["tries"][cell["chosen"]]["settings"])
-        for cell in json.loads(path.read_text())["cells"]
-        if cell["chosen"] is not None and cell["name"] in cells
+        cell.name: nested(cell.tries[cell.chosen].settings)
+        for cell in read_tunings(path).cells
+        if cell.chosen is not None and cell.name in cells
     }
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench.data.batches import Split, fetch_ahead
+from clbench.data.batches import Split, fetch_ahead, rank_and_world, world_size
 from clbench.data.transforms import Transform
 from clbench.models import features
 
@@ -108,7 +108,7 @@ class Evaluator:
             return function(inputs).float()
 
     def _batches(self, split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        rank, world = (dist.get_rank(), world_size()) if world_size() > 1 else (0, 1)
+        rank, world = rank_and_world()
         index, labels = split.index[rank::world], split.labels[rank::world]
         if not len(index):  # fewer images than processes
             return
@@ -133,11 +133,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def world_size() -> int:
-    """Number of processes of the run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def total(count: int, device: torch.device) -> int:

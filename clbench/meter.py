@@ -9,9 +9,9 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench.data.batches import Split
+from clbench.data.batches import Split, world_size
 from clbench.data.transforms import Transform
-from clbench.evaluate import Evaluator, world_size
+from clbench.evaluate import Evaluator
 from clbench.method import Method
 from clbench.record import SCENARIOS, Event
 from clbench.retention import RetentionTest

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from clbench import checkpoints
 from clbench.anchors import Anchor, Anchors
-from clbench.deploy import deploy, refresh_batch_norm
+from clbench.deploy import deploy
 from clbench.errors import ClbenchError
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
@@ -19,7 +20,6 @@ from clbench.recipe import Recipe
 from clbench.record import Event, Record
 from clbench.runner import Run
 from clbench.seeding import derive
-from clbench.weights import State
 
 
 class Redeployment:
@@ -75,15 +75,9 @@ class Redeployment:
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, saved, methods)
-        network, recipe = self.run.network, self.run.recipe
-
-        def refreshed(state: State) -> State:
-            rule, size = recipe.model.batch_norm, recipe.eval_batch_size
-            pretrained = network.theta_pretrained
-            return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
-
-        _, shown = deploy(methods, saved["trained"], context, refreshed if refresh else None)
-        network.load(shown)
+        refreshed = partial(self.run.refreshed, context) if refresh else None
+        _, shown = deploy(methods, saved["trained"], context, refreshed)
+        self.run.network.load(shown)
         return self._measure(context, saved["learned"], number == len(self.run.stages))
 
     def _context(self, number: int, saved: dict[str, Any], methods: Sequence[Method]) -> Context:

@@ -27,6 +27,7 @@ from clbench.report.compare import Comparison
 from clbench.report.forecast import duration, size
 from clbench.streams.transfer import TransferConfig
 from clbench.suite import recipe_hash
+from clbench.tuning import nested
 from clbench.yamlfile import PLACES, read
 
 #: Above this many seconds a person at a terminal is asked first.
@@ -235,13 +236,8 @@ def _swept(
 ) -> Iterable[tuple[str, dict[str, Any]]]:
     """The config with every value of its sweep."""
     for number in numbers:
-        change: dict[str, Any] = {}
-        inner = change
-        *sections, last = key.split(".")
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[last] = number
-        yield f"{config} {last}={number}", merge(values, change)
+        last = key.rpartition(".")[2]
+        yield f"{config} {last}={number}", merge(values, nested({key: number}))
 
 
 def _missing(chosen: Sequence[Cell], fetch: bool) -> dict[str, Absent]:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, footprint, report
 from clbench import folder as run_folder
-from clbench.data.batches import Batches, Examples
+from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
-from clbench.evaluate import Evaluator, total, world_size
+from clbench.evaluate import Evaluator, total
 from clbench.footprint import Clock
 from clbench.learner import Learner
 from clbench.lock import alone
@@ -330,11 +331,13 @@ class Run:
         others = [m for m in self.methods if not overriding([m], "surgery")]
         trained, _ = deploy(surgeons, snapshot(context.model, "cpu"), context)
 
-        def refreshed(state: State) -> State:
-            rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
-            network = self.network
-            pretrained = network.theta_pretrained
-            return refresh_batch_norm(network.model, state, rule, pretrained, context, size)
-
         averages = any(method.averages for method in self.methods)
-        return trained, *deploy(others, trained, context, refreshed if averages else None)
+        refresh = partial(self.refreshed, context) if averages else None
+        return trained, *deploy(others, trained, context, refresh)
+
+    def refreshed(self, context: Context, theta: State) -> State:
+        """Averaged weights with the BatchNorm statistics that the recipe wants."""
+        rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
+        network = self.network
+        pretrained = network.theta_pretrained
+        return refresh_batch_norm(network.model, theta, rule, pretrained, context, size)

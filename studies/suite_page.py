@@ -26,7 +26,7 @@ import clbench
 from clbench.recipe import merge
 from clbench.record import Scenario
 from clbench.report.compare import Comparison, Group, Section, compare
-from clbench.report.statistics import Difference, difference
+from clbench.report.statistics import Difference, difference, estimate
 from clbench.suite import PLACES
 from clbench.yamlfile import find, read, read_text
 
@@ -169,8 +169,8 @@ def _table(section: Section, study: Study) -> str:
             ("extra_passes_per_step", 1),
             ("seconds", 0),
         ):
-            estimate = group.estimate(metric, study.scenario)
-            cells.append("–" if estimate is None else f"{estimate.mean:.{digits}f}")
+            cost = group.estimate(metric, study.scenario)
+            cells.append("–" if cost is None else f"{cost.mean:.{digits}f}")
         lines.append(_row(cells))
     return (
         f"In %, mean ± standard deviation of {len(reference.finished)} seeds; Δ: paired difference "
@@ -211,15 +211,14 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _spread(values: Sequence[float], scale: float = 100) -> str:
-    if not values:
+    found = estimate(values)
+    if found is None:
         return "–"
-    mean = sum(values) / len(values)
-    if scale * mean >= 1000:
-        return f"{scale * mean:.0e}"
-    if len(values) < 2:
-        return f"{scale * mean:.1f}"
-    spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{scale * mean:.1f} ± {scale * spread:.1f}"
+    if scale * found.mean >= 1000:
+        return f"{scale * found.mean:.0e}"
+    if found.std is None:
+        return f"{scale * found.mean:.1f}"
+    return f"{scale * found.mean:.1f} ± {scale * found.std:.1f}"
 
 
 def _difference(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:

@@ -1,4 +1,8 @@
-"""A small recipe, and how two runs of it are compared."""
+"""A small recipe, how two runs of it are compared, how one is cut off, and a stand-in for one."""
+
+import sys
+
+from clbench import checkpoints, comparison, launch
 
 RECIPE = {
     "stream": {"name": "split_digits"},
@@ -23,3 +27,49 @@ def comparable(record):
         del summary["cost"][measured]
     del summary["footprint"]["time_share"]
     return summary
+
+
+def interrupt_after(monkeypatch, tasks=1):
+    """Runs stop as by Ctrl-C once so many tasks are finished."""
+    save = checkpoints.save
+
+    def save_and_stop(folder, number, *rest):
+        save(folder, number, *rest)
+        if number == tasks:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", save_and_stop)
+
+
+#: Leaves a record of one task with an accuracy of 1 - 10 lr; a rate of 0.1 and l2 fail.
+FAKE_TRAIN = """
+import json, pathlib, sys, yaml
+folder = pathlib.Path(sys.argv[1])
+recipe = yaml.safe_load((folder / "config.yaml").read_text())
+with (folder / "started").open("a") as file: file.write("x")
+rate = recipe["optimizer"]["lr"]
+if "l2" in recipe["methods"]: sys.exit("error: no l2 today")
+if rate == 0.1: sys.exit("error: diverged")
+value = 1 - 10 * rate
+values = {"evaluated": [0], "task_incremental": [value], "class_incremental": [value / 2]}
+events = [
+    {"event": "run", "title": recipe["name"], "stream": "split_digits", "seed": recipe["seed"],
+     "methods": recipe["methods"], "backbone": "tiny_cnn", "options": {}, "size": 8,
+     "weights": {"source": "none", "sha256": None}, "split_manifest_sha256": "m", "tasks": ["a"],
+     "class_names": ["a"], "independent": False, "train_logits": "task", "parameters": 1,
+     "test_on": recipe["stream"]["test_on"]},
+    {"event": "pretrained", "retention": None},
+    {"event": "task", "task": 0, "name": "a", "last_step": 1, **values, "retention": None,
+     "curve": [], "methods": {n: {} for n in recipe["methods"]}, "footprint": {}, "steps": 1,
+     "samples": 1, "seconds": 1.0, "peak_memory_bytes": 1},
+    {"event": "end"}]
+(folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
+"""
+
+
+def fake_train(monkeypatch, folder):
+    """A script in the folder stands for the ``clbench train`` of comparisons."""
+    script = folder / "fake.py"
+    script.write_text(FAKE_TRAIN)
+    monkeypatch.setattr(comparison, "train_words", lambda f: [sys.executable, str(script), str(f)])
+    monkeypatch.setattr(launch, "POLL", 0.02)

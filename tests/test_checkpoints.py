@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from helpers import interrupt_after
 
 import clbench
 from clbench import checkpoints
@@ -121,15 +122,8 @@ def test_files_that_are_not_whole(tmp_path, damage):
 def test_a_run_keeps_what_its_recipe_says_and_resumes(recipe, tmp_path, monkeypatch, keep, left):
     recipe |= {"checkpoints": keep, "methods": {"ewc": {"samples": 8}}}
     whole = clbench.run(recipe, tmp_path / "whole")
-    save = checkpoints.save
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        if arguments[1] == 2:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save", save_and_stop)
+        interrupt_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             clbench.run(recipe, tmp_path / "cut")
     assert "task_002.pt" in names(tmp_path / "cut")

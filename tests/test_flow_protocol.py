@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers import interrupt_after
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
 
 import clbench
-from clbench import checkpoints, network
+from clbench import network
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.methods import head_refit
@@ -181,14 +182,8 @@ def test_settings_of_a_data_set_are_as_good_as_settings_of_the_run(recipe, tmp_p
 
 def test_resumes_bit_for_bit(recipe, tmp_path, monkeypatch):
     whole = clbench.run(recipe, tmp_path / "whole")
-    save = checkpoints.save
-
-    def save_and_stop(*arguments, **more):
-        save(*arguments, **more)
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save", save_and_stop)
+        interrupt_after(patch)
         with pytest.raises(KeyboardInterrupt):
             clbench.run(recipe, tmp_path / "cut")
     cut = clbench.run(recipe, tmp_path / "cut", resume=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import fake_train
 
 from clbench import comparison, launch
 from clbench.cli import main
@@ -27,35 +28,10 @@ SUITE = {
     "seeds": [0, 1],
 }
 
-#: Stands for `clbench train`: leaves a record of one task, as its recipe's seed and method say.
-FAKE = """
-import json, pathlib, sys, yaml
-folder = pathlib.Path(sys.argv[1])
-recipe = yaml.safe_load((folder / "config.yaml").read_text())
-with (folder / "started").open("a") as file: file.write("x")
-if "l2" in recipe["methods"]:
-    sys.exit("error: no l2 today")
-values = {"evaluated": [0], "task_incremental": [0.5], "class_incremental": [0.5]}
-events = [
-    {"event": "run", "title": recipe["name"], "stream": "split_digits", "seed": recipe["seed"],
-     "methods": recipe["methods"], "backbone": "tiny_cnn", "options": {}, "size": 8,
-     "weights": {"source": "none", "sha256": None}, "split_manifest_sha256": "m", "tasks": ["a"],
-     "class_names": ["a"], "independent": False, "train_logits": "task", "parameters": 1},
-    {"event": "pretrained", "retention": None},
-    {"event": "task", "task": 0, "name": "a", "last_step": 1, **values, "retention": None,
-     "curve": [], "methods": {n: {} for n in recipe["methods"]}, "footprint": {}, "steps": 1,
-     "samples": 1, "seconds": 1.0, "peak_memory_bytes": 1},
-    {"event": "end"}]
-(folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
-"""
-
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    script = tmp_path / "fake.py"
-    script.write_text(FAKE)
-    monkeypatch.setattr(comparison, "train_words", lambda f: [sys.executable, str(script), str(f)])
-    monkeypatch.setattr(launch, "POLL", 0.02)
+    fake_train(monkeypatch, tmp_path)
     return tmp_path / "out"
 
 

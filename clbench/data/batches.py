@@ -156,7 +156,7 @@ class Batches:
 
     def _plan(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
         """For each batch, this process's part: positions, labels, draws, share."""
-        rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
+        rank, world = rank_and_world()
         random = generator(*self.keys, epoch)
         pools = [
             _Shuffled(split, random)
@@ -210,6 +210,12 @@ class _Shuffled:
         return self.split.index[chosen], self.split.labels[chosen]
 
 
-def distributed() -> bool:
-    """Whether several processes train together."""
-    return dist.is_available() and dist.is_initialized()
+def rank_and_world() -> tuple[int, int]:
+    """Which process of the run this is, from 0, and how many there are."""
+    there = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
+
+
+def world_size() -> int:
+    """Number of processes of the run."""
+    return rank_and_world()[1]

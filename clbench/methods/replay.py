@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from clbench.data.batches import Batch, Examples, Mixed, Split, distributed
+from clbench.data.batches import Batch, Examples, Mixed, Split, world_size
 from clbench.method import Context, Method, Needs
 from clbench.models.training import extract
 from clbench.seeding import generator
@@ -184,7 +184,7 @@ class Replay(Method):
             rows = (train.labels == label).nonzero().flatten()
             order = herd(found[rows.to(found.device)], count)
             ranks[rows[order]] = torch.arange(count, dtype=torch.float64)
-        if distributed():  # rounding may differ between devices, what is stored must not
+        if world_size() > 1:  # rounding may differ between devices, what is stored must not
             shared = ranks.to(context.device)
             dist.broadcast(shared, 0)
             ranks = shared.cpu()

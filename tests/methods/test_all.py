@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 import yaml
-from helpers import comparable
+from helpers import comparable, interrupt_after
 from safetensors.torch import load_file
 
 import clbench
-from clbench import checkpoints
 from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.methods import CLASHES, METHODS
@@ -127,20 +126,10 @@ def test_a_method_that_acts_is_not_plain_fine_tuning(small, tmp_path, name):
     assert not same(plain, changed)
 
 
-def interrupt_after_first_task(monkeypatch):
-    save = checkpoints.save
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoints, "save", save_and_stop)
-
-
 def resumes(recipe, tmp_path, monkeypatch, methods):
     whole, weights = run(recipe, tmp_path / "whole", methods)
     with monkeypatch.context() as patch:
-        interrupt_after_first_task(patch)
+        interrupt_after(patch)
         with pytest.raises(KeyboardInterrupt):
             run(recipe, tmp_path / "cut", methods)
     methods = {name: SETTINGS.get(name, {}) for name in methods}

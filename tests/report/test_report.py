@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from report.made_up import FOOTPRINT
 from rich.console import Console
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,16 +17,6 @@ from clbench.errors import ClbenchError
 from clbench.models.tiny import TinyCNN
 from clbench.record import SCENARIOS, Record, Recorder
 from clbench.report.figures import figures
-
-FOOTPRINT = {
-    "past_data": False,
-    "task_boundaries": True,
-    "stored_samples": 0,
-    "stored_bytes": 0,
-    "weight_copies": 1,
-    "extra_passes_per_step": 0.0,
-    "time_share": 0.25,
-}
 
 
 def accuracy(scenario, after, task):
