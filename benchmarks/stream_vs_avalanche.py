@@ -144,7 +144,7 @@ def with_clbench(data: DataSet, backbone: str) -> tuple[float, int, float]:
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(DATASETS, {"digits": lambda root, download: data}),
         mock.patch.object(Recorder, "add", noting),
-        mock.patch("clbench.report.write"),
+        mock.patch("clbench.report.files.write"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         record = clbench.run(recipe, Path(folder) / "run")

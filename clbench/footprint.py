@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor
 
 from clbench.method import Method
 
 Footprint = dict[str, float | int | bool]
-#: What adds up over the methods of a run.
-ADDED = ("stored_samples", "stored_bytes", "weight_copies", "extra_passes_per_step")
 
 
 class Clock:
@@ -61,37 +58,6 @@ def measure(method: Method, image_bytes: int, seconds: float, task_seconds: floa
         "extra_passes_per_step": needs.passes,
         "time_share": seconds / task_seconds,
     }
-
-
-def total(events: Iterable[Mapping[str, Any]]) -> Footprint:
-    """The footprint of a run from its tasks' events: everything all methods need together."""
-    sums: Footprint = {
-        "data_oblivious": True,
-        "stored_samples": 0,
-        "stored_bytes": 0,
-        "weight_copies": 0,
-        "extra_passes_per_step": 0.0,
-        "time_share": 0.0,
-    }
-    tasks = list(events)
-    for event in tasks[-1:]:  # what is stored grows from task to task
-        for part in event["footprint"].values():
-            sums["data_oblivious"] = sums["data_oblivious"] and not part["past_data"]
-            for name in (
-                "stored_samples",
-                "stored_bytes",
-                "weight_copies",
-                "extra_passes_per_step",
-            ):
-                sums[name] += part[name]
-    spent = sum(
-        part["time_share"] * event["seconds"]
-        for event in tasks
-        for part in event["footprint"].values()
-    )
-    if tasks:
-        sums["time_share"] = spent / sum(event["seconds"] for event in tasks)
-    return sums
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clbench import footprint, scores
+from clbench import scores
 from clbench.errors import ClbenchError
 
 Scenario = Literal["task_incremental", "class_incremental"]
@@ -100,7 +100,7 @@ class Record:
             "finished": self.finished,
             **{scenario: self._scores(scenario) for scenario in SCENARIOS},
             "retention": self._retention(),
-            "footprint": footprint.total(self.tasks),
+            "footprint": self._footprint(),
             "inactive": self._inactive(),
             "cost": self._cost(),
         }
@@ -139,6 +139,22 @@ class Record:
     def _last(self, after: list[float]) -> float:
         """Retention in the end; of independent tasks, each with a network of its own, the mean."""
         return sum(after) / len(after) if self.run["independent"] else after[-1]
+
+    def _footprint(self) -> dict[str, Any]:
+        """Everything all methods need together."""
+        added = ("stored_samples", "stored_bytes", "weight_copies", "extra_passes_per_step")
+        tasks = self.tasks
+        now = tasks[-1]["footprint"].values() if tasks else ()  # what is stored grows over tasks
+        spent = sum(
+            part["time_share"] * event["seconds"]
+            for event in tasks
+            for part in event["footprint"].values()
+        )
+        return {
+            "data_oblivious": not any(part["past_data"] for part in now),
+            **{name: sum(part[name] for part in now) for name in added},
+            "time_share": spent / sum(e["seconds"] for e in tasks) if tasks else 0.0,
+        }
 
     def _inactive(self) -> list[str]:
         return [

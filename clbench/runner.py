@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench import checkpoints, footprint, report
+from clbench import checkpoints, footprint
 from clbench import folder as run_folder
 from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
@@ -29,6 +29,7 @@ from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
+from clbench.report import files, screen
 from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
@@ -86,7 +87,7 @@ def run(
         run_folder.release()
     record = Record.load(folder)
     if is_first():
-        report.show(record)
+        screen.show(record)
     return record
 
 
@@ -141,8 +142,8 @@ class Run:
         self.recorder.add("end")
         if is_first():
             record = Record.load(self.folder)
-            report.write(record, self.logger.experiment)
-            report.export(record, self.network.model)
+            files.write(record, self.logger.experiment)
+            files.export(record, self.network.model)
             self.logger.close()
 
     def _begin(self) -> tuple[State, Tensor]:
@@ -242,7 +243,7 @@ class Run:
         }
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
-        say(f"{title}: {report.line(event)}")
+        say(f"{title}: {screen.line(event)}")
         if is_first():
             anchors, head = vars(context.anchors), context.anchors.previous.state
             state = {

@@ -45,7 +45,7 @@ def place(tmp_path, monkeypatch):
     """A working folder, and short trials without pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trial, "STEPS", (3, 3))
-    monkeypatch.setattr("clbench.runner.report.write", lambda *_: None)
+    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
     return tmp_path
 
 

@@ -12,10 +12,11 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from clbench import report, scores
+from clbench import scores
 from clbench.errors import ClbenchError
 from clbench.models.tiny import TinyCNN
 from clbench.record import SCENARIOS, Record, Recorder
+from clbench.report import files, screen
 from clbench.report.figures import figures
 
 
@@ -175,7 +176,7 @@ def test_events_up_to_a_task(tmp_path):
 def written(tmp_path_factory):
     names = ["4, 5", 'the "rest"', "task 2"]
     record = write(tmp_path_factory.mktemp("written"), 3, curve=True, tasks=names)
-    report.write(record)
+    files.write(record)
     return record
 
 
@@ -255,7 +256,7 @@ def test_curve_table_has_every_point(written):
 def test_tensorboard_gets_the_figures_and_the_scores(tmp_path):
     board = SummaryWriter(str(tmp_path))
     record = write(tmp_path, 2)
-    report.write(record, board)
+    files.write(record, board)
     board.close()
     events = EventAccumulator(str(tmp_path), {"images": 10}).Reload()
     names = {"accuracy_matrix", "curves", "performance_and_retention"}
@@ -265,14 +266,14 @@ def test_tensorboard_gets_the_figures_and_the_scores(tmp_path):
     assert point.value == pytest.approx(wanted)
 
 
-def screen(record, width=80):
+def shown(record, width=80):
     console = Console(width=width, record=True, soft_wrap=True, force_terminal=False)
-    report.show(record, console)
+    screen.show(record, console)
     return console.export_text()
 
 
 def test_screen_shows_the_scores_in_percent(tmp_path):
-    text = screen(write(tmp_path, 3))
+    text = shown(write(tmp_path, 3))
     R = [matrix(scenario, 3) for scenario in SCENARIOS]
     for label, values in (
         ("overall performance", [f"{100 * scores.overall_performance(r):.1f}" for r in R]),
@@ -289,14 +290,14 @@ def test_screen_shows_the_scores_in_percent(tmp_path):
 
 
 def test_screen_says_what_was_not_measured(tmp_path):
-    text = screen(write(tmp_path, 1, retention=False))
+    text = shown(write(tmp_path, 1, retention=False))
     assert "Retention was not measured" in text
     line = next(line for line in text.splitlines() if "backward transfer" in line)
     assert line.count("–") == 2
 
 
 def test_screen_warns_of_methods_without_effect(tmp_path):
-    assert "WARNING: method sfa had no effect" in screen(write(tmp_path, 2, active=0.0))
+    assert "WARNING: method sfa had no effect" in shown(write(tmp_path, 2, active=0.0))
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "with [brackets]", "with [bold]markup[/]"])
@@ -304,7 +305,7 @@ def test_screen_shows_the_folder_so_that_it_can_be_copied(tmp_path, name):
     record = write(tmp_path / name, 2)
     for file in ("summary.json", "accuracy_matrix.csv"):
         (record.folder / file).touch()
-    text = screen(record)
+    text = shown(record)
     assert f"Files in {tmp_path / name}:" in text
     assert f"tensorboard --logdir {tmp_path / name}\n" in text
     assert "summary.json  accuracy_matrix.csv" in text
@@ -314,17 +315,17 @@ def test_screen_shows_the_folder_so_that_it_can_be_copied(tmp_path, name):
 def test_line_of_a_task(tmp_path):
     event = write(tmp_path, 2).tasks[1]
     by_task, by_class = ((accuracy(s, 1, 0) + accuracy(s, 1, 1)) / 2 for s in SCENARIOS)
-    assert report.line(event) == (
+    assert screen.line(event) == (
         f"accuracy {accuracy('task_incremental', 1, 1):.1%}, mean of seen tasks {by_task:.1%} "
         f"(class-incremental {by_class:.1%}), retention 69.0%, 2.0 s"
     )
-    assert "retention" not in report.line(event | {"retention": None})
+    assert "retention" not in screen.line(event | {"retention": None})
 
 
 def test_exported_weights_load_as_told(tmp_path):
     torch.manual_seed(0)
     model = TinyCNN(3, width=8).eval()
-    report.export(write(tmp_path, 2), model)
+    files.export(write(tmp_path, 2), model)
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     assert not loaded.training
     images = torch.randn(2, 3, 8, 8)
@@ -342,7 +343,7 @@ def test_exported_transformers_load_at_their_size(tmp_path):
     config = ModelConfig(backbone="vit_base_patch16_224", weights="none", options={"depth": 1})
     model = load(config, 3, 32).model.eval()
     record = write(tmp_path, 2, backbone=config.backbone, options=config.options, size=32)
-    report.export(record, model)
+    files.export(record, model)
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(loaded(images), model(images))
