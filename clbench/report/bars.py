@@ -97,6 +97,7 @@ def _slanted(labels: Sequence[str], columns: int) -> bool:
 
 
 def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
+    intervals: list[tuple[float, ...]] = []
     for place, row in enumerate(rows):
         op = row.scores["overall_performance"]
         if op is None:
@@ -106,8 +107,8 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
         axis.bar(place, op.mean, 0.72, hatch=hatch, lw=0.8, **fill)
         top = op.mean
         if op.low is not None and op.high is not None:
-            ends = [[max(0.0, op.mean - op.low)], [max(0.0, op.high - op.mean)]]
-            axis.errorbar(place, op.mean, ends, color=INK, capsize=3, lw=1.1)
+            ends = (max(0.0, op.mean - op.low), max(0.0, op.high - op.mean))
+            intervals.append((place, op.mean, *ends))
             top = max(top, op.high)
         if values and len(rows) <= VALUES:
             text = show(op.mean, "accuracy")
@@ -117,6 +118,9 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
         if row.group.kind != "oblivious":
             edge = INK if row.group.kind == "bound" else colour
             axis.axhline(op.mean, color=edge, lw=0.9, ls=(0, (4, 3)), zorder=0)
+    if intervals:
+        x, y, below, above = zip(*intervals, strict=True)
+        axis.errorbar(x, y, (below, above), fmt="none", ecolor=INK, capsize=3, elinewidth=1.1)
     labels = [short(row.group.label) for row in rows]
     slanted = _slanted(labels, 1 if axis.get_subplotspec().get_gridspec().ncols == 1 else 2)
     axis.set_xticks(
@@ -124,8 +128,7 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
         labels,
         **({"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}),
     )
-    axis.tick_params(labelsize=8, colors=INK)
-    axis.tick_params(axis="x", length=0)
+    axis.tick_params(labelsize=8, colors=INK, left=False, bottom=False)
     axis.yaxis.set_major_formatter(PERCENT)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.grid(color=FAINT, alpha=0.5, lw=0.6, axis="y")

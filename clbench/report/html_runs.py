@@ -21,9 +21,10 @@ def runs_of(group: Group) -> str:
     heads += ["Retention", "Time", "Environment", "Weights", "Splits"]
     lines = "".join(f"<tr>{''.join(_run(run))}</tr>" for run in group.runs)
     recipe = group.runs[0].recipe
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times as fast
     shown = (
         f"<details><summary>Recipe (of seed {group.runs[0].seed})</summary>"
-        f"<pre>{escape(yaml.safe_dump(dict(recipe), sort_keys=False))}</pre></details>"
+        f"<pre>{escape(yaml.dump(dict(recipe), None, dumper, sort_keys=False))}</pre></details>"
         if recipe
         else '<p class="soft">config.yaml was not copied along.</p>'
     )

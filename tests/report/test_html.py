@@ -2,6 +2,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -168,3 +169,10 @@ def test_in_chromium(text, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert '<title>[true,"descending",true,0,0]</title>' in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_needs_no_torch():
+    """Reports are made on laptops too, and importing torch takes longer than the report."""
+    code = "import sys, clbench.report.build; print({'torch', 'lightning'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
