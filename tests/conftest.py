@@ -15,3 +15,10 @@ def data_dir(tmp_path_factory):
 def recipe(data_dir):
     """Values of a recipe that runs in about a second."""
     return copy.deepcopy(RECIPE) | {"data_dir": str(data_dir)}
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs end without their plots and tables, which have their own tests."""
+    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
+    monkeypatch.setattr("clbench.report.screen.show", lambda *_: None)

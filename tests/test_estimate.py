@@ -23,11 +23,9 @@ from clbench.report.forecast import show
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, no_pictures):
     """Short trials without pictures."""
     monkeypatch.setattr(trial, "STEPS", (3, 3))
-    for name in ("write", "show"):
-        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
 
 
 def everything(folder):

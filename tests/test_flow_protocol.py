@@ -62,10 +62,8 @@ def load(root):
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
+def recipe(tmp_path, monkeypatch, no_pictures):
     monkeypatch.setattr(transfer.datasets, "load", load(tmp_path))
-    for name in ("write", "show"):
-        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=1000).eval()
     torch.nn.init.constant_(model.fc.bias, -1e6)

@@ -41,11 +41,10 @@ def write_cars(data):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, no_pictures):
     """A working folder, and short trials without pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trial, "STEPS", (3, 3))
-    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
     return tmp_path
 
 

@@ -70,6 +70,7 @@ CASES = {
     "ties_scale": ({}, {"ties": {}}, "scale", 0.7, {"ties": {"scale": 0.7}}),
     "ties_density": ({}, {"ties": {}}, "density", 0.6, {"ties": {"density": 0.6}}),
 }
+pytestmark = pytest.mark.usefixtures("no_pictures")
 ONLY_LAST = ["plain", "wise_ft", "probed_head", "task_arithmetic", "ties_scale"]
 
 
@@ -78,12 +79,6 @@ def recipe_of(data_dir, changes, methods, keep="all"):
     for section, fields in changes.items():
         values[section] |= fields
     return values | {"methods": methods, "checkpoints": keep}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    for name in ("write", "show"):  # plots and tables of runs have their own tests
-        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -69,9 +69,7 @@ REFUSED = [pair for pair in itertools.combinations(METHODS, 2) if clashes(*pair)
 
 
 @pytest.fixture
-def small(recipe, monkeypatch):
-    for name in ("write", "show"):  # plots and tables have their own tests
-        monkeypatch.setattr(f"clbench.runner.report.{name}", lambda *_: None)
+def small(recipe, no_pictures):
     return recipe | copy.deepcopy(SMALL)
 
 
