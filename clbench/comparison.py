@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
@@ -26,8 +21,9 @@ from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.report.forecast import duration, size
 from clbench.report.tuning import read as read_tunings
-from clbench.suite import Planned, Suite, finished, hashes_below, load, tasks_done
+from clbench.suite import Planned, Suite, finished, hashes_below, load
 from clbench.tuning import Search, Tuning, nested, table, try_of, value_of
+from clbench.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -196,7 +192,7 @@ def _seconds(folder: Path) -> float:
 
 def _run(places: Sequence[Place], folder: Path, start: Launch) -> dict[str, str]:
     """Run what is not finished; returns why runs failed, by name."""
-    todo, failures = [], dict[str, str]()
+    todo, failures = list[Job](), dict[str, str]()
     for place in places:
         if place.state == "finished":
             continue
@@ -213,53 +209,10 @@ def _run(places: Sequence[Place], folder: Path, start: Launch) -> dict[str, str]
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append((Job(name, train_words(place.folder), log, place.folder), place))
+        todo.append(Job(name, train_words(place.folder), log, place.folder))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:
-        with _Progress(todo) as progress:
-            start([job for job, _ in todo], progress)
-    return failures | {job.name: job.reason for job, _ in todo if job.state == "failed"}
-
-
-class _Progress:
-    """A live table in a terminal, plain lines elsewhere."""
-
-    def __init__(self, todo: Sequence[tuple[Job, Place]]) -> None:
-        self.todo = todo
-        self.live: Live | None = None
-        if sys.stdout.isatty():
-            self.live = Live(self._table(), console=Console(), refresh_per_second=2)
-
-    def __enter__(self) -> Callable[[Job | None], None]:
-        if self.live is not None:
-            self.live.start()
-        return self._changed
-
-    def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.update(self._table())
-            self.live.stop()
-
-    def _changed(self, job: Job | None) -> None:
-        if self.live is not None:
-            self.live.update(self._table())
-        elif job is not None and job.state != "running":
-            over = sum(job.state in ("finished", "failed") for job, _ in self.todo)
-            end = f": {job.reason}" if job.reason else f" in {job.seconds:.1f} s"
-            print(f"[{over}/{len(self.todo)}] {job.name} {job.state}{end}", flush=True)
-
-    def _table(self) -> Table:
-        table = Table("run", "state", "tasks", "time", title_justify="left")
-        order = {"running": 0, "failed": 1, "waiting": 2, "finished": 3}
-        rows = sorted(self.todo, key=lambda pair: order[pair[0].state])
-        for job, place in rows[:20]:
-            done, total = tasks_done(place.folder)
-            state = f"failed: {job.reason}" if job.state == "failed" else job.state
-            tasks = f"{done}/{total}" if total else "–"
-            table.add_row(escape(job.name), escape(state), tasks, f"{job.seconds:.0f} s")
-        if len(rows) > 20:
-            table.add_row(f"and {len(rows) - 20} more", "", "", "")
-        over = sum(job.state in ("finished", "failed") for job, _ in self.todo)
-        table.title = f"{over} of {len(self.todo)} done"
-        return table
+        with Watch(todo) as changed:
+            start(todo, changed)
+    return failures | {job.name: job.reason for job in todo if job.state == "failed"}

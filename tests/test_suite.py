@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import signal
@@ -7,13 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import fake_train
+from rich.console import Console
 
 from clbench import comparison, launch
 from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.folder import plain
+from clbench.launch import Job
 from clbench.recipe import parse
 from clbench.suite import expand, load, recipe_hash
+from clbench.watch import Watch, seconds_left
 from clbench.yamlfile import read
 
 ROOT = Path(__file__).parent.parent
@@ -207,7 +211,7 @@ def test_sigterm_stops_the_runs_too(fake, tmp_path, monkeypatch, capsys):
         started.append(job.process)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(comparison._Progress, "_changed", told_to_end)
+    monkeypatch.setattr(Watch, "changed", told_to_end)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert main(["compare", str(path), "--output", str(fake)]) == 130
@@ -215,6 +219,32 @@ def test_sigterm_stops_the_runs_too(fake, tmp_path, monkeypatch, capsys):
         signal.signal(signal.SIGTERM, before)
     assert started[0].poll() == -signal.SIGTERM
     assert "the same command goes on" in capsys.readouterr().out
+
+
+def job(state, seconds=0.0):
+    return Job("a", [], Path("log"), state=state, seconds=seconds)
+
+
+def test_time_left():
+    assert seconds_left([job("running", 3), job("waiting")], 1) is None  # nothing to go by
+    assert seconds_left([job("finished", 10), job("finished", 30)], 2) == 0
+    # Two at a time: 20 s each on the average, of which 5 and 20 s are over; one is to come.
+    jobs = [job("finished", 10), job("finished", 30), job("running", 5), job("running", 25)]
+    assert seconds_left([*jobs, job("waiting"), job("failed", 1)], 2) == (15 + 0 + 20) / 2
+    # One has just ended, and the next has not begun.
+    assert seconds_left([job("finished", 20), job("running", 5), job("waiting")], 2) == 17.5
+
+
+def test_the_table_tells_what_is_left():
+    jobs = [job("finished", 80), job("waiting"), *[job("running", 80)] * 30]
+    shown = Console(width=60, record=True, file=io.StringIO())
+    watch = Watch(jobs)
+    watch.changed(None)
+    shown.print(watch.table())
+    text = shown.export_text()
+    assert "1 of 32 done (about 2.7 s left)" in text
+    assert "and 12 more" in text
+    assert "80 s" in text
 
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):
