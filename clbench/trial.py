@@ -29,6 +29,7 @@ from clbench.method import Context, Method, overriding
 from clbench.outline import taken
 from clbench.recipe import Recipe
 from clbench.runner import Run
+from clbench.speed import Seconds, now, speed
 from clbench.streams import Storage, Stream, StreamConfig, Task
 from clbench.trainer import peak_memory
 
@@ -70,6 +71,7 @@ class Costs:
         batch: samples of a batch.
         start: seconds to make the network.
         end: seconds to write the results.
+        train: of the bare network's steps, to tell longer batches from shorter ones.
         evaluated: seconds to evaluate an image.
         parameters: of the network.
         bytes: by what: ``parameters``, ``gradients``, ``optimizer``, ``anchors``, ``methods``, and
@@ -84,6 +86,7 @@ class Costs:
     batch: int
     start: float
     end: float
+    train: Seconds
     evaluated: float
     parameters: int
     bytes: Mapping[str, int]
@@ -123,7 +126,7 @@ class Costs:
                 added += self.stages[-1].passes[i] - self.stages[0].passes[i]
             each = max(0.0, last - alone) / added
         base = alone if first or self.growing else usual
-        return base * samples / self.batch + each * passes
+        return base * self.train.ratio(samples, self.batch) + each * passes
 
     @property
     def growing(self) -> list[int]:
@@ -169,13 +172,17 @@ class _Trial(Run):
         super().__init__(_small(recipe, stream), folder, resume=False)
         self.start = time.perf_counter() - began
         self.wanted, self.found = batch, list[Stage]()
-        train, forward = self._speed()
+        model, size = self.network.model.train(), recipe.images.size
+        train, forward = speed(model, size, self.device, self.network.autocast)
         accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-        step = train * accumulate
         # Three steps of three tasks, and what else goes through the network.
-        self.batch = min(most, max(2, int(seconds / step / 12)))
-        steps = min(max(int(seconds / step / self.batch / 6), STEPS[0]), STEPS[1])
-        tests = min(max(int(seconds / forward / 48), 4), recipe.eval_batch_size)
+        self.batch = min(most, max(2, train.images(seconds / accumulate / 12)))
+        step = train.of(self.batch) * accumulate
+        steps = min(max(int(seconds / step / 6), STEPS[0]), STEPS[1])
+        tests = min(max(forward.images(seconds / 48), 4), recipe.eval_batch_size)
+        self.train = train
+        # Batches of so few tests take longer for an image than those of the run.
+        self.shorter = forward.ratio(recipe.eval_batch_size, tests) * tests / recipe.eval_batch_size
         tasks = [
             replace(task, validation=_few(task.validation, tests), test=_few(task.test, tests))
             for task in stream.tasks[:STAGES]
@@ -225,7 +232,8 @@ class _Trial(Run):
             batch=self.batch,
             start=self.start,
             end=end,
-            evaluated=sum(t.seconds for t in later) / sum(t.images for t in later),
+            train=self.train,
+            evaluated=self.shorter * sum(t.seconds for t in later) / sum(t.images for t in later),
             parameters=sum(p.numel() for p in parameters),
             bytes=sizes,
             peak=peak,
@@ -257,7 +265,7 @@ class _Trial(Run):
 
     def _fit(self, learner: Learner, *rest: Any) -> None:
         marks: list[float] = []
-        learner.on_step = lambda _: marks.append(self._now())
+        learner.on_step = lambda _: marks.append(now(self.device))
         with self._part("fit"):
             super()._fit(learner, *rest)
         self.found[-1].steps = [b - a for a, b in itertools.pairwise(marks)]
@@ -265,31 +273,11 @@ class _Trial(Run):
 
     @contextlib.contextmanager
     def _part(self, name: str) -> Iterator[None]:
-        stage, began = self.found[-1], self._now()
+        stage, began = self.found[-1], now(self.device)
         before = taken(self.stream.train_images)
         yield
-        stage.seconds[name] = self._now() - began
+        stage.seconds[name] = now(self.device) - began
         stage.passed[name] = taken(self.stream.train_images) - before
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def _speed(self) -> tuple[float, float]:
-        """Seconds that an image takes in training, and in evaluation: roughly."""
-        model, size = self.network.model.train(), self.recipe.images.size
-        images = torch.rand(2, 3, size, size, device=self.device)
-        train, forward = list[float](), list[float]()
-        while len(train) < 2 or (len(train) < 5 and sum(train) < 0.5):  # the first warms up
-            began = self._now()
-            with self.network.autocast():
-                total = model(images).float().sum()
-            forward.append(self._now() - began)
-            total.backward()
-            train.append(self._now() - began)
-        model.zero_grad()
-        return min(train) / 2, min(forward) / 2
 
 
 class _Built(StreamConfig):
