@@ -14,7 +14,7 @@ from clbench.report import tables
 from clbench.report.compare import Comparison
 from clbench.report.drawing import Drawn
 from clbench.report.html import page
-from clbench.report.plots import PLOTS, POOLED_PLOTS
+from clbench.report.plots import PLOTS, POOLED_PLOTS, TITLES
 from clbench.report.svg import styled, to_svg
 
 Pictures = dict[tuple[int | None, Scenario, str], tuple[str, str]]
@@ -25,7 +25,7 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
 
     Args:
         comparison: what to report.
-        output: the folder; files of the same names are replaced.
+        output: the folder; what an earlier report left in it is replaced.
         title: the page's heading.
 
     Returns:
@@ -34,32 +34,40 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
     Raises:
         ClbenchError: if the folder cannot be written.
     """
+    pictures = draw(comparison)
+    files = {
+        **{_figure_file(comparison, *place): svg for place, (svg, _) in pictures.items()},
+        "retention.csv": tables.kept_csv(comparison),
+        "all_streams.csv": tables.pooled_csv(comparison),
+        "tuning.csv": tables.tuning_csv(comparison),
+        "leaderboard.csv": tables.leaderboard_csv(comparison),
+        "runs.csv": tables.runs_csv(comparison),
+        "leaderboard.md": tables.markdown(comparison),
+        "leaderboard.tex": tables.latex(comparison),
+        "report.html": page(comparison, pictures, title),
+    }
+    earlier = [f"figures/{name}-{scenario}*.svg" for name in TITLES for scenario in SCENARIOS]
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        pictures = draw(comparison)
-        for (number, scenario, name), (svg, _) in pictures.items():
-            file = f"{name}-{scenario}"
-            if number is not None:
-                section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
-                file += f"-{number}-{section}"
-            write_atomic(output / "figures" / f"{file}.svg", svg)
-        for name, text in (
-            ("retention.csv", tables.kept_csv(comparison)),
-            ("all_streams.csv", tables.pooled_csv(comparison)),
-            ("tuning.csv", tables.tuning_csv(comparison)),
-        ):
+        for path in (path for pattern in earlier for path in output.glob(pattern)):
+            if path.relative_to(output).as_posix() not in files:
+                path.unlink()
+        for name, text in files.items():
             if text.strip():
                 write_atomic(output / name, text)
-            else:  # of an earlier report in the same folder
+            else:  # there may be one of an earlier report
                 (output / name).unlink(missing_ok=True)
-        write_atomic(output / "leaderboard.csv", tables.leaderboard_csv(comparison))
-        write_atomic(output / "runs.csv", tables.runs_csv(comparison))
-        write_atomic(output / "leaderboard.md", tables.markdown(comparison))
-        write_atomic(output / "leaderboard.tex", tables.latex(comparison))
-        write_atomic(output / "report.html", page(comparison, pictures, title))
     except OSError as error:
         raise ClbenchError(f"the report cannot be written to {output}: {error}") from error
     return output / "report.html"
+
+
+def _figure_file(comparison: Comparison, number: int | None, scenario: Scenario, name: str) -> str:
+    file = f"figures/{name}-{scenario}"
+    if number is not None:
+        section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
+        file += f"-{number}-{section}"
+    return f"{file}.svg"
 
 
 def draw(comparison: Comparison) -> Pictures:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clbench.report.html_table import wide
 from clbench.report.metrics import show
-from clbench.report.tuning import Cell, Try, Tuning
+from clbench.report.tuning import Cell, Try, Tuning, plain
 
 
 def tuning_part(tunings: tuple[Tuning, ...]) -> str:
@@ -22,8 +22,8 @@ def tuning_part(tunings: tuple[Tuning, ...]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    chosen = next((one for one in cell.tries if one.number == cell.chosen), None)
-    what = f"chosen: {_settings(chosen)}" if chosen else "nothing was chosen"
+    chosen = cell.best
+    what = f"chosen: {chosen.words}" if chosen else "nothing was chosen"
     keys = list(dict.fromkeys(key for one in cell.tries for key in one.settings))
     names = [key.removeprefix("methods.") for key in keys]
     heads = "".join(f'<th scope="col">{escape(t)}</th>' for t in ["Try", *names, "Validation"])
@@ -48,7 +48,7 @@ def _cell(cell: Cell) -> str:
 
 def _row(one: Try, keys: list[str], chosen: bool) -> str:
     cells = [f'<th scope="row">{one.number}{" (chosen)" if chosen else ""}</th>']
-    cells += [f"<td>{escape(_plain(one.settings.get(key, '–')))}</td>" for key in keys]
+    cells += [f"<td>{escape(plain(one.settings.get(key, '–')))}</td>" for key in keys]
     kind = ' class="best"' if chosen else ""
     cells.append(f"<td{kind}>{show(one.value, 'accuracy')}</td>")
     state = f"{one.state}: {one.reason}" if one.reason else one.state
@@ -56,25 +56,16 @@ def _row(one: Try, keys: list[str], chosen: bool) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _settings(one: Try) -> str:
-    pairs = (f"{k.removeprefix('methods.')} = {_plain(v)}" for k, v in one.settings.items())
-    return ", ".join(pairs) or "the recipe as it is"
-
-
 def _range(value: Any) -> str:
     """A range or a list of choices in words."""
     if isinstance(value, dict) and "low" in value and "high" in value:
         rest = [
-            k if v is True else f"{k} {_plain(v)}"
+            k if v is True else f"{k} {plain(v)}"
             for k, v in value.items()
             if k not in ("low", "high") and v not in (None, False)
         ]
-        text = f"{_plain(value['low'])} to {_plain(value['high'])}"
+        text = f"{plain(value['low'])} to {plain(value['high'])}"
         return f"{text} ({', '.join(rest)})" if rest else text
     if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return _plain(value)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(map(plain, value))
+    return plain(value)

@@ -11,9 +11,10 @@ from clbench.report import kept
 from clbench.report.boards import Table, kept_tables, leaderboard, pooled_table
 from clbench.report.compare import Comparison
 from clbench.report.formats import csv_text, latex_table, markdown_table
-from clbench.report.metrics import METRICS
+from clbench.report.metrics import METRICS, show
 from clbench.report.pooled import pooled
 from clbench.report.statistics import Difference, Estimate
+from clbench.report.tuning import Tuning
 
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
@@ -160,6 +161,8 @@ def tuning_csv(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """The tables as Markdown."""
     parts = [NOTE, *(markdown_table(*table.plain) for table in _all(comparison))]
+    for tuning in comparison.tunings:
+        parts += [markdown_table(*_chosen(tuning)), tuning.sentence]
     return "\n\n".join(parts) + "\n"
 
 
@@ -167,7 +170,20 @@ def latex(comparison: Comparison) -> str:
     """The tables as LaTeX; they need the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n% " + NOTE]
     parts += [latex_table(*table.plain) for table in _all(comparison)]
+    for tuning in comparison.tunings:
+        parts += [f"% {tuning.sentence}\n{latex_table(*_chosen(tuning))}"]
     return "\n\n".join(parts) + "\n"
+
+
+def _chosen(tuning: Tuning) -> tuple[str, list[str], list[list[str]]]:
+    """Title, heads and cells of the settings that were taken; the CSV has every try."""
+    heads = ["Method", "Tries", "Chosen", "Validation accuracy"]
+    body = []
+    for cell in tuning.cells:
+        best = cell.best
+        taken = [best.words, show(best.value, "accuracy")] if best else ["nothing", "–"]
+        body.append([cell.name, str(len(cell.tries)), *taken])
+    return "Tuning", heads, body
 
 
 def _all(comparison: Comparison) -> Iterator[Table]:

@@ -33,6 +33,12 @@ class Try:
     reason: str = ""
     folder: str = ""
 
+    @property
+    def words(self) -> str:
+        """Its settings for people."""
+        pairs = (f"{k.removeprefix('methods.')} = {plain(v)}" for k, v in self.settings.items())
+        return ", ".join(pairs) or "the recipe as it is"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -51,6 +57,11 @@ class Cell:
     space: Mapping[str, Any]
     tries: tuple[Try, ...]
     chosen: int | None
+
+    @property
+    def best(self) -> Try | None:
+        """The try whose settings were taken."""
+        return next((one for one in self.tries if one.number == self.chosen), None)
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,11 @@ class Tuning:
             f"{self.seed} and was scored by its {name} accuracy on their validation data; test "
             "data were never read. The best try’s settings then ran with all seeds."
         )
+
+
+def plain(value: object) -> str:
+    """A setting for people."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def parse(values: Mapping[str, Any]) -> Tuning:

@@ -109,3 +109,27 @@ def test_a_broken_file_is_a_warning(suite):
     comparison = compare([suite])
     assert comparison.tunings == ()
     assert any("tuning.json cannot be read" in line for line in comparison.warnings)
+
+
+def test_the_choice_is_in_markdown_and_latex(suite):
+    comparison = compare([suite])
+    text = tables.markdown(comparison)
+    assert "### Tuning" in text
+    assert "| digits-cnn-sfa | 2 | sfa.beta = 0.4 | 91.0 |" in text
+    assert "test data were never read" in text
+    assert r"digits-cnn-sfa & 2 & sfa.beta = 0.4 & 91.0 \\" in tables.latex(comparison)
+
+
+def test_nothing_of_an_earlier_report_stays(suite, tmp_path):
+    output = tmp_path / "report"
+    (output / "figures").mkdir(parents=True)
+    (output / "figures" / "mine.svg").write_text("")
+    (output / "figures" / "bars-task_incremental-3-other.svg").write_text("")
+    build(compare([suite]), output)
+    before = {path.name for path in (output / "figures").iterdir()}
+    assert "mine.svg" in before
+    assert "bars-task_incremental-3-other.svg" not in before
+    (suite / "tuning.json").unlink()
+    build(compare([suite]), output)
+    assert not (output / "tuning.csv").exists()
+    assert {path.name for path in (output / "figures").iterdir()} == before
