@@ -100,7 +100,7 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     Raises:
         ClbenchError: for a word that fits nowhere or an option without its value.
     """
-    from clbench.yamlfile import read_text
+    from clbench.yamlfile import put, read_text
 
     arguments = Arguments()
     words = list(argv)
@@ -126,7 +126,7 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
         elif name == "output":
             arguments.output = Path(given[0])
         else:
-            _set(arguments.overrides, name, read_text(given[0], f"--{name}"))
+            put(arguments.overrides, name, read_text(given[0], f"--{name}"))
     return arguments
 
 
@@ -146,16 +146,6 @@ def values(arguments: Arguments) -> dict[str, Any]:
         for name in configs or ["default.yaml"]:
             merged = merge(merged, read(name))
     return merge(merged, arguments.overrides)
-
-
-def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        inner = tree.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ClbenchError(f"--{dotted}: {section} was set to {inner!r} before")
-        tree = inner
-    tree[last] = value
 
 
 def field_help() -> str:

@@ -22,8 +22,9 @@ from clbench.report.compare import compare as compare_runs
 from clbench.report.forecast import duration, size
 from clbench.report.tuning import read as read_tunings
 from clbench.suite import Planned, Suite, finished, hashes_below, load
-from clbench.tuning import Search, Tuning, nested, table, try_of, value_of
+from clbench.tuning import Search, Tuning, table, try_of, value_of
 from clbench.watch import Watch
+from clbench.yamlfile import nested
 
 
 @dataclass(frozen=True)

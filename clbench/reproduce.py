@@ -27,8 +27,7 @@ from clbench.report.compare import Comparison
 from clbench.report.forecast import duration, size
 from clbench.streams.transfer import TransferConfig
 from clbench.suite import recipe_hash
-from clbench.tuning import nested
-from clbench.yamlfile import PLACES, read
+from clbench.yamlfile import PLACES, nested, read
 
 #: Above this many seconds a person at a terminal is asked first.
 LONG = 3600.0

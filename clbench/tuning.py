@@ -21,6 +21,7 @@ from clbench.errors import ClbenchError
 from clbench.explain import explain, nearest
 from clbench.optimizer import Section
 from clbench.record import Record, Scenario
+from clbench.yamlfile import nested
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -221,22 +222,6 @@ def table(tuning: Tuning, searches: Sequence[Search]) -> dict[str, Any]:
             for search in searches
         ],
     }
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested mappings.
-
-    >>> nested({"optimizer.lr": 0.1, "methods.sfa.p": 1, "methods.sfa.beta": 0.5})
-    {'optimizer': {'lr': 0.1}, 'methods': {'sfa': {'p': 1, 'beta': 0.5}}}
-    """
-    tree: dict[str, Any] = {}
-    for key, value in settings.items():
-        *sections, last = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return tree
 
 
 def corners(space: Space) -> Iterator[dict[str, Value]]:

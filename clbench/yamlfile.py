@@ -113,3 +113,30 @@ def commented(model: BaseModel, indent: int = 0) -> str:
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
             lines.append(f"{pad}{name}: {text.replace('...', '').strip()}")
     return "\n".join(lines)
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested mappings.
+
+    >>> nested({"optimizer.lr": 0.1, "methods.sfa.p": 1, "methods.sfa.beta": 0.5})
+    {'optimizer': {'lr': 0.1}, 'methods': {'sfa': {'p': 1, 'beta': 0.5}}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        put(tree, key, value)
+    return tree
+
+
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set what a dotted key names.
+
+    Raises:
+        ClbenchError: if a part of the key is no mapping.
+    """
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ClbenchError(f"{dotted}: {section} was set to {inner!r} before")
+        tree = inner
+    tree[last] = value
