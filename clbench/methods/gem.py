@@ -142,18 +142,22 @@ class _Memory(Method):
         self._context = None
 
     def _gradient(self, model: nn.Module, index: Tensor, labels: Tensor) -> Tensor:
-        """The gradient (P,) of the mean loss on some remembered images."""
+        """The gradient (P,) of the mean loss on remembered images, a batch's worth at a time."""
         context = self._context
         assert context is not None
         named = with_gradient(model)
-        device = context.device
-        inputs = context.transform.test(context.task.train.images.take(index).to(device))
-        with torch.enable_grad(), undisturbed(model):
-            logits = model(inputs.to(named[0][1].dtype))
-            loss = context.losses(logits, labels.to(device)).mean()
-            gradients = torch.autograd.grad(
-                loss, [p for _, p in named], allow_unused=True, materialize_grads=True
-            )
+        parts = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
+        gradients = [torch.zeros_like(p) for _, p in named]
+        for some, theirs in zip(index.tensor_split(parts), labels.tensor_split(parts), strict=True):
+            inputs = context.transform.test(context.task.train.images.take(some).to(context.device))
+            with torch.enable_grad(), undisturbed(model):
+                logits = model(inputs.to(named[0][1].dtype))
+                loss = context.losses(logits, theirs.to(context.device)).sum() / len(index)
+                more = torch.autograd.grad(
+                    loss, [p for _, p in named], allow_unused=True, materialize_grads=True
+                )
+            for gradient, part in zip(gradients, more, strict=True):
+                gradient += part
         for (name, _), gradient in zip(named, gradients, strict=True):
             if name in context.head:  # rows that no training sample admits cannot move
                 gradient[context.losses.idle] = 0

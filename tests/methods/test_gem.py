@@ -131,6 +131,19 @@ def test_memory_passes_leave_no_trace():
     assert torch.equal(random, torch.get_rng_state())
 
 
+def test_a_large_memory_is_read_in_batches():
+    model, method = network().eval(), GEM(samples=20)
+    context = after_one_task(method, model)
+    memory = memory_gradients(model, context, method)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    sizes = []
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = method._gradient(model, method._index[0], method._labels[0])
+    assert sizes == [7, 7, 6]  # of a batch size of 8
+    torch.testing.assert_close(found, torch.cat([gradient.flatten() for gradient in memory]))
+
+
 def test_rows_that_cannot_move_are_no_constraint():
     model, method = network(), GEM(samples=8)
     context = after_one_task(method, model, logits="task")
