@@ -80,11 +80,13 @@ class Table:
         title: what it holds.
         heads: one for each column; the first column names the rows.
         body: rows of cells.
+        note: what else a reader must know; may be empty.
     """
 
     title: str
     heads: Sequence[Head]
     body: Sequence[Sequence[Cell]]
+    note: str = ""
 
     @property
     def plain(self) -> tuple[str, list[str], list[list[str]]]:
@@ -121,7 +123,19 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
             else:
                 line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
-    return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body)
+    note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
+    return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body, note.strip())
+
+
+def _compared(section: Section, name: str) -> str:
+    """Which of several baselines a method is compared with; empty if there is only one."""
+    if sum(group.is_method(name) for group in section.groups) < 2:
+        return ""
+    pairs = (f"{base} for {', '.join(of)}" for base, of in section.compared(name).items())
+    return (
+        f"There are several runs of {name}; a method is compared with those whose settings are "
+        f"nearest to its own: {'; '.join(pairs)}."
+    )
 
 
 def kept_table(
@@ -168,7 +182,9 @@ def kept_table(
             )
     stream, count = sections[0].stream, len(sections[0].tasks)
     name = f"{stream}, {count} task{'s' * (count != 1)}" if backbone else sections[0].title
-    return Table(f"{name}, {SCENARIO_TITLES[scenario]}: retention and target", heads, body)
+    title = f"{name}, {SCENARIO_TITLES[scenario]}: retention and target"
+    notes = dict.fromkeys(_compared(section, "sequential") for section, _ in blocks)
+    return Table(title, heads, body, " ".join(notes).strip())
 
 
 def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:

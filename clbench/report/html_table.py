@@ -21,10 +21,14 @@ def sortable(table: Table, label: str) -> str:
         f"<tr>{''.join(_cell(cell, number == 0) for number, cell in enumerate(line))}</tr>"
         for line in table.body
     )
-    return wide(
-        f'<table class="board"><caption>{escape(table.title)}</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>",
-        label,
+    note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
+    return (
+        wide(
+            f'<table class="board"><caption>{escape(table.title)}</caption>'
+            f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>",
+            label,
+        )
+        + note
     )
 
 

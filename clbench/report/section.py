@@ -149,6 +149,15 @@ class Section:
 
         return min(found, key=apart, default=None)
 
+    def compared(self, name: str) -> dict[str, list[str]]:
+        """Labels of the methods by that of the baseline's group they are compared with."""
+        found: dict[str, list[str]] = {}
+        for group in self.groups:
+            other = self.baseline(name, group)
+            if other is not None and other is not group:
+                found.setdefault(other.label, []).append(group.label)
+        return found
+
     def _versus(self, group: Group, name: str, scenario: Scenario) -> dict[str, Difference | None]:
         other = self.baseline(name, group)
         if other is None or other is group:

@@ -26,6 +26,12 @@ NOTE = (
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """One flat row for each section, scenario and method; accuracies are fractions in 0…1."""
     for section in comparison.sections:
+        against = {
+            (name, label): base
+            for name in ("sequential", "multitask")
+            for base, labels in section.compared(name).items()
+            for label in labels
+        }
         for scenario in SCENARIOS:
             for row in section.leaderboard(scenario):
                 flat: dict[str, Any] = {
@@ -42,6 +48,7 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
                 for baseline in ("sequential", "multitask"):
+                    flat[f"nearest_{baseline}"] = against.get((baseline, row.group.label), "")
                     for metric in METRICS:
                         if METRICS[metric].unit not in ("accuracy", "change"):
                             continue
@@ -160,7 +167,9 @@ def tuning_csv(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """The tables as Markdown."""
-    parts = [NOTE, *(markdown_table(*table.plain) for table in _all(comparison))]
+    parts = [NOTE]
+    for table in _all(comparison):
+        parts += [markdown_table(*table.plain), *([table.note] if table.note else [])]
     for tuning in comparison.tunings:
         parts += [markdown_table(*_chosen(tuning)), tuning.sentence]
     return "\n\n".join(parts) + "\n"
@@ -169,7 +178,9 @@ def markdown(comparison: Comparison) -> str:
 def latex(comparison: Comparison) -> str:
     """The tables as LaTeX; they need the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n% " + NOTE]
-    parts += [latex_table(*table.plain) for table in _all(comparison)]
+    for table in _all(comparison):
+        note = f"% {table.note}\n" if table.note else ""
+        parts.append(note + latex_table(*table.plain))
     for tuning in comparison.tunings:
         parts += [f"% {tuning.sentence}\n{latex_table(*_chosen(tuning))}"]
     return "\n\n".join(parts) + "\n"

@@ -222,3 +222,21 @@ def test_figures_from_python(tmp_path):
     assert len(comparison.figure("frontier").axes) == 2
     with pytest.raises(ClbenchError, match="there is no figure 'x'"):
         comparison.figure("x")
+
+
+def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
+    for rate in (0.1, 0.01):
+        config = {"optimizer": {"lr": rate}}
+        made_up.run_folder(tmp_path, {}, op=rate, config=config, folder=f"plain-{rate}")
+    made_up.run_folder(tmp_path, {"l2": {}}, op=0.6, config={"optimizer": {"lr": 0.1}})
+    comparison = compare([tmp_path])
+    assert comparison.sections[0].compared("sequential") == {"sequential (optimizer.lr=0.1)": ["l2"]}
+    text = tables.markdown(comparison)
+    assert "nearest to its own: sequential (optimizer.lr=0.1) for l2." in text
+    (row,) = [
+        row
+        for row in tables.rows(comparison)
+        if row["method"] == "l2" and row["scenario"] == "task_incremental"
+    ]
+    assert row["nearest_sequential"] == "sequential (optimizer.lr=0.1)"
+    assert row["overall_performance_minus_sequential_mean"] == pytest.approx(0.5)
