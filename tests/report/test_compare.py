@@ -230,7 +230,9 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
         made_up.run_folder(tmp_path, {}, op=rate, config=config, folder=f"plain-{rate}")
     made_up.run_folder(tmp_path, {"l2": {}}, op=0.6, config={"optimizer": {"lr": 0.1}})
     comparison = compare([tmp_path])
-    assert comparison.sections[0].compared("sequential") == {"sequential (optimizer.lr=0.1)": ["l2"]}
+    assert comparison.sections[0].compared("sequential") == {
+        "sequential (optimizer.lr=0.1)": ["l2"]
+    }
     text = tables.markdown(comparison)
     assert "nearest to its own: sequential (optimizer.lr=0.1) for l2." in text
     (row,) = [
