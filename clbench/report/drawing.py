@@ -99,7 +99,7 @@ def dress(axis: Any, xlabel: str | None = None) -> None:
     if xlabel:
         axis.set_xlabel(xlabel)
     axis.yaxis.set_major_formatter(PERCENT)
-    axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.tick_params(labelsize=8, colors=INK, left=False, bottom=False)  # the grid shows the place
     axis.grid(color=FAINT, alpha=0.5, lw=0.6)
     axis.spines[["top", "right"]].set_visible(False)
