@@ -77,22 +77,22 @@ def draw(comparison: Comparison) -> Pictures:
     def add(
         number: int | None, scenario: Scenario, name: str, plot: Callable[[], Drawn | None]
     ) -> None:
-        # A figure is ten thousands of small objects; looking for garbage among them takes time.
-        gc.disable()
-        try:
-            drawn = plot()
-            if drawn is not None:
-                figure, text = drawn
-                pictures[number, scenario, name] = to_svg(figure), text
-        finally:
-            gc.enable()
+        drawn = plot()
+        if drawn is not None:
+            figure, text = drawn
+            pictures[number, scenario, name] = to_svg(figure), text
 
-    with styled():
-        for scenario in SCENARIOS:
-            for name, pooled in POOLED_PLOTS.items():
-                add(None, scenario, name, partial(pooled, comparison, scenario))
-        for number, section in enumerate(comparison.sections):
+    # A figure is ten thousands of small objects; looking for garbage among them takes time.
+    gc.disable()
+    try:
+        with styled():
             for scenario in SCENARIOS:
-                for name, plot in PLOTS.items():
-                    add(number, scenario, name, partial(plot, section, scenario))
+                for name, pooled in POOLED_PLOTS.items():
+                    add(None, scenario, name, partial(pooled, comparison, scenario))
+            for number, section in enumerate(comparison.sections):
+                for scenario in SCENARIOS:
+                    for name, plot in PLOTS.items():
+                        add(number, scenario, name, partial(plot, section, scenario))
+    finally:
+        gc.enable()
     return pictures

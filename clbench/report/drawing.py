@@ -89,8 +89,11 @@ def grid(count: int, height: float, most: int = COLUMNS) -> tuple[Figure, list[A
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis in axes[count:]:
         axis.remove()
-    for axis in axes[max(0, count - columns) : count]:
+    lowest = max(0, count - columns)
+    for axis in axes[lowest:count]:
         axis.tick_params(labelbottom=True)
+    for axis in axes[:lowest]:  # an axis takes most of an empty panel's time, labelled or not
+        axis.xaxis.set_visible(False)
     return figure, list(axes[:count])
 
 

@@ -79,6 +79,7 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
         axis.set_ylim(-0.03, 1.03)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         dress(axis)
+        axis.grid(visible=False, axis="x")  # the tasks' lines stand there
     figure.supxlabel("gradient step (vertical lines: a new task)", fontsize=9, color=INK)
     shown = range(count) if count <= 8 else sorted({round(x) for x in np.linspace(0, count - 1, 6)})
     handles = [Line2D([], [], color=task_colour(task, count), lw=2) for task in shown]
@@ -133,6 +134,7 @@ def matrices(section: Section, scenario: Scenario) -> Drawn | None:
                     axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         axis.set_title(short(group.label), fontsize=9)
         axis.tick_params(labelsize=8, colors=INK, left=False, bottom=False)
+        axis.yaxis.set_visible(axis.get_subplotspec().is_first_col())
     ticks = np.arange(0, count, max(1, -(-count // 6)))  # of all panels, as they share axes
     axes[0].set_xticks(ticks, ticks + 1)
     axes[0].set_yticks(ticks, ticks + 1)
