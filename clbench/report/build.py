@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from clbench.errors import ClbenchError
 from clbench.record import SCENARIOS, Scenario, write_atomic
 from clbench.report import tables
 from clbench.report.compare import Comparison
-from clbench.report.drawing import Drawn
 from clbench.report.html import page
-from clbench.report.plots import PLOTS, POOLED_PLOTS, TITLES
-from clbench.report.svg import styled, to_svg
-
-Pictures = dict[tuple[int | None, Scenario, str], tuple[str, str]]
+from clbench.report.pictures import draw
+from clbench.report.plots import TITLES
 
 
 def build(comparison: Comparison, output: Path, title: str = "clbench report") -> Path:
@@ -68,31 +62,3 @@ def _figure_file(comparison: Comparison, number: int | None, scenario: Scenario,
         section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
         file += f"-{number}-{section}"
     return f"{file}.svg"
-
-
-def draw(comparison: Comparison) -> Pictures:
-    """All figures as SVG with a description each, by section (None: all), scenario and name."""
-    pictures: Pictures = {}
-
-    def add(
-        number: int | None, scenario: Scenario, name: str, plot: Callable[[], Drawn | None]
-    ) -> None:
-        drawn = plot()
-        if drawn is not None:
-            figure, text = drawn
-            pictures[number, scenario, name] = to_svg(figure), text
-
-    # A figure is ten thousands of small objects; looking for garbage among them takes time.
-    gc.disable()
-    try:
-        with styled():
-            for scenario in SCENARIOS:
-                for name, pooled in POOLED_PLOTS.items():
-                    add(None, scenario, name, partial(pooled, comparison, scenario))
-            for number, section in enumerate(comparison.sections):
-                for scenario in SCENARIOS:
-                    for name, plot in PLOTS.items():
-                        add(number, scenario, name, partial(plot, section, scenario))
-    finally:
-        gc.enable()
-    return pictures

@@ -31,7 +31,7 @@ def page(comparison: Comparison, pictures: Pictures, title: str) -> str:
 
     Args:
         comparison: what to show.
-        pictures: the figures, as made by :func:`clbench.report.build.draw`.
+        pictures: the figures, as made by :func:`clbench.report.pictures.draw`.
         title: the page's heading.
     """
     runs = comparison.runs

@@ -3,11 +3,13 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from clbench.report import pictures
 from clbench.report.build import build
 from clbench.report.compare import compare
 
@@ -46,7 +48,7 @@ class Checker(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def runs(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     for seed in range(2):
         made_up.run_folder(runs, None, seed, 0.5 + seed / 100, names=[EVIL, "b"])
@@ -54,6 +56,11 @@ def folder(tmp_path_factory):
             runs, {"sfa": {}}, seed, 0.6, title=EVIL, names=[EVIL, "b"], config={"note": EVIL}
         )
     made_up.run_folder(runs, {"multitask": {}}, 0, 0.9, names=[EVIL, "b"])
+    return runs
+
+
+@pytest.fixture(scope="module")
+def folder(runs, tmp_path_factory):
     output = tmp_path_factory.mktemp("report")
     build(compare([runs], failures={"lost": EVIL}), output, EVIL)
     return output
@@ -176,3 +183,29 @@ def test_needs_no_torch():
     code = "import sys, clbench.report.build; print({'torch', 'lightning'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+TOGETHER = """
+import sys
+from clbench.report import pictures
+from clbench.report.compare import compare
+assert pictures._may_fork() == (sys.platform == "linux" and pictures.cores() > 1)
+comparison = compare([sys.argv[1]])
+places = [(0, "task_incremental", name) for name in pictures.PLOTS]
+alone = pictures._draw(comparison, places)
+assert pictures._together(comparison, places) == alone != [None] * len(places)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_several_processes_draw_the_same(runs):
+    subprocess.run([sys.executable, "-c", TOGETHER, str(runs)], check=True)
+
+
+def test_a_process_that_is_killed_is_made_good(runs, monkeypatch):
+    def killed(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(pictures, "_may_fork", lambda: True)
+    monkeypatch.setattr(pictures.ProcessPoolExecutor, "map", killed)
+    assert len(pictures.draw(compare([runs]))) == 12
