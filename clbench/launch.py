@@ -101,10 +101,11 @@ def launch(jobs: Sequence[Job], at_once: int, changed: Changed) -> None:
                 running.append(job)
                 changed(job)
             time.sleep(POLL)
-            for job in [job for job in running if _ended(job)]:
-                running.remove(job)
-                free.append(job.slot)
-                changed(job)
+            for job in list(running):
+                if _ended(job):
+                    running.remove(job)
+                    free.append(job.slot)
+                    changed(job)
             changed(None)
     except BaseException:
         for job in running:  # Ctrl-C reaches them too; other errors do not
