@@ -197,7 +197,12 @@ class EWC(Method):
             chosen = torch.randperm(len(split), generator=random)[: self.samples].sort().values
             split = Split(split.images, split.index[chosen], split.labels[chosen])
         fisher = fisher_diagonal(
-            context.model, plain_batches(split, context), context.losses, self.labels, random
+            context.model,
+            plain_batches(split, context),
+            context.losses,
+            self.labels,
+            random,
+            chunk=min(64, context.batch_size),  # more than training has room for may not fit
         )
         learned = context.anchors.previous.learned.clone()
         learned[context.task.classes.start : context.task.classes.stop] = True

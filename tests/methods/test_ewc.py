@@ -244,6 +244,7 @@ def context_of(model, task, logits="task"):
         transform=Transform(2, (0.5,) * 3, (0.5,) * 3, Augment()),
         losses=ClassLoss(logits, labels.unique(), owner, torch.ones(6, dtype=torch.bool)),
         seed=3,
+        batch_size=8,
         device=torch.device("cpu"),
     )
 
@@ -297,6 +298,15 @@ def test_online_decays_and_moves_on():
         torch.testing.assert_close(method._fisher[name], wanted, rtol=1e-4, atol=1e-7)
         assert torch.equal(method._centre[name], parameter)
     assert method.penalty(model) == 0
+
+
+def test_no_more_samples_at_once_than_in_training(monkeypatch):
+    sizes, squares = [], PerSample.squares
+    monkeypatch.setattr(
+        PerSample, "squares", lambda self, x, *rest: sizes.append(len(x)) or squares(self, x, *rest)
+    )
+    EWC(strength=1.0)._of_task(context_of(network(), 0))
+    assert sizes == [8, 8, 8, 6]
 
 
 def test_rows_of_the_head_that_no_task_learned_are_free():
