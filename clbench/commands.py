@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clbench.arguments import read_arguments
 from clbench.errors import ClbenchError
 
 COMMANDS = ("compare", "report", "reproduce", "sweep")
@@ -137,8 +138,6 @@ def _reproduce(words: Sequence[str]) -> int:
         "--dry_run", "--dry-run", action="store_true", help="say what is needed, and stop"
     )
     given, others = parser.parse_known_args(list(words))
-    from clbench.cli import read_arguments
-
     more = read_arguments(others)
     if more.configs or more.flags or "seed" in more.overrides:
         raise ClbenchError("clbench reproduce takes fields of recipes, and --seeds; see --help")

@@ -13,7 +13,8 @@ import yaml
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
 from clbench.folder import plain
-from clbench.launch import Job, Launch, choose_launcher, train_words
+from clbench.launch import Job, Launch, train_words
+from clbench.launchers import choose_launcher
 from clbench.lock import alone
 from clbench.record import Record, write_atomic
 from clbench.report.build import build

@@ -1,6 +1,7 @@
 """What several tests share: a small recipe, and one cache for the session."""
 
 import copy
+import tracemalloc  # noqa: F401  (pytest asks it who left a file open, even while it is imported)
 
 import pytest
 from helpers import RECIPE

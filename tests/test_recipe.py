@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from clbench.cli import read_arguments, values
+from clbench.arguments import read_arguments, values
 from clbench.errors import ClbenchError
 from clbench.recipe import merge, parse
 from clbench.yamlfile import commented, find, read, read_text

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import submitit
 
-from clbench import commands, launch, slurm, slurm_job
+from clbench import commands, slurm, slurm_job
 from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.launch import Job
+from clbench.launchers import choose_launcher
 from clbench.slurm import Settings
 from clbench.slurm_job import Work
 
@@ -263,11 +264,11 @@ def test_one_clear_line_for_every_mistake(values, message):
 def test_launchers(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClbenchError, match="there is no launcher 'slrum': use local or slurm"):
-        launch.choose_launcher("slrum", 1, tmp_path, {})
+        choose_launcher("slrum", 1, tmp_path, {})
     with pytest.raises(ClbenchError, match=r"slurm\.gpus needs --launcher slurm"):
-        launch.choose_launcher("local", 1, tmp_path, {"gpus": 1})
+        choose_launcher("local", 1, tmp_path, {"gpus": 1})
     with pytest.raises(ClbenchError, match="there is no SLURM here"):
-        launch.choose_launcher("slurm", 1, tmp_path, {})
+        choose_launcher("slurm", 1, tmp_path, {})
 
 
 def test_the_words_of_the_command_line(tmp_path, monkeypatch, capsys):
