@@ -162,9 +162,9 @@ def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     cells = {cell.name for cell in suite.cells}
     return {
-        cell.name: nested(cell.tries[cell.chosen].settings)
+        cell.name: nested(cell.best.settings)
         for cell in read_tunings(path).cells
-        if cell.chosen is not None and cell.name in cells
+        if cell.best is not None and cell.name in cells
     }
 
 

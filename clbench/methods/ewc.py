@@ -25,6 +25,9 @@ from clbench.persample import Loss, PerSample
 from clbench.seeding import generator
 from clbench.weights import State
 
+#: Samples that are differentiated at a time, at most.
+CHUNK = 64
+
 
 def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     """Per-sample cross-entropy (B,) among all classes."""
@@ -37,7 +40,7 @@ def fisher_diagonal(
     loss: Loss = cross_entropy,
     labels: Literal["data", "model"] = "data",
     random: torch.Generator | None = None,
-    chunk: int = 64,
+    chunk: int = CHUNK,
 ) -> State:
     """The diagonal of the Fisher information: mean over samples of squared gradients.
 
@@ -202,7 +205,7 @@ class EWC(Method):
             context.losses,
             self.labels,
             random,
-            chunk=min(64, context.batch_size),  # more than training has room for may not fit
+            chunk=min(CHUNK, context.batch_size),  # more than training has room for may not fit
         )
         learned = context.anchors.previous.learned.clone()
         learned[context.task.classes.start : context.task.classes.stop] = True

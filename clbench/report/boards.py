@@ -12,6 +12,7 @@ from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
 from clbench.report.pooled import POOLED, pooled
 from clbench.report.section import Row, Section
 from clbench.report.statistics import Difference, Estimate
+from clbench.report.tuning import Tuning
 
 #: Columns of a leaderboard: metric, and the baseline it is compared with.
 COLUMNS: tuple[tuple[str, str | None], ...] = (
@@ -194,6 +195,17 @@ def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
         streams.setdefault((section.stream, section.tasks), []).append(section)
     made = (kept_table(sections, scenario, backbone=True) for sections in streams.values())
     return [table for table in made if table]
+
+
+def tuned_table(tuning: Tuning) -> Table:
+    """The settings that were taken; the CSV and the page have every try."""
+    heads = [Head(text) for text in ("Method", "Tries", "Chosen", "Validation accuracy")]
+    body = []
+    for cell in tuning.cells:
+        best = cell.best
+        taken = [best.words, show(best.value, "accuracy")] if best else ["nothing", "–"]
+        body.append([Cell(text) for text in (cell.name, str(len(cell.tries)), *taken)])
+    return Table("Tuning", heads, body, tuning.sentence)
 
 
 def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:

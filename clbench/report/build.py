@@ -40,12 +40,12 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
         "leaderboard.tex": tables.latex(comparison),
         "report.html": page(comparison, pictures, title),
     }
-    earlier = [f"figures/{name}-{scenario}*.svg" for name in TITLES for scenario in SCENARIOS]
+    ours = [f"figures/{name}-{scenario}*.svg" for name in TITLES for scenario in SCENARIOS]
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        for path in (path for pattern in earlier for path in output.glob(pattern)):
-            if path.relative_to(output).as_posix() not in files:
-                path.unlink()
+        there = {path.relative_to(output).as_posix() for o in ours for path in output.glob(o)}
+        for name in there - files.keys():  # of an earlier report
+            (output / name).unlink()
         for name, text in files.items():
             if text.strip():
                 write_atomic(output / name, text)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html import escape
 from importlib import resources
 from string import Template
 
 from clbench import __version__
-from clbench.record import SCENARIOS, Scenario
+from clbench.record import SCENARIOS
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.compare import Comparison
@@ -17,13 +17,11 @@ from clbench.report.html_runs import runs_of
 from clbench.report.html_table import sortable, wide
 from clbench.report.html_tuning import tuning_part
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, SCENARIO_TITLES
+from clbench.report.pictures import Pictures
 from clbench.report.plots import TITLES
 from clbench.report.section import Section
 from clbench.report.svg import inline
 from clbench.report.tables import NOTE
-
-#: SVG text and its description by section (None: all of them), scenario and figure.
-Pictures = Mapping[tuple[int | None, Scenario, str], tuple[str, str]]
 
 
 def page(comparison: Comparison, pictures: Pictures, title: str) -> str:

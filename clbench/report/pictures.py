@@ -19,6 +19,7 @@ from clbench.report.svg import styled, to_svg
 Place = tuple[int | None, Scenario, str]
 #: SVG and description of each figure.
 Pictures = dict[Place, tuple[str, str]]
+#: Processes at most.
 MOST = 8
 
 

@@ -139,7 +139,7 @@ class Section:
         return sorted(rows, key=place)
 
     def baseline(self, name: str, of: Group) -> Group | None:
-        """The baseline's group whose settings are nearest to a method's own."""
+        """The baseline's group whose settings are nearest to a method's own; None for itself."""
         found = [group for group in self.groups if group.is_method(name)]
         ours = of.runs[0].settings
 
@@ -147,20 +147,21 @@ class Section:
             theirs = group.runs[0].settings
             return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs)
 
-        return min(found, key=apart, default=None)
+        nearest = min(found, key=apart, default=None)
+        return None if nearest is of else nearest
 
     def compared(self, name: str) -> dict[str, list[str]]:
         """Labels of the methods by that of the baseline's group they are compared with."""
         found: dict[str, list[str]] = {}
         for group in self.groups:
             other = self.baseline(name, group)
-            if other is not None and other is not group:
+            if other is not None:
                 found.setdefault(other.label, []).append(group.label)
         return found
 
     def _versus(self, group: Group, name: str, scenario: Scenario) -> dict[str, Difference | None]:
         other = self.baseline(name, group)
-        if other is None or other is group:
+        if other is None:
             return {}
         return {
             metric: difference(group.by_seed(metric, scenario), other.by_seed(metric, scenario))

@@ -8,13 +8,12 @@ from typing import Any
 
 from clbench.record import SCENARIOS
 from clbench.report import kept
-from clbench.report.boards import Table, kept_tables, leaderboard, pooled_table
+from clbench.report.boards import Table, kept_tables, leaderboard, pooled_table, tuned_table
 from clbench.report.compare import Comparison
 from clbench.report.formats import csv_text, latex_table, markdown_table
-from clbench.report.metrics import METRICS, show
+from clbench.report.metrics import METRICS
 from clbench.report.pooled import pooled
 from clbench.report.statistics import Difference, Estimate
-from clbench.report.tuning import Tuning
 
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
@@ -26,12 +25,6 @@ NOTE = (
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """One flat row for each section, scenario and method; accuracies are fractions in 0…1."""
     for section in comparison.sections:
-        against = {
-            (name, label): base
-            for name in ("sequential", "multitask")
-            for base, labels in section.compared(name).items()
-            for label in labels
-        }
         for scenario in SCENARIOS:
             for row in section.leaderboard(scenario):
                 flat: dict[str, Any] = {
@@ -48,7 +41,8 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
                 for baseline in ("sequential", "multitask"):
-                    flat[f"nearest_{baseline}"] = against.get((baseline, row.group.label), "")
+                    nearest = section.baseline(baseline, row.group)
+                    flat[f"nearest_{baseline}"] = nearest.label if nearest else ""
                     for metric in METRICS:
                         if METRICS[metric].unit not in ("accuracy", "change"):
                             continue
@@ -170,8 +164,6 @@ def markdown(comparison: Comparison) -> str:
     parts = [NOTE]
     for table in _all(comparison):
         parts += [markdown_table(*table.plain), *([table.note] if table.note else [])]
-    for tuning in comparison.tunings:
-        parts += [markdown_table(*_chosen(tuning)), tuning.sentence]
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,24 +173,11 @@ def latex(comparison: Comparison) -> str:
     for table in _all(comparison):
         note = f"% {table.note}\n" if table.note else ""
         parts.append(note + latex_table(*table.plain))
-    for tuning in comparison.tunings:
-        parts += [f"% {tuning.sentence}\n{latex_table(*_chosen(tuning))}"]
     return "\n\n".join(parts) + "\n"
 
 
-def _chosen(tuning: Tuning) -> tuple[str, list[str], list[list[str]]]:
-    """Title, heads and cells of the settings that were taken; the CSV has every try."""
-    heads = ["Method", "Tries", "Chosen", "Validation accuracy"]
-    body = []
-    for cell in tuning.cells:
-        best = cell.best
-        taken = [best.words, show(best.value, "accuracy")] if best else ["nothing", "–"]
-        body.append([cell.name, str(len(cell.tries)), *taken])
-    return "Tuning", heads, body
-
-
 def _all(comparison: Comparison) -> Iterator[Table]:
-    """All streams, then the leaderboards, then what is kept of pretraining."""
+    """All streams, the leaderboards, what is kept of pretraining, and the tuned settings."""
     for scenario in SCENARIOS:
         table = pooled_table(comparison, scenario)
         if table:
@@ -208,3 +187,4 @@ def _all(comparison: Comparison) -> Iterator[Table]:
             yield leaderboard(section, scenario)
     for scenario in SCENARIOS:
         yield from kept_tables(comparison, scenario)
+    yield from map(tuned_table, comparison.tunings)
