@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
-from clbench.report.drawing import FAINT, INK, PERCENT, Drawn, panels, short
+from clbench.report.drawing import INK, Drawn, dress, panels, short
 from clbench.report.metrics import SCENARIO_TITLES, show
 from clbench.report.pooled import pooled
 from clbench.report.section import Kind, Row, Section
@@ -128,12 +128,10 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
         labels,
         **({"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}),
     )
-    axis.tick_params(labelsize=8, colors=INK, left=False, bottom=False)
-    axis.yaxis.set_major_formatter(PERCENT)
+    dress(axis)
     axis.yaxis.set_major_locator(MaxNLocator(5))
-    axis.grid(color=FAINT, alpha=0.5, lw=0.6, axis="y")
+    axis.grid(visible=False, axis="x")
     axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.set_xlim(-0.6, len(rows) - 0.4)
 
 
