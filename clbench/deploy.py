@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from clbench.batch_norm import chunks, least_batch
 from clbench.method import Context, Method, overriding
 from clbench.weights import State, snapshot
 
@@ -85,8 +86,9 @@ def refresh_batch_norm(
         module.momentum = None  # a plain mean over all batches
         module.train()
     device = next(model.parameters()).device
+    least = least_batch(model, context.head, lambda name: True, context.transform.size)
     with torch.no_grad():
-        for index in context.task.train.index.split(batch_size):
+        for index in chunks(context.task.train.index, batch_size, least):
             images = context.task.train.images.take(index).to(device)
             model(context.transform.test(images))
     for name, module in norms.items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split, fetch_ahead, rank_and_world, world_size
 from clbench.data.transforms import Transform
+from clbench.errors import ClbenchError
 from clbench.models import features
 
 
@@ -55,10 +56,13 @@ class Evaluator:
             task_of_class: int64 (C,), the task of each class.
             tasks: indices of the tasks to report.
             seen: bool (C,), the classes seen so far.
+
+        Raises:
+            ClbenchError: if the network's output for an image is not finite.
         """
         device = next(model.parameters()).device
         count = int(task_of_class.max()) + 1
-        tallies = torch.zeros(3, count, dtype=torch.int64, device=device)
+        tallies = torch.zeros(4, count, dtype=torch.int64, device=device)
         owner = task_of_class.to(device)
         unseen = ~seen.to(device)
         for inputs, labels in self._batches(split, device):
@@ -71,9 +75,11 @@ class Evaluator:
             tallies[0].index_add_(0, mine, right_task.long())
             tallies[1].index_add_(0, mine, right_class.long())
             tallies[2].index_add_(0, mine, ones)
+            tallies[3].index_add_(0, mine, (~logits.isfinite()).any(1).long())
         if world_size() > 1:
             dist.all_reduce(tallies)
-        by_task, by_class, totals = (row[tasks].tolist() for row in tallies.cpu())
+        _refuse(int(tallies[3].sum()))
+        by_task, by_class, totals = (row[tasks].tolist() for row in tallies[:3].cpu())
         return Scores(
             [right / total for right, total in zip(by_task, totals, strict=True)],
             [right / total for right, total in zip(by_class, totals, strict=True)],
@@ -86,19 +92,24 @@ class Evaluator:
             model: the network; its training mode is restored.
             head: the classifier it was pretrained with, K rows.
             split: images with labels in 0…K-1.
+
+        Raises:
+            ClbenchError: as for :meth:`accuracy`.
         """
         device = next(model.parameters()).device
         head = head.to(device)
-        tallies = torch.zeros(3, dtype=torch.int64, device=device)
+        tallies = torch.zeros(4, dtype=torch.int64, device=device)
         for inputs, labels in self._batches(split, device):
             logits = self._forward(model, lambda x: head(features(model, x)), inputs)
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
             tallies[0] += best[:, 0].sum()
             tallies[1] += best.sum()
             tallies[2] += len(labels)
+            tallies[3] += (~logits.isfinite()).any(1).sum()
         if world_size() > 1:
             dist.all_reduce(tallies)
-        top1, top5, total = tallies.tolist()
+        top1, top5, total, without = tallies.tolist()
+        _refuse(without)
         return {"top1": top1 / total, "top5": top5 / total}
 
     def _forward(
@@ -121,6 +132,16 @@ class Evaluator:
         for images, batch_labels in fetched:
             inputs = self.transform.test(images.to(device, non_blocking=True))
             yield inputs, batch_labels.to(device, non_blocking=True)
+
+
+def _refuse(count: int) -> None:
+    """What is no number is not scored."""
+    if count:
+        raise ClbenchError(
+            f"the network's output is not finite for {count:,} of the images it is tested on: "
+            "its weights have grown too large or trainer.precision is too low; lower optimizer.lr, "
+            "add schedule.warmup, or set trainer.gradient_clip_val"
+        )
 
 
 @contextmanager

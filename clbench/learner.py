@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from clbench.batch_norm import frozen
 from clbench.data.batches import Batch
-from clbench.errors import ClbenchError
+from clbench.finite import Loss, LossWatch, Term
 from clbench.footprint import Clock
 from clbench.method import Context, Method, overriding
+from clbench.methods import name_of
 from clbench.optimizer import learning_rate, make_optimizer
 from clbench.recipe import Recipe
+from clbench.trainer import accumulated
 
 
 class Learner(L.LightningModule):
@@ -49,7 +52,9 @@ class Learner(L.LightningModule):
         self.clock = clock or Clock()
         self.total_steps = context.total_steps
         self.step_count = self.sample_count = 0
+        self.accumulate = accumulated(recipe)
         self.last_loss: Tensor | None = None
+        self.watch = LossWatch()
         self.channels_last = False
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
@@ -69,41 +74,72 @@ class Learner(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
-        trunk = [p for name, p in self.model.named_parameters() if name not in self.context.head]
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                own = list(module.parameters(recurse=False)) or trunk
-                if not any(parameter.requires_grad for parameter in own):
-                    module.eval()
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        for module in frozen(self.model, self.context.head, trained.__contains__):
+            module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch: mean(∏ weights · loss) + Σ penalties."""
+        """The loss of one batch: mean(∏ weights · loss) + Σ penalties.
+
+        Where gradients are accumulated, a batch counts by its part of the samples and a penalty
+        counts once, so that the step is that of one batch of all these samples.
+        """
         inputs = self.context.transform.train(batch.images, batch.draws)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        losses_B = self.losses(self.model(inputs), batch.labels)
+        losses_B = plain_B = self.losses(self.model(inputs), batch.labels)
+        first = batch_idx % self.accumulate == 0
+        terms: list[Term] = []
         for method in self._weights:
             with self.clock(method):
                 factors_B = method.weights(batch, losses_B.detach())
             if factors_B is not None:
                 losses_B = losses_B * factors_B
+                terms.append(Term("weights", name_of(method), factors_B))
         loss = losses_B.mean()
-        if batch.share != 1.0:
-            loss = loss * batch.share
-        for method in self._penalty:
+        share = batch.share * batch.part
+        if share != 1.0:
+            loss = loss * share
+        for method in self._penalty if first else ():
             with self.clock(method):
                 penalty = method.penalty(self.model)
             if penalty is not None:
                 loss = loss + penalty
+                terms.append(Term("penalty", name_of(method), penalty.detach()))
         self.sample_count += len(batch.labels) if batch.share else 0
-        self.last_loss = loss.detach()
-        return loss
+        value = loss.detach()
+        self.last_loss = value if first or self.last_loss is None else self.last_loss + value
+        self.watch.add(Loss(self.step_count + 1, value, plain_B.detach(), terms))
+        # Lightning divides by the number of batches that it accumulates at most.
+        return loss * self.accumulate if self.accumulate > 1 else loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
         for method in self._project:
             with self.clock(method):
                 method.project(self.model)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, but also with fused kernels where no gradients are scaled.
+
+        Lightning refuses these at any mixed precision; only float16 has gradients to unscale.
+        """
+        plugin = self.trainer.precision_plugin
+        if not isinstance(plugin, MixedPrecision) or plugin.scaler is not None:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        elif gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if gradient_clip_algorithm == "value":
+                nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            else:
+                nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, then what edits the weights; checkpoints see the result."""
@@ -123,12 +159,8 @@ class Learner(L.LightningModule):
 
     def _log(self) -> None:
         assert self.last_loss is not None
+        self.watch.look()
         loss = self.last_loss.item()
-        if not math.isfinite(loss):
-            raise ClbenchError(
-                f"the training loss is {loss} at step {self.step_count} of this task: lower "
-                "optimizer.lr, add schedule.warmup, or set trainer.gradient_clip_val"
-            )
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         for logger in self.loggers:
             logger.log_metrics(
@@ -142,6 +174,7 @@ class Learner(L.LightningModule):
         own = overriding(self.methods, "optimizer")
         optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
         if optimizer is None:
+            # With float16 gradients are scaled, and fused kernels unscale them too late.
             fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
             parameters = [parameter for _, parameter in named]
             optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)

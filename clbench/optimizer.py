@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
 
 class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change."""
+    """A part of the recipe: unknown keys are errors, numbers finite, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Optimizer(Section):
@@ -31,6 +31,19 @@ class Optimizer(Section):
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
     )
+
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("must be two numbers of at least 0 and below 1")
+        return betas
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Optimizer:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum: give momentum above 0, or nesterov: false")
+        return self
 
 
 class Schedule(Section):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 from pydantic import (
     BaseModel,
     Field,
@@ -19,6 +17,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from clbench import trainer_arguments
 from clbench.checkpoints import Keep
 from clbench.data.transforms import Augment
 from clbench.errors import ClbenchError
@@ -112,23 +111,7 @@ class Recipe(Section):
     @field_validator("trainer")
     @classmethod
     def _arguments_of_the_trainer(cls, value: dict[str, Any]) -> dict[str, Any]:
-        known = [name for name in inspect.signature(L.Trainer).parameters if name not in OWNED]
-        for name in value:
-            if name in OWNED:
-                raise PydanticCustomError("trainer", f"{name} is set by clbench: {OWNED[name]}")
-            if name not in known:
-                raise PydanticCustomError(
-                    "trainer", f"lightning.Trainer has no argument {name!r}{nearest(name, known)}"
-                )
-        strategy = value.get("strategy", "auto")
-        if not isinstance(strategy, str) or not (strategy == "auto" or strategy.startswith("ddp")):
-            raise PydanticCustomError(
-                "trainer", f"strategy {strategy!r} is not supported: use auto or ddp"
-            )
-        if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
-            raise PydanticCustomError(
-                "trainer", f"strategy {strategy!r} loses the state of methods: use ddp"
-            )
+        trainer_arguments.check(value)
         return value
 
     @model_validator(mode="after")
@@ -187,24 +170,6 @@ class Recipe(Section):
         if "steps" in changes or "epochs" in changes:
             plain |= {"steps": None, "epochs": None}
         return parse(merge(plain, changes))
-
-
-#: Trainer arguments that clbench sets itself, and what to use instead.
-OWNED = {
-    "max_epochs": "use epochs",
-    "max_steps": "use steps",
-    "min_epochs": "use epochs",
-    "min_steps": "use steps",
-    "max_time": "a task's length decides, not the clock",
-    "logger": "TensorBoard files are in the run folder",
-    "default_root_dir": "use --output",
-    "callbacks": "add a method instead",
-    "use_distributed_sampler": "batches are dealt out by clbench",
-    "barebones": "benchmarks/ measures speed",
-    "fast_dev_run": "use --steps 1",
-    "overfit_batches": "use fewer classes or steps",
-    "limit_train_batches": "use steps",
-}
 
 
 def parse(values: Mapping[str, Any]) -> Recipe:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clbench import scores
 from clbench.errors import ClbenchError
+from clbench.finite import recordable
 
 Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
@@ -192,7 +193,9 @@ class Recorder:
         """Append one event."""
         if self.writes:
             with self.path.open("a") as file:
-                file.write(json.dumps({"event": event, **values}) + "\n")
+                file.write(
+                    json.dumps({"event": event, **recordable(values)}, allow_nan=False) + "\n"
+                )
                 file.flush()
                 os.fsync(file.fileno())
 

@@ -14,11 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench import checkpoints, footprint
+from clbench import checkpoints, finite, footprint
 from clbench import folder as run_folder
 from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total
+from clbench.finite import written
 from clbench.footprint import Clock
 from clbench.learner import Learner
 from clbench.lock import alone
@@ -27,6 +28,7 @@ from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
+from clbench.preflight import preflight, single_classes, smallest
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.report import files, screen
@@ -35,6 +37,7 @@ from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
 from clbench.trainer import (
     StreamLogger,
+    accumulated,
     count_steps,
     is_first,
     make_trainer,
@@ -110,7 +113,9 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
+        preflight(recipe, folder, trainer)
         self.stream = recipe.build_stream()
+        self.warning = single_classes(recipe, self.stream)
         for images in (self.stream.train_images, self.stream.test_images):
             images.move(device)
         self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
@@ -158,11 +163,15 @@ class Run:
             write_atomic(self.folder / "environment.json", text)
             write_atomic(self.folder / "split_manifest.json", json.dumps(stream.manifest, indent=1))
         self.recorder = Recorder(self.folder, writes=is_first())
+        if self.warning:
+            say(f"Warning: {self.warning}")
         self.recorder.add(
             "run",
             title=recipe.title,
             stream=recipe.stream.name,
-            methods={name: m.model_dump(mode="json") for name, m in recipe.methods.items()},
+            methods={
+                name: written(m.model_dump(mode="json")) for name, m in recipe.methods.items()
+            },
             seed=recipe.seed,
             backbone=recipe.model.backbone,
             options=recipe.model.options,
@@ -174,6 +183,7 @@ class Run:
             independent=stream.independent,
             test_on=recipe.stream.test_on,
             train_logits=recipe.train_logits,
+            warnings=[self.warning] if self.warning else [],
             parameters=sum(p.numel() for p in self.network.model.parameters()),
         )
         self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
@@ -219,6 +229,14 @@ class Run:
                 method.finish(context)
         trained, theta, shown = self._deploy(context)
         self.first_step += learner.step_count
+        finite.check_task(
+            trained,
+            (theta, shown),
+            {name: method.state_dict() for name, method in self.named_methods.items()},
+            [name for name, m in self.named_methods.items() if overriding([m], "deploy")],
+            dict(self.network.model.named_parameters()),
+            task.name,
+        )
         self.network.load(shown)
         event: Event = {
             "task": task.index,
@@ -284,7 +302,12 @@ class Run:
         for method in overriding(self.methods, "examples"):
             examples = method.examples(examples)
         batches = Batches(
-            examples, recipe.batch_size, (recipe.seed, 3, task.index), recipe.images.workers
+            examples,
+            recipe.batch_size,
+            (recipe.seed, 3, task.index),
+            recipe.images.workers,
+            accumulated(recipe),
+            smallest(recipe, model, self.head),
         )
         seen = learned | rows
         loss = ClassLoss(recipe.train_logits, examples.labels, self.stream.task_of_class, seen).to(

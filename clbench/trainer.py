@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from clbench.errors import ClbenchError
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
@@ -42,6 +43,9 @@ def make_trainer(
         total_steps: optimiser steps of the task.
         title: what the progress bar says; without one there is no bar.
         logger: TensorBoard, or None.
+
+    Raises:
+        ClbenchError: if Lightning refuses the recipe's arguments, as it may on this machine.
     """
     arguments: dict[str, Any] = {
         "enable_checkpointing": False,
@@ -54,13 +58,34 @@ def make_trainer(
         arguments.setdefault("plugins", SLURMEnvironment(auto_requeue=False))
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
-    return L.Trainer(
-        **arguments,
-        max_epochs=recipe.epochs if recipe.epochs is not None else -1,
-        max_steps=recipe.steps if recipe.steps is not None else -1,
-        logger=logger or False,
-        callbacks=[TaskProgress(title)] if shows else [],
-        use_distributed_sampler=False,
+    arguments |= {
+        "max_epochs": recipe.epochs if recipe.epochs is not None else -1,
+        "max_steps": recipe.steps if recipe.steps is not None else -1,
+        "logger": logger or False,
+        "callbacks": [TaskProgress(title)] if shows else [],
+        "use_distributed_sampler": False,
+    }
+    try:
+        return L.Trainer(**arguments)
+    except Exception as error:  # Lightning, torch and the drivers raise a dozen kinds
+        raise _refused(arguments, list(recipe.trainer), error) from error
+
+
+def _refused(arguments: dict[str, Any], given: list[str], error: Exception) -> ClbenchError:
+    """Which of the ``given`` arguments no Trainer can be built with, and why."""
+
+    def works_without(name: str) -> bool:
+        try:
+            L.Trainer(**{key: value for key, value in arguments.items() if key != name})
+        except Exception:  # another argument is wrong, or this one too
+            return False
+        return True
+
+    blamed = [name for name in given if works_without(name)] or given
+    values = ", ".join(f"trainer.{name} = {arguments[name]!r}" for name in blamed)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ClbenchError(
+        f"{values or 'trainer'}: Lightning refuses it ({reason}); change it or leave it out"
     )
 
 
@@ -69,8 +94,12 @@ def count_steps(recipe: Recipe, batches: int) -> int:
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None
-    accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-    return recipe.epochs * math.ceil(batches / accumulate)
+    return recipe.epochs * math.ceil(batches / accumulated(recipe))
+
+
+def accumulated(recipe: Recipe) -> int:
+    """Batches whose gradients are accumulated for a step."""
+    return int(recipe.trainer.get("accumulate_grad_batches", 1))
 
 
 def is_first() -> bool:

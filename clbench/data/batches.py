@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clbench.data.images import Images
 from clbench.data.transforms import DRAWS
+from clbench.errors import ClbenchError
 from clbench.seeding import generator
 
 Step = TypeVar("Step")
@@ -30,6 +31,8 @@ class Batch(NamedTuple):
         draws: float32 (B, DRAWS), the uniform numbers that fix the augmentation.
         share: factor for the mean loss of this process, so that the mean over processes is the
             mean over the global batch; 1.0 unless a batch divides unevenly.
+        part: samples of the global batch, as a share of those whose gradients are accumulated for
+            one step; 1.0 where a batch makes a step.
     """
 
     images: Tensor
@@ -37,6 +40,7 @@ class Batch(NamedTuple):
     indices: Tensor
     draws: Tensor
     share: float
+    part: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,34 @@ class Batches:
         batch_size: samples of a global batch.
         keys: what the order depends on, e.g. ``(seed, task)``; the epoch is added.
         workers: threads that fetch batches ahead where the images are slow; 0 fetches in turn.
+        accumulate: batches whose gradients make one step; at an epoch's end there may be fewer.
+        least: samples that the network needs at a time (:func:`clbench.batch_norm.least_batch`).
+            A last batch of fewer joins the one before it.
+
+    Raises:
+        ClbenchError: if there are too few samples, or batches are too small, for ``least``.
     """
 
     def __init__(
-        self, examples: Examples, batch_size: int, keys: tuple[int, ...], workers: int = 0
+        self,
+        examples: Examples,
+        batch_size: int,
+        keys: tuple[int, ...],
+        workers: int = 0,
+        accumulate: int = 1,
+        least: int = 1,
     ) -> None:
         self.examples, self.batch_size, self.keys = examples, batch_size, keys
+        self.accumulate, self.least = accumulate, least
         self.workers = workers if examples.current.images.slow else 0
         self.epoch = 0
+        if any(sum(parts) < least for parts in self.sizes()):
+            raise ClbenchError(
+                f"batch_size = {batch_size} leaves batches of {min(map(sum, self.sizes()))} of "
+                f"{len(examples.current)} training images, but BatchNorm needs at least {least} "
+                "at a time: raise batch_size or the number of images, or take a backbone without "
+                "BatchNorm"
+            )
 
     def __len__(self) -> int:
         return len(self.sizes())
@@ -152,30 +176,52 @@ class Batches:
             due = [x - count for x, count in zip(full, extra, strict=True)]
             left -= own
             sizes.append([own, *extra])
+        if len(sizes) > 1 and sum(sizes[-1]) < self.least:
+            last = sizes.pop()
+            sizes[-1] = [a + b for a, b in zip(sizes[-1], last, strict=True)]
         return sizes
 
-    def _plan(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
-        """For each batch, this process's part: positions, labels, draws, share."""
+    def _parts(self, sizes: list[list[int]]) -> Iterator[float]:
+        """For each batch, its part of the samples that are accumulated with it."""
+        for start in range(0, len(sizes), self.accumulate):
+            counts = [sum(parts) for parts in sizes[start : start + self.accumulate]]
+            yield from (count / sum(counts) for count in counts)
+
+    def _plan(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float, float]]:
+        """For each batch, what this process takes: positions, labels, draws, share, part."""
         rank, world = rank_and_world()
         random = generator(*self.keys, epoch)
         pools = [
             _Shuffled(split, random)
             for split in (self.examples.current, *(mixed.split for mixed in self.examples.mixed))
         ]
-        for counts in self.sizes():
-            parts = [pool.next(count) for pool, count in zip(pools, counts, strict=True)]
-            index = torch.cat([part[0] for part in parts])
-            labels = torch.cat([part[1] for part in parts])
+        sizes = self.sizes()
+        for counts, part in zip(sizes, self._parts(sizes), strict=True):
+            drawn = [pool.next(count) for pool, count in zip(pools, counts, strict=True)]
+            index = torch.cat([positions for positions, _ in drawn])
+            labels = torch.cat([labels for _, labels in drawn])
             draws = torch.rand(len(index), DRAWS, generator=random)
-            total, mine = len(index), len(range(rank, len(index), world))
-            share = mine * world / total
-            start = rank if mine else 0  # nothing left for this process: one sample at weight 0
-            yield index[start::world], labels[start::world], draws[start::world], share
+            mine, share = dealt(len(index), rank, world, self.least)
+            yield index[mine], labels[mine], draws[mine], share, part
 
-    def _fetch(self, index: Tensor, labels: Tensor, draws: Tensor, share: float) -> Batch:
+    def _fetch(
+        self, index: Tensor, labels: Tensor, draws: Tensor, share: float, part: float
+    ) -> Batch:
         images = self.examples.current.images.take(index)
         device = images.device
-        return Batch(images, labels.to(device), index.to(device), draws.to(device), share)
+        return Batch(images, labels.to(device), index.to(device), draws.to(device), share, part)
+
+
+def dealt(count: int, rank: int, world: int, least: int) -> tuple[slice, float]:
+    """Which of ``count`` samples a process takes, and the share they have in the mean.
+
+    Every ``world``-th; of few samples, not all processes get some, so that those that do get
+    ``least``. A process that is left without takes the first ``least`` at a share of 0.
+    """
+    takers = min(world, max(1, count // least))
+    if rank >= takers:
+        return slice(0, least), 0.0
+    return slice(rank, None, takers), len(range(rank, count, takers)) * world / count
 
 
 def fetch_ahead(

@@ -60,6 +60,12 @@ CLASHES = {
 }
 
 
+def name_of(method: Method) -> str:
+    """What a method is called in a recipe."""
+    kind = type(method)
+    return next((name for name, known in METHODS.items() if known is kind), kind.__name__.lower())
+
+
 def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: bool) -> None:
     """Refuse methods that cannot go together.
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
+from clbench.finite import flaw
 from clbench.models import tiny  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
 from clbench.weights import State, sha256
 
@@ -33,7 +34,7 @@ TRIED = {
 class Probe(BaseModel):
     """Training of a linear head on frozen features."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(20, ge=1, description="passes over the training images' features")
     lr: float = Field(0.01, gt=0, description="learning rate of SGD")
@@ -49,7 +50,7 @@ class Probe(BaseModel):
 class Pretraining(BaseModel):
     """Training from scratch on the stream's `pretrain_classes`, once; the result is cached."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(20, ge=1, description="passes over the pretraining classes")
     lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW (cosine schedule)")
@@ -117,6 +118,11 @@ def check(config: ModelConfig) -> None:
     Raises:
         ClbenchError: naming the backbone or weights and the way out.
     """
+    if "num_classes" in config.options:
+        raise ClbenchError(
+            f"model.options: num_classes = {config.options['num_classes']!r} is set by clbench, to "
+            "the classes of the stream: leave it out"
+        )
     if "." in config.backbone:
         architecture = config.backbone.split(".")[0]
         raise ClbenchError(
@@ -190,6 +196,11 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
     if model is None and state is not None:
         model = _filled(config, size, state)
     assert model is not None
+    if state is not None and (found := flaw(state, dict(model.named_parameters()))):
+        raise ClbenchError(
+            f"model.weights = {config.weights!r}: {found}; training cannot start from it, so look "
+            "for an earlier or another file"
+        )
     head = None
     if state is not None:
         classifier = _classifier(model, config.backbone)
@@ -325,7 +336,13 @@ def _classifier(model: nn.Module, backbone: str) -> nn.Module:
 
 def _classifier_name(model: nn.Module) -> str:
     classifier = model.get_classifier()  # type: ignore[operator]
-    return next(name for name, module in model.named_modules() if module is classifier)
+    for name, module in model.named_modules():
+        if module is classifier and isinstance(module, nn.Linear | nn.Identity):
+            return name
+    raise ClbenchError(
+        f"{type(model).__name__} does not end in one linear classifier: choose a backbone that "
+        "does, and no model.options that take it away"
+    )
 
 
 def head_names(model: nn.Module) -> tuple[str, ...]:

@@ -15,11 +15,20 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from clbench.batch_norm import least_batch
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
 from clbench.errors import ClbenchError
 from clbench.evaluate import evaluating
-from clbench.models.backbone import ModelConfig, Pretraining, Probe, create, features
+from clbench.finite import flaw
+from clbench.models.backbone import (
+    ModelConfig,
+    Pretraining,
+    Probe,
+    create,
+    features,
+    head_names,
+)
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State
@@ -79,6 +88,9 @@ def linear_probe(
 
     Returns:
         The head, and the (N,) cross-entropy losses of the samples under it, on ``features_NF``.
+
+    Raises:
+        ClbenchError: if the losses are not finite.
     """
     random = generator(*keys)
     device = features_NF.device
@@ -104,6 +116,17 @@ def linear_probe(
             optimizer.step()
     with torch.no_grad():
         losses = F.cross_entropy(head(features_NF), labels_N, reduction="none")
+    if not bool(losses.isfinite().all()):
+        if not bool(features_NF.isfinite().all()):
+            raise ClbenchError(
+                "the network's features are not finite, so no linear probe can be trained on "
+                "them: its weights have grown too large (lower optimizer.lr), or "
+                "trainer.precision is too low"
+            )
+        raise ClbenchError(
+            f"the linear probe diverged: its losses are not finite after {rules.epochs} epochs at "
+            f"a learning rate of {rules.lr:g}; lower the probe's lr"
+        )
     return head.requires_grad_(False), losses
 
 
@@ -215,7 +238,7 @@ def pretrain(
         The state dict, with a classifier over the pretraining classes.
 
     Raises:
-        ClbenchError: if the cache cannot be written.
+        ClbenchError: if the cache cannot be written, or training diverges: that is not kept.
     """
     assert stream.pretraining is not None
     data, _ = stream.pretraining
@@ -225,7 +248,10 @@ def pretrain(
         with FileLock(path.with_suffix(".lock")):
             if path.exists():
                 say(f"Pretrained weights from {path}")
-                return load_file(path)
+                kept = load_file(path)
+                if found := flaw(kept, kept):
+                    raise ClbenchError(f"the pretrained weights {path} ({found}): delete the file")
+                return kept
             say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
             state = _train(config, data, transform, seed, device)
             partial = path.with_suffix(".partial")
@@ -244,14 +270,17 @@ def _train(
     rules: Pretraining = config.pretraining
     seed_everything(seed, 0)
     model = create(config, int(data.labels.max()) + 1, transform.size).to(device)
-    batches = Batches(Examples(data), rules.batch_size, (seed, 0))
+    head = head_names(model)
+    least = least_batch(model, head, lambda name: True, transform.size)
+    batches = Batches(Examples(data), rules.batch_size, (seed, 0), least=least)
     total = rules.epochs * len(batches)
     optimizer = torch.optim.AdamW(
         model.parameters(), rules.lr, weight_decay=rules.weight_decay, fused=True
     )
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     model.train()
-    for _ in range(rules.epochs):
+    for epoch in range(rules.epochs):
+        losses = []
         for batch in batches:
             inputs = transform.test(batch.images.to(device))
             loss = F.cross_entropy(model(inputs), batch.labels.to(device))
@@ -259,4 +288,17 @@ def _train(
             loss.backward()
             optimizer.step()
             cosine.step()
-    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+            losses.append(loss.detach())
+        if not bool(torch.stack(losses).isfinite().all()):
+            raise _diverged(config, f"its loss is not finite in epoch {epoch + 1}")
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if found := flaw(state, state):
+        raise _diverged(config, found)
+    return state
+
+
+def _diverged(config: ModelConfig, how: str) -> ClbenchError:
+    return ClbenchError(
+        f"pretraining {config.backbone} diverged ({how}): lower model.pretraining.lr, which is "
+        f"{config.pretraining.lr:g}; nothing was kept"
+    )

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ from clbench.data.images import (
     from_array,
 )
 from clbench.errors import ClbenchError
+
+#: Of pixels in 0…1. What is divided by a tiny deviation is not finite.
+Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Deviation = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
 
 
 class Storage(BaseModel):
@@ -52,10 +56,10 @@ class Storage(BaseModel):
         "files: decode in every epoch",
     )
     workers: int = Field(4, ge=0, description="threads that read ahead (not used in memory)")
-    mean: tuple[float, float, float] | None = Field(
+    mean: tuple[Mean, Mean, Mean] | None = Field(
         None, description="per-channel mean, 0…1; default: the backbone's own"
     )
-    std: tuple[float, float, float] | None = Field(
+    std: tuple[Deviation, Deviation, Deviation] | None = Field(
         None, description="per-channel standard deviation, 0…1; default: the backbone's own"
     )
 
