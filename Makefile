@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
+LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test lint unit test-slow bench results reproduce format clean help
+.PHONY: demo test test-latest lint unit test-slow bench results reproduce lock format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +19,9 @@ lint: $(VENV)/installed-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test-latest:          ## the same with the newest releases of everything, in an environment of its own
+	$(MAKE) test VENV=.venv-latest LOCK=
 
 # One thread a process: two test processes with two threads each would fight over two cores.
 unit: $(VENV)/installed-test  ## all tests but the slow ones
@@ -42,15 +47,22 @@ format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:                ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+lock:                 ## write the lock of this Python anew: the newest releases that fit
+	$(PYTHON) locks/make.py
 
-$(VENV)/installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e .
-	touch $@
+clean:                ## remove the environments and caches
+	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache
 
-$(VENV)/installed-test: pyproject.toml
+# pip reads the lock from its variables, so that what builds packages is locked too.
+define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[test]'
+	@echo "Installing $(if $(LOCK),what $(LOCK) names,the newest releases: there is no lock)."
+	$(if $(LOCK),PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK)) $(BIN)/python -m pip install -e '.$(1)'
 	touch $@
+endef
+
+$(VENV)/installed: pyproject.toml $(LOCK)
+	$(call install,)
+
+$(VENV)/installed-test: pyproject.toml $(LOCK)
+	$(call install,[test])

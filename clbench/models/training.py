@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from clbench.batch_norm import least_batch
@@ -21,6 +21,7 @@ from clbench.data.transforms import DRAWS, Transform
 from clbench.errors import ClbenchError
 from clbench.evaluate import evaluating
 from clbench.finite import flaw
+from clbench.lock import alone
 from clbench.models.backbone import (
     ModelConfig,
     Pretraining,
@@ -29,9 +30,10 @@ from clbench.models.backbone import (
     features,
     head_names,
 )
+from clbench.record import atomic
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task
-from clbench.weights import State
+from clbench.weights import State, sha256
 
 
 def extract(
@@ -244,23 +246,38 @@ def pretrain(
     data, _ = stream.pretraining
     path = pretrained_path(config, stream, transform, seed, cache)
     try:
+        kept = _kept(path, say)  # without the lock: the folder may be one that cannot be written
+        if kept is not None:
+            return kept
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if path.exists():
-                say(f"Pretrained weights from {path}")
-                kept = load_file(path)
-                if found := flaw(kept, kept):
-                    raise ClbenchError(f"the pretrained weights {path} ({found}): delete the file")
-                return kept
-            say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
-            state = _train(config, data, transform, seed, device)
-            partial = path.with_suffix(".partial")
-            save_file(state, partial)
-            partial.replace(path)
+        with alone(cache, wait=math.inf, name=f"{path.stem}.lock"):
+            kept = _kept(path, say)
+            if kept is None:
+                say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
+                kept = _train(config, data, transform, seed, device)
+                with atomic(path) as file:
+                    file.write(save(kept, {"sha256": sha256(kept)}))
     except OSError as error:
         raise ClbenchError(
             f"the cache of pretrained weights {cache} cannot be used: {error}"
         ) from error
+    return kept
+
+
+def _kept(path: Path, say: Callable[[str], None]) -> State | None:
+    """Pretrained weights from their cache; None if there are none, or what is there is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            whole = (file.metadata() or {}).get("sha256") == sha256(state)
+    except (OSError, SafetensorError):
+        whole = False
+    if not whole:
+        say(f"{path} is damaged, or of an earlier version: it is made anew")
+        return None
+    say(f"Pretrained weights from {path}")
     return state
 
 

@@ -235,11 +235,34 @@ def test_cut_off_pretraining_leaves_nothing_half(run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", stop)
+        patch.setattr(training, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     state, _ = run()
     assert equal(state, run(cache=tmp_path / "elsewhere")[0])
+
+
+@pytest.mark.parametrize("place", [0, 0.5, -1])
+def test_a_damaged_cache_is_made_anew(run, tmp_path, place):
+    state, _ = run()
+    (path,) = (tmp_path / "cache").glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[place if place <= 0 and isinstance(place, int) else int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    again, lines = run()
+    assert "is damaged" in lines[0]
+    assert equal(state, again)
+    assert "Pretrained weights from" in run()[1][0]
+
+
+def test_a_warm_cache_needs_no_writing(run, tmp_path, monkeypatch):
+    state, _ = run()
+
+    def refuse(*_, **__):
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(training, "alone", refuse)
+    assert equal(state, run()[0])
 
 
 def test_unusable_cache_is_one_clear_error(run, tmp_path):
