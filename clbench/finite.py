@@ -25,7 +25,7 @@ class Term:
     """What a method brought into a loss.
 
     Attributes:
-        kind: ``weights`` or ``penalty``.
+        kind: what it is, for people: ``a sample's weight``, ``the penalty``.
         method: its name in a recipe.
         values: factors (B,), or the penalty ().
     """
@@ -62,8 +62,8 @@ class Loss:
                 if not _finite(term.values):
                     worst = term.values[~term.values.isfinite()].flatten()[0].item()
                     return (
-                        f"methods.{term.method}: its {term.kind} gives {worst} {where}, while the "
-                        f"loss of the samples is finite: change its settings, or {CALM}"
+                        f"methods.{term.method}: {term.kind} is {worst} {where}, while the loss of "
+                        f"the samples is finite: change its settings, or {CALM}"
                     )
         elif self.step == 1:
             return (

@@ -95,7 +95,7 @@ class Learner(L.LightningModule):
                 factors_B = method.weights(batch, losses_B.detach())
             if factors_B is not None:
                 losses_B = losses_B * factors_B
-                terms.append(Term("weights", name_of(method), factors_B))
+                terms.append(Term("a sample's weight", name_of(method), factors_B))
         loss = losses_B.mean()
         share = batch.share * batch.part
         if share != 1.0:
@@ -105,7 +105,7 @@ class Learner(L.LightningModule):
                 penalty = method.penalty(self.model)
             if penalty is not None:
                 loss = loss + penalty
-                terms.append(Term("penalty", name_of(method), penalty.detach()))
+                terms.append(Term("the penalty", name_of(method), penalty.detach()))
         self.sample_count += len(batch.labels) if batch.share else 0
         value = loss.detach()
         self.last_loss = value if first or self.last_loss is None else self.last_loss + value

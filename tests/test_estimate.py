@@ -201,10 +201,15 @@ def test_an_outline_is_the_stream(recipe):
 
 @pytest.mark.parametrize(
     ("trainer", "count"),
-    [({}, 1), ({"devices": 4}, 4), ({"devices": "2", "num_nodes": 2}, 4), ({"devices": [0, 1]}, 2)],
+    [
+        ({}, 1),
+        ({"devices": 4}, 4),
+        ({"devices": "2", "num_nodes": 2}, 4),
+        ({"devices": [0, 1], "accelerator": "auto"}, 2),
+    ],
 )
 def test_devices(recipe, trainer, count):
-    assert devices(parse(recipe | {"trainer": trainer | {"accelerator": "cpu"}})) == count
+    assert devices(parse(recipe | {"trainer": {"accelerator": "cpu"} | trainer})) == count
 
 
 def test_several_devices_share_the_images(recipe):

@@ -30,7 +30,10 @@ BASE = {
         ({"steps": 5}, "either epochs or steps"),
         ({"trainer": {"devces": 2}}, r"devces = 2: .*no such argument \(did you mean devices\?\)"),
         ({"trainer": {"max_epochs": 2}}, "max_epochs = 2: is set by clbench: use epochs"),
-        ({"trainer": {"strategy": "ddp_spawn"}}, "'ddp_spawn': loses the state of methods: use ddp"),
+        (
+            {"trainer": {"strategy": "ddp_spawn"}},
+            "'ddp_spawn': loses the state of methods: use ddp",
+        ),
         ({"trainer": {"strategy": "fsdp"}}, "trainer.strategy = 'fsdp': is not supported"),
         ({"methods": {"sequential": {}, "sfa": {}}}, "sequential is plain fine-tuning, alone"),
         ({"per_task": {"a": {"seed": 1}}}, "a.seed cannot differ between tasks"),

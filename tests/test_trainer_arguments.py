@@ -92,7 +92,10 @@ def test_what_makes_sense_is_taken_and_trains(name, value, tmp_path):
         ({"devices": -1}, "a CPU has no numbered devices"),
         ({"devices": "0,1"}, "a CPU has no numbered devices"),
         ({"accelerator": "auto", "devices": [0, 1]}, "devices = .0, 1.: Lightning refuses it"),
-        ({"accelerator": "gpu"}, "trainer.accelerator = 'gpu': Lightning refuses it .*leave it out"),
+        (
+            {"accelerator": "gpu"},
+            "trainer.accelerator = 'gpu': Lightning refuses it .*leave it out",
+        ),
         ({"accelerator": "mps", "precision": 32}, "trainer.accelerator = 'mps': Lightning"),
         ({"devices": 500}, "devices = 500: that many processes"),
         ({"num_nodes": 2, "strategy": "ddp"}, "num_nodes = 2: .*srun or torchrun"),
@@ -103,9 +106,13 @@ def test_what_makes_sense_is_taken_and_trains(name, value, tmp_path):
 def test_what_cannot_be_here_is_refused_before_it_starts(trainer, message, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(ClbenchError, match=message) as error:
+
+    def start():
         made = recipe(trainer)
         preflight(made, tmp_path, make_trainer(made, 1))
+
+    with pytest.raises(ClbenchError, match=message) as error:
+        start()
     assert one_line(error)
 
 

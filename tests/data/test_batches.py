@@ -9,6 +9,7 @@ from clbench.data import batches as module
 from clbench.data.batches import Batches, Examples, Mixed, Split, fetch_ahead
 from clbench.data.images import TensorImages
 from clbench.data.transforms import DRAWS
+from clbench.errors import ClbenchError
 
 
 class SlowImages(TensorImages):
@@ -29,8 +30,8 @@ def plain(count=23, kind=TensorImages):
     return Examples(split(source(kind=kind), *range(5, 5 + count)))
 
 
-def epoch(examples, batch_size=8, keys=(0, 3), number=0, workers=0):
-    made = Batches(examples, batch_size, keys, workers)
+def epoch(examples, batch_size=8, keys=(0, 3), number=0, workers=0, **fields):
+    made = Batches(examples, batch_size, keys, workers, **fields)
     made.epoch = number
     return list(made)
 
@@ -39,12 +40,12 @@ def epoch(examples, batch_size=8, keys=(0, 3), number=0, workers=0):
 def processes(monkeypatch):
     """The batches of every one of several processes."""
 
-    def run(world, examples, batch_size=8):
+    def run(world, examples, batch_size=8, **fields):
         found = []
         for rank in range(world):
             with monkeypatch.context() as patch:
                 patch.setattr(module, "rank_and_world", lambda rank=rank: (rank, world))
-                found.append(epoch(examples, batch_size))
+                found.append(epoch(examples, batch_size, **fields))
         return found
 
     return run
@@ -118,6 +119,71 @@ def test_mean_over_processes_is_the_mean_over_the_global_batch(processes, count,
         parts = [mine[number] for mine in together]
         found = sum(loss(part) * part.share for part in parts) / world
         torch.testing.assert_close(found, loss(batch))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [
+        (25, 8, [8, 8, 9]),  # one sample was left
+        (9, 4, [4, 5]),
+        (5, 2, [2, 3]),
+        (26, 8, [8, 8, 8, 2]),
+        (8, 8, [8]),
+        (3, 8, [3]),
+    ],
+)
+def test_no_process_ever_gets_a_single_sample(processes, count, batch_size, sizes, world):
+    """Where the network needs two; global batches are the same on any number of processes."""
+    alone = epoch(plain(count), batch_size, least=2)
+    assert [len(batch.labels) for batch in alone] == sizes
+    assert sorted(order(alone)) == list(range(5, 5 + count))
+    together = processes(world, plain(count), batch_size, least=2)
+    assert min(len(batch.labels) for mine in together for batch in mine) >= 2
+    for number, batch in enumerate(alone):
+        parts = [mine[number] for mine in together]
+        counted = torch.cat([part.indices for part in parts if part.share])
+        assert sorted(counted.tolist()) == sorted(batch.indices.tolist())
+        found = sum((part.indices.double() ** 1.5).mean() * part.share for part in parts) / world
+        torch.testing.assert_close(found, (batch.indices.double() ** 1.5).mean())
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("count", [16, 17, 31, 50])
+def test_no_single_sample_with_mixes_either(fraction, count):
+    for batch_size in (3, 4, 10, 16):
+        found = epoch(mixed(fraction, count), batch_size, least=2)
+        assert min(len(batch.labels) for batch in found) >= 2
+        assert sum(int((batch.labels < 100).sum()) for batch in found) == count
+
+
+@pytest.mark.parametrize("batch_size", [2, 7, 8, 11, 100])
+def test_batches_that_are_large_enough_stay_as_they_are(batch_size):
+    count = min(2 * batch_size + 2, 30)
+    found, wanted = (epoch(plain(count), batch_size, least=least) for least in (2, 1))
+    assert all(torch.equal(a.indices, b.indices) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 8), (10, 1)])
+def test_too_few_samples_are_refused_in_one_line(count, batch_size):
+    with pytest.raises(ClbenchError, match=f"batch_size = {batch_size} leaves batches of 1 of"):
+        Batches(plain(count), batch_size, (), least=2)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_parts_make_a_mean_over_what_is_accumulated(processes, world, accumulate, batch_size):
+    def loss(batch):
+        return (batch.indices.double() ** 1.5).mean()
+
+    together = processes(world, plain(23), batch_size, accumulate=accumulate)
+    alone = epoch(plain(23), batch_size)
+    for start in range(0, len(alone), accumulate):
+        window = torch.cat([batch.indices for batch in alone[start : start + accumulate]])
+        parts = [batch for mine in together for batch in mine[start : start + accumulate]]
+        found = sum(loss(part) * part.share * part.part for part in parts) / world
+        torch.testing.assert_close(found, (window.double() ** 1.5).mean())
 
 
 def mixed(fraction, count=50, batch_size=16, others=(0.0,)):
