@@ -39,13 +39,16 @@ from clbench.trainer import accumulated, make_trainer
 CLASSES = 2
 
 
-def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> None:
-    """Try out what a run will do.
+def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> int:
+    """Try out what a run will do, before its data is read.
 
     Args:
         recipe: the run's.
         folder: the run folder.
         trainer: one of the run's, as :func:`~clbench.trainer.make_trainer` makes it.
+
+    Returns:
+        How many images the network needs at a time.
 
     Raises:
         ClbenchError: one line: what does not work, why, and the way out.
@@ -57,10 +60,32 @@ def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> None:
         model = _build(recipe).to(device)
         _space(model, folder)
         _logits(recipe, model)
-        _step(recipe, model, device)
+        least = _step(recipe, model, device)
     if devices:
         del model
         torch.cuda.empty_cache()
+    return least
+
+
+def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:
+    """Refuse tasks that cannot be trained on, before the first is.
+
+    Args:
+        recipe: the run's.
+        stages: what it trains on.
+        least: images that the network needs at a time.
+
+    Raises:
+        ClbenchError: naming the task.
+    """
+    for task in stages:
+        size = recipe.for_task(task.name).batch_size
+        if size < least or len(task.train) < least:
+            raise ClbenchError(
+                f"task {task.name}: batch_size = {size} and {len(task.train)} training images, but "
+                f"{_named(recipe)} has BatchNorm, which needs at least {least} images of "
+                f"{recipe.images.size} pixels at a time"
+            )
 
 
 def single_classes(recipe: Recipe, stream: Stream) -> str:
@@ -162,8 +187,8 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
         ) from error
 
 
-def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> None:
-    """One step of training, as the run makes it."""
+def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
+    """One step of training, as the run makes it, on as few images as the network needs."""
     methods = list(recipe.methods.values())
     for method in overriding(methods, "surgery"):
         model = method.model_copy(deep=True).surgery(model)
@@ -200,6 +225,7 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> None:
             f"{_named(recipe)} cannot be trained on {small.images.size} × {small.images.size} "
             f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {_why(error)}"
         ) from error
+    return least
 
 
 def trained_by(methods: Sequence[Method]) -> Callable[[str], bool]:

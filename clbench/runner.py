@@ -28,7 +28,7 @@ from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
-from clbench.preflight import preflight, single_classes, smallest
+from clbench.preflight import check_tasks, preflight, single_classes, smallest
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.report import files, screen
@@ -113,7 +113,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        preflight(recipe, folder, trainer)
+        least = preflight(recipe, folder, trainer)
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
         for images in (self.stream.train_images, self.stream.test_images):
@@ -123,6 +123,7 @@ class Run:
         for method in overriding(self.methods, "arrange"):
             self.stages = method.arrange(self.stages)
         check_names(list(recipe.per_task), [t.name for t in (*self.stream.tasks, *self.stages)])
+        check_tasks(recipe, self.stages, least)
         copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)

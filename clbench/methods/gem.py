@@ -151,7 +151,7 @@ class _Memory(Method):
         for some, theirs in zip(index.tensor_split(parts), labels.tensor_split(parts), strict=True):
             inputs = context.transform.test(context.task.train.images.take(some).to(context.device))
             with torch.enable_grad(), undisturbed(model):
-                logits = model(inputs.to(named[0][1].dtype))
+                logits = _logits(model, inputs.to(named[0][1].dtype))
                 loss = context.losses(logits, theirs.to(context.device)).sum() / len(index)
                 more = torch.autograd.grad(
                     loss, [p for _, p in named], allow_unused=True, materialize_grads=True
@@ -255,6 +255,20 @@ def with_gradient(model: nn.Module) -> Sequence[tuple[str, nn.Parameter]]:
 def flat_gradient(model: nn.Module) -> Tensor:
     """All gradients of a network as one (P,)."""
     return torch.cat([p.grad.flatten() for _, p in with_gradient(model) if p.grad is not None])
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The network's output; a single image that BatchNorm refuses takes running statistics."""
+    try:
+        logits: Tensor = model(inputs)
+    except ValueError:
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if len(inputs) > 1 or not any(norm.training for norm in norms):
+            raise
+        for norm in norms:
+            norm.eval()
+        logits = model(inputs)
+    return logits
 
 
 @contextmanager

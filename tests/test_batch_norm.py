@@ -1,0 +1,111 @@
+"""Runs whose last batch is one image, which BatchNorm cannot normalise."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import clbench
+from clbench.batch_norm import chunks, frozen, least_batch
+from clbench.errors import ClbenchError
+from clbench.recipe import merge
+from clbench.weights import snapshot
+
+
+@pytest.fixture
+def single(recipe, no_pictures, tmp_path):
+    """Tasks of 16 images, in batches of 5: one is left."""
+    stream = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "validation": 0}
+    recipe["stream"] = stream | {"train_per_class": 8, "test_per_class": 3}
+    recipe["model"] = {"backbone": "resnet10t", "weights": "none"}
+    del recipe["steps"]
+    return recipe | {"images": {"size": 16}, "epochs": 1, "batch_size": 5}
+
+
+def everything(_):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "least"),
+    [
+        ("resnet10t", 32, 2),
+        ("resnet10t", 64, 1),
+        ("tf_efficientnet_lite0", 32, 2),
+        ("tiny_vit", 32, 1),
+    ],
+)
+def test_least_batch(name, size, least):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3).train()
+    before = snapshot(model)
+    assert least_batch(model, (), everything, size) == least
+    assert all(torch.equal(before[key], x) for key, x in model.state_dict().items())
+    model.train()
+    images = torch.randn(1, 3, size, size)
+    if least == 1:
+        model(images)
+    else:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            model(images)
+
+
+def test_frozen_layers_take_single_images():
+    model = timm.create_model("resnet10t", num_classes=3)
+    head = ("fc.weight", "fc.bias")
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert frozen(model, head, head.__contains__) == norms
+    assert least_batch(model, head, head.__contains__, 32) == 1
+    assert frozen(model, head, everything) == []
+
+
+def test_chunks():
+    index = torch.arange(9)
+    assert [c.tolist() for c in chunks(index, 4, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    assert [len(c) for c in chunks(index, 4, 1)] == [4, 4, 1]
+    assert [len(c) for c in chunks(index[:1], 4, 2)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 3),
+        ({"epochs": 2, "methods": {"replay": {"fraction": 0.2}}}, None),
+        ({"methods": {"gem": {"samples": 1}}}, 3),
+        ({"methods": {"agem": {"samples": 4, "batch": 1}}}, 3),
+        ({"eval_batch_size": 5, "methods": {"sfa": {}}}, 3),
+        ({"methods": {"linear_probe": {}}}, 4),  # frozen BatchNorm takes the sixteenth alone
+    ],
+    ids=str,
+)
+def test_every_image_is_trained_on_and_none_alone(single, tmp_path, changes, steps):
+    if "eval_batch_size" in changes:
+        single["model"] |= {"batch_norm": "recompute"}
+    record = clbench.run(single | changes, tmp_path / "run")
+    if steps:
+        assert [(e["steps"], e["samples"]) for e in record.tasks] == [(steps, 16)] * 2
+
+
+def test_pretraining_too(single, tmp_path):
+    single["stream"] |= {"pretrain_classes": [0, 1]}
+    single["model"] |= {"weights": "pretrain", "pretraining": {"epochs": 1, "batch_size": 5}}
+    single["data_dir"] = str(tmp_path / "data")
+    assert clbench.run(single, tmp_path / "run").finished
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"stream": {"classes": [[6, 7], [4]], "train_per_class": 1}},
+            "task 4: .* 1 training image",
+        ),
+        ({"per_task": {"6, 7": {"batch_size": 1}}}, "task 6, 7: batch_size = 1"),
+    ],
+    ids=str,
+)
+def test_a_task_without_two_images_is_refused_before_the_first(single, tmp_path, changes, message):
+    with pytest.raises(ClbenchError, match=message) as error:
+        clbench.run(merge(single, changes), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "record.jsonl").exists()
