@@ -7,16 +7,12 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from clbench.settings import Section
 
 
 class Optimizer(Section):

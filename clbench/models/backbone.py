@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, shown
 from clbench.models import tiny  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
+from clbench.settings import Section
+from clbench.textfile import home
 from clbench.weights import State, sha256
 
 #: Backbones that are tried in the tests, with a line each for ``--list``.
@@ -30,10 +32,8 @@ TRIED = {
 }
 
 
-class Probe(BaseModel):
+class Probe(Section):
     """Training of a linear head on frozen features."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(20, ge=1, description="passes over the training images' features")
     lr: float = Field(0.01, gt=0, description="learning rate of SGD")
@@ -46,10 +46,8 @@ class Probe(BaseModel):
     )
 
 
-class Pretraining(BaseModel):
+class Pretraining(Section):
     """Training from scratch on the stream's `pretrain_classes`, once; the result is cached."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(20, ge=1, description="passes over the pretraining classes")
     lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW (cosine schedule)")
@@ -57,10 +55,8 @@ class Pretraining(BaseModel):
     batch_size: int = Field(64, ge=1, description="samples of a batch")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The network: a timm backbone and one linear head over all classes of the stream."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
     weights: str = Field(
@@ -87,6 +83,11 @@ class ModelConfig(BaseModel):
         description="memory format of convolutions; default: on a GPU, and for depthwise "
         "convolutions anywhere",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _file_at_home(cls, weights: str) -> str:
+        return home(weights)
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ def create(
         if tag is None or isinstance(error, TypeError):
             reason = " ".join(str(error).split())
             raise ClbenchError(
-                f"model.options = {config.options} and images.size = {size} do not fit "
+                f"model.options = {shown(config.options)} and images.size = {size} do not fit "
                 f"{config.backbone}: {reason or type(error).__name__}"
             ) from error
         raise ClbenchError(
