@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any
 
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(read_arguments(words[1:] if words[:1] == ["train"] else words))
     except ClbenchError as error:
         return _told(str(error))
+    except SystemExit as end:  # argparse has printed its help
+        return int(end.code or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -79,7 +82,7 @@ def _told(message: str) -> int:
 def _unread(words: Sequence[str]) -> int:
     """Who reads the output has gone, as in ``--help | head``: a mistake only if a run stops."""
     # What is still buffered would raise again when Python ends.
-    if isinstance(sys.stdout, TextIOWrapper):
+    with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if {"-h", "--help", "--list", "--version", "--print_config", "--print-config"} & set(words):
         return 0

@@ -35,10 +35,7 @@ def command(words: Sequence[str]) -> int:
     """
     name, *rest = words
     of = {"compare": _compare, "report": _report, "reproduce": _reproduce, "sweep": _sweep}
-    try:
-        return of[name](rest)
-    except SystemExit as end:  # argparse has printed its help
-        return int(end.code or 0)
+    return of[name](rest)
 
 
 class _Once(argparse.Action):
@@ -136,7 +133,7 @@ def _slurm(given: argparse.Namespace) -> dict[str, Any]:
     if given.slurm is not None:
         path = Path(home(given.slurm))
         if not given.slurm or not path.exists():
-            raise ClbenchError(f"--slurm: there is no file {shown(given.slurm)}")
+            raise ClbenchError(f"--slurm: there is no file {given.slurm or "''"}")
         values = read_text(read_file(path), str(path)) or {}
         if not isinstance(values, dict):
             raise ClbenchError(f"{path} must be a mapping of keys to values")

@@ -59,6 +59,8 @@ def explain(error: ErrorDetails, known: Sequence[str]) -> tuple[str, str]:
     if error["type"] == "missing":
         return place, " is missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if error["type"] in ("dict_type", "model_type"):
+        message = "should be a mapping of keys to values"
     given = error.get("input")
     value = f" = {shown(given)}" if isinstance(given, str | int | float | bool | list) else ""
     return (f"{place}{value}: ", message) if place else ("", message)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,9 +38,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _at_home(cls, value: Any) -> Any:
+    def _as_meant(cls, value: Any) -> Any:
         if isinstance(value, Path):
             return Path(home(str(value)))
+        if isinstance(value, Mapping):
+            _check_finite(value)
         if isinstance(value, list) and any(isinstance(one, Path) for one in value):
             return [Path(home(str(one))) if isinstance(one, Path) else one for one in value]
         return value
@@ -70,6 +73,19 @@ def kinds(annotation: Any) -> frozenset[type]:
 def _kinds_of(cls: type[BaseModel], name: str) -> frozenset[type]:
     info = cls.model_fields.get(name)
     return frozenset() if info is None else kinds(info.annotation)
+
+
+def _check_finite(value: Any) -> None:
+    """Refuse infinite numbers in free mappings: no record can hold them."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "methods":  # of one task: checked as the methods' fields
+                _check_finite(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_finite(inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite", "should hold finite numbers only")
 
 
 def _check(value: Any, kinds: frozenset[type]) -> None:

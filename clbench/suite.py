@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
 from clbench.folder import plain
 from clbench.names import wrong_name
@@ -148,7 +148,9 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     check_plain(values, "the suite")
     for key in values:
         if key not in KEYS:
-            raise ClbenchError(f"unknown key {shown(key)} in the suite{nearest(key, list(KEYS))}")
+            raise ClbenchError(
+                f"unknown key {one_line(key[:80])} in the suite{nearest(key, list(KEYS))}"
+            )
     base = values.get("base", "default")
     if not isinstance(base, Mapping | str):
         raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
@@ -272,7 +274,9 @@ def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any
         return base, settings or {}
     own = read(str(settings["config"]))
     more = {name: fields for name, fields in settings.items() if name != "config"}
-    if more and not isinstance(own.get("methods") or {}, Mapping):
+    if not more:
+        return own, own.get("methods") or {}
+    if not isinstance(own.get("methods") or {}, Mapping):
         raise ClbenchError(f"{settings['config']}: methods must map names to settings")
     return own, merge({"methods": own.get("methods") or {}}, {"methods": more})["methods"]
 

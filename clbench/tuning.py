@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -49,7 +49,7 @@ class Range(Section):
         return self
 
 
-Space = dict[str, list[Value] | Range]
+Space = dict[str, Annotated[list[Value], Field(min_length=1)] | Range]
 
 
 class Tuning(Section):

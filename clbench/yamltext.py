@@ -47,7 +47,7 @@ def read_text(text: str, name: str) -> Any:
         return _Reader(text, name).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}" if mark else ""
+        place = f", line {mark.line + 1}" if mark and not name.startswith("--") else ""
         raise ClbenchError(f"{name}{place}: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeError) as error:
         reason = " ".join(str(error).split())
