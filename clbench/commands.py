@@ -132,8 +132,10 @@ def _slurm(given: argparse.Namespace) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if given.slurm is not None:
         path = Path(home(given.slurm))
-        if not given.slurm or not path.exists():
-            raise ClbenchError(f"--slurm: there is no file {given.slurm or "''"}")
+        if not given.slurm:
+            raise ClbenchError("--slurm needs a file: it is empty")
+        if not path.exists():
+            raise ClbenchError(f"--slurm: there is no file {path}")
         values = read_text(read_file(path), str(path)) or {}
         if not isinstance(values, dict):
             raise ClbenchError(f"{path} must be a mapping of keys to values")

@@ -333,7 +333,7 @@ def test_many_settings_of_tasks_are_read_in_time():
         (["compare", "digits", "--output", "a", "--output", "b"], "--output is given twice"),
         (["compare", "digits", "--output="], "'' is no path"),
         (["compare", "digits", "--report", ""], "'' is no path"),
-        (["compare", "digits", "--slurm", ""], "there is no file ''"),
+        (["compare", "digits", "--slurm", ""], "--slurm needs a file"),
         (["compare", "digits", "--slurm", "."], ". is a folder"),
         (["compare", "digits", "--jobs", "9" * 5000], "is no whole number"),
         (["compare", "digits", "--slurm.partition", "#a: ["], "slurm.partition needs --launcher"),
