@@ -45,6 +45,10 @@ true, false, null, [1, 2], {sfa: {p: 0.9}}; --methods {} is no methods, --method
 """
 
 
+#: Options of commands that do nothing but print, as words with underscores.
+PRINTING = {"_h", "__help", "__list", "__version", "__print_config", "__dry_run"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for a mistake the user can mend)."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -84,7 +88,7 @@ def _unread(words: Sequence[str]) -> int:
     # What is still buffered would raise again when Python ends.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if {"-h", "--help", "--list", "--version", "--print_config", "--print-config"} & set(words):
+    if PRINTING & {word.replace("-", "_") for word in words}:
         return 0
     return _told("nobody reads the output any more, so this stopped: the same command goes on")
 

@@ -22,7 +22,7 @@ from clbench.yamlfile import find, read, read_mapping
 
 KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds", "tune")
 #: Runs of one suite.
-MOST = 10_000
+MOST = 5_000
 #: Where ``clbench compare NAME`` looks besides the path itself.
 PLACES = (
     Path("suites"),

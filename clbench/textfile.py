@@ -42,11 +42,13 @@ def read_file(path: Path) -> str:
                 f"{path} is a pipe or a device: write its text to a file first, as it may be read "
                 "more than once"
             )
-        if about.st_size > LARGEST:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)  # what the system says of /proc is no bound
+        if len(raw) > LARGEST:
+            size = max(about.st_size, len(raw))
             raise ClbenchError(
-                f"{path} has {about.st_size:,} bytes: a file of settings has at most {LARGEST:,}"
+                f"{path} has {size:,} bytes: a file of settings has at most {LARGEST:,}"
             )
-        raw = path.read_bytes()
     except OSError as error:
         raise ClbenchError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the path
