@@ -279,7 +279,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
             anew = renamed or (not value and key in OPEN)
             merged[key] = dict(value) if anew else merge(old, value)
             if key == "methods":
-                merged[key] = {k: v for k, v in merged[key].items() if v is not None}
+                # A name that is no method's stays, to be refused.
+                merged[key] = {
+                    k: v for k, v in merged[key].items() if v is not None or k not in METHODS
+                }
         else:
             merged[key] = value
     # Length is given one way: the later one wins.

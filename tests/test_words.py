@@ -219,6 +219,20 @@ def test_names_in_any_script(name):
     assert parse(BASE | {"name": name}).title == name
 
 
+def test_a_run_is_found_again_by_any_name(tmp_path, monkeypatch):
+    from clbench import folder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(folder.VARIABLE, raising=False)
+    for name in ("[1]", "a*", "?", "a b"):
+        recipe = parse(BASE | {"name": name})
+        own = folder.choose(recipe, None, resume=False)
+        assert own == Path("runs", name)
+        own.mkdir(parents=True)
+        (own / "config.yaml").touch()
+        assert folder.choose(recipe, None, resume=True) == own
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -267,6 +281,8 @@ def test_names_in_any_script(name):
         ({"stream": 3}, r"as in stream: \{name: split_digits\}$"),
         ({"trainer": {"{x}": 1}}, r"no argument '\{x\}'"),
         ({"model": MODEL | {"options": dict.fromkeys(map(str, range(5000)), 1)}}, "5,000 keys"),
+        ({"optimizer": {"betas": [0.9, 1]}}, r"optimizer.betas.1 = 1: should be less than 1"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, "optimizer: nesterov.*needs a momentum"),
         ([1], "a recipe must be a mapping"),
     ],
 )
@@ -292,6 +308,9 @@ def test_an_empty_mapping_of_methods_is_none():
     assert merged["methods"] == {}
     assert list(parse(merged).methods) == []
     assert merge(base, {"trainer": {}})["trainer"] == {}
+    assert merge(base, given("--methods.sfa", "null", "--methods.l2", "null"))["methods"] == {}
+    with pytest.raises(ClbenchError, match="no method 'sfq'"):  # nothing is taken out by mistake
+        parse(merge(base, given("--methods.sfq", "null")))
     assert merge(base, {"methods": {"sfa": {}}})["methods"] == {"sfa": {"p": 0.5}}
 
 
