@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from pydantic import ValidationError
@@ -11,6 +12,17 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from clbench.errors import shown
 
+#: Pydantic's words for these are a programmer's, by the type of the error.
+PLAINER = {
+    "dict_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+    "path_type": "should be a path",
+    "list_type": "should be a list, as in [a, b]",
+    "tuple_type": "should be a list, as in [a, b]",
+    "int_parsing_size": "is too large for a whole number",
+}
+#: What pydantic puts behind a place in a union: the names of the types that were tried.
+TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
 #: Mistakes that are told at once.
 MOST = 3
 
@@ -59,8 +71,7 @@ def explain(error: ErrorDetails, known: Sequence[str]) -> tuple[str, str]:
     if error["type"] == "missing":
         return place, " is missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if error["type"] in ("dict_type", "model_type"):
-        message = "should be a mapping of keys to values"
+    message = PLAINER.get(error["type"], message)
     given = error.get("input")
     value = f" = {shown(given)}" if isinstance(given, str | int | float | bool | list) else ""
     return (f"{place}{value}: ", message) if place else ("", message)
@@ -79,20 +90,20 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
         kind: str | PydanticCustomError = line["type"]
         if kind not in ("extra_forbidden", "missing"):
             # Without a context the message is no template: braces in it stay as they are.
-            kind = PydanticCustomError("value", line["msg"])  # type: ignore[arg-type]
+            message = PLAINER.get(line["type"], line["msg"])
+            kind = PydanticCustomError("value", message)  # type: ignore[arg-type]
         lines.append({"type": kind, "loc": (name, *line["loc"]), "input": line["input"]})
     return ValidationError.from_exception_data(title, lines)
 
 
-def _place(error: ErrorDetails, known: Sequence[str]) -> str:
+def _place(error: ErrorDetails, known: Collection[str]) -> str:
     """The dotted key, without the names of a union's types that pydantic puts behind it."""
     parts = [str(part) for part in error["loc"]]
+    known = set(known)
     for end in range(len(parts), 0, -1):
-        key = ".".join(parts[:end])
-        if key in known:
-            inside = any(other.startswith(f"{key}.") for other in known)
-            rest = [str(p) for p in error["loc"][end:] if inside or isinstance(p, int)]
-            return ".".join([key, *rest])
+        if ".".join(parts[:end]) in known:
+            rest = [part for part in parts[end:] if not TRIED.fullmatch(part)]
+            return ".".join([*parts[:end], *rest])
     return ".".join(parts)
 
 
