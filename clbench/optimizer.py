@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
+from clbench.settings import Section
 
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, numbers finite, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Section):
@@ -26,23 +25,18 @@ class Optimizer(Section):
     lr: float = Field(0.01, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
     nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the moments (adamw)")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="decay of the moments (adamw)")
     eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
     )
 
-    @field_validator("betas")
-    @classmethod
-    def _decays(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("must be two numbers of at least 0 and below 1")
-        return betas
-
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Optimizer:
+    def _momentum_for_nesterov(self) -> Optimizer:
         if self.name == "sgd" and self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs momentum: give momentum above 0, or nesterov: false")
+            raise PydanticCustomError(
+                "nesterov", "nesterov: true needs a momentum above 0: give one, or leave it out"
+            )
         return self
 
 

@@ -192,10 +192,9 @@ class Recorder:
     def add(self, event: str, **values: Any) -> None:
         """Append one event."""
         if self.writes:
-            with self.path.open("a") as file:
-                file.write(
-                    json.dumps({"event": event, **recordable(values)}, allow_nan=False) + "\n"
-                )
+            line = json.dumps({"event": event, **recordable(values)}, allow_nan=False)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -218,7 +217,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _lines(path: Path) -> Iterator[Event]:
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8").splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

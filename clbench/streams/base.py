@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from clbench.data.batches import Split
@@ -26,16 +26,15 @@ from clbench.data.images import (
     from_array,
 )
 from clbench.errors import ClbenchError
+from clbench.settings import Section
 
 #: Of pixels in 0…1. What is divided by a tiny deviation is not finite.
 Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Deviation = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
 
 
-class Storage(BaseModel):
+class Storage(Section):
     """How images are kept between the data set and the network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(32, ge=4, le=1024, description="side of the network's input, in pixels")
     stored: int | None = Field(
@@ -196,10 +195,9 @@ class Stream:
         )
 
 
-class StreamConfig(BaseModel, ABC):
+class StreamConfig(Section, ABC):
     """The part of a recipe that describes a stream; subclasses build it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     summary: ClassVar[str]
 
     name: str = Field(description="see `--list`")
