@@ -128,10 +128,11 @@ class Recipe(Section):
             for name, fields in value.items()
         }
 
-    @field_validator("trainer")
+    @field_validator("trainer", mode="before")
     @classmethod
-    def _arguments_of_the_trainer(cls, value: dict[str, Any]) -> dict[str, Any]:
-        trainer_arguments.check(value)
+    def _arguments_of_the_trainer(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            trainer_arguments.check(value)
         return value
 
     @model_validator(mode="after")

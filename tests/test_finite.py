@@ -173,7 +173,7 @@ def test_diverged_runs_have_no_results(small, tmp_path, changes):
         ({"optimizer": {"weight_decay": INF}}, "optimizer.weight_decay"),
         ({"optimizer": {"name": "adamw", "betas": [2, 0.9]}}, "optimizer.betas"),
         ({"optimizer": {"name": "adamw", "betas": [NAN, 0.9]}}, "optimizer.betas"),
-        ({"optimizer": {"nesterov": True, "momentum": 0}}, "nesterov needs momentum"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, "nesterov: true needs a momentum"),
         ({"schedule": {"warmup": NAN}}, "schedule.warmup"),
         ({"model": RECIPE["model"] | {"probe": {"lr": INF}}}, "model.probe.lr"),
         ({"model": RECIPE["model"] | {"pretraining": {"lr": INF}}}, "model.pretraining.lr"),
