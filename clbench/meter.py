@@ -96,10 +96,13 @@ class Meter:
         values |= {f"distance/{name}": value for name, value in event["distance"].items()}
         self.logger.log_metrics(values, step)
         if is_first():
-            for name, method in methods.items():
-                for what, tensor in method.histograms().items():
-                    self.logger.experiment.add_histogram(f"methods/{name}/{what}", tensor, step)
+            self.logger.attempt(lambda: self._log_histograms(methods, step))
         self.logger.save()
+
+    def _log_histograms(self, methods: Mapping[str, Method], step: int) -> None:
+        for name, method in methods.items():
+            for what, tensor in method.histograms().items():
+                self.logger.experiment.add_histogram(f"methods/{name}/{what}", tensor, step)
 
     def _log_accuracies(self, point: Event, step: int) -> None:
         for scenario in SCENARIOS:

@@ -8,6 +8,8 @@ import os
 import resource
 import sys
 import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -21,7 +23,31 @@ from clbench.recipe import Recipe
 
 
 class StreamLogger(TensorBoardLogger):
-    """TensorBoard for a whole stream: the end of one task's Trainer does not close it."""
+    """TensorBoard for a whole stream: the end of one task's Trainer does not close it.
+
+    Where it fails, a line says so and the run goes on without it.
+    """
+
+    failed = False
+
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do something with TensorBoard's files, as long as nothing has failed."""
+        if self.failed:
+            return
+        try:
+            action()
+        except Exception as error:
+            self.failed = True
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"TensorBoard's files end here ({reason[:300]}): the run goes on without them")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write scalars."""
+        self.attempt(lambda: super(StreamLogger, self).log_metrics(metrics, step))
+
+    def save(self) -> None:
+        """Have on the disk what was written."""
+        self.attempt(super().save)
 
     def finalize(self, status: str) -> None:
         """Called by each Trainer; :meth:`close` ends the stream."""
@@ -29,7 +55,17 @@ class StreamLogger(TensorBoardLogger):
 
     def close(self) -> None:
         """Write what is left."""
-        super().finalize("success")
+        self.attempt(lambda: super(StreamLogger, self).finalize("success"))
+
+
+def stream_logger(folder: Path, purge: int | None) -> StreamLogger:
+    """TensorBoard in a run folder.
+
+    Args:
+        folder: the run folder.
+        purge: points of an interrupted run from this step on are to be forgotten.
+    """
+    return StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
 
 
 def make_trainer(
