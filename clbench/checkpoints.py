@@ -72,7 +72,7 @@ def save(
             sums.append(f"{sink.sha256.hexdigest()}  {path.name}\n")
             if kind == "task":  # there before the file that makes the task count
                 write_atomic(_sums(folder, number), "".join(sums))
-    known |= task["tensors"].keys()
+    known.update(task["tensors"])
     tidy(folder, number, keep)
 
 

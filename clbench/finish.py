@@ -27,7 +27,7 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
     """
     record = recorder.record.ended()
     files.export(record, state)  # first: whatever else fails, the weights are there
-    failed = files.write(record, to)
+    failed = files.write(record, to.writer())
     to.close()
     checkpoints.tidy(recorder.folder, number, recipe.checkpoints)
     recorder.add("end", **({"lacking": failed} if failed else {}))

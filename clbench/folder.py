@@ -90,7 +90,7 @@ def _announced(folder: Path) -> Path:
 
 def _given(folder: Path, recipe: Recipe, held: ExitStack) -> Path:
     """The folder that the user named, if it is free."""
-    if not folder.is_dir() or _holds(folder) <= OWN:
+    if not os.path.lexists(folder) or (folder.is_dir() and _holds(folder) <= OWN):
         with _writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             refuse_links(folder)

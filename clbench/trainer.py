@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
 
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
@@ -40,6 +41,11 @@ class StreamLogger(TensorBoardLogger):
             self.failed = True
             reason = " ".join(str(error).split()) or type(error).__name__
             say(f"TensorBoard's files end here ({reason[:300]}): the run goes on without them")
+
+    def writer(self) -> SummaryWriter | None:
+        """What writes TensorBoard's files; None once that has failed."""
+        self.attempt(lambda: self.experiment)
+        return None if self.failed else self.experiment
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write scalars."""

@@ -43,7 +43,9 @@ def interrupt_after(monkeypatch, tasks=1):
 
 
 #: Leaves a record of one task with an accuracy of 1 - 10 lr; a rate of 0.1 and l2 fail.
-FAKE_TRAIN = f"PRODUCTS = {PRODUCTS}" + """
+FAKE_TRAIN = (
+    f"PRODUCTS = {PRODUCTS}"
+    + """
 import json, pathlib, sys, yaml
 folder = pathlib.Path(sys.argv[1])
 recipe = yaml.safe_load((folder / "config.yaml").read_text())
@@ -67,6 +69,7 @@ events = [
 for name in PRODUCTS: (folder / name).touch()
 (folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
 """
+)
 
 
 def fake_train(monkeypatch, folder):
