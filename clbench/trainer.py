@@ -39,7 +39,8 @@ class StreamLogger(TensorBoardLogger):
             action()
         except Exception as error:
             self.failed = True
-            reason = " ".join(str(error).split()) or type(error).__name__
+            cause = error.__cause__ or error  # Lightning takes any failure for an odd value
+            reason = " ".join(str(cause).split()) or type(cause).__name__
             say(f"TensorBoard's files end here ({reason[:300]}): the run goes on without them")
 
     def writer(self) -> SummaryWriter | None:
