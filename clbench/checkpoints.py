@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 import torch
 from torch import Tensor
 
-from clbench.disk import atomic, write_atomic
+from clbench.disk import atomic, sync, write_atomic
 from clbench.errors import ClbenchError
 
 Keep = Literal["all", "last", "none"]
@@ -51,7 +51,9 @@ def save(
             is read from their files.
     """
     place = folder / "checkpoints"
-    place.mkdir(exist_ok=True)
+    if not place.is_dir():
+        place.mkdir()
+        sync(folder)
     if known is None:
         known = stored(folder, number - 1) if keep == "all" else set()
     pack = _Packing(known, by_content=keep == "all")

@@ -123,7 +123,7 @@ class Run:
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         # Points of the task that was cut off would stand beside those of its repetition.
-        purge = self.first_step + 1 if self.checkpoint else None
+        purge = self.first_step + 1 if resume else None
         self.logger = stream_logger(folder, purge)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
         evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)

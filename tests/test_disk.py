@@ -138,8 +138,8 @@ def test_what_a_disk_refuses_is_one_line(tmp_path, number, way):
         raise error
     reason = os.strerror(number)
     assert str(caught.value) == (
-        f"{tmp_path}/record.jsonl cannot be written: {reason}: {way}, then go on with --resume; "
-        "or choose another --output"
+        f"{tmp_path}/record.jsonl: {reason}: {way}, then go on with --resume; or choose another "
+        "--output"
     )
 
 

@@ -238,6 +238,33 @@ def test_a_full_disk_is_a_line_and_resume_ends_equal(learned, whole, monkeypatch
     assert contents(learned) == contents(whole)
 
 
+def test_a_disk_that_is_full_again_and_again(whole, tmp_path, monkeypatch):
+    """Wherever in a run it is full, the run goes on from there once there is room."""
+    recipe, folder = recipe_of(whole), tmp_path / "run"
+    real, lines = os.fsync, set()
+    for allowed in (0, 1, 3, 5, 8, 2, 11, 4, 7, 13, 1):
+        left = allowed
+
+        def fsync(descriptor):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            with pytest.raises(ClbenchError, match="No space left") as caught:
+                clbench.run(recipe, folder, resume=True)
+        assert "\n" not in str(caught.value)
+        lines.add(str(caught.value).split(": ")[0].rpartition("/")[2])
+    assert len(lines) > 4  # in this many places
+    assert comparable(clbench.run(recipe, folder, resume=True)) == comparable(Record.load(whole))
+    for name in ("model.safetensors", "load_model.py", "accuracy_matrix.csv", "config.yaml"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert scalars(folder) == scalars(whole)
+
+
 def test_checkpoints_go_only_when_the_products_are_there(recipe, tmp_path, monkeypatch):
     recipe |= {"checkpoints": "none", "steps": 1}
     with monkeypatch.context() as patch:

@@ -190,3 +190,20 @@ def test_links_in_a_strangers_folder_are_refused_before_the_lock_is_taken(start,
         with pytest.raises(ClbenchError, match="out of the run folder"):
             start(of(), place, resume=resume)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_run_without_its_config(start):
+    place, _ = start(of(), Path("given"))
+    (place / "record.jsonl").touch()
+    (place / "config.yaml").unlink()
+    with pytest.raises(ClbenchError, match=r"given holds a run without its config\.yaml"):
+        start(of(), place, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_places_that_can_be_no_folder_are_one_line(start, resume):
+    Path("file").touch()
+    for place in (Path("file"), Path("file/run"), Path("x" * 300)):
+        with pytest.raises(ClbenchError) as caught:
+            start(of(), place, resume)
+        assert "\n" not in str(caught.value)
