@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, footprint
 from clbench import folder as run_folder
+from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.evaluate import Evaluator, total
@@ -34,7 +35,6 @@ from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
 from clbench.trainer import (
-    StreamLogger,
     count_steps,
     is_first,
     make_trainer,
@@ -123,9 +123,7 @@ class Run:
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
-        # Points of the task that was cut off would stand beside those of its repetition.
-        purge = self.first_step + 1 if self.checkpoint else None
-        self.logger = StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
+        self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
         evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
         retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)
@@ -142,8 +140,9 @@ class Run:
         self.recorder.add("end")
         if is_first():
             record = Record.load(self.folder)
-            files.write(record, self.logger.experiment)
+            files.write(record)
             files.export(record, self.network.model)
+            self.logger.log_results(self.recipe, record)
             self.logger.close()
 
     def _begin(self) -> tuple[State, Tensor]:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any
 
 import numpy as np
 from safetensors.torch import save
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from clbench.record import SCENARIOS, Record, write_atomic
 from clbench.report.figures import figures
 
 
-def write(record: Record, board: SummaryWriter | None = None) -> None:
-    """Write ``summary.json``, the CSV tables and the PNGs into the run folder.
-
-    Args:
-        record: of a finished run.
-        board: TensorBoard's writer, for the figures and the run's settings and scores.
-    """
+def write(record: Record) -> None:
+    """Write ``summary.json``, the CSV tables and the PNGs into the run folder."""
     folder, summary = record.folder, record.summary()
     write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
     write_atomic(folder / "accuracy_matrix.csv", _matrices(record))
@@ -31,23 +24,6 @@ def write(record: Record, board: SummaryWriter | None = None) -> None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=150)
         write_atomic(folder / f"{name}.png", buffer.getvalue())
-        if board is not None:
-            board.add_figure(name, figure, record.tasks[-1]["last_step"])
-    if board is not None:
-        settings: dict[str, Any] = {
-            "stream": summary["stream"],
-            "methods": "+".join(summary["methods"]) or "sequential",
-            "seed": summary["seed"],
-        }
-        results = {
-            f"final/{scenario}/{name}": summary[scenario][name]
-            for scenario in SCENARIOS
-            for name in ("overall_performance", "backward_transfer")
-            if summary[scenario][name] is not None
-        }
-        if summary["retention"]["change"] is not None:
-            results["final/retention_change"] = summary["retention"]["change"]
-        board.add_hparams(settings, results, run_name=".")
 
 
 def export(record: Record, model: nn.Module) -> None:
