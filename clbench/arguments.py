@@ -62,16 +62,14 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
 def values(arguments: Arguments) -> dict[str, Any]:
     """The values of a recipe: the configs and then the overrides on top."""
     from clbench.recipe import merge
-    from clbench.yamlfile import read, read_text
+    from clbench.yamlfile import mapping, read
 
     merged: dict[str, Any] = {}
     configs = arguments.configs
     if not configs and "resume" in arguments.flags and arguments.output is not None:
-        path = arguments.output / "config.yaml"
-        if not path.is_file():
-            raise ClbenchError(f"{arguments.output} holds no run to resume: no config.yaml in it")
-        merged = read_text(path.read_text(), str(path))
-    else:
-        for name in configs or ["default.yaml"]:
-            merged = merge(merged, read(name))
+        config = arguments.output / "config.yaml"
+        if config.exists():  # else there is nothing to resume, and the run begins
+            return merge(mapping(config), arguments.overrides)
+    for name in configs or ["default.yaml"]:
+        merged = merge(merged, read(name))
     return merge(merged, arguments.overrides)

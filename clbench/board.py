@@ -23,8 +23,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignor
 from torch import Tensor
 from torch.utils.tensorboard import summary
 
+from clbench.disk import atomic
 from clbench.recipe import Recipe
-from clbench.record import SCENARIOS, Record, atomic
+from clbench.record import SCENARIOS, Record
 from clbench.trainer import is_first, say
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.

@@ -153,4 +153,6 @@ def _read(log: Path) -> Iterator[str]:
 
 def train_words(folder: Path) -> list[str]:
     """The command that runs, or goes on with, the run in a folder that holds ``config.yaml``."""
-    return [sys.executable, "-m", "clbench", "train", "--resume", "--output", str(folder)]
+    config = str(folder / "config.yaml")  # named, as without it another run would begin
+    words = ["--config", config, "--resume", "--output", str(folder)]
+    return [sys.executable, "-m", "clbench", "train", *words]

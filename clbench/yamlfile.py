@@ -82,8 +82,20 @@ def read(name: str) -> dict[str, Any]:
     Raises:
         ClbenchError: if there is none, or it is no mapping.
     """
-    path = find(name)
-    values = read_text(path.read_text(), str(path))
+    return mapping(find(name))
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """The values of a YAML file that holds a mapping.
+
+    Raises:
+        ClbenchError: if it cannot be read, or holds something else.
+    """
+    try:
+        values = read_text(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not in UTF-8"
+        raise ClbenchError(f"{path} cannot be read: {reason}") from error
     if not isinstance(values, dict):
         raise ClbenchError(f"{path} must be a mapping of keys to values")
     return values

@@ -11,7 +11,7 @@ from clbench.errors import ClbenchError
 
 
 def names(folder):
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+    return sorted(path.name for path in (folder / "checkpoints").glob("*.pt"))
 
 
 def state(value, number=1):

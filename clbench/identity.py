@@ -1,0 +1,147 @@
+"""Whether what a run goes on with is still what its record says: data, classes, weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clbench import checkpoints
+from clbench.errors import ClbenchError
+from clbench.record import Event, Record, sha256
+
+#: What the ``run`` event says of what goes into a run, and what that is called.
+IDENTITY = {
+    "class_names": "classes",
+    "tasks": "tasks",
+    "split_manifest_sha256": "data or its split",
+    "retention_images_sha256": "images that retention is measured on",
+    "pretrained_sha256": "pretrained weights",
+}
+#: The same, of the split manifest.
+MANIFEST = {
+    "train_images": "training images",
+    "test_images": "test images",
+    "pretrain_classes": "pretraining classes",
+    "tasks": "tasks or their split",
+}
+
+#: What a checkpoint must hold to go on from it.
+NEEDED = {"done", "step", "theta", "shown", "learned", "methods"}
+
+
+def compare(record: Record, now: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    """Compare what there is with what a run had.
+
+    Args:
+        record: of the run.
+        now: what its ``run`` event would be: at least the keys of :data:`IDENTITY`.
+        manifest: the split manifest of the data that is there.
+
+    Returns:
+        A line for what cannot be compared, as the record is of an older version.
+
+    Raises:
+        ClbenchError: naming what is not the run's own any more.
+    """
+    then = dict(record.run)
+    then["pretrained_sha256"] = (then.get("weights") or {}).get("sha256")
+    lines = []
+    for key, what in IDENTITY.items():
+        if key not in then:
+            lines.append(
+                f"{record.folder} is of an older version and says nothing of the {what}: they are "
+                "not compared."
+            )
+        elif then[key] != now[key]:
+            if key != "split_manifest_sha256":
+                _changed(record.folder, what, then[key], now[key])
+            lines += _compare_manifests(record, manifest)
+    return lines
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The state to go on from; None if no task is finished.
+
+    Raises:
+        ClbenchError: if it is damaged, or no run has left it.
+    """
+    found = checkpoints.last(folder)
+    if found is not None and not found.keys() >= NEEDED:
+        raise ClbenchError(
+            f"the newest file in {folder / 'checkpoints'} is no checkpoint of a run (it lacks "
+            f"{', '.join(sorted(NEEDED - found.keys()))}): put the run's own back, or remove the "
+            "folder to resume from the start"
+        )
+    return found
+
+
+def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[Event, ...]:
+    """The events up to a checkpoint, which must be those that it was written after.
+
+    Args:
+        record: of the run.
+        task: index of the last task learned.
+        checkpoint: written after it.
+
+    Raises:
+        ClbenchError: if the record ends before the checkpoint, or is another one.
+    """
+    path = record.folder / "record.jsonl"
+    ways = (
+        "put it back from a copy, or remove the folder "
+        f"{record.folder / 'checkpoints'} to resume from the start"
+    )
+    events = record.until_task(task)
+    if not events:
+        raise ClbenchError(
+            f"{path} lags behind the checkpoint: it has no line of task {task + 1}, the last one "
+            f"learned: {ways}"
+        )
+    here = checkpoint.get("record_sha256", sha256(events))  # older ones do not know
+    if here != sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
+        raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
+    return events
+
+
+def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:
+    """What differs between two manifests with different hashes."""
+    path = record.folder / "split_manifest.json"
+    try:
+        then = json.loads(path.read_text("utf-8"))
+        text = json.dumps(then, sort_keys=True).encode()
+        whole = hashlib.sha256(text).hexdigest() == record.run["split_manifest_sha256"]
+    except (OSError, ValueError, RecursionError):
+        whole = False
+    if not whole:  # so it cannot say what is different
+        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+    older = then.get("version") != now.get("version")
+    for key, what in MANIFEST.items():
+        by_contents = key in ("train_images", "test_images")
+        if not (older and by_contents) and then.get(key) != now.get(key):
+            _changed(record.folder, what, then.get(key), now.get(key))
+    if not older:
+        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+    return [
+        f"{record.folder} is of an older version and does not say what is in its images: they are "
+        "not compared."
+    ]
+
+
+def _changed(folder: Path, what: str, then: object, now: object) -> NoReturn:
+    differ = ""
+    if isinstance(then, str) and isinstance(now, str):
+        differ = f" (SHA-256 {now[:12]}, then {then[:12]})"
+    elif isinstance(then, list) and isinstance(now, list):
+        lost = [repr(x) for x in then if x not in now and isinstance(x, str)]
+        new = [repr(x) for x in now if x not in then and isinstance(x, str)]
+        if lost or new:
+            differ = (
+                f" (gone: {', '.join(lost[:3]) or 'none'}; new: {', '.join(new[:3]) or 'none'})"
+            )
+    raise ClbenchError(
+        f"the {what} of {folder} are not those of the run any more{differ}: put the run's own "
+        "back, or run again into another folder"
+    )
