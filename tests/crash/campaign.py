@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -44,7 +45,8 @@ class Campaign:
         self._whole("first")  # fills the caches
         self.points = self._whole("whole")
         self.whole = outcome(self.place / "whole")
-        assert not differences(self.place / "first", self.whole)
+        same = differences(self.place / "first", self.whole)
+        assert not same, same
 
     def words(self, folder: Path) -> list[str]:
         return ["--config", str(self.config), "--output", str(folder)]
@@ -67,7 +69,9 @@ class Campaign:
             told = [f"exit {ended.code}: {ended.output[-300:]}"] if ended.code else []
             told += [] if ended.code else differences(folder, self.whole)
             point = self.points[number] if number < len(self.points) else "the end"
-            found += [f"{number} ({point}): {'; '.join(told)}"] if told else []
+            if told:
+                found.append(f"{number} ({point}): {'; '.join(told)}")
+                print(found[-1], flush=True)
             shutil.rmtree(folder, ignore_errors=True)
         return found
 
@@ -88,7 +92,10 @@ def main() -> None:
     given = parser.parse_args()
     with Forks() as forks:
         for name in given.recipes:
-            with tempfile.TemporaryDirectory() as place:
+            memory = (
+                "/dev/shm" if os.path.isdir("/dev/shm") else None
+            )  # syncing costs nothing there
+            with tempfile.TemporaryDirectory(dir=memory) as place:
                 made = Campaign(forks, RECIPES[name], Path(place))
                 chosen = [
                     number
@@ -97,7 +104,6 @@ def main() -> None:
                 ]
                 failures = made.kill(chosen, given.again)
             lost = sum(": lost" in line or ": exit" in line for line in failures)
-            print(*failures, sep="\n")
             told = f"{len(chosen)} of {len(made.points)} points, {lost} lost"
             print(f"{name}: {told}, {len(failures) - lost} different", flush=True)
 

@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 import traceback
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from crash.disk import Disk
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ def _serve(pipe) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    import clbench.report.figures
-    import clbench.runner  # noqa: F401
+    import clbench.report.files
+    import clbench.runner
     from clbench.cli import main  # noqa: F401
 
     torch.set_num_threads(1)
+    # Pictures take three quarters of so small a run, and have their own tests.
+    clbench.report.files.FIGURES = dict.fromkeys(clbench.report.files.FIGURES, _Picture)
     while True:
         try:
             words, folder, kill, room = pipe.recv()
@@ -84,6 +88,16 @@ def _serve(pipe) -> None:
         code = os.waitstatus_to_exitcode(status)
         points, past = json.loads(told.read_text()) if told.exists() else (None, [])
         pipe.send(Ended(code, points, past, output.read_text()))
+
+
+class _Picture:
+    """In the place of a figure: a picture of the record that is drawn at once."""
+
+    def __init__(self, record) -> None:
+        self.value = zlib.crc32(json.dumps(record.summary()["task_incremental"]).encode())
+
+    def savefig(self, file, **_: object) -> None:
+        Image.new("RGB", (8, 8), self.value & 0xFFFFFF).save(file, "png")
 
 
 def _run(words: list[str], disk: Disk, told: Path, output: Path) -> None:
