@@ -9,6 +9,7 @@ from typing import Any
 from clbench.arguments import Arguments, read_arguments, values
 from clbench.commands import COMMANDS, command
 from clbench.errors import ClbenchError
+from clbench.parent import follow_stdin
 
 USAGE = """\
 Run a pretrained model through a stream of tasks, and tell what it learned and what it forgot.
@@ -40,6 +41,7 @@ fields (--FIELD VALUE; VALUE is read as YAML):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for a mistake the user can mend)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    follow_stdin()
     try:
         if words and words[0] in COMMANDS:
             return command(words)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from clbench import checkpoints
+from clbench.board import StreamLogger
 from clbench.errors import ClbenchError
 from clbench.identity import take_up
 from clbench.products import WEIGHTS, missing
 from clbench.recipe import Recipe
 from clbench.record import Record, Recorder
 from clbench.report import files
-from clbench.trainer import StreamLogger, is_first, say, stream_logger
+from clbench.trainer import is_first, say
 from clbench.weights import State
 
 
@@ -27,7 +28,8 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
     """
     record = recorder.record.ended()
     files.export(record, state)  # first: whatever else fails, the weights are there
-    failed = files.write(record, to.writer())
+    failed = files.write(record)
+    to.log_results(recipe, record)
     to.close()
     checkpoints.tidy(recorder.folder, number, recipe.checkpoints)
     recorder.add("end", **({"lacking": failed} if failed else {}))
@@ -59,7 +61,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     if is_first():
         say(f"All tasks in {folder} are learned: the run ends.")
         events = take_up(record, record.tasks[-1]["task"], checkpoint)
-        board = stream_logger(folder, checkpoint["step"] + 1)
+        board = StreamLogger(folder, checkpoint["step"])
         finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
     return True
 

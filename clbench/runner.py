@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, footprint
 from clbench import folder as run_folder
+from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.disk import write_atomic, writing_to
@@ -42,7 +43,6 @@ from clbench.trainer import (
     peak_memory,
     quiet,
     say,
-    stream_logger,
 )
 from clbench.weights import State, snapshot
 
@@ -122,9 +122,7 @@ class Run:
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
-        # Points of the task that was cut off would stand beside those of its repetition.
-        purge = self.first_step + 1 if resume else None
-        self.logger = stream_logger(folder, purge)
+        self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
         evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
         retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)

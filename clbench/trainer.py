@@ -8,75 +8,20 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
+from lightning.pytorch.loggers import Logger
 
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
 
-class StreamLogger(TensorBoardLogger):
-    """TensorBoard for a whole stream: the end of one task's Trainer does not close it.
-
-    Where it fails, a line says so and the run goes on without it.
-    """
-
-    failed = False
-
-    def attempt(self, action: Callable[[], object]) -> None:
-        """Do something with TensorBoard's files, as long as nothing has failed."""
-        if self.failed:
-            return
-        try:
-            action()
-        except Exception as error:
-            self.failed = True
-            cause = error.__cause__ or error  # Lightning takes any failure for an odd value
-            reason = " ".join(str(cause).split()) or type(cause).__name__
-            say(f"TensorBoard's files end here ({reason[:300]}): the run goes on without them")
-
-    def writer(self) -> SummaryWriter | None:
-        """What writes TensorBoard's files; None once that has failed."""
-        self.attempt(lambda: self.experiment)
-        return None if self.failed else self.experiment
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars."""
-        self.attempt(lambda: super(StreamLogger, self).log_metrics(metrics, step))
-
-    def save(self) -> None:
-        """Have on the disk what was written."""
-        self.attempt(super().save)
-
-    def finalize(self, status: str) -> None:
-        """Called by each Trainer; :meth:`close` ends the stream."""
-        self.save()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self.attempt(lambda: super(StreamLogger, self).finalize("success"))
-
-
-def stream_logger(folder: Path, purge: int | None) -> StreamLogger:
-    """TensorBoard in a run folder.
-
-    Args:
-        folder: the run folder.
-        purge: points of an interrupted run from this step on are to be forgotten.
-    """
-    return StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
-
-
 def make_trainer(
-    recipe: Recipe, total_steps: int, title: str = "", logger: StreamLogger | None = None
+    recipe: Recipe, total_steps: int, title: str = "", logger: Logger | None = None
 ) -> L.Trainer:
     """A Trainer with the recipe's arguments.
 

@@ -101,6 +101,7 @@ def test_products_come_before_the_last_line(learned, whole, monkeypatch):
     monkeypatch.setattr("clbench.record.append", lambda *a: (order.append("end"), append(*a))[1])
     resume(learned)
     # The weights come before all that could fail.
+    order = [name for name in order if "tfevents" not in name]
     assert order == ["record.jsonl", *PRODUCTS, "end"]
     assert contents(learned) == contents(whole)
 
@@ -195,24 +196,18 @@ def test_a_table_that_fails_costs_a_line(learned, monkeypatch, capsys):
 
 
 def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, capsys):
-    """From the first scalar to the last figure."""
-    count = 0
+    """From the first scalar to the last picture."""
 
     def fail(*_, **__):
-        nonlocal count
-        count += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", fail)
+    monkeypatch.setattr("clbench.board._begin", fail)
     record = clbench.run(recipe | {"steps": 1}, tmp_path / "run")
     assert record.finished
     assert not missing(record.folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if "TensorBoard's" in line]
-    assert lines == [
-        "TensorBoard's files end here ([Errno 28] No space left on device): "
-        "the run goes on without them"
-    ]
-    assert count == 1
+    assert len(lines) == 1
+    assert "No space left on device" in lines[0]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])

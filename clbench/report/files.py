@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 from safetensors import safe_open
 from safetensors.torch import save
-from torch.utils.tensorboard import SummaryWriter
 
 from clbench.disk import to_json, write_atomic
 from clbench.products import LOADER, WEIGHTS
@@ -23,14 +21,13 @@ from clbench.weights import State
 T = TypeVar("T")
 
 
-def write(record: Record, board: SummaryWriter | None = None) -> list[str]:
+def write(record: Record) -> list[str]:
     """Write ``summary.json``, the CSV tables and the PNGs into the run folder.
 
     What cannot be made costs a line on the screen, and nothing else.
 
     Args:
         record: of a finished run.
-        board: TensorBoard's writer, for the figures and the run's settings and scores.
 
     Returns:
         Names of the files that could not be made.
@@ -41,19 +38,15 @@ def write(record: Record, board: SummaryWriter | None = None) -> list[str]:
         "curves.csv": lambda: _curves(record),
     }
     failed = [name for name, make in makers.items() if not _write(record, name, make)]
-    drawn: dict[str, Figure] = {}
     for name, draw in FIGURES.items():
 
-        def picture(name: str = name, draw: Callable[[Record], Figure] = draw) -> bytes:
+        def picture(name: str = name, draw: Any = draw) -> bytes:
             figure, buffer = draw(record), io.BytesIO()
             figure.savefig(buffer, format="png", dpi=150)
-            drawn[name] = figure
             return buffer.getvalue()
 
         if not _write(record, f"{name}.png", picture):
             failed.append(f"{name}.png")
-    if board is not None:
-        attempt("TensorBoard's figures and scores", lambda: _tell(board, record, drawn))
     return failed
 
 
@@ -74,28 +67,6 @@ def _write(record: Record, name: str, make: Callable[[], str | bytes]) -> bool:
         return False
     write_atomic(record.folder / name, content)
     return True
-
-
-def _tell(board: SummaryWriter, record: Record, figures: Mapping[str, Figure]) -> None:
-    """Tell TensorBoard of the run's figures, settings and scores."""
-    # After the last step: a run that is resumed there forgets them, and tells them again.
-    step, summary = record.tasks[-1]["last_step"] + 1, record.summary()
-    for name, figure in figures.items():
-        board.add_figure(name, figure, step)
-    settings: dict[str, Any] = {
-        "stream": summary["stream"],
-        "methods": "+".join(summary["methods"]) or "sequential",
-        "seed": summary["seed"],
-    }
-    results = {
-        f"final/{scenario}/{name}": summary[scenario][name]
-        for scenario in SCENARIOS
-        for name in ("overall_performance", "backward_transfer")
-        if summary[scenario][name] is not None
-    }
-    if summary["retention"]["change"] is not None:
-        results["final/retention_change"] = summary["retention"]["change"]
-    board.add_hparams(settings, results, run_name=".", global_step=step)
 
 
 def export(record: Record, state: State) -> None:

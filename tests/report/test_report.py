@@ -9,8 +9,6 @@ from matplotlib.image import imread
 from report.made_up import FOOTPRINT
 from rich.console import Console
 from safetensors import safe_open
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.tensorboard import SummaryWriter
 
 from clbench import scores
 from clbench.errors import ClbenchError
@@ -251,19 +249,6 @@ def test_curve_table_has_every_point(written):
         after = (int(row["step"]) - 1) // 100
         for scenario in SCENARIOS:
             assert float(row[scenario]) == accuracy(scenario, after, int(row["task"]))
-
-
-def test_tensorboard_gets_the_figures_and_the_scores(tmp_path):
-    board = SummaryWriter(str(tmp_path))
-    record = write(tmp_path, 2)
-    files.write(record, board)
-    board.close()
-    events = EventAccumulator(str(tmp_path), {"images": 10}).Reload()
-    names = {"accuracy_matrix", "curves", "performance_and_retention"}
-    assert names <= set(events.Tags()["images"])
-    (point,) = events.Scalars("final/task_incremental/overall_performance")
-    wanted = record.summary()["task_incremental"]["overall_performance"]
-    assert point.value == pytest.approx(wanted)
 
 
 def shown(record, width=80):
