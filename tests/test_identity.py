@@ -163,7 +163,7 @@ def test_an_older_run_goes_on_and_says_what_cannot_be_compared(place, capsys):
     path = place / "run" / "record.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[0]["split_manifest_sha256"] = old
-    del lines[0]["retention_images_sha256"]
+    del lines[0]["retention_images_sha256"], lines[0]["recipe"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     state = checkpoints.last(place / "run")
     methods = state.pop("methods")
@@ -226,6 +226,27 @@ def test_a_record_that_is_ahead_is_cut_back(place):
     record = resume()
     assert [event["task"] for event in record.tasks] == [0, 1]
     assert record.tasks[1]["last_step"] == 2
+
+
+def test_a_config_that_was_edited(place, capsys):
+    path = place / "run" / "config.yaml"
+    text = path.read_text()
+    values = yaml.safe_load(text)
+    values["optimizer"]["lr"] = 0.5
+    path.write_text(yaml.safe_dump(values))
+    assert "is not the recipe that the run began with any more (different: optimizer)" in refused()
+    path.write_text(text)
+    resume()
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ClbenchError, match=r"different: optimizer"):
+        sweep("run", "alpha", [0.5])
+
+
+def test_a_sweep_of_files_that_are_no_checkpoints(place):
+    resume()
+    checkpoints.save(place / "run", 2, {"done": 2}, {}, "all")
+    with pytest.raises(ClbenchError, match="is no checkpoint of a run"):
+        sweep("run", "alpha", [0.5])
 
 
 def test_a_file_that_is_no_checkpoint(place):
