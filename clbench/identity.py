@@ -18,7 +18,7 @@ from clbench.record import Event, Record, sha256
 IDENTITY = {
     "class_names": "classes",
     "tasks": "tasks",
-    "split_manifest_sha256": "data or its split",
+    "split_manifest_sha256": "data",
     "retention_images_sha256": "images that retention is measured on",
     "pretrained_sha256": "pretrained weights",
 }
@@ -150,32 +150,31 @@ def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:
     except (OSError, ValueError, RecursionError):
         whole = False
     if not whole:  # so it cannot say what is different
-        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+        _changed(record.folder, "data", None, None, f"{path.name} is not the run's own either")
     older = then.get("version") != now.get("version")
     for key, what in MANIFEST.items():
         by_contents = key in ("train_images", "test_images")
         if not (older and by_contents) and then.get(key) != now.get(key):
-            _changed(record.folder, what, then.get(key), now.get(key))
+            _changed(record.folder, "data", then.get(key), now.get(key), what)
     if not older:
-        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+        _changed(record.folder, "data", None, None, "their split")
     return [
         f"{record.folder} is of an older version and does not say what is in its images: they are "
         "not compared."
     ]
 
 
-def _changed(folder: Path, what: str, then: object, now: object) -> NoReturn:
-    differ = ""
+def _changed(folder: Path, what: str, then: object, now: object, part: str = "") -> NoReturn:
+    details = [part] if part else []
     if isinstance(then, str) and isinstance(now, str):
-        differ = f" (SHA-256 {now[:12]}, then {then[:12]})"
+        details.append(f"SHA-256 {now[:12]}, then {then[:12]}")
     elif isinstance(then, list) and isinstance(now, list):
         lost = [repr(x) for x in then if x not in now and isinstance(x, str)]
         new = [repr(x) for x in now if x not in then and isinstance(x, str)]
-        if lost or new:
-            differ = (
-                f" (gone: {', '.join(lost[:3]) or 'none'}; new: {', '.join(new[:3]) or 'none'})"
-            )
+        details += [f"gone: {', '.join(lost[:3])}"] * bool(lost)
+        details += [f"new: {', '.join(new[:3])}"] * bool(new)
+    told = f" ({'; '.join(details)})" if details else ""
     raise ClbenchError(
-        f"the {what} of {folder} are not those of the run any more{differ}: put the run's own "
+        f"the {what} of {folder} are not those of the run any more{told}: put the run's own "
         "back, or run again into another folder"
     )

@@ -40,9 +40,9 @@ class Redeployment:
         self.record, self.numbers = record, numbers
         self.run = Run(recipe, record.folder, resume=False)
         self.compared = set[Path]()
-        compare_recipe(record, recipe)
         for line in compare(record, self.run.identity(), self.run.stream.manifest):
             say(line)
+        compare_recipe(record, recipe)
         last = state_of(record.folder, numbers[-1], ("step",), self.compared)
         last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
         take_up(record, self.run.stages[numbers[-1] - 1].index, last)

@@ -102,7 +102,8 @@ def test_changed_images(place, part, what, change):
     else:
         picture(path.with_name("9.png") if change == "added" else path, (1, 2, 3))
         assert path.stat().st_size == size  # contents count, not sizes
-    assert refused().startswith(f"the {what} of run are not those of the run any more (SHA-256")
+    message = f"the data of run are not those of the run any more ({what}; SHA-256 "
+    assert refused().startswith(message)
 
 
 def test_a_renamed_class(place):
@@ -116,7 +117,7 @@ def test_images_that_changed_their_places(place):
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(content)
-    assert "the training images of run" in refused()
+    assert "the data of run are not those of the run any more (training images" in refused()
 
 
 def test_other_weights(place, monkeypatch):
@@ -141,14 +142,14 @@ def test_a_manifest_that_is_not_the_runs(place):
     picture(place / "test" / "c" / "1.png", (1, 2, 3))
     for content in ("", "{}", json.dumps(values | {"test_images": "x"})):
         manifest.write_text(content)
-        assert "the data or its split of run are not those of the run" in refused()
+        assert "(split_manifest.json is not the run's own either)" in refused()
 
 
 def test_a_sweep_compares_the_same(place, capsys):
     resume()
     sweep("run", "alpha", [0.5])
     picture(place / "test" / "c" / "1.png", (1, 2, 3))
-    with pytest.raises(ClbenchError, match="the test images of run are not those"):
+    with pytest.raises(ClbenchError, match=r"the data of run .*\(test images"):
         sweep("run", "alpha", [0.5])
 
 
