@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.anchors import Anchor, Anchors
+from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
@@ -31,7 +32,7 @@ from clbench.method import Context
 from clbench.recipe import Recipe, parse
 from clbench.seeding import seed_everything
 from clbench.streams import Task
-from clbench.trainer import StreamLogger, make_trainer, quiet
+from clbench.trainer import make_trainer, quiet
 from clbench.weights import snapshot
 
 CLASSES, BATCH, LR, MOMENTUM, HALF = 10, 64, 0.01, 0.9, (0.5, 0.5, 0.5)
@@ -135,7 +136,7 @@ def _fit(
     )
     learner = Learner(context, [], recipe, on_step=turns)
     model.train()
-    logger = StreamLogger(folder, name="run", version="")
+    logger = StreamLogger(folder / "run")
     trainer = make_trainer(recipe, context.total_steps, "Task 1/1", logger)
     trainer.fit(learner, train_dataloaders=batches)
     logger.close()

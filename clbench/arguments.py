@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,13 +113,11 @@ def values(arguments: Arguments) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     configs = arguments.configs
     if not configs and "resume" in arguments.flags and arguments.output is not None:
-        path = arguments.output / "config.yaml"
-        if not path.is_file():
-            raise ClbenchError(f"{arguments.output} holds no run to resume: no config.yaml in it")
-        merged = read_mapping(path)
-    else:
-        for name in configs or ["default.yaml"]:
-            merged = merge(merged, read(name))
+        config = arguments.output / "config.yaml"
+        if os.path.lexists(config):  # else there is nothing to resume, and the run begins
+            return merge(read_mapping(config), overrides(arguments))
+    for name in configs or ["default.yaml"]:
+        merged = merge(merged, read(name))
     return merge(merged, overrides(arguments))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from clbench.arguments import Arguments, read_arguments, values
 from clbench.commands import COMMANDS, command
 from clbench.errors import ClbenchError, one_line, shown
+from clbench.parent import follow_stdin
 
 USAGE = """\
 Run a pretrained model through a stream of tasks, and tell what it learned and what it forgot.
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names in any script, on any terminal
             stream.reconfigure(errors="backslashreplace")
+    follow_stdin()
     try:
         if words and words[0] in COMMANDS:
             return command(words)

@@ -183,17 +183,6 @@ def check_task(
             )
 
 
-def recordable(value: Any) -> Any:
-    """What JSON can hold: None in the place of numbers that are not finite, all the way down."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: recordable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [recordable(inner) for inner in value]
-    return value
-
-
 def written(settings: Any) -> Any:
     """Settings as JSON can hold them: an infinite one, such as FLOW's τ, as the word ``inf``."""
     if isinstance(settings, float) and not math.isfinite(settings):

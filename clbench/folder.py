@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-from glob import escape
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,9 @@ from typing import Any
 import torch
 
 from clbench import lock
+from clbench.disk import SIDE, refuse_links, write_atomic
 from clbench.errors import ClbenchError
 from clbench.recipe import Recipe, parse
-from clbench.record import write_atomic
 from clbench.trainer import is_first
 from clbench.yamlfile import read_mapping
 from clbench.yamltext import dump
@@ -31,87 +34,176 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
-#: Files that do not make a folder another run's.
-OWN = {"config.yaml", lock.NAME}
+#: What a run has written before it measures anything; a folder with nothing else is still free.
+_FIRST = ("config.yaml", "environment.json", "split_manifest.json")
+OWN = {lock.NAME, *_FIRST} | {SIDE.format(name) for name in (*_FIRST, "record.jsonl")}
+#: Where the data lies: it may move while a run rests, as its contents are compared.
+PLACES = ("data_dir", "stream.train", "stream.test")
+#: Seconds that a run which is resumed waits for the process before it to leave.
+LEAVING = 60.0
 #: Tells the processes that a DDP run starts which folder the first one chose.
 VARIABLE = "CLBENCH_OUTPUT"
 
 
-def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
-    """The folder of a run: ``output``, or a free one (the newest, to resume) under ``runs/``.
+def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> tuple[Path, bool]:
+    """Choose the folder of a run, keep other processes out of it, then put ``config.yaml`` there.
+
+    Args:
+        recipe: of the run.
+        output: the folder; default: a free one under ``runs/``, or, to resume, the newest one there
+            with a run of this recipe.
+        resume: whether to go on with the run in it; without one, the run begins.
+        held: lets go of the folder.
+
+    Returns:
+        The folder, and whether it holds a run to go on with.
 
     Raises:
-        ClbenchError: if ``output`` holds another run, or there is nothing to resume.
+        ClbenchError: if ``output`` holds another run, or another process is at work in it.
     """
     if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE])
+        return Path(os.environ[VARIABLE]), resume
     if not is_first():  # started by srun: the first process looks after the folder
         if output is None:
             raise ClbenchError("processes that srun starts need to agree on a folder: say --output")
-        return output
-    if output is None:
-        taken = sorted(
-            (
-                p.parent
-                for p in Path("runs").glob(f"{escape(recipe.title)}*/config.yaml")
-                if _mine(p, recipe)
-            ),
-            key=lambda folder: (folder / "config.yaml").stat().st_mtime,
-        )
-        if resume and not taken:
+        return output, resume
+    with _writable(output or Path("runs")):
+        found = output if output or not resume else _newest(recipe)
+        if resume and found is not None and os.path.lexists(found / "config.yaml"):
+            refuse_links(found)
+            # A run that was requeued may start before the process it follows is quite gone.
+            held.enter_context(lock.alone(found, wait=LEAVING))
+            _go_on(found, recipe)
+            return _announced(found), True
+        if resume and found is not None and (found / "record.jsonl").exists():
             raise ClbenchError(
-                f"there is no run to resume under runs/{recipe.title}*: say --output"
+                f"{found} holds a run without its config.yaml: put that back from a copy, or "
+                "choose another --output"
             )
         if resume:
-            return taken[-1]
-        folder, number = Path("runs") / recipe.title, 1
-        while (folder / "record.jsonl").exists():
-            number += 1
-            folder = Path("runs") / f"{recipe.title}-{number}"
-        return folder
-    if resume and not (output / "config.yaml").exists():
-        raise ClbenchError(f"{output} holds no run to resume: there is no config.yaml in it")
-    # A run that failed before its first record (data was missing, say) leaves config.yaml alone.
-    if not resume and output.exists() and (not output.is_dir() or set(_names(output)) - OWN):
-        raise ClbenchError(
-            f"{output} already holds another run or other files: choose another --output, or go "
-            "on with the run in it by --resume"
-        )
-    return output
+            where = output or f"runs/{recipe.title}"
+            print(f"Nothing to resume in {where}: the run begins.", flush=True)
+        folder = _given(output, recipe, held) if output is not None else _free(recipe, held)
+    return _announced(folder), False
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
+def _announced(folder: Path) -> Path:
+    os.environ[VARIABLE] = str(folder.resolve())
+    return folder
 
 
-def _mine(config: Path, recipe: Recipe) -> bool:
-    end = config.parent.name.removeprefix(recipe.title)
-    return end == "" or (end[0] == "-" and end[1:].isdigit())
-
-
-def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Make the folder and put ``config.yaml`` into it.
-
-    Raises:
-        ClbenchError: if it cannot be written, or, to resume, holds a run of another recipe.
-    """
-    config = folder / "config.yaml"
-    if resume:
-        before = plain(parse(read_mapping(config)))  # with fields added since
-        now = plain(recipe)
-        different = [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
-        if different:
-            raise ClbenchError(
-                f"{folder} holds a run of another recipe (different: {', '.join(different)}): "
-                f"resume it by `--resume --output {folder}` alone, or choose another --output"
-            )
-        return
-    try:
+def _given(folder: Path, recipe: Recipe, held: ExitStack) -> Path:
+    """The folder that the user named, if it is free."""
+    if not os.path.lexists(folder) or (folder.is_dir() and _holds(folder) <= OWN):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(config, dump(plain(recipe)))
+        refuse_links(folder)
+        held.enter_context(lock.alone(folder))
+        if _holds(folder) <= OWN:  # still
+            _put(folder, recipe)
+            return folder
+    raise ClbenchError(
+        f"{folder} already holds another run or other files: choose another --output, or go "
+        "on with the run in it by --resume"
+    )
+
+
+def _free(recipe: Recipe, held: ExitStack) -> Path:
+    """The first folder under ``runs/`` that is no other run's; two recipes never share one."""
+    for number in itertools.count(1):
+        folder = Path("runs") / (recipe.title if number == 1 else f"{recipe.title}-{number}")
+        with ExitStack() as taken:
+            if folder.exists() and not _is_free(folder, recipe):
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                taken.enter_context(lock.alone(folder))
+            except ClbenchError:  # another process has just taken it
+                continue
+            if _is_free(folder, recipe):
+                _put(folder, recipe)
+                held.push(taken.pop_all())
+                return folder
+    raise AssertionError
+
+
+def _is_free(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder holds nothing but what this recipe may have begun in it."""
+    if not folder.is_dir() or not _holds(folder) <= OWN:
+        return False
+    refuse_links(folder)
+    return not (folder / "config.yaml").exists() or _same(folder, recipe)
+
+
+def _newest(recipe: Recipe) -> Path | None:
+    """The newest folder under ``runs/`` with a run of this recipe."""
+    end = re.compile(r"(-\d+)?")
+    found = [
+        path.parent
+        for path in Path("runs").glob("*/config.yaml")
+        if path.parent.name.startswith(recipe.title)
+        and end.fullmatch(path.parent.name.removeprefix(recipe.title))
+        and _same(path.parent, recipe)
+    ]
+    return max(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime, default=None)
+
+
+def _same(folder: Path, recipe: Recipe) -> bool:
+    try:
+        return not different(recipe_of(folder), recipe, PLACES[:1])
+    except ClbenchError:  # of another version, or damaged
+        return False
+
+
+def _holds(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ClbenchError(f"the output folder {folder} cannot be written: {error}") from error
-    os.environ[VARIABLE] = str(folder.resolve())
+
+
+def _put(folder: Path, recipe: Recipe) -> None:
+    write_atomic(folder / "config.yaml", dump(plain(recipe)))
+
+
+def _go_on(folder: Path, recipe: Recipe) -> None:
+    """Refuse to go on with a run of another recipe; data that was moved is written down."""
+    before = recipe_of(folder)  # with fields added since
+    if fields := different(before, recipe):
+        raise ClbenchError(
+            f"{folder} holds a run of another recipe (different: {', '.join(fields)}): "
+            f"resume it by `--resume --output {folder}` alone, or choose another --output"
+        )
+    if plain(recipe) != plain(before):
+        _put(folder, recipe)
+
+
+def different(one: Recipe, other: Recipe, places: Sequence[str] = PLACES) -> list[str]:
+    """The fields, but ``places``, in which two recipes differ."""
+    before, now = plain(one), plain(other)
+    for values in (before, now):
+        for place in places:
+            section, _, name = place.rpartition(".")
+            (values[section] if section else values).pop(name, None)
+    return [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe in a run folder.
+
+    Raises:
+        ClbenchError: if it cannot be read.
+    """
+    path = folder / "config.yaml"
+    try:
+        return parse(read_mapping(path))
+    except ClbenchError as error:
+        text = str(error)
+        raise ClbenchError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def release() -> None:

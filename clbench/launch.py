@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clbench import parent
+
 #: Variables that tell numerical libraries how many threads to use.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL = 0.2
+#: Seconds that a run has to stop by itself before it is killed.
+STOP = 10.0
 
 
 @dataclass
@@ -47,7 +51,7 @@ Launch = Callable[[Sequence[Job], Changed], None]
 
 
 def launch(jobs: Sequence[Job], at_once: int, changed: Changed) -> None:
-    """Run all jobs; one that fails does not stop the others.
+    """Run all jobs; one that fails does not stop the others. None outlives this process.
 
     A process of its own for each run keeps memory figures and a crash to that run.
 
@@ -74,12 +78,7 @@ def launch(jobs: Sequence[Job], at_once: int, changed: Changed) -> None:
                     changed(job)
             changed(None)
     except BaseException:
-        for job in running:  # Ctrl-C reaches them too; other errors do not
-            if job.process is not None and job.process.poll() is None:
-                job.process.terminate()
-        for job in running:
-            if job.process is not None:
-                job.process.wait()
+        _stop([job.process for job in running if job.process is not None])
         raise
 
 
@@ -116,13 +115,34 @@ def visible_gpus() -> list[str]:
 
 def _start(job: Job, at_once: int) -> None:
     environment = dict(os.environ) | shares(at_once, job.slot, visible_gpus())
+    environment[parent.VARIABLE] = "1"
     environment.pop("CLBENCH_OUTPUT", None)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.state, job.began = "running", time.monotonic()
     with job.log.open("wb") as log:
         job.process = subprocess.Popen(
-            job.words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            job.words, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
         )
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ctrl-C reaches them too; other signals and errors do not."""
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + STOP
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _let_go(process)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe; what a run started for itself, and left behind, ends now."""
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 def _ended(job: Job) -> bool:
@@ -131,6 +151,7 @@ def _ended(job: Job) -> bool:
     code = job.process.poll()
     if code is None:
         return False
+    _let_go(job.process)
     job.state = "failed" if code else "finished"
     if code:
         job.reason = reason(job.log, code)
@@ -153,4 +174,6 @@ def _read(log: Path) -> Iterator[str]:
 
 def train_words(folder: Path) -> list[str]:
     """The command that runs, or goes on with, the run in a folder that holds ``config.yaml``."""
-    return [sys.executable, "-m", "clbench", "train", "--resume", "--output", str(folder)]
+    config = str(folder / "config.yaml")  # named, as without it another run would begin
+    words = ["--config", config, "--resume", "--output", str(folder)]
+    return [sys.executable, "-m", "clbench", "train", *words]

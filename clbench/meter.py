@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from clbench.board import StreamLogger
 from clbench.data.batches import Split, world_size
 from clbench.data.transforms import Transform
 from clbench.evaluate import Evaluator
@@ -16,7 +17,6 @@ from clbench.method import Method
 from clbench.record import SCENARIOS, Event
 from clbench.retention import RetentionTest
 from clbench.streams import Stream, Task
-from clbench.trainer import StreamLogger, is_first
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,14 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self._log_accuracies(point, step)
+            self.logger.log_metrics(_accuracies(point), step)
 
         return on_step
 
     def log(self, event: Event, methods: Mapping[str, Method]) -> None:
         """Tell TensorBoard of a finished task and of what the methods did in it."""
         step = event["last_step"]
-        self._log_accuracies(event, step)
-        values = {}
+        values = _accuracies(event)
         for scenario in SCENARIOS:
             mean = sum(event[scenario]) / len(event[scenario])
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
@@ -95,17 +94,10 @@ class Meter:
             values |= {f"methods/{method}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event["distance"].items()}
         self.logger.log_metrics(values, step)
-        if is_first():
-            for name, method in methods.items():
-                for what, tensor in method.histograms().items():
-                    self.logger.experiment.add_histogram(f"methods/{name}/{what}", tensor, step)
+        for name, method in methods.items():
+            for what, tensor in method.histograms().items():
+                self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)
         self.logger.save()
-
-    def _log_accuracies(self, point: Event, step: int) -> None:
-        for scenario in SCENARIOS:
-            pairs = zip(point["evaluated"], point[scenario], strict=True)
-            values = {f"{scenario}/task_{task + 1:02}": accuracy for task, accuracy in pairs}
-            self.logger.log_metrics(values, step)
 
     def _tasks(self, task: Task) -> list[Task]:
         if self.stream.independent:
@@ -120,3 +112,12 @@ class Meter:
             model, Split.joined(splits), self.stream.task_of_class, numbers, seen
         )
         return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
+
+
+def _accuracies(point: Event) -> dict[str, float]:
+    """Every task's accuracies, by TensorBoard's tags."""
+    return {
+        f"{scenario}/task_{task + 1:02}": accuracy
+        for scenario in SCENARIOS
+        for task, accuracy in zip(point["evaluated"], point[scenario], strict=True)
+    }

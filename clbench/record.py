@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clbench import scores
+from clbench.disk import append, recordable, to_json
+from clbench.disk import atomic as atomic
+from clbench.disk import write_atomic as write_atomic
 from clbench.errors import ClbenchError
-from clbench.finite import recordable
 
 Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
@@ -37,15 +38,15 @@ class Record:
 
     @classmethod
     def load(cls, folder: Path | str) -> Record:
-        """The record of a run folder; a line that a crash left unfinished is passed over.
+        """The record of a run folder; a last line that a crash left unfinished is passed over.
 
         Raises:
-            ClbenchError: if the folder holds no record.
+            ClbenchError: if the folder holds no record, or a line of it is damaged.
         """
         path = Path(folder) / "record.jsonl"
         if not path.is_file():
             raise ClbenchError(f"{folder} holds no run: there is no {path}")
-        return cls(Path(folder), tuple(_lines(path)))
+        return cls(Path(folder), tuple(_events(path)))
 
     @property
     def run(self) -> Event:
@@ -63,11 +64,14 @@ class Record:
         return any(event["event"] == "end" for event in self.events)
 
     def until_task(self, index: int) -> tuple[Event, ...]:
-        """The events up to and with that of task ``index``."""
-        last = max(
-            i for i, e in enumerate(self.events) if e["event"] == "task" and e["task"] == index
-        )
-        return self.events[: last + 1]
+        """The events up to and with that of task ``index``; none if it is not in the record."""
+        found = (n for n, e in enumerate(self.events) if e.get("task") == index)
+        return self.events[: max(found, default=-1) + 1]
+
+    def ended(self, lacking: Sequence[str] = ()) -> Record:
+        """The record with its last line; ``lacking`` names pictures that could not be drawn."""
+        end: Event = {"event": "end"} | ({"lacking": list(lacking)} if lacking else {})
+        return Record(self.folder, (*self.events, end))
 
     def accuracy_matrix(self, scenario: Scenario = "task_incremental") -> NDArray[np.float64]:
         """R (T, T): test accuracy on task i after task t; NaN where nothing was measured."""
@@ -184,41 +188,83 @@ class Recorder:
         writes: whether this process writes; of several, only the first does.
     """
 
-    def __init__(self, folder: Path, keep: tuple[Event, ...] = (), writes: bool = True) -> None:
-        self.path, self.writes = folder / "record.jsonl", writes
+    def __init__(self, folder: Path, keep: Sequence[Event] = (), writes: bool = True) -> None:
+        self.folder, self.path, self.writes = folder, folder / "record.jsonl", writes
+        self.events = list(keep)
+        lines = "".join(map(_line, keep))
+        self._sha256 = hashlib.sha256(lines.encode())
         if writes:
-            write_atomic(self.path, "".join(json.dumps(event) + "\n" for event in keep))
+            write_atomic(self.path, lines)
+
+    @property
+    def record(self) -> Record:
+        """What was recorded so far."""
+        return Record(self.folder, tuple(self.events))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was recorded so far."""
+        return self._sha256.hexdigest()
 
     def add(self, event: str, **values: Any) -> None:
-        """Append one event."""
+        """Append one event; a number that is none is recorded as null."""
+        made = {"event": event, **recordable(values)}
+        line = _line(made)
+        self.events.append(made)
+        self._sha256.update(line.encode())
         if self.writes:
-            line = json.dumps({"event": event, **recordable(values)}, allow_nan=False)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append(self.path, line)
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    with atomic(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+def sha256(events: Sequence[Event]) -> str:
+    """SHA-256 of the lines of some events."""
+    return hashlib.sha256("".join(map(_line, events)).encode()).hexdigest()
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file to write that takes its place only when it is whole and on the disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _line(event: Event) -> str:
+    return to_json(event) + "\n"
 
 
-def _lines(path: Path) -> Iterator[Event]:
-    for line in path.read_text("utf-8").splitlines():
+def _events(path: Path) -> Iterator[Event]:
+    """The events of a record, in an order in which a run writes them."""
+    tasks = list[Any]()
+    ended = False
+    for number, event in _lines(path):
+        kind = event["event"]
+        if kind == "task":
+            if type(event.get("task")) is not int or event["task"] in tasks:
+                _damaged(path, number, f"task {event.get('task')!r} twice, or no task")
+            tasks.append(event["task"])
+        if (kind == "run") != (number == 1) or ended:
+            _damaged(path, number, f"{kind!r} out of its place")
+        ended = kind == "end"
+        yield event
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Event]]:
+    """The lines of a record with their numbers, from 1."""
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        last = number == len(lines)  # whole lines end in a newline, so nothing follows them
+        if last and not line:
+            return
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return  # the run was killed while it wrote this line
+            event = json.loads(line.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            if last:
+                return  # the run was killed while it wrote this line
+            _damaged(path, number, str(error) if line.strip() else "an empty line")
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            _damaged(path, number, "no event")
+        yield number, event
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _damaged(path: Path, number: int, reason: str) -> NoReturn:
+    raise ClbenchError(
+        f"{path}, line {number}, is damaged ({' '.join(reason.split())}): put the file back from "
+        "a copy, or run again into another folder"
+    )

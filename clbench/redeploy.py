@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from clbench import checkpoints
 from clbench.anchors import Anchor, Anchors
 from clbench.deploy import deploy
-from clbench.errors import ClbenchError
+from clbench.identity import compare, compare_recipe, state_of, take_up
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
@@ -20,6 +21,7 @@ from clbench.recipe import Recipe
 from clbench.record import Event, Record
 from clbench.runner import Run
 from clbench.seeding import derive
+from clbench.trainer import say
 
 
 class Redeployment:
@@ -37,17 +39,13 @@ class Redeployment:
     def __init__(self, recipe: Recipe, record: Record, numbers: list[int]) -> None:
         self.record, self.numbers = record, numbers
         self.run = Run(recipe, record.folder, resume=False)
-        now = {
-            "data": self.run.stream.manifest_hash,
-            "pretrained weights": self.run.network.pretrained.sha256,
-        }
-        then = (record.run["split_manifest_sha256"], record.run["weights"]["sha256"])
-        for (what, here), there in zip(now.items(), then, strict=True):
-            if here != there:
-                raise ClbenchError(
-                    f"the {what} of {record.folder} are not those of the run any more (SHA-256 "
-                    f"{here[:12]}, then {there[:12]}): put the run's own back, or run again"
-                )
+        self.compared = set[Path]()
+        for line in compare(record, self.run.identity(), self.run.stream.manifest):
+            say(line)
+        compare_recipe(record, recipe)
+        last = state_of(record.folder, numbers[-1], ("step",), self.compared)
+        last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
+        take_up(record, self.run.stages[numbers[-1] - 1].index, last)
 
     def measure(self, recipe: Recipe, refresh: bool) -> Record:
         """The record that the run would have left by another recipe.
@@ -71,7 +69,7 @@ class Redeployment:
 
     def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
         parts = ("trained", "learned", "start")
-        saved = checkpoints.load(self.record.folder, number, parts)
+        saved = state_of(self.record.folder, number, parts, self.compared)
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, saved, methods)
@@ -87,7 +85,8 @@ class Redeployment:
         run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
         before = network.theta_pretrained
         if number > 1 and looks_back(methods) and not run.stream.independent:
-            before = checkpoints.load(self.record.folder, number - 1, ("theta",))["theta"]
+            earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
+            before = earlier["theta"]
         return Context(
             task=task,
             model=network.model,

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, finite, footprint
 from clbench import folder as run_folder
+from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, world_size
 from clbench.deploy import deploy, refresh_batch_norm
+from clbench.disk import write_atomic, writing_to
 from clbench.evaluate import Evaluator, total
+from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
+from clbench.identity import compare, compare_recipe, last_checkpoint, take_up
 from clbench.learner import Learner
-from clbench.lock import alone
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
@@ -30,13 +33,12 @@ from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
 from clbench.recipe import Recipe, parse
-from clbench.record import Event, Record, Recorder, write_atomic
+from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen
 from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
 from clbench.trainer import (
-    StreamLogger,
     accumulated,
     count_steps,
     is_first,
@@ -46,9 +48,7 @@ from clbench.trainer import (
     say,
 )
 from clbench.weights import State, snapshot
-
-#: Seconds that a run which is resumed waits for the process before it to leave.
-LEAVING = 60.0
+from clbench.yamltext import dump
 
 
 def run(
@@ -68,30 +68,29 @@ def run(
         ClbenchError: for anything the user can mend.
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
-    folder = run_folder.choose(recipe, Path(output) if output is not None else None, resume)
-    held = ExitStack()
-    try:
-        if is_first():
-            run_folder.open_folder(folder, recipe, resume)
-            # A run that was requeued may start before the process it follows is quite gone.
-            held.enter_context(alone(folder, wait=LEAVING if resume else 0))
-        if resume and (folder / "record.jsonl").exists() and Record.load(folder).finished:
-            say(f"The run in {folder} is already finished.")
-        else:
-            Run(recipe, folder, resume).go()
-        if recipe.checkpoints == "none" and is_first():
-            checkpoints.remove(folder)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
-            say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
-        raise
-    finally:
-        held.close()
-        run_folder.release()
+    place = Path(output) if output is not None else None
+    with ExitStack() as held:
+        held.callback(run_folder.release)
+        folder, resume = run_folder.take(recipe, place, resume, held)
+        try:
+            with writing_to(folder, f"go on with --resume --output {folder}"):
+                _run(recipe, folder, resume)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
+                say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
+            raise
     record = Record.load(folder)
     if is_first():
-        screen.show(record)
+        files.attempt("The table of results", lambda: screen.show(record))
     return record
+
+
+def _run(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Run what is left: all tasks, some, or only what comes after them."""
+    if not (resume and finish_from_folder(folder, recipe)):
+        Run(recipe, folder, resume).go()
+    if recipe.checkpoints == "none" and is_first():
+        checkpoints.remove(folder)
 
 
 class Run:
@@ -106,7 +105,7 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, resume: bool) -> None:
         quiet()
         self.recipe, self.folder = recipe, folder
-        self.checkpoint = checkpoints.last(folder) if resume else None
+        self.checkpoint = last_checkpoint(folder) if resume else None
         # The recipe's methods are settings; these remember things.
         self.named_methods = {name: m.model_copy(deep=True) for name, m in recipe.methods.items()}
         self.methods: list[Method] = list(self.named_methods.values())
@@ -129,9 +128,8 @@ class Run:
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
-        # Points of the task that was cut off would stand beside those of its repetition.
-        purge = self.first_step + 1 if self.checkpoint else None
-        self.logger = StreamLogger(folder.parent, name=folder.name, version="", purge_step=purge)
+        self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
+        self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
         evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
         retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)
@@ -140,27 +138,26 @@ class Run:
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
         if self.checkpoint is None:
+            if (self.folder / "record.jsonl").exists():
+                say(f"No task in {self.folder} is finished: the run begins anew.")
             done, (theta, learned) = 0, self._begin()
         else:
             done, theta, learned = self._take_up(self.checkpoint)
         for number, task in enumerate(self.stages[done:], done + 1):
             theta, learned = self._task(number, task, theta, learned)
-        self.recorder.add("end")
         if is_first():
-            record = Record.load(self.folder)
-            files.write(record, self.logger.experiment)
-            files.export(record, self.network.model)
-            self.logger.close()
+            state = snapshot(self.network.model, "cpu")
+            finish(self.recorder, len(self.stages), self.recipe, state, self.logger)
 
     def _begin(self) -> tuple[State, Tensor]:
         """Record what is about to happen; returns the first weights, and that no row is learned."""
-        recipe, stream = self.recipe, self.stream
+        recipe, stream, identity = self.recipe, self.stream, self.identity()
         weights = {
             "source": self.network.pretrained.source,
-            "sha256": self.network.pretrained.sha256,
+            "sha256": identity["pretrained_sha256"],
         }
         if is_first():
-            text = run_folder.environment(weights, stream.manifest_hash, self.device)
+            text = run_folder.environment(weights, identity["split_manifest_sha256"], self.device)
             write_atomic(self.folder / "environment.json", text)
             write_atomic(self.folder / "split_manifest.json", json.dumps(stream.manifest, indent=1))
         self.recorder = Recorder(self.folder, writes=is_first())
@@ -178,23 +175,44 @@ class Run:
             options=recipe.model.options,
             size=recipe.images.size,
             weights=weights,
-            split_manifest_sha256=stream.manifest_hash,
-            tasks=[task.name for task in stream.tasks],
-            class_names=list(stream.class_names),
+            split_manifest_sha256=identity["split_manifest_sha256"],
+            retention_images_sha256=identity["retention_images_sha256"],
+            tasks=identity["tasks"],
+            class_names=identity["class_names"],
             independent=stream.independent,
             test_on=recipe.stream.test_on,
             train_logits=recipe.train_logits,
             warnings=[self.warning] if self.warning else [],
             parameters=sum(p.numel() for p in self.network.model.parameters()),
+            recipe=dump(run_folder.plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
         )
         self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
         unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
         return snapshot(self.network.model, "cpu"), unlearned
 
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when the run goes on, see :mod:`clbench.identity`."""
+        test = self.meter.retention_test
+        return {
+            "class_names": list(self.stream.class_names),
+            "tasks": [task.name for task in self.stream.tasks],
+            "split_manifest_sha256": self.stream.manifest_hash,
+            "retention_images_sha256": test and test.split.images.fingerprint(),
+            "pretrained_sha256": self.network.pretrained.sha256,
+        }
+
     def _take_up(self, checkpoint: dict[str, Any]) -> tuple[int, State, Tensor]:
         """Go on from a checkpoint: tasks done, weights to start from, rows learned."""
         done: int = checkpoint["done"]
-        events = Record.load(self.folder).until_task(self.stages[done - 1].index)
+        record = Record.load(self.folder)
+        compare_recipe(record, self.recipe)
+        for line in compare(record, self.identity(), self.stream.manifest):
+            say(line)
+        if not checkpoints.summed(self.folder, done):
+            say(f"The checkpoint in {self.folder} is of an older version: it has no checksum.")
+        events = take_up(record, self.stages[done - 1].index, checkpoint)
+        if self.recipe.checkpoints == "all":
+            self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
         for name, method in self.named_methods.items():
             method.load_state_dict(checkpoint["methods"][name])
@@ -268,6 +286,8 @@ class Run:
             state = {
                 "done": number,
                 "step": self.first_step,
+                "stages": len(self.stages),
+                "record_sha256": self.recorder.sha256,
                 "trained": trained,
                 "theta": theta,
                 "shown": shown,
@@ -276,7 +296,8 @@ class Run:
                 | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
             }
             methods = {name: m.state_dict() for name, m in self.named_methods.items()}
-            checkpoints.save(self.folder, number, state, methods, recipe.checkpoints)
+            keep = recipe.checkpoints
+            checkpoints.save(self.folder, number, state, methods, keep, self.stored)
         return theta, seen
 
     def _prepare(

@@ -13,9 +13,10 @@ from typing import Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
-from clbench.folder import plain
+from clbench.folder import plain, recipe_of
 from clbench.names import wrong_name
 from clbench.plain import check_plain
+from clbench.products import lacking
 from clbench.recipe import Recipe, merge, parse
 from clbench.tuning import Tuning, corners, read_tuning, try_of
 from clbench.yamlfile import find, read, read_mapping
@@ -239,7 +240,7 @@ def hashes_below(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for config in sorted(folder.glob("*/config.yaml")):
         try:
-            key = recipe_hash(parse(read_mapping(config)))
+            key = recipe_hash(recipe_of(config.parent))
         except ClbenchError:
             continue  # of another version, or half written: it is run anew
         if key not in found or finished(config.parent):
@@ -248,8 +249,9 @@ def hashes_below(folder: Path) -> dict[str, Path]:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the stream of a run is through."""
-    return any(event["event"] == "end" for event in _events(folder))
+    """Whether the stream of a run is through, and what it leaves behind is there."""
+    events = _events(folder)
+    return bool(events) and events[-1]["event"] == "end" and not lacking(folder, events)
 
 
 def tasks_done(folder: Path) -> tuple[int, int]:

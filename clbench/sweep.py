@@ -39,7 +39,6 @@ and for independent tasks.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,12 +49,12 @@ from typing import Literal
 import numpy as np
 
 from clbench import checkpoints, scores
+from clbench.disk import refuse_links, to_json, write_atomic, writing_to
 from clbench.errors import ClbenchError, shown
-from clbench.folder import plain
+from clbench.folder import plain, recipe_of
 from clbench.recipe import Recipe, merge, parse
-from clbench.record import SCENARIOS, Record, Scenario, write_atomic
+from clbench.record import SCENARIOS, Record, Scenario
 from clbench.redeploy import Redeployment, looks_back
-from clbench.yamlfile import read_mapping
 
 Parameter = Literal["alpha", "scale", "density"]
 #: Values of one sweep.
@@ -153,7 +152,8 @@ def sweep(
         raise ClbenchError(
             f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
         )
-    recipe = parse(read_mapping(record.folder / "config.yaml"))
+    refuse_links(record.folder)
+    recipe = recipe_of(record.folder)
     method = _method(recipe, parameter, record.folder)
     recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
     anchor = getattr(recipes[0].methods[method], "anchor", None)
@@ -180,7 +180,8 @@ def sweep(
         reproduced=same[0].overall_performance == recorded.overall_performance if same else None,
         pretrained_retention=record.summary()["retention"]["pretrained"],
     )
-    write_atomic(record.folder / f"{done.name}.json", json.dumps(asdict(done), indent=1))
+    with writing_to(record.folder, "sweep again"):
+        write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))
     return done
 
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clbench.record import SCENARIOS, Scenario, write_atomic
+from clbench.disk import write_atomic, writing_to
+from clbench.record import SCENARIOS, Scenario
 from clbench.report.figures import PERFORMANCE, TITLES
 from clbench.report.screen import percent
 from clbench.sweep import Row, Sweep
@@ -69,7 +70,8 @@ def write_figure(sweep: Sweep, folder: Path) -> None:
     """Write the picture of a sweep, PNG, into the run folder."""
     buffer = io.BytesIO()
     figure(sweep).savefig(buffer, format="png", dpi=150)
-    write_atomic(folder / f"{sweep.name}.png", buffer.getvalue())
+    with writing_to(folder, "sweep again"):
+        write_atomic(folder / f"{sweep.name}.png", buffer.getvalue())
 
 
 def figure(sweep: Sweep) -> Figure:

@@ -14,27 +14,15 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from clbench.errors import ClbenchError
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
 
-class StreamLogger(TensorBoardLogger):
-    """TensorBoard for a whole stream: the end of one task's Trainer does not close it."""
-
-    def finalize(self, status: str) -> None:
-        """Called by each Trainer; :meth:`close` ends the stream."""
-        self.save()
-
-    def close(self) -> None:
-        """Write what is left."""
-        super().finalize("success")
-
-
 def make_trainer(
-    recipe: Recipe, total_steps: int, title: str = "", logger: StreamLogger | None = None
+    recipe: Recipe, total_steps: int, title: str = "", logger: Logger | None = None
 ) -> L.Trainer:
     """A Trainer with the recipe's arguments.
 

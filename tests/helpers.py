@@ -3,6 +3,7 @@
 import sys
 
 from clbench import checkpoints, comparison, launch
+from clbench.products import PRODUCTS
 
 RECIPE = {
     "stream": {"name": "split_digits"},
@@ -42,7 +43,9 @@ def interrupt_after(monkeypatch, tasks=1):
 
 
 #: Leaves a record of one task with an accuracy of 1 - 10 lr; a rate of 0.1 and l2 fail.
-FAKE_TRAIN = """
+FAKE_TRAIN = (
+    f"PRODUCTS = {PRODUCTS}"
+    + """
 import json, pathlib, sys, yaml
 folder = pathlib.Path(sys.argv[1])
 recipe = yaml.safe_load((folder / "config.yaml").read_text())
@@ -63,8 +66,10 @@ events = [
      "curve": [], "methods": {n: {} for n in recipe["methods"]}, "footprint": {}, "steps": 1,
      "samples": 1, "seconds": 1.0, "peak_memory_bytes": 1},
     {"event": "end"}]
+for name in PRODUCTS: (folder / name).touch()
 (folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
 """
+)
 
 
 def fake_train(monkeypatch, folder):

@@ -28,8 +28,7 @@ def test_two_processes_equal_one(recipe, tmp_path, methods):
     assert one.summary()["cost"]["samples"] == both.summary()["cost"]["samples"]
     # Written once: no line twice, no step twice.
     assert [e["event"] for e in both.events] == [e["event"] for e in one.events]
-    boards = [path.name.split(".") for path in (tmp_path / "two").glob("events.out.tfevents.*")]
-    assert len({name[-2] for name in boards}) == 1  # the process number
+    assert len(list((tmp_path / "two").glob("*tfevents*"))) == 1
 
 
 def test_equal_weights_are_evaluated_exactly_equally(recipe, tmp_path):

@@ -14,9 +14,10 @@ from clbench import finite
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
+from clbench.disk import recordable
 from clbench.errors import ClbenchError
 from clbench.evaluate import Evaluator
-from clbench.finite import Loss, LossWatch, Term, check_task, flaw, recordable, written
+from clbench.finite import Loss, LossWatch, Term, check_task, flaw, written
 from clbench.method import Method
 from clbench.models.backbone import ModelConfig, Probe, load
 from clbench.models.training import linear_probe

@@ -97,7 +97,7 @@ class FileImages(Images):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.size} {self.fit}".encode())
         for path in self.paths:
-            digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size};".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
     def version(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
@@ -16,15 +17,6 @@ TITLES = {"task_incremental": "task-incremental", "class_incremental": "class-in
 TASKS = mpl.colormaps["viridis"]
 RETENTION = "#b5432a"
 PERFORMANCE = "#2a5fb5"
-
-
-def figures(record: Record) -> dict[str, Figure]:
-    """All figures of a run, by the name of their file."""
-    return {
-        "accuracy_matrix": accuracy_matrix(record),
-        "curves": curves(record),
-        "performance_and_retention": performance_and_retention(record),
-    }
 
 
 def accuracy_matrix(record: Record) -> Figure:
@@ -121,3 +113,16 @@ def performance_and_retention(record: Record) -> Figure:
     axis.legend(loc="best", fontsize=9)
     axis.set_title(record.run["title"])
     return figure
+
+
+#: All figures of a run, by the name of their file.
+FIGURES: dict[str, Callable[[Record], Figure]] = {
+    "accuracy_matrix": accuracy_matrix,
+    "curves": curves,
+    "performance_and_retention": performance_and_retention,
+}
+
+
+def figures(record: Record) -> dict[str, Figure]:
+    """All figures of a run, by the name of their file."""
+    return {name: draw(record) for name, draw in FIGURES.items()}

@@ -1,73 +1,107 @@
-"""The files of a finished run: numbers, tables, pictures and weights."""
+"""The files of a finished run: weights, numbers, tables and pictures."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
-from clbench.record import SCENARIOS, Record, write_atomic
-from clbench.report.figures import figures
+from clbench.disk import to_json, write_atomic
+from clbench.products import LOADER, WEIGHTS
+from clbench.record import SCENARIOS, Record
+from clbench.report.figures import FIGURES
+from clbench.weights import State
+
+T = TypeVar("T")
 
 
-def write(record: Record, board: SummaryWriter | None = None) -> None:
+def write(record: Record) -> list[str]:
     """Write ``summary.json``, the CSV tables and the PNGs into the run folder.
+
+    What cannot be made costs a line on the screen, and nothing else.
 
     Args:
         record: of a finished run.
-        board: TensorBoard's writer, for the figures and the run's settings and scores.
+
+    Returns:
+        Names of the files that could not be made.
     """
-    folder, summary = record.folder, record.summary()
-    write_atomic(folder / "summary.json", json.dumps(summary, indent=1))
-    write_atomic(folder / "accuracy_matrix.csv", _matrices(record))
-    write_atomic(folder / "curves.csv", _curves(record))
-    for name, figure in figures(record).items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-        write_atomic(folder / f"{name}.png", buffer.getvalue())
-        if board is not None:
-            board.add_figure(name, figure, record.tasks[-1]["last_step"])
-    if board is not None:
-        settings: dict[str, Any] = {
-            "stream": summary["stream"],
-            "methods": "+".join(summary["methods"]) or "sequential",
-            "seed": summary["seed"],
-        }
-        results = {
-            f"final/{scenario}/{name}": summary[scenario][name]
-            for scenario in SCENARIOS
-            for name in ("overall_performance", "backward_transfer")
-            if summary[scenario][name] is not None
-        }
-        if summary["retention"]["change"] is not None:
-            results["final/retention_change"] = summary["retention"]["change"]
-        board.add_hparams(settings, results, run_name=".")
+    makers: dict[str, Callable[[], str]] = {
+        "summary.json": lambda: to_json(record.summary(), indent=1),
+        "accuracy_matrix.csv": lambda: _matrices(record),
+        "curves.csv": lambda: _curves(record),
+    }
+    failed = [name for name, make in makers.items() if not _write(record, name, make)]
+    for name, draw in FIGURES.items():
+
+        def picture(name: str = name, draw: Any = draw) -> bytes:
+            figure, buffer = draw(record), io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=150)
+            return buffer.getvalue()
+
+        if not _write(record, f"{name}.png", picture):
+            failed.append(f"{name}.png")
+    return failed
 
 
-def export(record: Record, model: nn.Module) -> None:
-    """Write the final weights, ``model.safetensors``, and ``load_model.py``, which loads them."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+def attempt(what: str, make: Callable[[], T]) -> T | None:
+    """What ``make`` returns; a failure costs a line, which names what could not be made."""
+    try:
+        return make()
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"{what} could not be made: {reason[:300]}", flush=True)
+        return None
+
+
+def _write(record: Record, name: str, make: Callable[[], str | bytes]) -> bool:
+    """Write one file; whether it could be made. What the disk refuses is for the caller."""
+    content = attempt(str(record.folder / name), make)
+    if content is None:
+        return False
+    write_atomic(record.folder / name, content)
+    return True
+
+
+def export(record: Record, state: State) -> None:
+    """Write the final weights, ``model.safetensors``, and ``load_model.py``, which loads them.
+
+    Args:
+        record: of the run.
+        state: the weights that were evaluated last, each a tensor of its own.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     names = json.dumps(record.run["class_names"])
-    write_atomic(record.folder / "model.safetensors", save(state, {"class_names": names}))
+    write_atomic(record.folder / WEIGHTS, save(whole, {"class_names": names}))
+    write_loader(record)
+
+
+def write_loader(record: Record) -> None:
+    """Write ``load_model.py`` for the weights that lie beside the record.
+
+    Whatever a recipe holds gets into it as a literal: nothing of it can become code.
+    """
     backbone, options = record.run["backbone"], dict(record.run["options"])
     options["num_classes"] = len(record.run["class_names"])
-    if any("pos_embed" in name for name in state):
-        options["img_size"] = record.run["size"]
-    arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    with safe_open(record.folder / WEIGHTS, "pt") as weights:
+        if any("pos_embed" in name for name in weights.keys()):  # noqa: SIM118
+            options["img_size"] = record.run["size"]
     own = backbone in ("tiny_cnn", "tiny_vit")
     register = "import clbench.models  # registers the tiny backbones\n" if own else ""
     write_atomic(
-        record.folder / "load_model.py",
-        f'"""Load the final weights of {record.run["title"]} into timm."""\n\n'
+        record.folder / LOADER,
+        '"""Load the final weights of a run of clbench into timm."""\n\n'
         "from pathlib import Path\n\n"
         f"import timm\nfrom safetensors.torch import load_file\n{register}\n"
-        f"model = timm.create_model({backbone!r}, {arguments})\n"
+        f"NAME = {str(record.run['title'])!a}\n"
+        f"OPTIONS = {options!a}\n"
+        f"model = timm.create_model({str(backbone)!a}, **OPTIONS)\n"
         'model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors")))\n'
         "model.eval()\n",
     )

@@ -177,7 +177,7 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
             )
         except StopIteration:
             problems.append(f"{folder.name} has only just begun: nothing is measured yet.")
-        except (LookupError, ValueError, TypeError, OSError) as error:
+        except (ClbenchError, LookupError, ValueError, TypeError, OSError) as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             problems.append(f"{folder.name} cannot be read ({reason}); is it of another version?")
     if not runs:

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from clbench.launch import cores
+from clbench.parent import follow_pool
 from clbench.record import SCENARIOS, Scenario
 from clbench.report.compare import Comparison
 from clbench.report.plots import PLOTS, POOLED_PLOTS
@@ -55,6 +56,7 @@ _kept: Comparison
 
 def _keep(comparison: Comparison) -> None:
     global _kept
+    follow_pool()
     _kept = comparison
 
 

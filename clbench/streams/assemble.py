@@ -16,6 +16,9 @@ from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
 
+#: Of the manifest. Since version 2, the fingerprints of images are those of their contents.
+MANIFEST = 2
+
 
 def assemble(
     config: StreamConfig,
@@ -78,6 +81,7 @@ def assemble(
         pretraining=_apart(train, test, pretrain_classes),
         independent=independent,
         manifest={
+            "version": MANIFEST,
             "stream": config.name,
             "validation": config.validation,
             "train_images": train.images.fingerprint(),

@@ -9,8 +9,6 @@ from matplotlib.image import imread
 from report.made_up import FOOTPRINT
 from rich.console import Console
 from safetensors import safe_open
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.tensorboard import SummaryWriter
 
 from clbench import scores
 from clbench.errors import ClbenchError
@@ -253,19 +251,6 @@ def test_curve_table_has_every_point(written):
             assert float(row[scenario]) == accuracy(scenario, after, int(row["task"]))
 
 
-def test_tensorboard_gets_the_figures_and_the_scores(tmp_path):
-    board = SummaryWriter(str(tmp_path))
-    record = write(tmp_path, 2)
-    files.write(record, board)
-    board.close()
-    events = EventAccumulator(str(tmp_path), {"images": 10}).Reload()
-    names = {"accuracy_matrix", "curves", "performance_and_retention"}
-    assert names <= set(events.Tags()["images"])
-    (point,) = events.Scalars("final/task_incremental/overall_performance")
-    wanted = record.summary()["task_incremental"]["overall_performance"]
-    assert point.value == pytest.approx(wanted)
-
-
 def shown(record, width=80):
     console = Console(width=width, record=True, soft_wrap=True, force_terminal=False)
     screen.show(record, console)
@@ -325,7 +310,7 @@ def test_line_of_a_task(tmp_path):
 def test_exported_weights_load_as_told(tmp_path):
     torch.manual_seed(0)
     model = TinyCNN(3, width=8).eval()
-    files.export(write(tmp_path, 2), model)
+    files.export(write(tmp_path, 2), model.state_dict())
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     assert not loaded.training
     images = torch.randn(2, 3, 8, 8)
@@ -343,7 +328,7 @@ def test_exported_transformers_load_at_their_size(tmp_path):
     config = ModelConfig(backbone="vit_base_patch16_224", weights="none", options={"depth": 1})
     model = load(config, 3, 32).model.eval()
     record = write(tmp_path, 2, backbone=config.backbone, options=config.options, size=32)
-    files.export(record, model)
+    files.export(record, model.state_dict())
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(loaded(images), model(images))

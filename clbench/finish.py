@@ -1,0 +1,81 @@
+"""The end of a run: what it leaves behind comes first, then the last line of its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clbench import checkpoints
+from clbench.board import StreamLogger
+from clbench.errors import ClbenchError
+from clbench.identity import take_up
+from clbench.products import WEIGHTS, missing
+from clbench.recipe import Recipe
+from clbench.record import Record, Recorder
+from clbench.report import files
+from clbench.trainer import is_first, say
+from clbench.weights import State
+
+
+def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: StreamLogger) -> None:
+    """Write what a run leaves behind, then that it has ended.
+
+    Args:
+        recorder: of the run; all tasks are recorded.
+        number: of checkpoints, one a task.
+        recipe: of the run.
+        state: the weights that were evaluated last.
+        to: TensorBoard.
+    """
+    record = recorder.record.ended()
+    files.export(record, state)  # first: whatever else fails, the weights are there
+    failed = files.write(record)
+    to.log_results(recipe, record)
+    to.close()
+    checkpoints.tidy(recorder.folder, number, recipe.checkpoints)
+    recorder.add("end", **({"lacking": failed} if failed else {}))
+
+
+def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
+    """Finish a run all of whose tasks are learned, without its data; whether it is one.
+
+    Raises:
+        ClbenchError: if its record or checkpoint is damaged, or its weights are gone.
+    """
+    if not (folder / "record.jsonl").exists():
+        return False
+    record, numbers = Record.load(folder), checkpoints.numbers(folder)
+    if record.finished:
+        if absent := missing(folder):
+            say(f"The run in {folder} is finished but lacks {', '.join(absent)}: made again.")
+            if is_first():
+                _make_again(record)
+        else:
+            say(f"The run in {folder} is already finished.")
+        return True
+    if not numbers:
+        return False
+    parts = ("done", "stages", "step", "shown", "record_sha256")
+    checkpoint = checkpoints.load(folder, numbers[-1], parts)
+    if not record.tasks or checkpoint.get("done", 0) != checkpoint.get("stages"):
+        return False
+    if is_first():
+        say(f"All tasks in {folder} are learned: the run ends.")
+        events = take_up(record, record.tasks[-1]["task"], checkpoint)
+        board = StreamLogger(folder, checkpoint["step"])
+        finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
+    return True
+
+
+def _make_again(record: Record) -> None:
+    """Make what a finished run left behind from its record and its last checkpoint."""
+    folder = record.folder
+    numbers = checkpoints.numbers(folder)
+    if numbers:
+        files.export(record, checkpoints.load(folder, numbers[-1], ("shown",))["shown"])
+    files.write(record)
+    if not (folder / WEIGHTS).exists():
+        raise ClbenchError(
+            f"the weights of the finished run in {folder} are gone, {WEIGHTS} and checkpoints: "
+            "its scores are there; for its weights, run again into another folder"
+        )
+    files.write_loader(record)
