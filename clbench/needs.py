@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -150,7 +150,7 @@ class Missing:
         return bool(reason)
 
 
-def lacking(data: list[str], weights: list[str]) -> str:
+def lacking(data: Sequence[str], weights: Sequence[str]) -> str:
     """In words; empty if nothing is lacking."""
     told = [f"{', '.join(data)} {'is' if len(data) == 1 else 'are'} missing"] * bool(data)
     return "; ".join(told + [f"weights {x.removesuffix(' weights')} are missing" for x in weights])

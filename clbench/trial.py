@@ -343,7 +343,7 @@ def alone(recipe: Recipe) -> Recipe:
             trainer["accelerator"] = "cpu"
         if str(trainer.get("precision", "32")).startswith("16"):
             trainer["precision"] = "bf16-mixed"
-    changes = {
+    changes: dict[str, Any] = {
         "trainer": trainer,
         "model": recipe.model.model_copy(update={"weights": "none"}),
         "retention": recipe.retention.model_copy(update={"data": "none"}),
