@@ -357,7 +357,7 @@ def _small(recipe: Recipe, stream: Stream) -> Recipe:
     """The recipe on its outline, with rates that let nothing diverge."""
     built = _Built(name=recipe.stream.name)
     built._stream = stream
-    changes = {
+    changes: dict[str, Any] = {
         "stream": built,
         "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
         "epochs": None,

@@ -51,17 +51,24 @@ def test_the_plan_names_what_is_missing_and_counts_the_tries(suite, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_tries_take_time(suite, tmp_path, monkeypatch):
-    asked = []
+class needs:
+    """Every run takes 10 s and 1 MB, every try 4 s."""
 
-    def duration(seconds):
-        asked.append(seconds)
-        return ""
+    seconds, disk = 10.0, {"run folder": 10**6}
 
-    monkeypatch.setattr(comparison, "duration", duration)
-    for more in ({}, {"tune": TUNE}):
-        list(plan(load(suite | more), tmp_path / "out"))
-    assert asked[1] > 1.2 * asked[0]
+    def __init__(self, recipe, shared):
+        pass
+
+    def of_try(self, tasks):
+        return 4.0 * tasks
+
+
+def test_tries_take_time_and_disk(suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "estimate", needs)
+    (plain,) = (line for line in plan(load(suite), tmp_path / "out") if "about" in line)
+    (tuned,) = (x for x in plan(load(suite | {"tune": TUNE}), tmp_path / "out") if "about" in x)
+    assert "about 40 s one after the other, imports not counted, and 4.0 MB" in plain
+    assert "about 56 s one after the other, imports not counted, and 8.0 MB" in tuned
 
 
 def test_own_images_that_are_missing(suite, tmp_path):
