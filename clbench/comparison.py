@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.estimate import estimate
+from clbench.estimate import Shared, estimate
 from clbench.folder import plain
 from clbench.launch import Job, Launch, train_words
 from clbench.launchers import choose_launcher
 from clbench.lock import alone
+from clbench.needs import Missing
 from clbench.record import Record, write_atomic
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -70,13 +71,14 @@ def compare(
     folder = folder_of(made, output)
     start = choose_launcher(launcher, jobs, folder, slurm or {})
     folder.mkdir(parents=True, exist_ok=True)
+    missing = Missing(fetch=True)
     with alone(folder):
-        searches = _tune(made, made.tune, folder, start) if made.tune else []
+        searches = _tune(made, made.tune, folder, start, missing) if made.tune else []
         lost = {s.name: s.failure for s in searches if s.chosen is None}
         settings = {s.name: s.settings for s in searches if s.chosen is not None}
         kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
         places = survey(kept.chosen(settings), folder / "runs")
-        failures = lost | _run(places, folder, start)
+        failures = lost | _run(places, folder, start, missing)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
         told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -119,21 +121,32 @@ def plan(suite: Suite, folder: Path) -> Iterator[str]:
         yield f"{place.run.name:<{width}}  {place.state}"
     left = [place for place in places if place.state != "finished"]
     text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
-    if left:
-        seconds, disk = _costs(places)
+    missing = Missing(fetch=False)
+    reasons = [missing.reason(place.run.recipe) for place in left]
+    tried = 0
+    if suite.tune:
+        tried = suite.tune.tries * len(suite.cells)
+        done = sum(map(finished, hashes_below(folder / "tries").values()))
         text += (
-            f"; about {duration(seconds)} one after the other, start-up not counted, and "
+            f"; before them {tried} tries on the first {suite.tune.tasks} tasks, {done} finished"
+        )
+        tried = max(0, tried - done) if left else 0
+    if left:
+        seconds, disk = _costs(places, suite.tune, tried)
+        text += (
+            f"; about {duration(seconds)} one after the other, imports not counted, and "
             f"{size(disk)} of disk"
         )
-    if suite.tune:
-        count = suite.tune.tries * len(suite.cells)
-        text += f". Before them, {count} tries on the first {suite.tune.tasks} tasks"
     yield f"{text}."
+    for reason in dict.fromkeys(filter(None, reasons)):
+        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
+    yield from missing.lines()
 
 
-def _costs(places: Sequence[Place]) -> tuple[float, float]:
-    """Seconds and bytes of the runs that are left."""
+def _costs(places: Sequence[Place], tune: Tuning | None, tries: int) -> tuple[float, float]:
+    """Seconds and bytes of the runs that are left, and of so many tries before them."""
     seconds, own, shared = 0.0, 0.0, dict[str, int]()
+    known: Shared = {}
     cells: dict[tuple[str, ...], list[Place]] = {}
     for place in places:
         recipe = place.run.recipe
@@ -146,10 +159,18 @@ def _costs(places: Sequence[Place]) -> tuple[float, float]:
             seconds += left * sum(map(_seconds, done)) / len(done)
             files = (f for folder in done for f in folder.rglob("*") if f.is_file())
             own += left * sum(f.stat().st_size for f in files) / len(done)
-        elif left:
-            needs = estimate(found[0].run.recipe, 3.0)
-            seconds += left * needs.seconds
-            own += left * needs.disk.get("run folder", 0)
+        if (left and not done) or tries:
+            try:
+                needs = estimate(found[0].run.recipe, known)
+            except ClbenchError:  # the reason is said beside
+                continue
+            each = needs.disk.get("run folder", 0)
+            if not done:
+                seconds += left * needs.seconds
+                own += left * each
+            if tune:
+                seconds += tries / len(cells) * needs.of_try(tune.tasks)
+                own += tries / len(cells) * each
             shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
     return seconds, own + sum(shared.values())
 
@@ -167,7 +188,9 @@ def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tune(suite: Suite, tune: Tuning, folder: Path, start: Launch) -> list[Search]:
+def _tune(
+    suite: Suite, tune: Tuning, folder: Path, start: Launch, missing: Missing
+) -> list[Search]:
     """Try settings for every cell, round by round; tries that are there are not run again."""
     searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
     for number in range(tune.tries):
@@ -177,7 +200,8 @@ def _tune(suite: Suite, tune: Tuning, folder: Path, start: Launch) -> list[Searc
             for cell, search in zip(suite.cells, searches, strict=True)
         ]
         places = survey(runs, folder / "tries")
-        failures = _run(list({place.folder: place for place in places}.values()), folder, start)
+        places_once = list({place.folder: place for place in places}.values())
+        failures = _run(places_once, folder, start, missing)
         for search, place in zip(searches, places, strict=True):
             reason = failures.get(place.run.name, "")
             value = None if reason else value_of(Record.load(place.folder), tune.scenario)
@@ -191,13 +215,26 @@ def _seconds(folder: Path) -> float:
     return float(sum(event["seconds"] for event in Record.load(folder).tasks))
 
 
-def _run(places: Sequence[Place], folder: Path, start: Launch) -> dict[str, str]:
-    """Run what is not finished; returns why runs failed, by name."""
-    todo, failures = list[Job](), dict[str, str]()
+def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:
+    """Run what is not finished and can run here; returns why runs failed, by name.
+
+    Raises:
+        ClbenchError: if nothing is finished, and nothing can run for want of data or weights.
+    """
+    left = [place for place in places if place.state != "finished"]
+    lacks = {place.run.name: missing.reason(place.run.recipe) for place in left}
+    if places and len(left) == len(places) and all(lacks.values()):
+        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), missing.ways
+        raise ClbenchError(f"no run can start here: {reasons}" + f" ({ways})" * bool(ways))
+    for line in missing.lines():
+        print(line, flush=True)
+    todo, failures = list[Job](), {name: reason for name, reason in lacks.items() if reason}
     for place in places:
         if place.state == "finished":
             continue
         name = place.run.name
+        if name in failures:
+            continue
         if place.run.recipe.trainer.get("num_nodes", 1) != 1:
             failures[name] = "trainer.num_nodes: start it by srun clbench train, see docs/slurm.md"
             continue

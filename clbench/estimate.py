@@ -1,27 +1,41 @@
 """What a run will need, before it runs: steps, images, disk, memory and time.
 
-Counts follow from the recipe and the sizes of its data; costs are measured in a short trial
-(:mod:`clbench.trial`). Nothing is fetched, and nothing is left behind.
+Counts follow from the recipe and the sizes of its data. Costs are measured: a short run of a tiny
+network tells what a run does beside its own network and how many images it sends through it
+(:mod:`clbench.trial`), a few steps of the network what these cost (:mod:`clbench.speed`). Nothing
+is fetched, and nothing is left behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from clbench.data.batches import Batches, Examples
-from clbench.errors import ClbenchError
+from clbench.data.batches import Batches, Examples, Mixed
 from clbench.launch import cores
-from clbench.method import Method, overriding
+from clbench.method import overriding
 from clbench.needs import Retained, absent_weights, pretraining_steps, retained
 from clbench.outline import Absent, Outline, outline
 from clbench.recipe import Recipe, parse
+from clbench.speed import Speed, measure
 from clbench.streams import Stream, Task
 from clbench.trainer import count_steps
-from clbench.trial import Costs, try_out
+from clbench.trial import STAGES, Overheads, alone, try_out
+
+#: Measurements that estimates have in common, by what they depend on.
+Shared = dict[str, Any]
+#: Hooks that pass over the weights in every step.
+PER_STEP = ("penalty", "project", "after_step")
+#: What a recipe calls a GPU.
+GPUS = ("gpu", "cuda")
+#: Passes over the weights around a task.
+COPIED = 12
 
 
 @dataclass(frozen=True)
@@ -60,12 +74,12 @@ class Estimate:
         pretrained: images of retention before the first task.
         start: seconds before the first task.
         end: seconds after the last.
+        image: seconds to evaluate an image.
         disk: bytes by what takes them; what is there already does not count.
         memory: bytes by what takes them, on each device; ``peak`` is the most at any time.
         parameters: of the network, numbers.
         devices: how many train together.
-        device: what the trial ran on.
-        batch: samples of the trial's batches.
+        device: what it was measured on.
         absent: what is not on this machine.
         notes: what else the user should know.
     """
@@ -75,12 +89,12 @@ class Estimate:
     pretrained: int
     start: float
     end: float
+    image: float
     disk: Mapping[str, int]
     memory: Mapping[str, int]
     parameters: int
     devices: int
     device: str
-    batch: int
     absent: tuple[Absent, ...]
     notes: tuple[str, ...]
 
@@ -104,13 +118,20 @@ class Estimate:
         """From beginning to end."""
         return self.start + sum(task.seconds for task in self.tasks) + self.end
 
+    def of_try(self, tasks: int) -> float:
+        """Seconds of a try of tuning: so many first tasks, without curves and retention."""
+        few = self.tasks[:tasks]
+        images = self.pretrained + sum(task.curve + task.retained for task in few)
+        seconds = self.start + sum(task.seconds for task in few) + self.end
+        return seconds - images * self.image
 
-def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 10.0) -> Estimate:
-    """Estimate what a run needs, by its sizes and a short trial on one device.
+
+def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -> Estimate:
+    """Estimate what a run needs, by its sizes and short measurements on one device.
 
     Args:
         recipe: a recipe, or its values as read from YAML.
-        seconds: about how long the trial may take, start-up not counted.
+        shared: what estimates of other recipes have measured; this one adds to it.
 
     Raises:
         ClbenchError: for anything that a run would refuse. Data sets and weights that are not
@@ -118,48 +139,123 @@ def estimate(recipe: Recipe | Mapping[str, Any], seconds: float = 10.0) -> Estim
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
     weights = absent_weights(recipe)
-    sketch = outline(recipe)
-    keeps = retained(recipe, sketch)
-    world = devices(recipe)
-    costs, fits = _costs(recipe, sketch.stream, -(-recipe.batch_size // world), seconds)
-    tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs, world))
+    sketch, beside, speed = _measured(recipe, {} if shared is None else shared)
+    keeps, world = retained(recipe, sketch), devices(recipe)
+    costs = Costs(recipe, beside, speed, world, sketch.each)
+    tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs))
     steps, images = pretraining_steps(recipe, sketch)
-    start = sketch.seconds + costs.start + sum(source.seconds for source in sketch.sources)
+    start = sketch.seconds + beside.start + speed.make + 3 * speed.copy
+    start += sum(source.seconds for source in sketch.sources)
     if steps:
-        start += steps * costs.step(True, images / steps, 0.0)
-    if keeps.decoded:
-        start += keeps.decoded * _decoding(sketch)
-    start += keeps.images * costs.evaluated / world
+        start += steps * (speed.pace.train.of(images / steps) + speed.update)
+    start += keeps.decoded * _decoding(sketch) + costs.evaluation(keeps.images)
+    memory = _memory(recipe, sketch, costs, max(t.tested for t in tasks))
     return Estimate(
         title=recipe.title,
         tasks=tasks,
         pretrained=keeps.images,
         start=start,
-        end=costs.end,
-        disk=_disk(recipe, sketch, keeps, costs, bool(steps), weights),
-        memory=_memory(sketch, costs),
-        parameters=costs.parameters,
+        end=beside.end + speed.write,
+        image=speed.pace.test.each / world,
+        disk=_disk(recipe, sketch, keeps, costs, len(tasks), bool(steps), weights),
+        memory=memory,
+        parameters=speed.parameters,
         devices=world,
-        device=_named(costs.device),
-        batch=costs.batch,
+        device=_named(speed.device),
         absent=(*sketch.absent, *([weights] if weights else [])),
-        notes=tuple(_notes(recipe, sketch, keeps, costs, world, fits)),
+        notes=tuple(_notes(sketch, keeps, costs, memory["peak"])),
     )
 
 
-def _costs(recipe: Recipe, stream: Stream, batch: int, seconds: float) -> tuple[Costs, bool]:
-    """The trial's costs, and whether a batch fits into the GPU's memory."""
-    most = batch
-    while True:
-        try:
-            return try_out(recipe, stream, batch, seconds, most), most == batch
-        except torch.cuda.OutOfMemoryError as error:
-            if most == 1:
-                raise ClbenchError(
-                    f"{recipe.title} does not fit into the GPU's memory even with batch_size: 1"
-                ) from error
-            torch.cuda.empty_cache()
-            most = max(1, most // 4)
+def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, Overheads, Speed]:
+    """The stream in outline, what a run does beside its network, and the network."""
+
+    def once(make: Callable[[], Any], *keys: object) -> Any:
+        key = json.dumps(keys, default=str)
+        if key not in shared:
+            shared[key] = make()
+        return shared[key]
+
+    own = alone(recipe)
+    values = own.model_dump(mode="json")
+    data = [values.pop(key) for key in ("stream", "data_dir", "images")]
+    sketch: Outline = once(lambda: outline(recipe), "outline", *data)
+    stream = sketch.stream
+    for key in ("seed", "epochs", "steps", "schedule", "per_task"):
+        del values[key]
+    del values["optimizer"]["lr"]
+    network = [values["model"].pop(key) for key in ("backbone", "options", "channels_last")]
+    kind = stream.independent, min(STAGES, len(stream.tasks))
+    beside: Overheads = once(lambda: try_out(own, stream), "trial", values, kind)
+    # Memory that earlier networks have left to the process is not that of this run.
+    beside = replace(beside, peak=once(lambda: beside.peak, "peak"))
+    surgeons = overriding(beside.methods, "surgery") + overriding(beside.methods, "optimizer")
+    speed: Speed = once(
+        lambda: measure(own, stream, beside.methods, beside.trunk),
+        "network",
+        network,
+        [values[key] for key in ("augment", "optimizer", "trainer")],
+        data[2],
+        stream.train_images.take(stream.tasks[0].train.index[:1]).shape,
+        [method.model_dump(mode="json") for method in surgeons],
+        beside.trunk,
+    )
+    return sketch, beside, speed
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of what a run does.
+
+    Attributes:
+        recipe: the run's.
+        beside: what it does beside its network.
+        speed: its network.
+        world: devices.
+        decode: seconds to decode an image whenever it is taken.
+    """
+
+    recipe: Recipe
+    beside: Overheads
+    speed: Speed
+    world: int
+    decode: float
+
+    def step(self, behind: int, samples: float) -> float:
+        """Of a step, on batches of so many samples, after so many tasks."""
+        count, train = self.beside.accumulated, self.speed.pace.train
+        step = self.beside.step(behind, samples)
+        seconds = step.seconds + self.speed.update
+        seconds += count * (train.of(samples) + samples * self.decode)
+        seconds += train.of(step.trained) + self.speed.pace.test.of(step.passed)
+        hooks = (overriding(self.beside.methods, hook) for hook in PER_STEP)
+        return seconds + 2 * self.speed.copy * sum(map(len, hooks))
+
+    def part(self, name: str, images: int) -> float:
+        """Of what comes before (``prepare``) or after (``rest``) a task's steps."""
+        part, pace = self.beside.part(name, images), self.speed.pace
+        taken = (part.trained + part.passed) * self.decode
+        return part.seconds + part.trained * pace.train.each + part.passed * pace.test.each + taken
+
+    def evaluation(self, images: int, calls: int = 1) -> float:
+        """Of evaluations of so many images in all."""
+        if not images:
+            return 0.0
+        test, batch = self.speed.pace.test, self.recipe.eval_batch_size
+        batches = calls * math.ceil(images / calls / self.world / batch)
+        each = (test.each + self.decode) / self.world
+        return calls * self.beside.call + batches * test.fixed + images * each
+
+    @property
+    def stored(self) -> float:
+        """Copies of the weights that the checkpoint of a task holds."""
+        tasks = STAGES if self.recipe.checkpoints == "all" else 1
+        return max(0.0, self.beside.stored - 1) / tasks
+
+    @property
+    def around(self) -> float:
+        """Of what is done with the weights around a task: copies, distances, a checkpoint."""
+        return COPIED * self.speed.copy + self.stored * self.speed.write
 
 
 def devices(recipe: Recipe) -> int:
@@ -176,24 +272,16 @@ def devices(recipe: Recipe) -> int:
     return nodes * max(1, gpus)
 
 
-def _tasks(
-    recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs, world: int
-) -> Iterator[TaskEstimate]:
+def _tasks(recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs) -> Iterator[TaskEstimate]:
     """Walk the stages of a run as :class:`~clbench.runner.Run` does."""
     stages: Sequence[Task] = stream.tasks
-    for method in overriding(costs.methods, "arrange"):
+    for method in overriding(list(recipe.methods.values()), "arrange"):
         stages = method.arrange(stages)
-    passes = _passes(recipe, stages, costs)
-    accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-    last = 0
+    accumulate, last = costs.beside.accumulated, 0
     for number, stage in enumerate(stages):
         rules = recipe.for_task(stage.name)
-        fresh = [method.model_copy(deep=True) for method in recipe.methods.values()]
-        examples = Examples(stage.train)
-        # After the trial, methods have a past to mix in.
-        for method in overriding(costs.methods if number else fresh, "examples"):
-            examples = method.examples(examples)
-        steps, samples = length(rules, examples)
+        mixed = [Mixed(stage.train, share) for share in costs.beside.mixed if number]
+        steps, samples = length(rules, Examples(stage.train, tuple(mixed)))
         tests = [t for t in stream.tasks if t.index <= stage.index]
         if stream.independent:
             tests = [stage]
@@ -204,7 +292,6 @@ def _tasks(
             points = (last + steps) // recipe.eval_every - last // recipe.eval_every
         last += steps
         tested, curve = test + (sum(held) if all(held) else 0), points * test
-        each = costs.step(not number, samples / steps / accumulate / world, passes[number])
         images = len(stage.train)
         yield TaskEstimate(
             name=stage.name,
@@ -213,12 +300,15 @@ def _tasks(
             tested=tested,
             curve=curve,
             retained=keeps.images,
-            passed=costs.passed(images),
+            passed=costs.beside.passed(images),
             seconds=costs.part("prepare", images)
-            + costs.overhead
-            + steps * each
+            + costs.beside.fit
+            + steps * costs.step(number, samples / steps / accumulate / costs.world)
             + costs.part("rest", images)
-            + (tested + curve + keeps.images) * costs.evaluated / world,
+            + costs.evaluation(tested, 1 + all(held))
+            + costs.evaluation(curve, points)
+            + costs.evaluation(keeps.images)
+            + costs.around,
         )
 
 
@@ -239,45 +329,49 @@ def length(recipe: Recipe, examples: Examples) -> tuple[int, int]:
     return steps, epochs * sum(sizes) + sum(sizes[: rest * accumulate])
 
 
-def _passes(recipe: Recipe, stages: Sequence[Task], costs: Costs) -> list[float]:
-    """Extra passes a step in each stage, of the methods whose passes grow with their memory."""
-    settings = list(recipe.methods.values())
-    growing: list[Method] = [settings[i].model_copy(deep=True) for i in costs.growing]
-    found = []
-    for stage in stages:
-        context = replace(costs.context, task=stage, batch_size=costs.batch)
-        for method in growing:
-            method.start(context)
-        found.append(sum(method.needs.passes for method in growing))
-        for method in growing:
-            method.finish(context)
-    return found
-
-
 def _disk(
     recipe: Recipe,
     sketch: Outline,
     keeps: Retained,
     costs: Costs,
+    tasks: int,
     pretrains: bool,
     weights: Absent | None,
 ) -> dict[str, int]:
-    size = costs.bytes["parameters"]
+    size = costs.speed.bytes["parameters"]
     caches = sum(s.bytes for s in sketch.sources if s.kept == "cache" and not s.there)
+    stored = costs.stored * (tasks if recipe.checkpoints == "all" else 1)
     disk = {f"data set {absent.what}": absent.disk for absent in sketch.absent}
     disk |= {
         "image caches": caches + keeps.cache,
         "pretrained weights": size * (pretrains or bool(weights and weights.fetched)),
-        "run folder": costs.bytes["run folder"],
+        "run folder": costs.beside.other + int((1 + stored) * size),
     }
     return {name: count for name, count in disk.items() if count}
 
 
-def _memory(sketch: Outline, costs: Costs) -> dict[str, int]:
+def _memory(recipe: Recipe, sketch: Outline, costs: Costs, tested: int) -> dict[str, int]:
+    """The most at any time: in a step, or after a task, when the copies of the weights are more."""
+    speed, beside = costs.speed, costs.beside
+    size = speed.bytes["parameters"]
     images = sum(source.bytes for source in sketch.sources if source.kept == "memory")
-    names = ("parameters", "gradients", "optimizer", "anchors", "methods")
-    memory = {name: costs.bytes[name] for name in names} | {"images": images}
-    return memory | {"peak": costs.peak + images}
+    batch = -(-recipe.batch_size // costs.world)
+    near = sum(method.needs.copies for method in beside.methods)
+    on_cpu = speed.device.type == "cpu"
+    # θ_* and θ_o; after a task also the weights it began with, as trained, to go on from, and to
+    # show. On a GPU, anchors are beside the network if a method reads them, and the rest never.
+    anchors, handed = (2, 4) if on_cpu else (2 * bool(near), 0)
+    memory = speed.bytes | {
+        "anchors": anchors * size,
+        "methods": int(max(beside.copies, near - anchors) * size),
+        "images": images,
+        "activations": int(speed.saved.of(batch) + speed.largest * batch),
+    }
+    rest = beside.peak + sum(memory[name] for name in memory if name != "activations")
+    evaluated = int(3 * speed.largest * min(tested, recipe.eval_batch_size))
+    step = memory["activations"] + size * (handed > 0)
+    after = evaluated + handed * size
+    return memory | {"peak": max(rest + max(step, after), beside.peak + 2 * images)}
 
 
 def _decoding(sketch: Outline) -> float:
@@ -292,19 +386,23 @@ def _named(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def _notes(
-    recipe: Recipe, sketch: Outline, keeps: Retained, costs: Costs, world: int, fits: bool
-) -> Iterator[str]:
+def _notes(sketch: Outline, keeps: Retained, costs: Costs, peak: int) -> Iterator[str]:
     if sketch.absent:
         names = ", ".join(absent.what for absent in sketch.absent)
-        yield f"sizes of {names} are the well-known ones; images were made up for the trial"
-    wanted = -(-recipe.batch_size // world)
-    if not fits:
-        yield f"a batch of {wanted} does not fit into this GPU's memory: lower batch_size"
-    if costs.batch < wanted:
-        where = "there is no GPU here: " if costs.device.type == "cpu" else ""
-        yield f"{where}timed with batches of {costs.batch} in place of {wanted}, and scaled up"
-    if world > 1:
-        yield f"{world} devices: timed on one; memory is that of each"
+        yield f"sizes of {names} are the well-known ones; images were made up"
+    room = available(costs.speed.device)
+    if peak > room:
+        yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: lower batch_size"
+    if costs.speed.device.type == "cpu" and costs.recipe.trainer.get("accelerator") in GPUS:
+        yield "there is no GPU here: time and memory are those of the CPU"
+    if costs.world > 1:
+        yield f"{costs.world} devices: measured on one; memory is that of each"
     if keeps.note:
         yield keeps.note
+
+
+def available(device: torch.device) -> int:
+    """Bytes of memory that the device has in all."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -7,7 +7,6 @@ size, and data sets whose files are not there are replaced by stand-ins of their
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.images import (
     FileImages,
     Images,
-    JoinedImages,
     cache_path,
     decode,
     from_array,
@@ -66,6 +64,7 @@ class Source:
         bytes: what they take there.
         seconds: to prepare them, once; 0 where a cache is there already.
         there: whether nothing has to be written any more.
+        each: seconds to decode one whenever it is taken.
     """
 
     name: str
@@ -74,6 +73,7 @@ class Source:
     bytes: int
     seconds: float
     there: bool
+    each: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,37 +92,29 @@ class Outline:
     absent: tuple[Absent, ...]
     seconds: float
 
+    @property
+    def each(self) -> float:
+        """Seconds to decode an image whenever it is taken."""
+        return max((source.each for source in self.sources), default=0.0)
+
 
 class Pixels(Images):
-    """N images that count how often they are taken.
+    """N images that are given out from a small pool.
 
     Args:
         count: N.
         slow: as in :class:`~clbench.data.images.Images`.
-        pool: random images uint8 (P, C, H, W) to give out; None for those of ``read``.
-        read: from positions int64 (B,) to images uint8 (B, C, H, W).
+        pool: random images uint8 (P, C, H, W).
     """
 
-    def __init__(
-        self,
-        count: int,
-        slow: bool,
-        pool: Tensor | None = None,
-        read: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.count, self.slow, self.taken = count, slow, 0
-        self._pool, self._read, self._lock = pool, read, threading.Lock()
+    def __init__(self, count: int, slow: bool, pool: Tensor) -> None:
+        self.count, self.slow, self._pool = count, slow, pool
 
     def __len__(self) -> int:
         return self.count
 
     def take(self, index: Tensor) -> Tensor:
         """As :meth:`Images.take`."""
-        with self._lock:  # several threads read ahead
-            self.taken += len(index)
-        if self._read is not None:
-            return self._read(index)
-        assert self._pool is not None
         return self._pool.index_select(0, (index % len(self._pool)).to(self._pool.device))
 
     def fingerprint(self) -> str:
@@ -131,7 +123,7 @@ class Pixels(Images):
 
     def move(self, device: torch.device) -> None:
         """Images in memory move, as those of a run do."""
-        if self._pool is not None and not self.slow:
+        if not self.slow:
             self._pool = self._pool.to(device)
 
 
@@ -153,16 +145,13 @@ class Sketch(Storage):
             self._sources.append(Source(name, count, "memory", size, seconds, False))
             return _random(count, channels, side, slow=False)
         files = FileImages(images, side, self.fit)
-        decoded = _decoder(files)
+        exist = images[0].exists()
+        there = self.keep != "files" and exist and _cached(files, data_dir, name)
+        each = 0.0 if there else _decoding(files, self.workers)
         if self.keep == "files":
-            self._sources.append(Source(name, count, "files", 0, 0.0, True))
-            return Pixels(count, slow=True, read=decoded)
-        there = images[0].exists() and cache_path(files, data_dir / "cache", name).exists()
-        seconds = 0.0
-        if not there:
-            sample = torch.arange(min(8, count))
-            threads = max(1, min(self.workers, cores()))
-            seconds = _seconds(lambda: decoded(sample)) * count / len(sample) / threads
+            self._sources.append(Source(name, count, "files", 0, 0.0, True, each))
+            return _random(count, 3, side, slow=True)
+        seconds = each * count
         size = count * 3 * side * side
         self._sources.append(Source(name, count, "cache", size, seconds, there))
         if self.keep == "memory":
@@ -225,30 +214,23 @@ def _random(count: int, channels: int, side: int, slow: bool) -> Pixels:
     return Pixels(count, slow, pool)
 
 
-def _decoder(files: FileImages) -> Callable[[Tensor], Tensor]:
-    """Decodes the files; a made-up photograph in their place if they are not there."""
+def _cached(files: FileImages, data_dir: Path, name: str) -> bool:
+    return cache_path(files, data_dir / "cache", name).exists()
+
+
+def _decoding(files: FileImages, workers: int) -> float:
+    """Seconds to decode an image; that of a made-up photograph if they are not there."""
+    count, threads = min(8, len(files)), max(1, min(workers, cores()))
     if files.paths[0].exists():
-        return files.take
+        return _seconds(lambda: files.take(torch.arange(count))) / count / threads
     noise = np.random.default_rng(0).integers(0, 256, (47, 63, 3), dtype=np.uint8)
-    photograph = io.BytesIO()
-    Image.fromarray(noise).resize((500, 375)).save(photograph, "JPEG")
-
-    def take(index: Tensor) -> Tensor:
-        images = [decode(io.BytesIO(photograph.getvalue()), files.size, files.fit) for _ in index]
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-    return take
+    made = io.BytesIO()
+    Image.fromarray(noise).resize((500, 375)).save(made, "JPEG")
+    photograph = made.getvalue()
+    return _seconds(lambda: decode(io.BytesIO(photograph), files.size, files.fit)) / threads
 
 
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def taken(images: Images) -> int:
-    """How many images of an outline have been taken so far."""
-    if isinstance(images, JoinedImages):
-        return sum(map(taken, images.parts))
-    assert isinstance(images, Pixels)
-    return images.taken

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.comparison import compare
-from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate import Estimate, estimate
-from clbench.models import backbone
-from clbench.needs import absent_weights
-from clbench.outline import Absent, outline
+from clbench.estimate import Estimate, Shared, estimate
+from clbench.needs import Missing, lacking
 from clbench.recipe import Recipe, merge, parse
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -119,7 +115,8 @@ def reproduce(
     """
     folder = Path(output) if output is not None else Path("runs") / f"reproduce-{paper}"
     chosen = cells(paper, overrides or {})
-    missing = _missing(chosen, fetch=not dry_run)
+    missing = Missing(fetch=not dry_run)
+    _skip(chosen, missing)
     _estimate(chosen, everything=dry_run)
     seconds = _show(paper, chosen, missing, len(seeds))
     if dry_run:
@@ -239,77 +236,40 @@ def _swept(
         yield f"{config} {last}={number}", merge(values, nested({key: number}))
 
 
-def _missing(chosen: Sequence[Cell], fetch: bool) -> dict[str, Absent]:
-    """What is not there; cells that cannot do without are given their reason.
+def _skip(chosen: Sequence[Cell], missing: Missing) -> None:
+    """Give cells that cannot do without what is missing their reason.
 
-    Args:
-        chosen: the runs; an independent stream of several data sets does without those missing.
-        fetch: fetch what can be fetched.
+    An independent stream of several data sets does without those that are missing.
     """
-    missing: dict[str, Absent] = {}
-    tried: dict[str, str] = {}  # by what was fetched: why that failed, or nothing
-
-    def lacks(absent: Absent, get: Callable[[], object]) -> bool:
-        missing[absent.what] = absent
-        if not absent.fetched or not fetch:
-            return not absent.fetched
-        if absent.what not in tried:
-            print(f"Fetching {absent.what} …", flush=True)
-            try:
-                get()
-                tried[absent.what] = ""
-            except ClbenchError as error:
-                tried[absent.what] = str(error)
-        if tried[absent.what]:
-            missing[absent.what] = replace(absent, how=tried[absent.what], fetched=False)
-        else:
-            del missing[absent.what]
-        return bool(tried[absent.what])
-
-    streams: dict[str, tuple[Absent, ...]] = {}
     for cell in chosen:
-        recipe = cell.recipe
-        if recipe is None:
+        if cell.recipe is None:
             continue
-        key = recipe.stream.model_dump_json() + recipe.images.model_dump_json()
         try:
-            if key not in streams:
-                streams[key] = outline(recipe).absent
-            gone = [
-                absent.what
-                for absent in streams[key]
-                if lacks(absent, partial(datasets.load, absent.what, recipe.data_dir))
-            ]
-            weights = absent_weights(recipe)
+            _do_without(cell, missing.data(cell.recipe))
+            gone = missing.weights(cell.recipe)
         except ClbenchError as error:
             cell.reason = str(error)
             continue
-        _do_without(cell, gone)
-        get = partial(backbone.load, recipe.model, 1, recipe.images.size)
-        if weights and lacks(weights, get):
-            cell.reason = cell.reason or f"weights {weights.what} are missing"
-    return missing
+        cell.reason = cell.reason or lacking([], gone)
 
 
 def _do_without(cell: Cell, gone: Sequence[str]) -> None:
     """Leave missing data sets out where each is learned on its own; else skip the cell."""
-    if not gone:
-        return
     assert cell.recipe is not None
     stream = cell.recipe.stream
-    named = ", ".join(gone)
-    if isinstance(stream, TransferConfig) and stream.independent:
+    if gone and isinstance(stream, TransferConfig) and stream.independent:
         left = [name for name in stream.datasets if name not in gone]
         if left:
             cell.values = merge(cell.values, {"stream": {"datasets": left}})
             cell.recipe = parse(cell.values)
             return
-    cell.reason = f"{named} {'is' if len(gone) == 1 else 'are'} missing"
+    cell.reason = lacking(gone, [])
 
 
 def _estimate(chosen: Sequence[Cell], everything: bool) -> None:
     """One estimate for each config and backbone; the values of a sweep share it."""
     made: dict[tuple[str, str], Estimate] = {}
+    shared: Shared = {}
     for cell in chosen:
         if cell.recipe is None or (cell.reason and not everything):
             continue
@@ -317,14 +277,14 @@ def _estimate(chosen: Sequence[Cell], everything: bool) -> None:
         if key not in made:
             print(f"Estimating {cell.config} ({cell.backbone}) …", flush=True)
             try:
-                made[key] = estimate(cell.recipe, 3.0)
+                made[key] = estimate(cell.recipe, shared)
             except ClbenchError as error:
                 cell.reason = cell.reason or str(error)
                 continue
         cell.needs = made[key]
 
 
-def _show(paper: str, chosen: Sequence[Cell], missing: Mapping[str, Absent], seeds: int) -> float:
+def _show(paper: str, chosen: Sequence[Cell], missing: Missing, seeds: int) -> float:
     """Print what will run and what it needs; returns the seconds of all runs one by one."""
     console = Console() if sys.stdout.isatty() else Console(width=120)
     table = Table("run", "backbone", "steps", "time", "memory", "", box=None, title_justify="left")
@@ -361,9 +321,7 @@ def _show(paper: str, chosen: Sequence[Cell], missing: Mapping[str, Absent], see
     ]
     if not gpu:
         told.append("Missing: a GPU; the large networks will take as long as it says above.")
-    for absent in missing.values():
-        state = "Not here, will be fetched" if absent.fetched else "Missing"
-        told.append(f"{state}: {absent.what}: {absent.how}.")
+    told += missing.lines()
     told += dict.fromkeys(
         f"Note: {note}." for needs in known for note in needs.notes if "retention" in note
     )

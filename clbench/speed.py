@@ -1,24 +1,40 @@
-"""How long a network takes for a batch, roughly: what it takes anyway, and for each image.
+"""What a network takes by itself: time and memory of a batch, of its optimiser and of a copy.
 
-A batch of 2 costs EfficientNet on a CPU a third of a batch of 20, and on a GPU as much as it.
+A few real steps on a few images tell both. A batch is a part that it takes anyway and one for each
+image: a batch of 2 costs EfficientNet on a CPU a third of a batch of 20, and on a GPU as much.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from clbench.data.batches import Split
+from clbench.data.transforms import DRAWS, Transform
+from clbench.evaluate import evaluating
+from clbench.method import Method, overriding
+from clbench.network import Network
+from clbench.optimizer import make_optimizer
+from clbench.recipe import Recipe
+from clbench.streams import Stream
+from clbench.trainer import make_trainer
+from clbench.weights import snapshot
 
 #: Two sizes of a batch; the second only if the first takes less than this many seconds.
-FEW, MORE, SLOW = 2, 8, 0.2
+FEW, MORE, SLOW = 2, 16, 0.1
 
 
-class Seconds(NamedTuple):
-    """Seconds of a batch.
+class Line(NamedTuple):
+    """Seconds or bytes of a batch.
 
     Attributes:
         fixed: what it takes anyway.
@@ -29,70 +45,213 @@ class Seconds(NamedTuple):
     each: float
 
     def of(self, images: float) -> float:
-        """Of a batch of so many images."""
-        return self.fixed + self.each * images
-
-    def images(self, seconds: float) -> int:
-        """How many images fit into a time."""
-        return int((seconds - self.fixed) / self.each)
-
-    def ratio(self, images: float, measured: int) -> float:
-        """How much longer a batch takes than one that was measured."""
-        return self.of(images) / self.of(measured)
+        """Of a batch of so many images; no batch takes nothing."""
+        return self.fixed + self.each * images if images > 0 else 0.0
 
 
-def now(device: torch.device) -> float:
+class Pace(NamedTuple):
+    """Seconds of a batch, from stored images on.
+
+    Attributes:
+        train: forward and backward.
+        test: forward only, without augmentation.
+    """
+
+    train: Line
+    test: Line
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a network takes.
+
+    Attributes:
+        device: where it was measured.
+        pace: seconds of batches.
+        make: seconds to make it.
+        update: seconds of an optimiser's step.
+        copy: seconds to copy its weights.
+        write: seconds to write them to disk.
+        parameters: numbers.
+        bytes: of ``parameters``, ``gradients`` and ``optimizer``.
+        saved: bytes a training batch keeps for the backward pass.
+        largest: bytes of the largest tensor between two layers, of an image.
+    """
+
+    device: torch.device
+    pace: Pace
+    make: float
+    update: float
+    copy: float
+    write: float
+    parameters: int
+    bytes: dict[str, int]
+    saved: Line
+    largest: float
+
+
+def measure(recipe: Recipe, stream: Stream, methods: Sequence[Method], trunk: bool) -> Speed:
+    """Measure a recipe's network, with random weights: their values do not change the time.
+
+    Args:
+        recipe: on one device.
+        stream: gives the number of classes, and images.
+        methods: what they change of the network, of what is trained and of the optimiser counts.
+        trunk: whether more than the head is trained.
+    """
+    began = time.perf_counter()
+    trainer = make_trainer(recipe, 1)
+    device = trainer.strategy.root_device
+    autocast = trainer.precision_plugin.forward_context
+    network = Network(recipe, stream, device, device, autocast)
+    make = time.perf_counter() - began
+    copy, _ = timed(partial(snapshot, network.model), device)
+    write = _writing(network.model)
+    parameters = list(network.model.parameters())
+    model = network.model.train()
+    for method in overriding(methods, "surgery"):
+        model = method.surgery(model)
+    transform = network.transform(recipe)
+    split = stream.tasks[0].train
+    stream.open(stream.tasks[0], past=False)
+    saved, largest = _kept(model, split, transform, device, autocast)
+    restrict = [m for m in overriding(methods, "trainable") if trunk]
+    named = []
+    for name, parameter in model.named_parameters():
+        trained = name in network.head or (trunk and all(m.trainable(name) for m in restrict))
+        parameter.requires_grad_(trained)
+        named += [(name, parameter)] * trained
+    if len(named) < len(list(model.parameters())):
+        saved, _ = _kept(model, split, transform, device, autocast)
+    speeds = pace(model, split, transform, device, autocast)
+    own = overriding(methods, "optimizer")
+    optimizer = own[0].optimizer(named, recipe.optimizer) if own else None
+    if optimizer is None:
+        optimizer = make_optimizer(recipe.optimizer, [parameter for _, parameter in named], False)
+    update = min(timed(optimizer.step, device)[0] for _ in range(2))
+    return Speed(
+        device=device,
+        pace=speeds,
+        make=make,
+        update=update,
+        copy=copy,
+        write=write,
+        parameters=sum(p.numel() for p in parameters),
+        bytes={
+            "parameters": _bytes(parameters),
+            "gradients": _bytes([parameter for _, parameter in named]),
+            "optimizer": _bytes([x for s in optimizer.state.values() for x in s.values()]),
+        },
+        saved=saved,
+        largest=largest,
+    )
+
+
+def timed(work: Callable[[], object], device: torch.device | None = None) -> tuple[float, object]:
+    """Seconds that something takes, and what it returns."""
+    began = now(device)
+    result = work()
+    return now(device) - began, result
+
+
+def now(device: torch.device | None = None) -> float:
     """Seconds on the clock once the device is through with its work."""
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def speed(
+def pace(
     model: nn.Module,
-    size: int,
+    split: Split,
+    transform: Transform,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
-) -> tuple[Seconds, Seconds]:
-    """Seconds of a training step without its optimiser, and of its forward half.
+) -> Pace:
+    """Seconds of a training step without its optimiser, and of an evaluation.
 
     Args:
-        model: in training mode; its gradients are gone afterwards.
-        size: pixels of a side.
+        model: in training mode; it is left with gradients.
+        split: where the images come from.
+        transform: their way into the network.
         device: where the model is.
         autocast: what the forward pass runs in.
     """
-    few = _times(model, FEW, size, device, autocast)
+
+    def once(images: int) -> tuple[float, float]:
+        def test() -> None:
+            with evaluating(model), torch.inference_mode(), autocast():
+                model(transform.test(_take(split, images).to(device)))
+
+        def train() -> None:
+            inputs = transform.train(_take(split, images).to(device), draws)
+            with autocast():
+                loss = model(inputs).float().sum()
+            loss.backward()
+
+        draws = torch.rand(images, DRAWS, device=device)
+        trains, tests = list[float](), list[float]()
+        while len(trains) < 2 or (len(trains) < 10 and sum(trains) < 0.4):  # the first warms up
+            trains.append(timed(train, device)[0])
+            tests.append(timed(test, device)[0])
+        return min(trains), min(tests)
+
+    few = once(FEW)
     if few[0] > SLOW:
-        train, forward = (Seconds(0.0, seconds / FEW) for seconds in few)
-    else:
-        more = _times(model, MORE, size, device, autocast)
-        train, forward = (_line(a, b) for a, b in zip(few, more, strict=True))
-    model.zero_grad()
-    return train, forward
+        return Pace(*(Line(0.0, seconds / FEW) for seconds in few))
+    return Pace(*(line(a, b) for a, b in zip(few, once(MORE), strict=True)))
 
 
-def _line(few: float, more: float) -> Seconds:
-    """Through two measurements: neither part is negative, and an image takes some time."""
-    each = max((more - few) / (MORE - FEW), 0.01 * few)
-    return Seconds(max(0.0, few - FEW * each), each)
+def line(few: float, more: float, sizes: tuple[int, int] = (FEW, MORE)) -> Line:
+    """Through two measurements: neither part is negative, and an image takes something."""
+    each = max((more - few) / (sizes[1] - sizes[0]), 0.01 * few)
+    return Line(max(0.0, few - sizes[0] * each), each)
 
 
-def _times(
+def _take(split: Split, images: int) -> Tensor:
+    return split.images.take(split.index[torch.arange(images) % len(split)])
+
+
+def _kept(
     model: nn.Module,
-    images: int,
-    size: int,
+    split: Split,
+    transform: Transform,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
-) -> tuple[float, float]:
-    """The shortest step, and the shortest forward pass."""
-    batch = torch.rand(images, 3, size, size, device=device)
-    train, forward = list[float](), list[float]()
-    while len(train) < 3 or (len(train) < 10 and sum(train) < 0.5):  # the first warm up
-        began = now(device)
-        with autocast():
-            total = model(batch).float().sum()
-        forward.append(now(device) - began)
-        total.backward()
-        train.append(now(device) - began)
-    return min(train), min(forward)
+) -> tuple[Line, float]:
+    """Bytes kept for the backward pass, and of the largest tensor among them, of an image."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def kept(images: int) -> dict[int, int]:
+        found: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        inputs = transform.test(_take(split, images).to(device))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), autocast():
+            loss = model(inputs).float().sum()
+        del loss
+        return found
+
+    few, more = kept(FEW), kept(2 * FEW)
+    largest = max([*more.values(), 0]) / (2 * FEW)
+    return line(sum(few.values()), sum(more.values()), (FEW, 2 * FEW)), largest
+
+
+def _writing(model: nn.Module) -> float:
+    """Seconds to write the weights to disk."""
+
+    def write() -> None:
+        with tempfile.TemporaryFile(dir=Path(tempfile.gettempdir())) as file:
+            torch.save(model.state_dict(), file)
+            file.flush()
+
+    return timed(write)[0]
+
+
+def _bytes(tensors: Sequence[object]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors if isinstance(x, Tensor))

@@ -1,8 +1,9 @@
-"""A short run on random images, timed piece by piece: what a real run's costs are taken from.
+"""A short run of a tiny network, timed piece by piece: what a run does beside its own network.
 
-Three small tasks pass through :class:`~clbench.runner.Run` itself, with the recipe's network,
-methods, image size and batch size, in a folder that is removed afterwards. Weights are random, as
-their values do not change the time.
+Three small tasks pass through :class:`~clbench.runner.Run` itself with the recipe's methods, in a
+folder that is removed afterwards. Images that go through the network are counted on its first
+layer, with and without gradients: a run does the same with its own network, whose time for them
+:mod:`clbench.speed` knows.
 """
 
 from __future__ import annotations
@@ -13,178 +14,187 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from clbench.data.batches import Batches, Split
+from clbench.data.batches import Batches, Examples, Split
+from clbench.errors import ClbenchError
 from clbench.evaluate import Evaluator, Scores
 from clbench.learner import Learner
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
-from clbench.outline import taken
 from clbench.recipe import Recipe
 from clbench.runner import Run
-from clbench.speed import Seconds, now, speed
+from clbench.speed import Pace, now, pace
 from clbench.streams import Storage, Stream, StreamConfig, Task
 from clbench.trainer import peak_memory
 
-STAGES = 3
-STEPS = (3, 20)
+#: The networks that may stand in, the size of their images, and the most samples of a batch.
+TINY: tuple[dict[str, Any], ...] = (
+    {"backbone": "tiny_cnn", "weights": "none", "options": {"width": 8}},
+    {"backbone": "tiny_vit", "weights": "none", "options": {}},
+)
+SIZE, BATCH = 16, 64
+STAGES, STEPS, TESTS = 3, 4, 64
+
+
+class Amount(NamedTuple):
+    """What went on for a while.
+
+    Attributes:
+        seconds: of it.
+        trained: images that went through the network with gradients.
+        passed: images that went through it without.
+    """
+
+    seconds: float
+    trained: float
+    passed: float
+
+    def minus(self, *others: Amount) -> Amount:
+        """Without parts of it."""
+        return Amount(*(a - sum(b) for a, *b in zip(self, *others, strict=True)))
 
 
 @dataclass
 class Stage:
-    """What one small task took.
+    """What one small task took: ``prepare``, ``fit``, ``test`` and the ``rest``.
 
     Attributes:
         images: training images it has.
-        seconds: by part: ``prepare``, ``fit``, ``test``, and ``rest``.
-        passed: training images that were taken, by part.
+        parts: by name.
         steps: seconds of each step but the first.
-        passes: extra passes a step, as each method declares them.
+        calls: evaluations.
     """
 
     images: int
-    seconds: dict[str, float] = field(default_factory=dict)
-    passed: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, Amount] = field(default_factory=dict)
     steps: list[float] = field(default_factory=list)
-    passes: list[float] = field(default_factory=list)
-
-    @property
-    def overhead(self) -> float:
-        """Seconds of a task's training that do not grow with its steps."""
-        return max(0.0, self.seconds["fit"] - statistics.median(self.steps) * (len(self.steps) + 1))
+    calls: int = 0
 
 
 @dataclass(frozen=True)
-class Costs:
+class Overheads:
     """What the trial found.
 
     Attributes:
-        device: what it ran on.
         stages: the small tasks.
         batch: samples of a batch.
-        start: seconds to make the network.
+        accumulated: batches of a step.
+        tiny: seconds of the tiny network's batches.
+        start: seconds before the first task.
         end: seconds to write the results.
-        train: of the bare network's steps, to tell longer batches from shorter ones.
-        evaluated: seconds to evaluate an image.
-        parameters: of the network.
-        bytes: by what: ``parameters``, ``gradients``, ``optimizer``, ``anchors``, ``methods``, and
-            ``run folder``, on disk.
-        peak: most bytes in use at the recipe's batch size; images kept in memory are not in it.
+        peak: most bytes in use.
+        trunk: whether more than the head was trained.
+        copies: of the weights that methods remember, as a number.
+        stored: of the weights in the run folder.
+        other: bytes in the run folder beside.
+        mixed: what methods mix into the batches of later tasks, as shares.
         methods: as they are after the trial.
-        context: of the last small task.
     """
 
-    device: torch.device
     stages: Sequence[Stage]
     batch: int
+    accumulated: int
+    tiny: Pace
     start: float
     end: float
-    train: Seconds
-    evaluated: float
-    parameters: int
-    bytes: Mapping[str, int]
     peak: int
+    trunk: bool
+    copies: float
+    stored: float
+    other: int
+    mixed: Sequence[float]
     methods: Sequence[Method]
-    context: Context
 
-    def part(self, name: str, images: int) -> float:
-        """Seconds of ``prepare`` or ``rest`` for a task with so many training images."""
-        stages = self.stages[1:]  # the first warms up
-        if not any(stage.passed[name] for stage in stages):
-            return statistics.mean(stage.seconds[name] for stage in stages)
-        return _line([(stage.images, stage.seconds[name]) for stage in stages], images)
+    def part(self, name: str, images: int) -> Amount:
+        """``prepare`` or ``rest`` of a task with so many training images."""
+        second, third = self.stages[1:]  # the first warms up
+        points = zip(second.parts[name], third.parts[name], strict=True)
+        return Amount(*(_at(images, (second.images, a), (third.images, b)) for a, b in points))
 
     def passed(self, images: int) -> int:
-        """Training images of such a task that are taken outside of its steps and tests."""
-        stages = self.stages[1:]
-        return sum(
-            round(_line([(stage.images, stage.passed[name]) for stage in stages], images))
-            for name in ("prepare", "rest")
-        )
+        """Training images of such a task that go through the network beside steps and tests."""
+        return round(sum(sum(self.part(name, images)[1:]) for name in ("prepare", "rest")))
 
-    def step(self, first: bool, samples: float, passes: float) -> float:
-        """Seconds of a step of the first task or a later one.
+    def step(self, behind: int, batch: float) -> Amount:
+        """A step after so many tasks, beside the way of its own batches through the network.
 
         Args:
-            first: whether no task came before.
-            samples: of a batch, on the mean.
-            passes: extra passes over a batch of the trial, by the methods in :attr:`growing`.
+            behind: tasks before this one.
+            batch: samples of the run's batches.
         """
-        usual = statistics.median(time for stage in self.stages[1:] for time in stage.steps)
-        alone = min(usual, statistics.median(self.stages[0].steps))
-        each = 0.0
-        if self.growing:
-            last, added = statistics.median(self.stages[-1].steps), 0.0
-            for i in self.growing:
-                added += self.stages[-1].passes[i] - self.stages[0].passes[i]
-            each = max(0.0, last - alone) / added
-        base = alone if first or self.growing else usual
-        return base * self.train.ratio(samples, self.batch) + each * passes
+        first, second, third = map(self._step, self.stages)
+        growth = third.trained - second.trained
+        if behind and growth > 0:  # GEM passes over a memory of every task behind
+            return second._replace(trained=second.trained + (behind - 1) * growth)
+        one, share = third if behind else first, batch / self.batch
+        return Amount(one.seconds, one.trained * share, one.passed * share)
+
+    def _step(self, stage: Stage) -> Amount:
+        steps = len(stage.steps) + 1
+        trained = stage.parts["fit"].trained / steps - self.batch * self.accumulated
+        passed = stage.parts["fit"].passed / steps
+        own = self.accumulated * self.tiny.train.of(self.batch)
+        own += self.tiny.train.of(trained) + self.tiny.test.of(passed)
+        return Amount(max(0.0, statistics.median(stage.steps) - own), max(0.0, trained), passed)
 
     @property
-    def growing(self) -> list[int]:
-        """Positions of the methods whose passes grow with the tasks behind them."""
-        second, third = (stage.passes for stage in self.stages[1:])
-        return [i for i, (a, b) in enumerate(zip(second, third, strict=True)) if b > a]
-
-    @property
-    def overhead(self) -> float:
+    def fit(self) -> float:
         """Seconds of a task's training beside its steps."""
-        return statistics.mean(stage.overhead for stage in self.stages[1:])
+        return statistics.mean(
+            max(0.0, s.parts["fit"].seconds - statistics.median(s.steps) * (len(s.steps) + 1))
+            for s in self.stages[1:]
+        )
+
+    @property
+    def call(self) -> float:
+        """Seconds of an evaluation beside the network's own: those of a small one."""
+        seconds = sum(stage.parts["test"].seconds for stage in self.stages[1:])
+        return seconds / sum(stage.calls for stage in self.stages[1:])
 
 
-def try_out(recipe: Recipe, stream: Stream, batch: int, seconds: float, most: int) -> Costs:
+def try_out(recipe: Recipe, stream: Stream) -> Overheads:
     """Time a short run.
 
     Args:
-        recipe: the run's.
+        recipe: the run's, on one device.
         stream: its stream in outline.
-        batch: samples of a batch on one device.
-        seconds: about how long it may take; a large network on a CPU gets smaller batches.
-        most: samples of a batch of the trial, at most.
     """
+    images = recipe.images.model_copy(update={"size": SIZE})
+    for network in TINY:
+        model = recipe.model.model_copy(update=network)
+        with contextlib.suppress(ClbenchError):  # LoRA's targets may be layers of one kind
+            return _tried(recipe.model_copy(update={"model": model, "images": images}), stream, 64)
+    # Its own network, then, and as little as can be.
+    return _tried(recipe.model_copy(update={"batch_size": 2}), stream, 1)
+
+
+def _tried(recipe: Recipe, stream: Stream, least: int) -> Overheads:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        return _Trial(recipe, stream, Path(folder) / "trial", batch, seconds, most).costs()
+        return _Trial(recipe, stream, Path(folder) / "trial", least).overheads()
 
 
 class _Trial(Run):
     """A run over small tasks that takes its own time."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        stream: Stream,
-        folder: Path,
-        batch: int,
-        seconds: float,
-        most: int,
-    ) -> None:
-        _reset_peak()
+    def __init__(self, recipe: Recipe, stream: Stream, folder: Path, least: int) -> None:
+        reset_peak()
         began = time.perf_counter()
         folder.mkdir()
         super().__init__(_small(recipe, stream), folder, resume=False)
         self.start = time.perf_counter() - began
-        self.wanted, self.found = batch, list[Stage]()
-        model, size = self.network.model.train(), recipe.images.size
-        train, forward = speed(model, size, self.device, self.network.autocast)
+        self.found = list[Stage]()
         accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-        # Three steps of three tasks, and what else goes through the network.
-        self.batch = min(most, max(2, train.images(seconds / accumulate / 12)))
-        step = train.of(self.batch) * accumulate
-        steps = min(max(int(seconds / step / 6), STEPS[0]), STEPS[1])
-        tests = min(max(forward.images(seconds / 48), 4), recipe.eval_batch_size)
-        self.train = train
-        # Batches of so few tests take longer for an image than those of the run.
-        self.shorter = forward.ratio(recipe.eval_batch_size, tests) * tests / recipe.eval_batch_size
+        self.batch, self.accumulated = min(recipe.batch_size, BATCH), accumulate
+        self.count = _Count(self.network.model)
         tasks = [
-            replace(task, validation=_few(task.validation, tests), test=_few(task.test, tests))
+            replace(task, validation=_few(task.validation, TESTS), test=_few(task.test, TESTS))
             for task in stream.tasks[:STAGES]
         ]
         self.stream = replace(stream, tasks=tuple(tasks))
@@ -192,68 +202,64 @@ class _Trial(Run):
         for method in overriding(self.methods, "arrange"):
             stages = method.arrange(stages)
         # The last one is larger: so costs per image and costs per task part.
-        counts = [(steps + 1) * self.batch * accumulate * (1 + (i == 2)) for i in range(STAGES)]
+        least = max(least, STEPS * self.batch)
         stages = [stages[i % len(stages)] for i in range(STAGES)]
         self.stages = [
-            replace(stage, train=_few(stage.train, count))
-            for stage, count in zip(stages, counts, strict=True)
+            replace(stage, train=_few(stage.train, least * (1 + (i == 2))))
+            for i, stage in enumerate(stages)
         ]
-        self.recipe = self.recipe.model_copy(update={"steps": steps, "batch_size": self.batch})
-        evaluator = self.meter.evaluator
-        self.evaluator = _TimedEvaluator(**vars(evaluator), train=stream.train_images)
-        self.meter = Meter(self.stream, self.evaluator, None, self.logger)
+        self.batch = min(self.batch, *(len(stage.train) for stage in self.stages))
+        self.recipe = self.recipe.model_copy(update={"steps": STEPS, "batch_size": self.batch})
+        evaluator = _TimedEvaluator(**vars(self.meter.evaluator), report=self._tested)
+        self.meter = Meter(self.stream, evaluator, None, self.logger)
 
-    def costs(self) -> Costs:
+    def overheads(self) -> Overheads:
         """Run, and say what it took."""
-        before = peak_memory(self.device)
+        began = time.perf_counter()
         self.go()
-        end = time.perf_counter() - self.ended
-        parameters = list(self.network.model.parameters())
-        anchors = [
-            a.state for a in (self.context.anchors.pretrained, self.context.anchors.previous)
-        ]
+        last = self.context.task.train
+        mixed: list[float] = []
+        for method in overriding(self.methods, "examples"):
+            mixed += [extra.fraction for extra in method.examples(Examples(last)).mixed]
+        model = self.network.model
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        shapes = {tuple(p.shape) for p in model.parameters()}
         states = [method.state_dict() for method in self.methods]
-        sizes = {
-            "parameters": _bytes(parameters),
-            "gradients": _bytes([p for p in parameters if p.requires_grad]),
-            "optimizer": self.optimizer_bytes,
-            "anchors": _bytes(anchors, self.device),
-            "methods": _bytes(states, self.device),
-            "run folder": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
-        }
-        peak = peak_memory(self.device)
-        if self.batch < self.wanted:  # activations grow with the batch
-            fixed = sum(sizes[name] for name in ("gradients", "optimizer", "anchors", "methods"))
-            peak += int(max(0, peak - before - fixed) * (self.wanted / self.batch - 1))
-        later = [t for t in self.evaluator.times if t.stage > 0]
-        return Costs(
-            device=self.device,
+        files = [f for f in self.folder.rglob("*") if f.is_file()]
+        sizes = {f: f.stat().st_size for f in files}
+        weights = sum(n for f, n in sizes.items() if f.suffix in (".pt", ".safetensors"))
+        transform = self.network.transform(self.recipe)
+        tiny = pace(model, last, transform, self.device, self.network.autocast)
+        return Overheads(
             stages=self.found,
             batch=self.batch,
-            start=self.start,
-            end=end,
-            train=self.train,
-            evaluated=self.shorter * sum(t.seconds for t in later) / sum(t.images for t in later),
-            parameters=sum(p.numel() for p in parameters),
-            bytes=sizes,
-            peak=peak,
+            accumulated=self.accumulated,
+            tiny=tiny,
+            start=self.start + self.first - began,
+            end=self.end - self.ended,
+            peak=peak_memory(self.device),
+            trunk=self.trunk,
+            copies=_alike(states, shapes) / size,
+            stored=weights / size,
+            other=sum(sizes.values()) - weights,
+            mixed=mixed,
             methods=self.methods,
-            context=self.context,
         )
 
+    def go(self) -> None:
+        """See :meth:`Run.go`."""
+        super().go()
+        self.end = time.perf_counter()
+
     def _task(self, number: int, task: Task, *rest: Any) -> Any:
-        stage = Stage(len(task.train))
+        if number == 1:
+            self.first = time.perf_counter()
+        stage = Stage(len(task.train), {"test": Amount(0.0, 0.0, 0.0)})
         self.found.append(stage)
-        self.evaluator.stage.append(number - 1)
         with self._part("rest"):
             result = super()._task(number, task, *rest)
-        tests = [t for t in self.evaluator.times if t.stage == number - 1]
-        stage.seconds["test"] = sum(t.seconds for t in tests)
-        stage.passed["test"] = sum(t.taken for t in tests)
-        for part in ("prepare", "fit", "test"):
-            stage.seconds["rest"] -= stage.seconds[part]
-            stage.passed["rest"] -= stage.passed[part]
-        stage.passes = [method.needs.passes for method in self.methods]
+        parts = stage.parts
+        parts["rest"] = parts["rest"].minus(*(parts[p] for p in ("prepare", "fit", "test")))
         self.ended = time.perf_counter()
         return result
 
@@ -261,6 +267,8 @@ class _Trial(Run):
         with self._part("prepare"):
             made = super()._prepare(*arguments)
         self.context = made[0]
+        head, named = set(made[0].head), made[0].model.named_parameters()
+        self.trunk = any(p.requires_grad for name, p in named if name not in head)
         return made
 
     def _fit(self, learner: Learner, *rest: Any) -> None:
@@ -269,15 +277,35 @@ class _Trial(Run):
         with self._part("fit"):
             super()._fit(learner, *rest)
         self.found[-1].steps = [b - a for a, b in itertools.pairwise(marks)]
-        self.optimizer_bytes = _bytes([o.state for o in learner.trainer.optimizers])
+
+    def _tested(self, seconds: float, images: int) -> None:
+        stage = self.found[-1]
+        stage.calls += 1
+        test = stage.parts["test"]
+        stage.parts["test"] = Amount(test.seconds + seconds, 0.0, test.passed + images)
 
     @contextlib.contextmanager
     def _part(self, name: str) -> Iterator[None]:
-        stage, began = self.found[-1], now(self.device)
-        before = taken(self.stream.train_images)
+        stage, began, before = self.found[-1], now(self.device), self.count.images()
         yield
-        stage.seconds[name] = now(self.device) - began
-        stage.passed[name] = taken(self.stream.train_images) - before
+        passed = (b - a for a, b in zip(before, self.count.images(), strict=True))
+        stage.parts[name] = Amount(now(self.device) - began, *passed)
+
+
+class _Count:
+    """Counts the images that go through a network and its copies: with gradients, and without."""
+
+    def __init__(self, model: nn.Module) -> None:
+        counts = [0, 0]
+
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # FLOW's reference is a frozen copy; a trunk that is frozen is still in training mode.
+            learns = layer.training or any(p.requires_grad for p in layer.parameters())
+            counts[not (learns and torch.is_grad_enabled())] += len(inputs[0])
+
+        leaves = (m for m in model.modules() if not list(m.children()) and list(m.parameters()))
+        next(leaves).register_forward_pre_hook(count)
+        self.images: Callable[[], tuple[int, ...]] = lambda: tuple(counts)
 
 
 class _Built(StreamConfig):
@@ -292,35 +320,21 @@ class _Built(StreamConfig):
 
 
 @dataclass(frozen=True)
-class _Timing:
-    stage: int
-    seconds: float
-    images: int
-    taken: int
-
-
-@dataclass(frozen=True)
 class _TimedEvaluator(Evaluator):
-    """An evaluator that notes how long it takes, in which stage, and for how many images."""
+    """An evaluator that reports its seconds and images."""
 
-    train: Any = None
-    times: list[_Timing] = field(default_factory=list)
-    stage: list[int] = field(default_factory=list)
+    report: Callable[[float, int], None] = lambda *_: None
 
     def accuracy(self, model: nn.Module, split: Split, *rest: Any) -> Scores:
         """See :meth:`Evaluator.accuracy`."""
-        began, before = time.perf_counter(), taken(self.train)
+        began = time.perf_counter()
         scores = super().accuracy(model, split, *rest)
-        seconds = time.perf_counter() - began
-        took = _Timing(self.stage[-1], seconds, len(split), taken(self.train) - before)
-        self.times.append(took)
+        self.report(time.perf_counter() - began, len(split))
         return scores
 
 
-def _small(recipe: Recipe, stream: Stream) -> Recipe:
-    """The recipe on one device, with random weights and rates that let nothing diverge."""
-    built = _Built(name=recipe.stream.name)
-    built._stream = stream
+def alone(recipe: Recipe) -> Recipe:
+    """A recipe on one device of this machine, with random weights, nothing to retain or draw."""
     trainer = recipe.trainer | {
         "devices": 1, "num_nodes": 1, "strategy": "auto", "enable_progress_bar": False
     }  # fmt: skip
@@ -329,15 +343,25 @@ def _small(recipe: Recipe, stream: Stream) -> Recipe:
             trainer["accelerator"] = "cpu"
         if str(trainer.get("precision", "32")).startswith("16"):
             trainer["precision"] = "bf16-mixed"
-    changes = {
-        "stream": built,
+    changes: dict[str, Any] = {
         "trainer": trainer,
         "model": recipe.model.model_copy(update={"weights": "none"}),
-        "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
         "retention": recipe.retention.model_copy(update={"data": "none"}),
+        "eval_every": None,
+        "name": None,
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _small(recipe: Recipe, stream: Stream) -> Recipe:
+    """The recipe on its outline, with rates that let nothing diverge."""
+    built = _Built(name=recipe.stream.name)
+    built._stream = stream
+    changes: dict[str, Any] = {
+        "stream": built,
+        "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
         "epochs": None,
         "per_task": {},
-        "eval_every": None,
     }
     return recipe.model_copy(update=changes)
 
@@ -350,29 +374,28 @@ def _few(split: Split, count: int) -> Split:
     return Split(split.images, split.index[chosen], split.labels[chosen])
 
 
-def _line(points: Sequence[tuple[float, float]], x: float) -> float:
+def _at(x: float, first: tuple[float, float], second: tuple[float, float]) -> float:
     """The line through two points, at x; it does not fall, and y is not negative."""
-    (x1, y1), (x2, y2) = points
+    (x1, y1), (x2, y2) = first, second
     if x1 == x2:
         return (y1 + y2) / 2 * x / x1
     slope = max(0.0, (y2 - y1) / (x2 - x1))
     return max(0.0, y1 + slope * (x - x1))
 
 
-def _bytes(value: object, device: torch.device | None = None) -> int:
-    """Bytes of all tensors (on a kind of device) in nested mappings and sequences."""
+def _alike(value: object, shapes: set[tuple[int, ...]]) -> int:
+    """Bytes of all tensors of these shapes in nested mappings and sequences."""
     if isinstance(value, Tensor):
-        here = device is None or value.device.type == device.type
-        return value.numel() * value.element_size() * here
+        return value.numel() * value.element_size() * (tuple(value.shape) in shapes)
     inner: Iterable[object] = ()
     if isinstance(value, Mapping):
         inner = value.values()
     elif isinstance(value, list | tuple):
         inner = value
-    return sum(_bytes(one, device) for one in inner)
+    return sum(_alike(one, shapes) for one in inner)
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     """Forget earlier peaks of memory, where the system lets us (Linux, CUDA)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

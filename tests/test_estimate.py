@@ -20,12 +20,13 @@ from clbench.estimate import devices, estimate
 from clbench.outline import outline
 from clbench.recipe import merge, parse
 from clbench.report.forecast import show
+from clbench.speed import measure
+from clbench.trial import alone, try_out
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, no_pictures):
-    """Short trials without pictures."""
-    monkeypatch.setattr(trial, "STEPS", (3, 3))
+def quick(no_pictures):
+    """Trials without pictures."""
 
 
 def everything(folder):
@@ -68,7 +69,7 @@ CASES = {
 def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
     recipe = merge(recipe, {"stream": {"train_per_class": 60}})
     recipe = merge(recipe, changes)
-    made = estimate(recipe, 0.5)
+    made = estimate(recipe)
     folder = clbench.run(recipe, tmp_path / "run").folder
     rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
     assert rows == counts(folder)
@@ -103,7 +104,7 @@ def test_an_independent_stream_over_image_files(tmp_path, recipe):
     recipe["stream"]["independent"] = True
     recipe["model"] |= {"weights": "none", "head": "linear_probe"}
     before = everything(data)
-    made = estimate(recipe, 0.5)
+    made = estimate(recipe)
     assert everything(data) == before
     assert made.absent == ()
     folder = clbench.run(recipe, tmp_path / "run").folder
@@ -114,7 +115,7 @@ def test_an_independent_stream_over_image_files(tmp_path, recipe):
     assert [t.passed for t in made.tasks] == [task["train"] for task in manifest["tasks"]]
     written = sum(path.stat().st_size for path in (data / "cache").glob("*.npy"))
     assert made.disk["image caches"] == pytest.approx(written, rel=0.2)  # NumPy's headers
-    assert "image caches" not in estimate(recipe, 0.5).disk
+    assert "image caches" not in estimate(recipe).disk
 
 
 def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
@@ -126,7 +127,7 @@ def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
         "methods": {"sfa": {}},
     }
     recipe["model"] |= {"weights": "none"}
-    made = estimate(recipe, 0.5)
+    made = estimate(recipe)
     assert not (tmp_path / "data").exists()
     assert [(a.what, a.fetched) for a in made.absent] == [
         ("cifar10", True),
@@ -139,7 +140,7 @@ def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
     assert made.disk["image caches"] == (8144 + 8041) * 3 * 9 * 9
     assert made.memory["images"] == 60_000 * 3 * 9 * 9
     recipe["stream"]["download"] = False
-    assert [a.fetched for a in estimate(recipe, 0.5).absent] == [False, False]
+    assert [a.fetched for a in estimate(recipe).absent] == [False, False]
 
 
 def test_own_images_that_are_missing_are_an_error(recipe, tmp_path):
@@ -154,21 +155,21 @@ def test_missing_weights_are_named_and_random_ones_timed(recipe, tmp_path, monke
     recipe["model"] = {"backbone": "resnet18", "weights": "tv_in1k"}
     recipe["images"] = {"size": 32}
     recipe["steps"] = 1
-    made = estimate(recipe, 0.5)
+    made = estimate(recipe)
     (absent,) = made.absent
     assert (absent.what, absent.fetched) == ("resnet18.tv_in1k", True)
     assert any("no ImageNet images" in note for note in made.notes)
     recipe["model"]["weights"] = "nowhere.pth"
-    (absent,) = estimate(recipe, 0.5).absent
+    (absent,) = estimate(recipe).absent
     assert absent.how == "model.weights: there is no file nowhere.pth"
 
 
 def test_pretraining_counts_until_it_is_cached(recipe, tmp_path):
     recipe["data_dir"] = str(tmp_path)
-    assert "pretrained weights" in estimate(recipe, 0.5).disk
+    assert "pretrained weights" in estimate(recipe).disk
     assert everything(tmp_path) == []
     clbench.run(recipe, tmp_path / "run")
-    assert "pretrained weights" not in estimate(recipe, 0.5).disk
+    assert "pretrained weights" not in estimate(recipe).disk
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -214,14 +215,14 @@ def test_devices(recipe, trainer, count):
 
 def test_several_devices_share_the_images(recipe):
     recipe["trainer"] |= {"devices": 4, "strategy": "ddp"}
-    made = estimate(recipe, 0.5)
-    assert (made.devices, made.batch) == (4, 8)
+    made = estimate(recipe)
+    assert made.devices == 4
     assert made.samples == 18 * 32
     assert any("4 devices" in note for note in made.notes)
 
 
 def test_what_is_printed(recipe):
-    made, text = estimate(recipe, 0.5), io.StringIO()
+    made, text = estimate(recipe), io.StringIO()
     show(made, Console(file=text))
     printed = text.getvalue()
     assert f"{made.steps:,}" in printed
@@ -238,17 +239,87 @@ def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     assert everything(tmp_path) == []
 
 
-def test_a_batch_that_does_not_fit_is_made_smaller(recipe, monkeypatch):
-    tried = []
-    real = trial.try_out
+def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
+    monkeypatch.setattr("clbench.estimate.available", lambda _: 10**8)
+    assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
-    def try_out(*arguments):
-        tried.append(arguments[-1])
-        if tried[-1] > 2:
-            raise torch.cuda.OutOfMemoryError
-        return real(*arguments)
 
-    monkeypatch.setattr("clbench.estimate.try_out", try_out)
-    made = estimate(recipe, 0.5)
-    assert (tried, made.batch) == ([32, 8, 2], 2)
-    assert any("a batch of 32 does not fit" in note for note in made.notes)
+#: By method: images that go through the network beside the batch of a step (with gradients,
+#: without) in the first task and in the third, with a memory of 8 images a task for GEM.
+EXTRA = {
+    "sfa": ({}, (0, 0), (0, 0)),
+    "flow": ({"per": "batch"}, (0, 32), (0, 32)),
+    "gem": ({"samples": 8}, (0, 0), (16, 0)),
+    "lora": ({}, (0, 0), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("method", EXTRA)
+def test_images_beside_the_batches_are_counted(recipe, method):
+    settings, first, third = EXTRA[method]
+    parsed = parse(recipe | {"methods": {method: settings}})
+    made = try_out(alone(parsed), outline(parsed).stream)
+    assert made.step(0, 32)[1:] == pytest.approx(first)
+    assert made.step(2, 32)[1:] == pytest.approx(third)
+    assert made.trunk
+
+
+@pytest.mark.parametrize(
+    ("target", "networks"),
+    [
+        ("*", ["tiny_cnn"]),
+        ("*.attn.qkv", ["tiny_cnn", "tiny_vit"]),
+        pytest.param("layer4.*", ["tiny_cnn", "tiny_vit", "resnet18"], marks=pytest.mark.slow),
+    ],
+)
+def test_methods_for_layers_of_one_kind(recipe, monkeypatch, target, networks):
+    tried, real = [], trial._tried
+
+    def one(recipe, *rest):
+        tried.append(recipe.model.backbone)
+        return real(recipe, *rest)
+
+    monkeypatch.setattr(trial, "_tried", one)
+    recipe["model"] = {"backbone": "resnet18", "weights": "none"}
+    parsed = parse(recipe | {"methods": {"lora": {"targets": [target]}}, "images": {"size": 16}})
+    made = try_out(alone(parsed), outline(parsed).stream)
+    assert tried == networks
+    assert made.trunk
+
+
+def test_a_frozen_trunk_is_not_trained(recipe):
+    recipe["methods"] = {"linear_probe": {}}
+    frozen = estimate(recipe)
+    assert frozen.memory["gradients"] < frozen.memory["parameters"] / 20
+    assert frozen.memory["activations"] < estimate(recipe | {"methods": {}}).memory["activations"]
+
+
+def test_a_network_is_measured_once_for_recipes_that_share_it(recipe, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "clbench.estimate.measure", lambda *args: made.append(args) or measure(*args)
+    )
+    shared = {}
+    first = estimate(recipe, shared)
+    again = estimate(recipe | {"methods": {"ewc": {}}, "steps": 12, "seed": 1}, shared)
+    assert len(made) == 1
+    assert again.steps == 2 * first.steps
+    assert again.memory["methods"] > first.memory["methods"]
+    estimate(recipe | {"methods": {"lora": {}}}, shared)
+    estimate(recipe | {"images": {"size": 12}}, shared)
+    assert len(made) == 3
+
+
+def test_memory_grows_with_the_batch_by_what_it_keeps(recipe):
+    shared = {}
+    small, large = (estimate(recipe | {"batch_size": b}, shared).memory for b in (64, 6400))
+    grown = large["activations"] - small["activations"]
+    assert grown == pytest.approx(99 * small["activations"], rel=0.1)
+    assert large["peak"] - small["peak"] == pytest.approx(grown, rel=0.2)
+
+
+@pytest.mark.slow
+def test_a_large_network_on_a_cpu(recipe):
+    recipe["model"] = {"backbone": "vit_base_patch16_224", "weights": "none"}
+    recipe |= {"images": {"size": 224}, "batch_size": 128}
+    assert 10e9 < estimate(recipe).memory["peak"] < 30e9

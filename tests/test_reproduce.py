@@ -7,9 +7,10 @@ import pytest
 import yaml
 from writers import write_idx, write_stanford_cars
 
-from clbench import Record, reproduce, trial
+from clbench import Record, reproduce
 from clbench.cli import main
 from clbench.errors import ClbenchError
+from clbench.outline import Absent
 from clbench.suite import expand, recipe_hash
 
 #: Small enough for a test, on top of every config.
@@ -42,9 +43,8 @@ def write_cars(data):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, no_pictures):
-    """A working folder, and short trials without pictures."""
+    """A working folder, and trials without pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trial, "STEPS", (3, 3))
     return tmp_path
 
 
@@ -171,14 +171,14 @@ def test_what_can_be_fetched_is_asked_for_once(place, only, monkeypatch):
         raise ClbenchError("no network")
 
     monkeypatch.setattr("clbench.data.datasets.load", fetch)
-    monkeypatch.setattr(reproduce, "outline", fake_outline)
+    monkeypatch.setattr("clbench.needs.outline", fake_outline)
     with pytest.raises(ClbenchError, match="cifar100 is missing"):
         reproduce.reproduce("mofo", SMALL)
     assert asked == [("cifar100", True)]
 
 
 class fake_outline:
-    absent = (reproduce.Absent("cifar100", "somewhere", True),)
+    absent = (Absent("cifar100", "somewhere", True),)
 
     def __init__(self, recipe):
         pass

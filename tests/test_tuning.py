@@ -62,7 +62,7 @@ def test_every_method_gets_its_tries_and_runs_with_its_best(fake):
 def test_finished_tries_are_not_run_again(fake):
     comparison.compare(SUITE, fake)
     grid = list(comparison.plan(expand(SUITE, "s"), fake))
-    assert grid[-1].startswith("4 runs: 4 finished, 0 to do. Before them, 6 tries")
+    assert grid[-1].startswith("4 runs: 4 finished, 0 to do; before them 6 tries")
     before = json.loads((fake / "tuning.json").read_text())
     comparison.compare(SUITE, fake, jobs=2)
     assert json.loads((fake / "tuning.json").read_text()) == before

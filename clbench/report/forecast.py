@@ -19,6 +19,7 @@ MEMORY = {
     "anchors": "anchors θ_* and θ_o",
     "methods": "methods' own",
     "images": "images",
+    "activations": "activations",
 }
 
 
@@ -69,7 +70,7 @@ def lines(estimate: Estimate) -> list[str]:
     told = [
         f"Time    about {duration(estimate.seconds)}, imports not counted: "
         f"{duration(estimate.start)} to start, {duration(estimate.end)} to write the results "
-        f"(tried on {estimate.device}, with batches of {estimate.batch})",
+        f"(measured on {estimate.device})",
         f"Memory  about {size(memory['peak'])} of {on}{each}; in it {_listed(parts)}",
         f"Disk    about {size(sum(estimate.disk.values()))}: {_listed(estimate.disk)}",
         f"Images  {estimate.samples:,} trained on, {estimate.evaluated:,} evaluated; "
