@@ -19,16 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clbench.data.cache import find
 from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
-from clbench.data.images import (
-    FileImages,
-    Images,
-    JoinedImages,
-    cache_path,
-    decode,
-    from_array,
-)
+from clbench.data.decode import decode
+from clbench.data.images import FileImages, Images, JoinedImages, from_array
 from clbench.errors import ClbenchError
 from clbench.launch import cores
 from clbench.recipe import Recipe
@@ -152,12 +147,12 @@ class Sketch(Storage):
             size = count * channels * side * side
             self._sources.append(Source(name, count, "memory", size, seconds, False))
             return _random(count, channels, side, slow=False)
-        files = FileImages(images, side, self.fit)
+        files = FileImages(images, side, self.fit, self.range)
         decoded = _decoder(files)
         if self.keep == "files":
             self._sources.append(Source(name, count, "files", 0, 0.0, True))
             return Pixels(count, slow=True, read=decoded)
-        there = images[0].exists() and cache_path(files, data_dir / "cache", name).exists()
+        there = images[0].exists() and find(files, data_dir / "cache", name) is not None
         seconds = 0.0
         if not there:
             sample = torch.arange(min(8, count))
@@ -234,7 +229,7 @@ def _decoder(files: FileImages) -> Callable[[Tensor], Tensor]:
     Image.fromarray(noise).resize((500, 375)).save(photograph, "JPEG")
 
     def take(index: Tensor) -> Tensor:
-        images = [decode(io.BytesIO(photograph.getvalue()), files.size, files.fit) for _ in index]
+        images = [decode(photograph.getvalue(), files.size, files.fit) for _ in index]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     return take
