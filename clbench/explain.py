@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from clbench.streams import owners
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """`` (did you mean …?)`` for the known name nearest to a wrong one, or nothing.
@@ -61,6 +63,8 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
 
 def _right_key(place: str, known: Sequence[str]) -> str:
     section, _, leaf = place.rpartition(".")
+    if section == "stream" and (having := owners(leaf)):
+        return f": it is a field of {', '.join(having)}, not of this stream"
     same = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
     siblings = [key for key in known if key.rpartition(".")[0] == section]
     return nearest(leaf, same) or nearest(place, siblings) or nearest(leaf, known)

@@ -120,7 +120,8 @@ class DividedConfig(StreamConfig, ABC):
             )
             listed = few(f"{label} ({names[label]})" for label in wrong)
             raise ClbenchError(
-                f"stream.classes must be non-empty groups of different classes of the stream; {listed} {why}"
+                "stream.classes must be non-empty groups of different classes of the stream; "
+                f"{listed} {why}"
             )
         unused = [names[label] for label in labels if label not in counts]
         if unused:

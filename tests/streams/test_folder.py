@@ -103,7 +103,10 @@ def test_manifest_does_not_depend_on_where_images_are_kept(tmp_path, pairs):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tasks": 3}, r"stream.tasks = 3 does not divide .* 4 classes; use one of \[1, 2, 4\], .*\[2, 1, 1\]"),
+        (
+            {"tasks": 3},
+            r"tasks = 3 does not divide .* 4 classes; use one of \[1, 2, 4\], .*\[2, 1, 1\]",
+        ),
         ({"train": "nowhere"}, "image folder nowhere does not exist"),
         ({"test": "nowhere"}, "image folder nowhere does not exist"),
     ],
