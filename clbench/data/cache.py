@@ -24,19 +24,19 @@ from clbench.data import contents
 from clbench.data.batches import fetch_ahead
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages, Images
-from clbench.data.words import note, shown
+from clbench.data.words import counted, note, shown
 from clbench.errors import ClbenchError
 
 #: Bytes of decoded images that a thread works on at once, and most images.
 CHUNK, MOST = 2**25, 256
 REMARKS = {
-    "frames": "{count:,} images of {name} have several frames, of which the first is used, such as "
+    "frames": "Several frames, of which the first is used, in {count} of {name}, such as {path}",
+    "transparent": "Transparent pixels, which are laid on white, in {count} of {name}, such as "
     "{path}",
-    "transparent": "{count:,} images of {name} are transparent and lie on white, such as {path}",
-    "16 bits": "{count:,} images of {name} have 16 bits, such as {path}: 0…65535 becomes 0…255, "
-    "and their largest value is {most:.0f} (another range: images.range)",
-    "floats": "{count:,} images of {name} hold floats, such as {path}: 0…1 becomes 0…255, and "
-    "their largest value is {most:.3g} (another range: images.range)",
+    "16 bits": "16 bits, of which 0…65535 becomes 0…255, in {count} of {name}, such as {path}; the "
+    "largest value is {most:.0f} (another range: images.range)",
+    "floats": "Floats, of which 0…1 becomes 0…255, in {count} of {name}, such as {path}; the "
+    "largest value is {most:.3g} (another range: images.range)",
 }
 
 
@@ -124,7 +124,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         BadImages: if images cannot be read; it names all of them.
         ClbenchError: if the folder cannot be written.
     """
-    files = _with_table(files, folder, name)
+    files = _looked_at(files, folder, name)
     path = _path(files, files.digests(), folder, name)
     if (found := _open(path, files)) is not None:
         return found  # nothing is written: the folder may be read-only
@@ -135,6 +135,8 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         with lock.alone(folder, wait=-1):
             if (found := _open(path, files)) is not None:
                 return found  # another process made it meanwhile
+            if path.exists():
+                note(f"The image cache {path} is damaged and is made anew", everywhere=True)
             _make(files, path, name, workers)
         return CachedImages(path, files)
     except OSError as error:
@@ -154,7 +156,7 @@ def checked(files: FileImages, folder: Path, name: str, workers: int = 4) -> Fil
     Raises:
         BadImages: if images cannot be read; it names all of them.
     """
-    files = _with_table(files, folder, name)
+    files = _looked_at(files, folder, name)
     path = _path(files, files.digests(), folder, name).with_suffix(".checked")
     if not path.exists():
         note(f"Decoding {len(files):,} images of {name} once to see that they can be read")
@@ -172,6 +174,25 @@ def _with_table(files: FileImages, folder: Path, name: str) -> FileImages:
     """The same files, looked at now."""
     table = contents.table_path(files.paths, folder, name)
     return FileImages(files.paths, files.size, files.fit, files.limits, table, files.workers)
+
+
+def _looked_at(files: FileImages, folder: Path, name: str) -> FileImages:
+    """The same files with what is in them.
+
+    Raises:
+        BadImages: if some cannot be read, or, as is then looked up at once, decoded.
+    """
+    files = _with_table(files, folder, name)
+    try:
+        files.digests()
+    except BadImages as error:
+        bad = dict(error.found)
+        paths = [path for path in files.paths if path not in bad]
+        rest = FileImages(paths, files.size, files.fit, files.limits)
+        for _, wrong, _ in fetch_ahead(partial(_chunk, rest), _chunks(rest), files.workers):
+            bad |= dict(wrong)
+        raise BadImages(sorted(bad.items(), key=lambda one: str(one[0]))) from error
+    return files
 
 
 def _path(files: FileImages, digests: np.ndarray, folder: Path, name: str) -> Path:
@@ -197,7 +218,6 @@ def _open(path: Path, files: FileImages) -> CachedImages | None:
     except PermissionError as error:
         raise ClbenchError(f"the image cache {shown(path)} cannot be read: {error}") from error
     except Exception:  # numpy raises many types for a damaged header
-        note(f"The image cache {path} is damaged and is made anew")
         return None
 
 
@@ -265,7 +285,9 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
         found = [(value, number) for other, value, number in noted if other == kind]
         if found:
             path, most = shown(files.paths[found[0][1]]), max(value for value, _ in found)
-            line = remark.format(count=len(found), name=name, path=path, most=most)
+            line = remark.format(
+                count=counted(len(found), "image"), name=name, path=path, most=most
+            )
             note(line, everywhere=True)
 
 

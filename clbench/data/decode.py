@@ -12,6 +12,7 @@ import io
 import warnings
 from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +46,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow warns from 89 million pixels on, and refuses twice as many.
+# Pillow warns from 89 million pixels on, and refuses twice as many; it warns of damaged metadata,
+# which changes no pixel.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class BadImages(ClbenchError):
@@ -75,9 +78,7 @@ def formats() -> tuple[str, ...]:
     """The formats that are read, by Pillow's names."""
     Image.init()
     with suppress(ImportError):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        import_module("pillow_heif").register_heif_opener()
     return tuple(name for name in (*FORMATS, *PERHAPS.values()) if name in Image.OPEN)
 
 
@@ -121,7 +122,7 @@ def _reason(error: Exception, content: bytes) -> str:
     if not content:
         return "an empty file"
     if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return "HEIC, which needs a decoder that is not there: save it as JPEG"
+        return "HEIC, for which there is no decoder here: pip install pillow-heif, or save as JPEG"
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that is not read"
     if isinstance(error, MemoryError):
@@ -135,8 +136,8 @@ def _upright(content: bytes, size: int, limits: Range | None, notes: Notes) -> I
         if file.format not in ("MPO", "JPEG") and _frames(file) > 1:
             notes["frames"] = 0
         file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
-        orientation = _orientation(file)
         image = _rgb(file, limits, notes)
+        orientation = _orientation(file)  # what Pillow has applied itself is gone from it by now
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -159,7 +160,7 @@ def _rgb(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
         return _scaled(file, limits, notes).convert("RGB")
     if file.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in file.info:
         pixels = file.convert("RGBA")
-        if pixels.getextrema()[3][0] < 255:
+        if np.asarray(pixels.getchannel("A")).min() < 255:
             notes["transparent"] = 0
             white = Image.new("RGBA", pixels.size, (255, 255, 255, 255))
             return Image.alpha_composite(white, pixels).convert("RGB")
@@ -170,7 +171,9 @@ def _rgb(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
 def _scaled(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
     """Grey values of more than 8 bits as 8 bits."""
     values = np.asarray(file)
-    wide, least, most = file.mode.startswith("I;16"), float(values.min()), float(values.max())
+    least, most = float(values.min()), float(values.max())
+    # Pillow widens 16 bits of some formats to 32.
+    wide = file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM"))
     if not np.isfinite(values).all():
         raise ValueError("holds values that are no numbers (NaN or infinite)")
     if limits is None:

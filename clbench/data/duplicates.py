@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from clbench.data.datasets import Labelled
-from clbench.data.words import note, shown
+from clbench.data.words import counted, note, shown
 
 
 def tell_duplicates(
@@ -33,14 +34,14 @@ def tell_duplicates(
         place = shared[0]
         twin = np.flatnonzero(trained == tested[place])[0]
         note(
-            f"{len(shared):,} of {len(tested):,} test images are training images too, file for "
-            f"file, such as {shown(test_paths[place])} = {shown(paths[twin])}: test accuracy is "
-            "too high by what the model knows by heart"
+            f"Of {counted(len(tested), 'test image')}, {len(shared):,} are training images too, "
+            f"file for file, such as {shown(test_paths[place])} = {shown(paths[twin])}: test "
+            "accuracy is too high by what the model knows by heart"
         )
     _between_classes([*train, *test], np.concatenate([trained, tested]), paths + test_paths)
 
 
-def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[object]) -> None:
+def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[Path]) -> None:
     """Say which equal images of one data set have several labels."""
     half = len(parts) // 2
     owners = np.concatenate(
@@ -56,8 +57,8 @@ def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[ob
     if len(found):
         one, two = (paths[order[found[0] + step]] for step in (0, 1))
         note(
-            f"{len(found):,} images are in several classes, file for file, such as "
-            f"{shown(str(one))} = {shown(str(two))}"
+            f"Equal files in several classes: {counted(len(found), 'image')}, such as "
+            f"{shown(one)} = {shown(two)}"
         )
 
 
@@ -66,5 +67,5 @@ def _keys(digests: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(digests).view("S32").ravel()
 
 
-def _paths(parts: Iterable[Labelled]) -> list[object]:
-    return [path for part in parts for path in part.images]
+def _paths(parts: Iterable[Labelled]) -> list[Path]:
+    return [Path(path) for part in parts for path in part.images]

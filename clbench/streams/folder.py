@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from clbench.data.datasets import DataSet, image_folder
-from clbench.data.words import expanded, few, note, shown
+from clbench.data.words import counted, expanded, few, note, shown
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import Group, Storage, Stream
@@ -70,8 +70,8 @@ class FolderConfig(DividedConfig):
         shared = sorted(name for name, count in counts.items() if count > 1)
         if shared:
             note(
-                f"{len(shared)} class names ({few(shared, 3)}) occur in several folders of "
-                "stream.train: each task learns them as classes of its own"
+                f"{counted(len(shared), 'class name')} in several folders of stream.train "
+                f"({few(shared, 3)}): each task learns classes of its own"
             )
         return [
             Group(name, number, tuple(range(len(loaded[number].classes))))

@@ -25,6 +25,13 @@ FOREIGN = {
 }
 
 
+TRAINING = ("train", "training")
+TESTING = ("test", "testing", "val", "valid", "validation", "eval", "dev")
+DECODERS = dict.fromkeys([".heic", ".heif"], ": pip install pillow-heif, or save them as JPEG")
+#: Device and inode of a folder, by whatever path it is reached.
+Identity = tuple[int, int]
+
+
 @dataclass
 class Passed:
     """What is passed over, by kind."""
@@ -73,7 +80,7 @@ def listing(root: Path) -> Listing:
     folders: dict[str, str] = {}
     for entry in _entries(root):
         if not _is_folder(entry):
-            passed.add(_kind_of(entry.name) or "images beside the class folders", entry.path)
+            passed.add(_kind_of(entry.name) or "image files beside the class folders", entry.path)
         elif _foreign(entry.name):
             passed.add("foreign or hidden folders", entry.path)
         else:
@@ -85,7 +92,8 @@ def listing(root: Path) -> Listing:
                 )
             folders[name] = entry.path
     classes = tuple(sorted(folders))
-    images = tuple(_images(folders[name], passed) for name in classes)
+    above = frozenset([_identity(os.fspath(root))])
+    images = tuple(_images(folders[name], above, passed) for name in classes)
     return Listing(classes, images, passed)
 
 
@@ -99,14 +107,13 @@ def _class_name(entry: os.DirEntry[str]) -> str:
     return name
 
 
-def _images(folder: str, passed: Passed) -> tuple[Path, ...]:
+def _images(folder: str, above: frozenset[Identity], passed: Passed) -> tuple[Path, ...]:
     """The images in a folder and the folders in it, in torchvision's order."""
     found: list[tuple[str, str]] = []
-    left: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    left = [(folder, above)]
     while left:
         here, above = left.pop()
-        facts = _stat(here)
-        inside = above | {(facts.st_dev, facts.st_ino)}
+        inside = above | {_identity(here)}
         for entry in _entries(Path(here)):
             if _is_folder(entry):
                 if _foreign(entry.name):
@@ -130,7 +137,7 @@ def _kind_of(name: str) -> str | None:
     if name.startswith("."):
         return "hidden files"
     if ending in PERHAPS and PERHAPS[ending] not in formats():
-        return f"{ending} images, for which there is no decoder here: save them as JPEG"
+        return f"{ending} images, for which there is no decoder here{DECODERS.get(ending, '')}"
     if ending in ENDINGS or ending in PERHAPS:
         return None
     return "files without an image's ending"
@@ -169,15 +176,11 @@ def _special(entry: os.DirEntry[str]) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def _stat(path: str) -> os.stat_result:
+def _identity(path: str) -> Identity:
     try:
-        return os.stat(path)
+        facts = os.stat(path)
     except OSError as error:
         raise ClbenchError(f"{shown(path)} cannot be read ({error.strerror})") from error
-
-
-def _identity(path: str) -> tuple[int, int]:
-    facts = _stat(path)
     return facts.st_dev, facts.st_ino
 
 
@@ -206,10 +209,6 @@ def refuse_misplaced(root: Path, classes: Sequence[str], field: str) -> None:
             f"{shown(root)} has a single class folder, {classes[0]}, which holds folders itself: "
             f"did you mean --{field} {shown(held[0])}?"
         )
-
-
-TRAINING = ("train", "training")
-TESTING = ("test", "testing", "val", "valid", "validation", "eval", "dev")
 
 
 def _folders(folder: Path) -> list[str]:
