@@ -127,20 +127,18 @@ def _read(paths: Sequence[Path], rows: np.ndarray, numbers: np.ndarray, workers:
     bad: list[tuple[Path | str, str]] = []
 
     def read(chunk: np.ndarray) -> None:
-        for number in chunk.tolist():
-            read_one(number)
-
-    def read_one(number: int) -> None:
-        now = time.time_ns()
-        try:
-            content = paths[number].read_bytes()
-        except OSError as error:
-            bad.append((paths[number], _why(error, paths[number])))
-            return
-        if not content:
-            bad.append((paths[number], "an empty file"))
-        rows["read"][number] = now
-        rows["digest"][number] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+        now, found = time.time_ns(), []
+        for path in (paths[number] for number in chunk.tolist()):
+            content = b""
+            try:
+                content = path.read_bytes()
+                if not content:
+                    bad.append((path, "an empty file"))
+            except OSError as error:
+                bad.append((path, _why(error, path)))
+            found.append(hashlib.sha256(content).digest())
+        rows["read"][chunk] = now
+        rows["digest"][chunk] = np.frombuffer(b"".join(found), np.uint8).reshape(-1, SUM)
 
     pool = ThreadPoolExecutor(max(workers, 1))
     try:

@@ -169,6 +169,8 @@ def _special(entry: os.DirEntry[str]) -> bool:
     """Whether an entry exists and is neither a file nor a folder. Links that lead nowhere do not
     exist: those are images that are missing.
     """
+    if entry.is_file(follow_symlinks=False):  # known without asking the disk
+        return False
     try:
         mode = entry.stat().st_mode
     except OSError:
