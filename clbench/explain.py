@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from clbench.streams import owners
-
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """`` (did you mean …?)`` for the known name nearest to a wrong one, or nothing.
@@ -62,6 +60,8 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
 
 
 def _right_key(place: str, known: Sequence[str]) -> str:
+    from clbench.streams import owners  # PyTorch takes seconds
+
     section, _, leaf = place.rpartition(".")
     if section == "stream" and (having := owners(leaf)):
         return f": it is a field of {', '.join(having)}, not of this stream"

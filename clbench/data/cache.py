@@ -108,7 +108,7 @@ def find(files: FileImages, folder: Path, name: str) -> Path | None:
     except BadImages:
         return None
     path = None if digests is None else _path(files, digests, folder, name)
-    return path if path is not None and path.exists() else None
+    return path if path is not None and os.path.exists(path) else None
 
 
 def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> CachedImages:
@@ -135,7 +135,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         with lock.alone(folder, wait=-1):
             if (found := _open(path, files)) is not None:
                 return found  # another process made it meanwhile
-            if path.exists():
+            if os.path.exists(path):
                 note(f"The image cache {path} is damaged and is made anew", everywhere=True)
             _make(files, path, name, workers)
         return CachedImages(path, files)
@@ -158,7 +158,7 @@ def checked(files: FileImages, folder: Path, name: str, workers: int = 4) -> Fil
     """
     files = _looked_at(files, folder, name)
     path = _path(files, files.digests(), folder, name).with_suffix(".checked")
-    if not path.exists():
+    if not os.path.exists(path):
         note(f"Decoding {len(files):,} images of {name} once to see that they can be read")
         for _ in _decoded(files, name, workers):
             pass

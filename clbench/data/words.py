@@ -31,8 +31,10 @@ def expanded(path: Path) -> Path:
     """A path with ``~`` put in place.
 
     Raises:
-        ClbenchError: if there is no such user.
+        ClbenchError: if there is no such user, or no path can be called so.
     """
+    if "\0" in str(path):
+        raise ClbenchError(f"{shown(path)} is no path: it has a null character in it")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -51,7 +51,10 @@ class FolderConfig(DividedConfig):
             groups = self.groups(loaded[0].classes, range(len(loaded[0].classes)))
         else:
             groups = self._one_a_task(trains, loaded)
-        about = {"test": "every fifth image of each class"} if self.test is None else {}
+        about = {}
+        if self.test is None:
+            note("No stream.test: every fifth image of each class is held out for testing")
+            about["test"] = "every fifth image of each class"
         return assemble(self, loaded, groups, data_dir, storage, about=about, compare=True)
 
     def _one_a_task(self, trains: Sequence[Path], loaded: Sequence[DataSet]) -> list[Group]:

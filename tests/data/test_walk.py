@@ -224,3 +224,10 @@ def test_one_folder_for_training_and_testing_is_refused(root, tmp_path, other):
 def test_home_of_nobody(root):
     with pytest.raises(ClbenchError, match="there is no such user"):
         image_folder(Path("~nobody-of-that-name/x"), root)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "cat/0.jpg", "cat/0.jpg/below"])
+def test_paths_that_are_no_folder(root, name):
+    with pytest.raises(ClbenchError, match=r"is no path|does not exist or is not a folder") as e:
+        image_folder(root / name, None)
+    assert str(e.value).isprintable()

@@ -361,3 +361,11 @@ def test_images_that_do_not_fit_into_memory_are_one_line(tmp_path, pair, monkeyp
     monkeypatch.setattr(CachedImages, "in_memory", none)
     with pytest.raises(ClbenchError, match=r"more memory than there is: lower images\.stored"):
         build(tmp_path, {"keep": "memory"}, **pair)
+
+
+def test_holding_out_is_said_and_a_missing_test_folder_names_it(tmp_path, capsys):
+    train = write(tmp_path / "all", ANIMALS, 5)
+    build(tmp_path, train=train)
+    assert "every fifth image of each class is held out" in capsys.readouterr().out
+    with pytest.raises(ClbenchError, match=r"nowhere does not exist .* leave stream\.test out"):
+        build(tmp_path, train=train, test="nowhere")

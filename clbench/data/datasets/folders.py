@@ -1,5 +1,6 @@
 """Images sorted into one folder a class: the user's own sets and ImageNet's validation part."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,16 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
     if test is None:
         return _hold_out(paths, labels, classes, train)
     test = expanded(test)
-    if test.exists() and train.samefile(test):
+    if os.path.exists(test) and os.path.samefile(train, test):
         raise ClbenchError(
             f"{shown(train)} is given for training and for testing: give a folder of other images "
             "as stream.test, or leave it out to hold every fifth image out"
         )
-    test_paths, test_labels, test_classes = _read_folder(test, "stream.test")
+    hint = (
+        "it must hold the class folders of stream.train; leave stream.test out to hold every fifth "
+        "image out"
+    )
+    test_paths, test_labels, test_classes = _read_folder(test, "stream.test", hint)
     if classes != test_classes:
         raise ClbenchError(
             f"the training and test folders have different classes: only in {shown(train)}: "
@@ -90,7 +95,7 @@ def _read_folder(
     root: Path, field: str, hint: str = "it must hold one folder of images a class"
 ) -> tuple[tuple[Path, ...], np.ndarray, tuple[str, ...]]:
     """List a folder of class folders: N paths, (N,) int64 labels, and the K class names."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # also False where a folder above cannot be read
         raise ClbenchError(
             f"the image folder {shown(root)} does not exist or is not a folder; {hint}"
         )
