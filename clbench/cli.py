@@ -142,14 +142,15 @@ def field_help() -> str:
 
     from clbench.methods import METHODS
     from clbench.recipe import Recipe, fields
-    from clbench.streams import STREAMS
+    from clbench.streams import STREAMS, owners
 
     lines = []
 
-    def add(key: str, info: Any) -> None:
+    def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
         default = info.default
         usual = "" if default in (PydanticUndefined, None) else f" [{default}]"
-        text = f"{info.description or ''}{usual}"
+        owned = f" (of {', '.join(of)})" if of else ""
+        text = f"{info.description or ''}{usual}{owned}"
         wrapped = textwrap.wrap(text, 100 - 34) or [""]
         lines.append(f"  {key:<31} {wrapped[0]}")
         lines.extend(" " * 34 + line for line in wrapped[1:])
@@ -162,7 +163,7 @@ def field_help() -> str:
                 for name, inner in cls.model_fields.items():
                     if name not in seen:
                         seen.add(name)
-                        add(f"stream.{name}", inner)
+                        add(f"stream.{name}", inner, owners(name))
         if key == "methods":
             for method, kind in METHODS.items():
                 for name, inner in kind.model_fields.items():

@@ -108,7 +108,11 @@ def _place(error: ErrorDetails, known: Collection[str]) -> str:
 
 
 def _right_key(place: str, known: Sequence[str]) -> str:
+    from clbench.streams import owners  # PyTorch takes seconds
+
     section, _, leaf = place.rpartition(".")
+    if section == "stream" and (having := owners(leaf)):
+        return f": it is a field of {', '.join(having)}, not of this stream"
     if place in known:  # of another stream or method
         return f": {section}.name decides which keys there are; see --help"
     same = [key for key in known if key.rsplit(".", 1)[-1] == leaf]

@@ -18,15 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clbench.data.cache import find
 from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
-from clbench.data.images import (
-    FileImages,
-    Images,
-    cache_path,
-    decode,
-    from_array,
-)
+from clbench.data.decode import decode
+from clbench.data.images import FileImages, Images, from_array
 from clbench.errors import ClbenchError
 from clbench.launch import cores
 from clbench.recipe import Recipe
@@ -144,7 +140,7 @@ class Sketch(Storage):
             size = count * channels * side * side
             self._sources.append(Source(name, count, "memory", size, seconds, False))
             return _random(count, channels, side, slow=False)
-        files = FileImages(images, side, self.fit)
+        files = FileImages(images, side, self.fit, self.range)
         exist = images[0].exists()
         there = self.keep != "files" and exist and _cached(files, data_dir, name)
         each = 0.0 if there else _decoding(files, self.workers)
@@ -215,7 +211,7 @@ def _random(count: int, channels: int, side: int, slow: bool) -> Pixels:
 
 
 def _cached(files: FileImages, data_dir: Path, name: str) -> bool:
-    return cache_path(files, data_dir / "cache", name).exists()
+    return find(files, data_dir / "cache", name) is not None
 
 
 def _decoding(files: FileImages, workers: int) -> float:
@@ -227,7 +223,7 @@ def _decoding(files: FileImages, workers: int) -> float:
     made = io.BytesIO()
     Image.fromarray(noise).resize((500, 375)).save(made, "JPEG")
     photograph = made.getvalue()
-    return _seconds(lambda: decode(io.BytesIO(photograph), files.size, files.fit)) / threads
+    return _seconds(lambda: decode(photograph, files.size, files.fit)) / threads
 
 
 def _seconds(work: Callable[[], object]) -> float:

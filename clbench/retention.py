@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from clbench.data.batches import Split
+from clbench.data.cache import cache
 from clbench.data.datasets import imagenet_validation
-from clbench.data.images import FileImages, cache
+from clbench.data.images import FileImages
 from clbench.errors import ClbenchError
 from clbench.evaluate import Evaluator
 from clbench.models import Pretrained

@@ -74,7 +74,7 @@ def one_line(result):
         ("--methods.sfq.p 0.5", r"no method 'sfq' \(did you mean sfa\?\)"),
         ("--trainer.devces 2", r"devces = 2: .*no such argument \(did you mean devices\?\)"),
         ("--seed one", "seed = 'one': .*integer"),
-        ("--stream.tasks [2]", r"stream.tasks = \[2\]: .*integer"),
+        ("--stream.tasks [2]", r"stream.tasks = \[2\] makes 2 classes"),
         ("--optimizer.lr fast", "optimizer.lr = 'fast': .*number"),
         ("--methods sfa", "methods = 'sfa'.* must map names to settings"),
         ("--stream 3", "stream.*needs a name"),

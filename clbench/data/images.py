@@ -8,23 +8,20 @@ H × W for the whole source. Augmentation and normalisation happen later, on who
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
-from PIL import Image
 from torch import Tensor
 
+from clbench.data import contents
+from clbench.data.decode import BadImages, Fit, Notes, Range, decode
+from clbench.data.words import shown
 from clbench.errors import ClbenchError
-
-Fit = Literal["crop", "squash"]
 
 
 class Images(ABC):
@@ -45,6 +42,10 @@ class Images(ABC):
     def fingerprint(self) -> str:
         """SHA-256 of what the images are, for the split manifest."""
 
+    def digests(self) -> np.ndarray | None:
+        """SHA-256 of what each image is, uint8 (N, 32); None where nothing identifies them."""
+        return None
+
     def move(self, device: torch.device) -> None:  # noqa: B027  (most sources stay)
         """Hold the images on ``device`` from now on, where they are a tensor."""
 
@@ -54,12 +55,15 @@ class TensorImages(Images):
 
     Args:
         tensor: uint8 (N, C, H, W).
+        digests: SHA-256 of what they were made from, uint8 (N, 32); default: of the pixels.
+        about: what else decided the pixels, such as the size.
     """
 
     slow = False
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.contiguous()
+    def __init__(self, tensor: Tensor, digests: np.ndarray | None = None, about: str = "") -> None:
+        self.tensor, self._about = tensor.contiguous(), about
+        self._digests = digests
 
     def __len__(self) -> int:
         return len(self.tensor)
@@ -67,8 +71,13 @@ class TensorImages(Images):
     def take(self, index: Tensor) -> Tensor:
         return self.tensor.index_select(0, index.to(self.tensor.device, non_blocking=True))
 
+    def digests(self) -> np.ndarray:
+        if self._digests is None:
+            self._digests = of_rows(self.tensor.cpu().numpy())
+        return self._digests
+
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.tensor.cpu().numpy().data).hexdigest()
+        return contents.joined(self.digests(), self._about)
 
     def move(self, device: torch.device) -> None:
         self.tensor = self.tensor.to(device)
@@ -82,53 +91,80 @@ class FileImages(Images):
         size: side of the square images in pixels.
         fit: ``crop`` scales the shorter side to ``size`` and cuts the centre square,
             ``squash`` scales both sides to ``size``.
+        limits: values that become black and white, in images of more than 8 bits.
+        table: file that remembers what is in the files (:mod:`clbench.data.contents`).
+        workers: threads that read the files to find out.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, fit: Fit) -> None:
-        self.paths, self.size, self.fit = tuple(paths), size, fit
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int,
+        fit: Fit,
+        limits: Range | None = None,
+        table: Path | None = None,
+        workers: int = 4,
+    ) -> None:
+        self.paths, self.size, self.fit, self.limits = tuple(paths), size, fit, limits
+        self.table, self.workers = table, workers
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @cached_property
+    def _digests(self) -> np.ndarray:
+        found = contents.digests(self.paths, self.table, self.workers)
+        assert found is not None
+        return found
+
+    def digests(self) -> np.ndarray:
+        """See :meth:`Images.digests`.
+
+        Raises:
+            BadImages: if files cannot be read; it names all of them.
+        """
+        return self._digests
+
+    def known(self) -> np.ndarray | None:
+        """The digests, as far as that takes no reading of the files; None if it does."""
+        return contents.digests(self.paths, self.table, reread=False)
+
+    @property
+    def about(self) -> str:
+        """What decides the pixels beside the files' contents."""
+        return f"{self.size} {self.fit}" + (f" {self.limits}" if self.limits else "")
+
     def take(self, index: Tensor) -> Tensor:
-        decoded = [decode(self.paths[i], self.size, self.fit) for i in index.tolist()]
+        decoded = [self.read(number) for number in index.tolist()]
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{self.size} {self.fit}".encode())
-        for path in self.paths:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
+    def read(self, number: int, notes: Notes | None = None) -> np.ndarray:
+        """One image, uint8 (size, size, 3).
 
-    def version(self) -> str:
-        """SHA-256 of which files these are on this machine, and of when they were changed."""
-        digest = hashlib.sha256(f"{self.size} {self.fit}".encode())
-        for path in self.paths:
-            facts = path.stat()
-            digest.update(f"{path.absolute()} {facts.st_size} {facts.st_mtime_ns};".encode())
-        return digest.hexdigest()
+        Args:
+            number: its position.
+            notes: takes down what a user should know of.
 
-
-class CachedImages(Images):
-    """Decoded images in one memory-mapped file, made once by :func:`cache`.
-
-    Args:
-        path: a ``.npy`` file of uint8 (N, C, H, W).
-        fingerprint: the fingerprint of the files it was made from.
-    """
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self.array = np.load(path, mmap_mode="r")
-        self._fingerprint = fingerprint
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def take(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.array[index.numpy()]))
+        Raises:
+            BadImages: if it cannot be read.
+            ClbenchError: if it is not what it was when its digest was taken.
+        """
+        path = self.paths[number]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadImages([(path, error.strerror or type(error).__name__)]) from error
+        if "_digests" in self.__dict__:
+            now = hashlib.sha256(content).digest()
+            if now != self._digests[number].tobytes():
+                raise ClbenchError(
+                    f"{shown(path)} was changed while it was in use: run again with the images as "
+                    "they are to be"
+                )
+        return decode(content, self.size, self.fit, self.limits, path, notes)
 
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return contents.joined(self.digests(), self.about)
 
 
 class JoinedImages(Images):
@@ -154,6 +190,10 @@ class JoinedImages(Images):
             taken.append(images.expand(-1, 3, -1, -1))
             order.append(rows)
         return torch.cat(taken)[torch.cat(order).argsort().to(taken[0].device)]
+
+    def digests(self) -> np.ndarray | None:
+        found = [digests for part in self.parts if (digests := part.digests()) is not None]
+        return np.concatenate(found) if len(found) == len(self.parts) else None
 
     def fingerprint(self) -> str:
         joined = " ".join(part.fingerprint() for part in self.parts)
@@ -192,6 +232,9 @@ class GuardedImages(Images):
             )
         return self.images.take(index)
 
+    def digests(self) -> np.ndarray | None:
+        return self.images.digests()
+
     def fingerprint(self) -> str:
         return self.images.fingerprint()
 
@@ -199,71 +242,11 @@ class GuardedImages(Images):
         self.images.move(device)
 
 
-def decode(path: Path | IO[bytes], size: int, fit: Fit) -> np.ndarray:
-    """One image file as uint8 (size, size, 3), RGB, scaled with a bicubic antialiasing filter.
-
-    Raises:
-        ClbenchError: if the file cannot be read as an image; the message names it.
-    """
-    try:
-        with Image.open(path) as file:
-            file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
-            if file.mode.startswith("I;16"):  # 16-bit grey, which `convert` would clip at 255
-                image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
-            else:
-                image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ClbenchError(
-            f"{path} cannot be read as an image ({error}): replace or remove it"
-        ) from error
-    if fit == "crop":
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-        image = image.crop((left, top, left + size, top + size))
-    else:
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
-
-
-def cache_path(files: FileImages, folder: Path, name: str) -> Path:
-    """Where :func:`cache` keeps these files; the arguments are its own."""
-    return folder / f"{name}-{files.size}-{files.fit}-{files.version()[:12]}.npy"
-
-
-def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> CachedImages:
-    """Decode image files once into ``folder``; later calls with the same files reuse the result.
-
-    Args:
-        files: the image files with their working resolution.
-        folder: where caches live; made if it does not exist.
-        name: start of the file's name, for people.
-        workers: decoding threads (Pillow releases the interpreter lock while it decodes).
-
-    Raises:
-        ClbenchError: if an image is corrupt or the folder cannot be written.
-    """
-    fingerprint = files.fingerprint()
-    path = cache_path(files, folder, name)
-    partial = path.with_suffix(".partial.npy")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                shape = (len(files), 3, files.size, files.size)
-                array = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-                print(f"Decoding {len(files):,} images once into {path}", flush=True)
-                chunks = torch.arange(len(files)).split(256)
-                with ThreadPoolExecutor(max(workers, 1)) as pool:
-                    for chunk, images in zip(chunks, pool.map(files.take, chunks), strict=True):
-                        array[chunk.numpy()] = images.numpy()
-                array.flush()
-                del array
-                os.replace(partial, path)
-    except OSError as error:
-        raise ClbenchError(f"the image cache {folder} cannot be written: {error}") from error
-    return CachedImages(path, fingerprint)
+def of_rows(array: np.ndarray) -> np.ndarray:
+    """SHA-256 of each image of an array (N, …), uint8 (N, 32)."""
+    rows = np.ascontiguousarray(array).reshape(len(array), -1)
+    joined = b"".join(hashlib.sha256(row.data).digest() for row in rows)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
 
 
 def from_array(array: np.ndarray, size: int | None = None) -> TensorImages:
@@ -273,6 +256,7 @@ def from_array(array: np.ndarray, size: int | None = None) -> TensorImages:
         array: uint8 (N, H, W) or (N, H, W, 3).
         size: scale to ``size`` × ``size`` pixels (bicubic, antialiased); None keeps H × W.
     """
+    digests, about = of_rows(array), f"{array.shape[1:]} {size}"
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
     if size is not None and tuple(tensor.shape[-2:]) != (size, size):
@@ -285,4 +269,4 @@ def from_array(array: np.ndarray, size: int | None = None) -> TensorImages:
                 for part in tensor.split(1024)
             ]
         )
-    return TensorImages(tensor)
+    return TensorImages(tensor, digests, about)

@@ -19,4 +19,15 @@ def describe(name: str) -> str:
     return SPLITS[name].summary if name in SPLITS else STREAMS[name].summary
 
 
-__all__ = ["STREAMS", "Storage", "Stream", "StreamConfig", "Task", "describe"]
+def owners(field: str) -> list[str]:
+    """Streams that have a field, such as ``classes``; none if all have it."""
+    having = [name for name, cls in STREAMS.items() if field in cls.model_fields]
+    if len(having) == len(STREAMS):
+        return []
+    split = [name for name in STREAMS if name.startswith("split_")]
+    if set(split) <= set(having):
+        return ["split_*", *(name for name in having if name not in split)]
+    return having
+
+
+__all__ = ["STREAMS", "Storage", "Stream", "StreamConfig", "Task", "describe", "owners"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,10 @@ import torch
 from torch import Tensor
 
 from clbench.data.batches import Split
+from clbench.data.contents import joined
 from clbench.data.datasets import DataSet, Labelled
+from clbench.data.decode import BadImages
+from clbench.data.duplicates import tell_duplicates
 from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
@@ -29,8 +31,12 @@ def assemble(
     pretrain_classes: Sequence[int] = (),
     independent: bool = False,
     own: Mapping[str, Storage] | None = None,
+    about: Mapping[str, object] | None = None,
+    compare: bool = False,
 ) -> Stream:
     """Lay out the tasks.
+
+    Only images that the stream uses are opened.
 
     Args:
         config: names the stream, the validation share and limits on the number of images.
@@ -42,13 +48,27 @@ def assemble(
         independent: whether every task starts from the pretrained weights.
         own: storage of single data sets, by name. Their images may differ in size, so that no
             batch can mix them.
+        about: more for the manifest.
+        compare: whether to say which image files are there more than once.
 
     Raises:
         ClbenchError: if an image cannot be read, or a class has too few images.
     """
     storages = [(own or {}).get(data.name, storage) for data in datasets]
-    train = _Part([d.train for d in datasets], datasets, "train", data_dir, storages)
-    test = _Part([d.test for d in datasets], datasets, "test", data_dir, storages)
+    used = [
+        [*(c for g in groups if g.dataset == d for c in g.labels)] for d in range(len(datasets))
+    ]
+    whole = set(pretrain_classes)
+    limits = ((config.train_per_class, "train"), (config.test_per_class, "test"))
+    trained, tested = (
+        [
+            choose(getattr(data, part), classes, most, whole if number == 0 else set())
+            for number, (data, classes) in enumerate(zip(datasets, used, strict=True))
+        ]
+        for most, part in limits
+    )
+    _refuse_empty(config, datasets, groups, trained, tested)
+    train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages)
     allowed = torch.zeros(len(train.images), dtype=torch.bool)
     guarded = GuardedImages(train.images, allowed)
     tasks: list[Task] = []
@@ -57,21 +77,16 @@ def assemble(
         parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
         first = len(names)
         for label in group.labels:
-            name, new = datasets[group.dataset].classes[label], len(names)
-            mine = train.of_class(group.dataset, label, config.train_per_class)
-            kept, out = hold_out(mine, config.validation, label)
-            tested = test.of_class(group.dataset, label, config.test_per_class)
-            if not len(kept) or not len(tested):
-                lack = "test images" if len(kept) else "training images left"
-                raise ClbenchError(
-                    f"class {name!r} has no {lack} (stream.validation = {config.validation})"
-                )
+            new = len(names)
+            kept, out = hold_out(train.of_class(group.dataset, label), config.validation, label)
             parts[0].append(_labelled(guarded, kept, new))
             parts[1].append(_labelled(train.images, out, new))
-            parts[2].append(_labelled(test.images, tested, new))
-            names.append(name)
+            parts[2].append(_labelled(test.images, test.of_class(group.dataset, label), new))
+            names.append(datasets[group.dataset].classes[label])
         splits = [Split.joined(part) for part in parts]
         tasks.append(Task(number, group.name, range(first, len(names)), *splits))
+    if compare:
+        tell_duplicates(trained, tested, train.images.digests(), test.images.digests())
     return Stream(
         tasks=tuple(tasks),
         class_names=tuple(names),
@@ -83,6 +98,7 @@ def assemble(
         manifest={
             "version": MANIFEST,
             "stream": config.name,
+            **(about or {}),
             "validation": config.validation,
             "train_images": train.images.fingerprint(),
             "test_images": test.images.fingerprint(),
@@ -90,6 +106,51 @@ def assemble(
             "tasks": [_entry(task, names) for task in tasks],
         },
     )
+
+
+def choose(part: Labelled, classes: Sequence[int], most: int | None, whole: set[int]) -> Labelled:
+    """The images of some classes, before any is opened.
+
+    Args:
+        part: of a data set.
+        classes: labels that tasks learn, each with at most ``most`` images in a fixed draw.
+        most: None for all.
+        whole: labels of which all images are used.
+    """
+    positions = []
+    for label in {*classes, *whole}:
+        index = np.flatnonzero(part.labels == label)
+        if label not in whole and most is not None and most < len(index):
+            index = np.random.default_rng([label, len(index), 1]).permutation(index)[:most]
+        positions.append(index)
+    chosen = np.sort(np.concatenate(positions)) if positions else np.empty(0, dtype=np.int64)
+    if len(chosen) == len(part.labels):
+        return part
+    if isinstance(part.images, np.ndarray):
+        return Labelled(part.images[chosen], part.labels[chosen])
+    return Labelled(tuple(part.images[i] for i in chosen.tolist()), part.labels[chosen])
+
+
+def _refuse_empty(
+    config: StreamConfig,
+    datasets: Sequence[DataSet],
+    groups: Sequence[Group],
+    trained: Sequence[Labelled],
+    tested: Sequence[Labelled],
+) -> None:
+    for group in groups:
+        for label in group.labels:
+            count = int((trained[group.dataset].labels == label).sum())
+            lack = ""
+            if count <= round(count * config.validation):
+                lack = "training images left"
+            elif not (tested[group.dataset].labels == label).any():
+                lack = "test images"
+            if lack:
+                name = datasets[group.dataset].classes[label]
+                raise ClbenchError(
+                    f"class {name!r} has no {lack} (stream.validation = {config.validation})"
+                )
 
 
 def hold_out(index: Tensor, share: float, label: int) -> tuple[Tensor, Tensor]:
@@ -112,29 +173,42 @@ def hold_out(index: Tensor, share: float, label: int) -> tuple[Tensor, Tensor]:
 class _Part:
     """The training or test parts of several data sets as one source of images."""
 
-    def __init__(
-        self,
-        labelled: Sequence[Labelled],
-        datasets: Sequence[DataSet],
-        part: str,
-        data_dir: Path,
-        storages: Sequence[Storage],
-    ) -> None:
-        alone = len(datasets) == 1
-        sources = [
-            storage.open(one, f"{data.name}-{part}", data_dir, native=alone)
-            for one, data, storage in zip(labelled, datasets, storages, strict=True)
-        ]
+    def __init__(self, labelled: Sequence[Labelled], sources: Sequence[Images]) -> None:
         self.labelled = labelled
-        self.images: Images = sources[0] if alone else JoinedImages(sources)
+        self.images: Images = sources[0] if len(sources) == 1 else JoinedImages(sources)
 
-    def of_class(self, dataset: int, label: int, most: int | None = None) -> Tensor:
-        """Positions of a class's images, at most ``most`` of them in a fixed draw."""
+    def of_class(self, dataset: int, label: int) -> Tensor:
+        """Positions of a class's images."""
         start = sum(len(one.labels) for one in self.labelled[:dataset])
-        index = np.flatnonzero(self.labelled[dataset].labels == label) + start
-        if most is not None and most < len(index):
-            index = np.sort(np.random.default_rng([label, len(index), 1]).permutation(index)[:most])
-        return torch.from_numpy(index)
+        return torch.from_numpy(np.flatnonzero(self.labelled[dataset].labels == label) + start)
+
+
+def _open(
+    datasets: Sequence[DataSet],
+    parts: Mapping[str, Sequence[Labelled]],
+    data_dir: Path,
+    storages: Sequence[Storage],
+) -> list[_Part]:
+    """Open all images.
+
+    Raises:
+        BadImages: if some cannot be read: all of them, so that they can be mended in one go.
+    """
+    bad: list[tuple[Path | str, str]] = []
+    opened = []
+    for name, labelled in parts.items():
+        sources = []
+        for one, data, storage in zip(labelled, datasets, storages, strict=True):
+            try:
+                native = len(datasets) == 1
+                sources.append(storage.open(one, f"{data.name}-{name}", data_dir, native=native))
+            except BadImages as error:
+                bad += error.found
+        if not bad:
+            opened.append(_Part(labelled, sources))
+    if bad:
+        raise BadImages(bad)
+    return opened
 
 
 def _labelled(images: Images, index: Tensor, label: int) -> Split:
@@ -159,6 +233,12 @@ def _entry(task: Task, names: Sequence[str]) -> dict[str, object]:
         "classes": names[task.classes.start : task.classes.stop],
         "train": len(task.train),
         "test": len(task.test),
-        "training_images_sha256": hashlib.sha256(task.train.index.numpy().tobytes()).hexdigest(),
         "validation_images": task.validation.index.tolist(),
+        "sha256": {part: _content(getattr(task, part)) for part in ("train", "validation", "test")},
     }
+
+
+def _content(split: Split) -> str | None:
+    """SHA-256 of what the images of a split are, in their order."""
+    digests = split.images.digests()
+    return None if digests is None else joined(digests[split.index.numpy()])

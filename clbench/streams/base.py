@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +12,14 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from clbench.data.batches import Split
+from clbench.data.cache import cache, checked
 from clbench.data.datasets import Labelled
-from clbench.data.images import (
-    CachedImages,
-    FileImages,
-    Fit,
-    Images,
-    TensorImages,
-    cache,
-    from_array,
-)
+from clbench.data.decode import Fit, Range
+from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
 from clbench.settings import Section
 
@@ -49,6 +44,11 @@ class Storage(Section):
         description="crop: scale the shorter side, keep the centre square; "
         "squash: scale both sides",
     )
+    range: Range | None = Field(
+        None,
+        description="values that become black and white in image files of more than 8 bits, e.g. "
+        "[0, 4095]; default: 0…65535 of 16 bits, 0…1 of floats; 32-bit integers need it",
+    )
     keep: Literal["auto", "memory", "disk", "files"] = Field(
         "auto",
         description="auto: arrays in memory, image files in a cache on disk; memory; disk; "
@@ -61,6 +61,13 @@ class Storage(Section):
     std: tuple[Deviation, Deviation, Deviation] | None = Field(
         None, description="per-channel standard deviation, 0…1; default: the backbone's own"
     )
+
+    @field_validator("range")
+    @classmethod
+    def _from_black_to_white(cls, value: Range | None) -> Range | None:
+        if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
+            raise ValueError("must be two numbers, black and white, the smaller one first")
+        return value
 
     def side(self, labelled: Labelled, native: bool) -> int:
         """Side of the stored images, in pixels; the arguments are those of :meth:`open`."""
@@ -79,16 +86,33 @@ class Storage(Section):
             name: names the cache file.
             data_dir: the cache is ``data_dir/cache``.
             native: whether an array may keep its own size; sources to be joined need one size.
+
+        Raises:
+            ClbenchError: if images cannot be read, or there is no room for them.
         """
         side = self.side(labelled, native)
+        try:
+            return self._opened(labelled, side, name, data_dir)
+        except (MemoryError, RuntimeError) as error:  # PyTorch has no type for it
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            count = len(labelled.labels)
+            raise ClbenchError(
+                f"{count:,} images of {name} at {side} pixels take {count * 3 * side**2 / 1e9:.1f} "
+                "GB, more memory than there is: lower images.stored, or set images.keep: disk for "
+                "image files"
+            ) from error
+
+    def _opened(self, labelled: Labelled, side: int, name: str, data_dir: Path) -> Images:
         if isinstance(labelled.images, np.ndarray):
             return from_array(labelled.images, side)
-        files = FileImages(labelled.images, side, self.fit)
+        folder = data_dir / "cache"
+        files = FileImages(labelled.images, side, self.fit, self.range, workers=self.workers)
         if self.keep == "files":
-            return files
-        cached: CachedImages = cache(files, data_dir / "cache", name, self.workers)
+            return checked(files, folder, name, self.workers)
+        cached = cache(files, folder, name, self.workers)
         if self.keep == "memory":
-            return TensorImages(torch.from_numpy(np.array(cached.array)))
+            return TensorImages(cached.in_memory(), files.digests(), files.about)
         return cached
 
 

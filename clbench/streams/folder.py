@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from clbench.data.datasets import image_folder
+from clbench.data.datasets import DataSet, image_folder
+from clbench.data.words import counted, expanded, few, note, shown
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Storage, Stream, StreamConfig
-from clbench.streams.split import divide, task_name
+from clbench.streams.base import Group, Storage, Stream
+from clbench.streams.divide import TASKS, DividedConfig, Sizes
 
 
-class FolderConfig(StreamConfig):
+class FolderConfig(DividedConfig):
     """Folders of class folders: one pair divided into tasks, or one pair a task."""
 
     summary: ClassVar[str] = "your own images: train/<class>/*.jpg and test/<class>/*.jpg"
@@ -22,44 +26,94 @@ class FolderConfig(StreamConfig):
     train: Path | list[Path] = Field(
         description="a folder of class folders; or a list of them, one a task"
     )
-    test: Path | list[Path] = Field(description="the same for the test images")
-    tasks: int = Field(1, ge=1, description="number of tasks of equal size (one folder only)")
-    order_seed: int | None = Field(
-        None, ge=0, description="draws the class order; default: folders in alphabetical order"
+    test: Path | list[Path] | None = Field(
+        None,
+        description="the same for the test images; default: every fifth image of each class of "
+        "`train`, in the order of the sorted paths",
     )
+    tasks: Sizes = Field(1, description=TASKS)
 
     @model_validator(mode="after")
     def _as_many_of_each(self) -> FolderConfig:
-        if len(_listed(self.train)) != len(_listed(self.test)):
+        if not _listed(self.train):
+            raise ValueError("train must name a folder")
+        if self.test is not None and len(_listed(self.train)) != len(_listed(self.test)):
             raise ValueError("train and test must name as many folders as each other")
         return self
 
     def build(self, data_dir: Path, storage: Storage) -> Stream:
         """See :meth:`StreamConfig.build`."""
-        pairs = list(zip(_listed(self.train), _listed(self.test), strict=True))
-        loaded = [image_folder(train, test) for train, test in pairs]
+        trains = _listed(self.train)
+        tests = [None] * len(trains) if self.test is None else _listed(self.test)
+        _refuse_repeated(trains, [test for test in tests if test is not None])
+        loaded = [image_folder(*pair) for pair in zip(trains, tests, strict=True)]
         if len(loaded) == 1:
-            classes = loaded[0].classes
-            labels = list(range(len(classes)))
-            groups = [
-                Group(task_name([classes[label] for label in group]), 0, tuple(group))
-                for group in divide(labels, self.tasks, self.order_seed, None)
-            ]
-        elif self.tasks not in (1, len(loaded)):
-            raise ClbenchError(
-                f"stream.tasks = {self.tasks}, but stream.train lists {len(loaded)} folders, "
-                "one a task: leave stream.tasks out"
-            )
+            groups = self.groups(loaded[0].classes, range(len(loaded[0].classes)))
         else:
-            names = [train.name for train, _ in pairs]
-            if len(set(names)) < len(names):  # a/train, b/train …
-                names = [train.as_posix() for train, _ in pairs]
-            groups = [
-                Group(name, number, tuple(range(len(loaded[number].classes))))
-                for number, name in enumerate(names)
-            ]
-        return assemble(self, loaded, groups, data_dir, storage)
+            groups = self._one_a_task(trains, loaded)
+        about = {}
+        if self.test is None:
+            note("No stream.test: every fifth image of each class is held out for testing")
+            about["test"] = "every fifth image of each class"
+        return assemble(self, loaded, groups, data_dir, storage, about=about, compare=True)
+
+    def _one_a_task(self, trains: Sequence[Path], loaded: Sequence[DataSet]) -> list[Group]:
+        given = {
+            "stream.classes": self.classes is not None,
+            "stream.order_seed": self.order_seed is not None,
+            "stream.tasks": self.tasks not in (1, len(loaded)),
+        }
+        for name, wrong in given.items():
+            if wrong:
+                raise ClbenchError(
+                    f"{name} = {getattr(self, name.removeprefix('stream.'))}, but stream.train "
+                    f"lists {len(loaded)} folders, one a task: leave {name} out, or give one folder"
+                )
+        counts = Counter(name for data in loaded for name in data.classes)
+        shared = sorted(name for name, count in counts.items() if count > 1)
+        if shared:
+            note(
+                f"{counted(len(shared), 'class name')} in several folders of stream.train "
+                f"({few(shared, 3)}): each task learns classes of its own"
+            )
+        return [
+            Group(name, number, tuple(range(len(loaded[number].classes))))
+            for number, name in enumerate(distinguishing(trains))
+        ]
+
+
+def distinguishing(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths that tell them apart, without what all of them end in.
+
+    >>> distinguishing([Path("pictures/a/train"), Path("pictures/b/train")])
+    ['a', 'b']
+    """
+    parts = [expanded(folder).absolute().parts for folder in folders]
+    while len({part[-1] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
+        parts = [part[:-1] for part in parts]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = [shown("/".join(part[-length:])) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [shown(folder) for folder in folders]
 
 
 def _listed(folders: Path | list[Path]) -> list[Path]:
     return folders if isinstance(folders, list) else [folders]
+
+
+def _refuse_repeated(trains: Sequence[Path], tests: Sequence[Path]) -> None:
+    """Refuse folders that are trained on twice, or trained on and tested on."""
+    real = [os.path.realpath(expanded(folder)) for folder in trains]
+    for number, (folder, path) in enumerate(zip(trains, real, strict=True)):
+        if path in real[:number]:
+            raise ClbenchError(
+                f"stream.train names the folder {shown(folder)} twice: give each task images of "
+                "its own"
+            )
+    for test in tests:
+        if os.path.realpath(expanded(test)) in real:
+            raise ClbenchError(
+                f"{shown(test)} is given for training and for testing: give a folder of other "
+                "images as stream.test, or leave it out to hold every fifth image out"
+            )

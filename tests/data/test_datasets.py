@@ -322,6 +322,7 @@ def test_caltech101_draws_thirty_images_a_class(tmp_path: Path, network: list[st
     writers.write_caltech101(tmp_path, CALTECH)
     folder = tmp_path / "caltech101" / "101_ObjectCategories"
     (folder / "Faces" / "Thumbs.db").touch()
+    (folder / "Faces" / "._image_0001.jpg").touch()
     (folder / ".cache").mkdir()
     data = load("caltech101", tmp_path, download=False)
     classes = ["Faces", "accordion", *(f"thing_{i:02d}" for i in range(99))]

@@ -7,14 +7,13 @@ import torch
 from PIL import Image
 
 from clbench.data import images as module
+from clbench.data.cache import CachedImages, cache
+from clbench.data.decode import decode
 from clbench.data.images import (
-    CachedImages,
     FileImages,
     GuardedImages,
     JoinedImages,
     TensorImages,
-    cache,
-    decode,
     from_array,
 )
 from clbench.errors import ClbenchError

@@ -1,5 +1,6 @@
 """Data sets small enough to be held in memory: Digits, MNIST, Fashion-MNIST and CIFAR."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from clbench.data.datasets.base import (
     every_fifth,
     from_torchvision,
     labelled,
+    one_line,
 )
+from clbench.data.datasets.repacked import IDX_SHAPES, other_archives, read_idx, unpack_checked
 
 _IDX_CONTENTS = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
@@ -123,22 +126,44 @@ def _idx(name: str, kind: Any, source: Source, root: Path, download: bool) -> Da
     """Read MNIST or a set in its format; `kind` is torchvision's class."""
     archives = [(root / source.folder / file, md5) for file, md5 in kind.resources]
     classes = tuple(kind.classes)
-
-    train, test = (
-        from_torchvision(source, root, download, kind, archives, train=part)
-        for part in (True, False)
-    )
+    found = _repacked_idx(root, download, source, archives)
+    if found is not None:
+        images, labels, test_images, test_labels = (found[file] for file in IDX_SHAPES)
+    else:
+        train, test = (
+            from_torchvision(source, root, download, kind, archives, train=part)
+            for part in (True, False)
+        )
+        images, labels = train.data.numpy(), train.targets.numpy()
+        test_images, test_labels = test.data.numpy(), test.targets.numpy()
     return DataSet(
         name,
-        labelled(source, "training", train.data.numpy(), train.targets, len(classes)),
-        labelled(source, "test", test.data.numpy(), test.targets, len(classes)),
+        labelled(source, "training", images, labels, len(classes)),
+        labelled(source, "test", test_images, test_labels, len(classes)),
         classes,
     )
+
+
+def _repacked_idx(
+    root: Path, download: bool, source: Source, archives: Sequence[tuple[Path, str]]
+) -> dict[str, np.ndarray] | None:
+    """The arrays of four archives in another compression than the official ones."""
+    there = all(path.is_file() for path, _ in archives)
+    plain = all(path.with_suffix("").is_file() for path, _ in archives)
+    if not there or plain or not other_archives(archives):
+        return None
+    try:
+        return read_idx(root / source.folder)
+    except (ValueError, OSError) as error:
+        if download:
+            return None
+        raise source.missing(root, one_line(error)) from error
 
 
 def _cifar(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
     """Read CIFAR-10 or CIFAR-100; `kind` is torchvision's class."""
     archives = [(root / kind.filename, kind.tgz_md5)]
+    _unpack_repacked_cifar(kind, source, root, download, archives)
     train, test = (
         from_torchvision(source, root, download, kind, archives, train=part)
         for part in (True, False)
@@ -150,3 +175,18 @@ def _cifar(name: str, kind: Any, source: Source, root: Path, download: bool) -> 
         labelled(source, "test", test.data, test.targets, len(classes)),
         classes,
     )
+
+
+def _unpack_repacked_cifar(
+    kind: Any, source: Source, root: Path, download: bool, archives: Sequence[tuple[Path, str]]
+) -> None:
+    """Unpack an archive in another compression than the official one, if that is all there is."""
+    listed = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+    sums = {f"{kind.base_folder}/{file}": md5 for file, md5 in listed}
+    if (root / kind.base_folder).exists() or not other_archives(archives):
+        return
+    try:
+        unpack_checked(archives[0][0], root, sums)
+    except (ValueError, OSError) as error:
+        if not download:
+            raise source.missing(root, one_line(error)) from error

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torchvision.datasets.utils import check_integrity
 
+from clbench.data.words import few
 from clbench.errors import ClbenchError
 
 
@@ -120,6 +121,12 @@ def from_torchvision(
             failure = error
     # torchvision's "use download=True" would name an option that clbench does not have.
     reason = "" if "download=True" in str(failure) else one_line(failure)
+    other = [path for path, md5 in archives if path.is_file() and not check_integrity(path, md5)]
+    if other:
+        reason = (
+            f"{few(other)}: the MD5 checksum is not the official archive's; if the content is "
+            f"right, unpack it{f'; {reason}' if reason else ''}"
+        )
     raise source.missing(root, reason) from failure
 
 

@@ -138,7 +138,12 @@ def caltech101(root: Path, download: bool) -> DataSet:
 
 def _caltech_draw(root: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     """The 30 training images of a class folder and the rest, both sorted by name."""
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMG_EXTENSIONS
+        and path.name[0] != "."  # of macOS: ._image_0001.jpg
+    )
     if len(images) <= CALTECH101_TRAIN:
         reason = f"{folder} has {len(images)} images, every class has at least 31"
         raise _CALTECH101.missing(root, reason)

@@ -1,12 +1,14 @@
 """Images sorted into one folder a class: the user's own sets and ImageNet's validation part."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from timm.data.imagenet_info import ImageNetInfo
-from torchvision.datasets import ImageFolder
 
 from clbench.data.datasets.base import DataSet, Labelled, every_fifth
+from clbench.data.datasets.walk import listing, refuse_misplaced
+from clbench.data.words import expanded, few, shown
 from clbench.errors import ClbenchError
 
 _IMAGENET_PAGE = "https://www.image-net.org/challenges/LSVRC/2012/"
@@ -17,7 +19,8 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
 
     The layout is torchvision's `ImageFolder`: classes are numbered in the order of their sorted
     names, and a class's images may lie in folders further down. Without a test folder every fifth
-    image of each class, in the order of the sorted paths, is held out for testing.
+    image of each class, in the order of the sorted paths, is held out for testing. What is no
+    image of a class is passed over, in a line that says so.
 
     Args:
         train: folder of the training images.
@@ -28,18 +31,30 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
 
     Raises:
         ClbenchError: a folder is missing or has no class folders, a class folder has no images,
-            the two folders have different classes, or, without a test folder, a class has fewer
-            than five images.
+            the two folders are one or have different classes, or, without a test folder, a class
+            has fewer than five images.
     """
-    paths, labels, classes = _read_folder(Path(train).expanduser())
+    train = expanded(train)
+    paths, labels, classes = _read_folder(train, "stream.train")
     if test is None:
-        return _hold_out(paths, labels, classes, Path(train))
-    test_paths, test_labels, test_classes = _read_folder(Path(test).expanduser())
+        return _hold_out(paths, labels, classes, train)
+    test = expanded(test)
+    if os.path.exists(test) and os.path.samefile(train, test):
+        raise ClbenchError(
+            f"{shown(train)} is given for training and for testing: give a folder of other images "
+            "as stream.test, or leave it out to hold every fifth image out"
+        )
+    hint = (
+        "it must hold the class folders of stream.train; leave stream.test out to hold every fifth "
+        "image out"
+    )
+    test_paths, test_labels, test_classes = _read_folder(test, "stream.test", hint)
     if classes != test_classes:
         raise ClbenchError(
-            f"the training and test folders have different classes: only in {train}: "
-            f"{_names(set(classes) - set(test_classes))}; only in {test}: "
-            f"{_names(set(test_classes) - set(classes))}; give both folders the same class folders"
+            f"the training and test folders have different classes: only in {shown(train)}: "
+            f"{few(sorted(set(classes) - set(test_classes)))}; only in {shown(test)}: "
+            f"{few(sorted(set(test_classes) - set(classes)))}; give both folders the same class "
+            "folders"
         )
     return DataSet(
         "image_folder", Labelled(paths, labels), Labelled(test_paths, test_labels), classes
@@ -64,38 +79,40 @@ def imagenet_validation(root: Path) -> Labelled:
             ImageNet-1k class, or a class folder has no images.
     """
     hint = f"it must hold folders named by WordNet id, such as n01440764; see {_IMAGENET_PAGE}"
-    paths, positions, wnids = _read_folder(Path(root).expanduser(), hint)
+    paths, positions, wnids = _read_folder(expanded(root), "retention.data", hint)
     info = ImageNetInfo("imagenet-1k")
     index = {info.index_to_label_name(number): number for number in range(1000)}
     unknown = set(wnids) - set(index)
     if unknown:
         raise ClbenchError(
-            f"{root} has folders that are not ImageNet-1k classes: {_names(unknown)}; {hint}"
+            f"{shown(root)} has folders that are not ImageNet-1k classes: "
+            f"{few(sorted(unknown))}; {hint}"
         )
     return Labelled(paths, np.array([index[wnid] for wnid in wnids], dtype=np.int64)[positions])
 
 
 def _read_folder(
-    root: Path, hint: str = "it must hold one folder of images a class"
+    root: Path, field: str, hint: str = "it must hold one folder of images a class"
 ) -> tuple[tuple[Path, ...], np.ndarray, tuple[str, ...]]:
     """List a folder of class folders: N paths, (N,) int64 labels, and the K class names."""
-    if not root.is_dir():
-        raise ClbenchError(f"the image folder {root} does not exist or is not a folder; {hint}")
-    try:
-        folder = ImageFolder(root, allow_empty=True)
-    except FileNotFoundError as error:
-        raise ClbenchError(f"the image folder {root} has no class folders; {hint}") from error
-    except OSError as error:
-        raise ClbenchError(f"the image folder {root} cannot be read: {error}") from error
-    labels = np.array(folder.targets, dtype=np.int64)
-    filled = set(folder.targets)
-    empty = [name for label, name in enumerate(folder.classes) if label not in filled]
+    if not os.path.isdir(root):  # also False where a folder above cannot be read
+        raise ClbenchError(
+            f"the image folder {shown(root)} does not exist or is not a folder; {hint}"
+        )
+    found = listing(root)
+    if not found.classes:
+        raise ClbenchError(f"the image folder {shown(root)} has no class folders; {hint}")
+    refuse_misplaced(root, found.classes, field)
+    found.passed.tell(root)
+    empty = [name for name, images in zip(found.classes, found.images, strict=True) if not images]
     if empty:
         raise ClbenchError(
-            f"class folders without images in {root}: {_names(empty)}; "
+            f"class folders without images in {shown(root)}: {few(empty)}; "
             "add .jpg, .jpeg, .png or other image files to them, or remove them"
         )
-    return tuple(Path(path) for path, _ in folder.samples), labels, tuple(folder.classes)
+    counts = [len(images) for images in found.images]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return tuple(path for images in found.images for path in images), labels, found.classes
 
 
 def _hold_out(
@@ -105,8 +122,8 @@ def _hold_out(
     small = [name for name, count in zip(classes, np.bincount(labels), strict=True) if count < 5]
     if small:
         raise ClbenchError(
-            f"class folders of {root} with fewer than 5 images, too few to hold a fifth out for "
-            f"testing: {_names(small)}; add images or give a test folder"
+            f"class folders of {shown(root)} with fewer than 5 images, too few to hold a fifth out "
+            f"for testing: {few(small)}; add images or give a test folder"
         )
     test = every_fifth(labels)
 
@@ -114,10 +131,3 @@ def _hold_out(
         return Labelled(tuple(paths[i] for i in np.flatnonzero(chosen)), labels[chosen])
 
     return DataSet("image_folder", part(~test), part(test), classes)
-
-
-def _names(names: set[str] | list[str]) -> str:
-    """At most ten of the names, sorted, in one line."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - 10} more" if len(ordered) > 10 else ""
-    return (", ".join(ordered[:10]) or "none") + more

@@ -1,0 +1,74 @@
+"""Lines for people about files: names as they can be printed, and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from clbench.errors import ClbenchError
+
+
+def shown(path: Path | str) -> str:
+    r"""A path in one line that can be printed, whatever bytes are in it.
+
+    >>> shown("a\nb \udcff.png")
+    'a\\nb \\udcff.png'
+    """
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
+def expanded(path: Path) -> Path:
+    """A path with ``~`` put in place.
+
+    Raises:
+        ClbenchError: if there is no such user, or no path can be called so.
+    """
+    if "\0" in str(path):
+        raise ClbenchError(f"{shown(path)} is no path: it has a null character in it")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ClbenchError(
+            f"{shown(path)} does not exist: there is no such user ({error})"
+        ) from error
+
+
+def few(names: Iterable[object], most: int = 10) -> str:
+    """At most so many of the names, in one line.
+
+    >>> few("abc", 2)
+    'a, b and 1 more'
+    """
+    listed = [shown(str(name)) for name in names]
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return (", ".join(listed[:most]) or "none") + more
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def note(line: str, everywhere: bool = False) -> None:
+    """Tell the user something about the data.
+
+    Args:
+        line: printed as :func:`shown` has it.
+        everywhere: on any process, where only one of them comes to know it.
+    """
+    if everywhere or getattr(rank_zero_only, "rank", None) in (None, 0):
+        print(shown(line), flush=True)

@@ -1,0 +1,239 @@
+"""Which classes make up which task: one meaning for all streams that divide a data set."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from abc import ABC
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from clbench.data.words import few, note
+from clbench.errors import ClbenchError
+from clbench.streams.base import Group, StreamConfig
+
+#: A class, by its name or its number (its label in the data set, from 0).
+Class = int | str
+
+
+def _sizes(value: Any) -> Any:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    sizes = value if isinstance(value, list | tuple) else [value]
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(
+            "must be a number of tasks of equal size, or the number of classes of each task, as "
+            "in [2, 3, 1]"
+        )
+    return value
+
+
+def _class(value: Any) -> Class:
+    if type(value) not in (int, str):
+        raise ValueError(
+            f"must name classes by their names or numbers, but {value!r} is neither: put quotes "
+            "around a name that YAML takes for something else"
+        )
+    return value
+
+
+def _tasks_of_classes(value: Any) -> Any:
+    """Check what was given as a whole, so that a mistake anywhere in it is one line."""
+    if value is None:
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(x, list | tuple) for x in value):
+        raise ValueError(
+            "must be a list of tasks, each a list of classes by name or number, as in "
+            "[[cat, dog], [3, 7, 1]]"
+        )
+    return [[_class(label) for label in group] for group in value]
+
+
+def _list_of_classes(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of classes by name or number, as in [cat, 3]")
+    return [_class(label) for label in value]
+
+
+Sizes = Annotated[int | list[int], BeforeValidator(_sizes)]
+Groups = Annotated[list[list[Class]] | None, BeforeValidator(_tasks_of_classes)]
+Classes = Annotated[list[Class], BeforeValidator(_list_of_classes)]
+
+TASKS = "number of tasks of equal size, or the number of classes of each task, e.g. [2, 3, 1]"
+
+
+class DividedConfig(StreamConfig, ABC):
+    """A stream that divides the classes of one data set into tasks."""
+
+    tasks: Sizes = Field(description=TASKS)
+    order_seed: int | None = Field(
+        None,
+        ge=0,
+        description="draws the class order; default: label order, of folders the order of names",
+    )
+    classes: Groups = Field(
+        None,
+        description="the classes of each task in order, by name or number, e.g. [[cat, dog], "
+        "[3, 7, 1]], instead of `tasks` and `order_seed`. A number counts the classes from 0 in "
+        "label order, of folders in the order of names; a text (quoted, if of digits) is a name",
+    )
+
+    def groups(self, names: Sequence[str], labels: Sequence[int]) -> list[Group]:
+        """The tasks.
+
+        Args:
+            names: of the data set's classes, by label.
+            labels: those that can be used, in label order.
+
+        Raises:
+            ClbenchError: if the classes do not divide as the fields say.
+        """
+        if self.classes is None:
+            made = divide(labels, self.tasks, self.order_seed)
+        else:
+            made = self._as_listed(self.classes, names, labels)
+        return [
+            Group(task_name([names[label] for label in group]), 0, tuple(group)) for group in made
+        ]
+
+    def _as_listed(
+        self, groups: Sequence[Sequence[Class]], names: Sequence[str], labels: Sequence[int]
+    ) -> list[list[int]]:
+        if not groups or not all(groups):
+            raise ClbenchError(
+                "stream.classes must be non-empty groups of different classes of the stream, one "
+                "a task; a group is empty"
+            )
+        made = [numbers(group, names, "stream.classes") for group in groups]
+        counts = Counter(label for group in made for label in group)
+        twice = [label for label, count in counts.items() if count > 1]
+        if twice or not set(counts) <= set(labels):
+            wrong = twice or sorted(set(counts) - set(labels))
+            why = (
+                "is named more than once"
+                if twice
+                else "is set apart or left out by stream.pretrain_classes or stream.leave_out"
+            )
+            listed = few(f"{label} ({names[label]})" for label in wrong)
+            raise ClbenchError(
+                "stream.classes must be non-empty groups of different classes of the stream; "
+                f"{listed} {why}"
+            )
+        unused = [names[label] for label in labels if label not in counts]
+        if unused:
+            note(f"stream.classes leaves out {len(unused)} of {len(labels)} classes: {few(unused)}")
+        if self.order_seed is not None:
+            note("stream.classes gives the order: stream.order_seed is not used")
+        if self.tasks not in (1, len(made)):
+            note(f"stream.classes makes {len(made)} tasks: stream.tasks is not used")
+        return made
+
+
+def divide(
+    labels: Sequence[int], tasks: int | Sequence[int], order_seed: int | None
+) -> list[list[int]]:
+    """The labels of each task.
+
+    Args:
+        labels: the labels to divide, in label order.
+        tasks: number of tasks of equal size, or the size of each.
+        order_seed: draws the order; None keeps it.
+
+    Raises:
+        ClbenchError: if there are no labels, or they do not divide.
+
+    >>> divide([5, 6, 7, 8], [1, 3], None)
+    [[5], [6, 7, 8]]
+    """
+    count = len(labels)
+    if not count:
+        raise ClbenchError(
+            "the stream has no classes left: shorten stream.leave_out or stream.pretrain_classes"
+        )
+    if isinstance(tasks, int):
+        if count % tasks:
+            raise ClbenchError(_does_not_divide(tasks, count))
+        sizes = [count // tasks] * tasks
+    else:
+        sizes = list(tasks)
+        if sum(sizes) != count:
+            raise ClbenchError(
+                f"stream.tasks = [{few(sizes)}] makes {sum(sizes)} classes, but the stream has "
+                f"{count}: give sizes that add up to {count}, or list some in stream.classes"
+            )
+    if order_seed is not None:
+        labels = np.random.default_rng(order_seed).permutation(labels).tolist()
+    ends = np.cumsum(sizes).tolist()
+    return [list(labels[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _does_not_divide(tasks: int, count: int) -> str:
+    fitting = [n for n in range(1, count + 1) if count % n == 0]
+    hint = ""
+    if tasks < count:
+        small, more = divmod(count, tasks)
+        sizes = [small + 1] * more + [small] * (tasks - more)
+        shown = str(sizes) if tasks <= 10 else f"[{few(sizes, 3)}]"
+        hint = f", or uneven sizes such as stream.tasks: {shown}"
+    return (
+        f"stream.tasks = {few([tasks])} does not divide the stream's {count} classes; use one of "
+        f"{fitting}{hint}, or list the groups in stream.classes"
+    )
+
+
+def numbers(classes: Sequence[Class], names: Sequence[str], field: str) -> list[int]:
+    """Labels of classes that are given by name (text) or number.
+
+    Args:
+        classes: as the user gave them.
+        names: of the data set's classes, by label.
+        field: where they stand, for the message.
+
+    Raises:
+        ClbenchError: if there is no such class, or a number is also the name of another class.
+    """
+    by_name = {_normal(name): label for label, name in enumerate(names)}
+    return [_number(one, names, by_name, field) for one in classes]
+
+
+def _number(one: Class, names: Sequence[str], by_name: dict[str, int], field: str) -> int:
+    if isinstance(one, str):
+        if _normal(one) in by_name:
+            return by_name[_normal(one)]
+        near = difflib.get_close_matches(one, names, 1, 0.6)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ClbenchError(
+            f"{field}: there is no class named {one!r}{hint}; the stream's are {few(names, 20)}"
+        )
+    if not 0 <= one < len(names):
+        raise ClbenchError(
+            f"{field}: there is no class with the number {one}, the stream's have the numbers "
+            f"0…{len(names) - 1}"
+        )
+    called = [label for label, name in enumerate(names) if _is_number(name, one)]
+    if called and one not in called:
+        other = names[called[0]]
+        raise ClbenchError(
+            f"{field}: {one} could be the class named {other!r} or the class with the number "
+            f"{one}, {names[one]!r}: name classes in quotes, as in ['{other}'], since some are "
+            "called by numbers"
+        )
+    return one
+
+
+def _is_number(name: str, number: int) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 20 and int(name) == number
+
+
+def _normal(name: str) -> str:
+    """Accents in one form: macOS takes them apart in the names of folders."""
+    return unicodedata.normalize("NFC", name)
+
+
+def task_name(classes: Sequence[str]) -> str:
+    """A task's first classes, for people."""
+    return ", ".join(classes[:3]) + (" …" if len(classes) > 3 else "")

@@ -1,0 +1,190 @@
+"""Which classes make up which task: by number or name, even or uneven."""
+
+import re
+import unicodedata
+
+import pytest
+
+from clbench.cli import field_help
+from clbench.errors import ClbenchError
+from clbench.recipe import parse
+from clbench.streams.divide import divide, numbers
+from clbench.streams.folder import FolderConfig
+
+NAMES = ("ant", "bee", "cat", "dog", "eel", "fox")
+
+
+def config(**fields):
+    return FolderConfig.model_validate({"name": "image_folder", "train": "x"} | fields)
+
+
+def groups(names=NAMES, labels=None, **fields):
+    made = config(**fields).groups(names, range(len(names)) if labels is None else labels)
+    return [list(group.labels) for group in made]
+
+
+def refused(**stream):
+    """The message of a recipe that is refused."""
+    values = {
+        "stream": {"name": "image_folder", "train": "x"} | stream,
+        "model": {"backbone": "tiny_cnn", "weights": "none"},
+        "epochs": 1,
+    }
+    with pytest.raises(ClbenchError) as caught:
+        parse(values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([["cat", "dog"], [1, 5, 0]], [[2, 3], [1, 5, 0]]),
+        ([[2, 3], [1, 5, 0], [4]], [[2, 3], [1, 5, 0], [4]]),
+        ([["fox"], ["ant", 1]], [[5], [0, 1]]),
+    ],
+)
+def test_classes_by_name_or_number(given, wanted):
+    assert groups(classes=given) == wanted
+
+
+def test_what_classes_leave_out_is_said(capsys):
+    groups(classes=[["cat"], ["dog", "eel"]], tasks=5, order_seed=1)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "stream.classes leaves out 3 of 6 classes: ant, bee, fox"
+    assert "stream.order_seed is not used" in said[1]
+    assert "makes 2 tasks: stream.tasks is not used" in said[2]
+    groups(classes=[["ant", "bee", "cat"], ["dog", "eel", "fox"]])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "wanted"),
+    [
+        ([2, 3, 1], [[0, 1], [2, 3, 4], [5]]),
+        (3, [[0, 1], [2, 3], [4, 5]]),
+        ([6], [[0, 1, 2, 3, 4, 5]]),
+    ],
+)
+def test_sizes_of_tasks(tasks, wanted):
+    assert groups(tasks=tasks) == wanted
+
+
+def test_sizes_of_tasks_in_a_drawn_order():
+    drawn = groups(tasks=[2, 3, 1], order_seed=3)
+    assert [len(group) for group in drawn] == [2, 3, 1]
+    flat = [label for group in drawn for label in group]
+    assert sorted(flat) == list(range(6)) != flat
+    assert flat == [label for group in groups(tasks=6, order_seed=3) for label in group]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tasks": 4}, r"tasks = 4 does not divide .* 6 classes; use one of \[1, 2, 3, 6\], or "
+         r"uneven sizes such as stream.tasks: \[2, 2, 1, 1\], or list the groups"),
+        ({"tasks": 7}, r"7 does not divide the stream's 6 classes; use one of \[1, 2, 3, 6\], or"),
+        ({"tasks": 10**30}, "does not divide"),
+        ({"tasks": [2, 3]}, r"tasks = \[2, 3\] makes 5 classes, but the stream has 6: give sizes"),
+        ({"tasks": [1] * 999}, "makes 999 classes, but the stream has 6"),
+        ({"classes": [["cat"], ["kat"]]}, r"no class named 'kat' \(did you mean cat\?\); .* ant,"),
+        ({"classes": [[0], [6]]}, r"no class with the number 6, .* 0…5"),
+        ({"classes": [[-1]]}, "no class with the number -1"),
+        ({"classes": [["cat", 2]]}, r"different classes.* 2 \(cat\) is named more than once"),
+        ({"classes": [["cat"], ["cat"]]}, "more than once"),
+        ({"classes": []}, "non-empty groups"),
+        ({"classes": [[]]}, "non-empty groups"),
+        ({"classes": [["1"]]}, "no class named '1'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_line(fields, message):
+    with pytest.raises(ClbenchError, match=message) as caught:
+        groups(**fields)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": [1, 2]}, "a list of tasks, each a list of classes by name or number"),
+        ({"classes": "cat"}, "a list of tasks"),
+        ({"classes": {"a": [1]}}, "a list of tasks"),
+        ({"classes": [[["cat"]]]}, r"\['cat'\] is neither"),
+        ({"classes": [[True]]}, "True is neither: put quotes around a name"),
+        ({"classes": [[1.5]]}, "1.5 is neither"),
+        ({"classes": [[None]]}, "None is neither"),
+        ({"tasks": 0}, "a number of tasks of equal size, or the number of classes of each task"),
+        ({"tasks": []}, "a number of tasks"),
+        ({"tasks": [2, 0]}, "a number of tasks"),
+        ({"tasks": [2, 1.5]}, "a number of tasks"),
+        ({"tasks": [[2]]}, "a number of tasks"),
+        ({"tasks": True}, "a number of tasks"),
+        ({"tasks": None}, "a number of tasks"),
+    ],
+)
+def test_what_is_of_another_kind_is_one_line(fields, message):
+    (field,) = fields
+    text = refused(**fields)
+    assert text.startswith(f"stream.{field}")
+    assert re.search(message, text)
+    assert ";" not in text
+
+
+def test_numbers_that_are_also_names_need_quotes():
+    names = ("1", "10", "2", "cat")
+    assert numbers(["1", "2", "cat", 3], names, "f") == [0, 2, 3, 3]
+    with pytest.raises(ClbenchError, match=r"1 could be the class named '1' or .* number 1, '10'"):
+        numbers([1], names, "f")
+    with pytest.raises(ClbenchError, match=r"'01' or the class with the number 1, '02'"):
+        numbers([1], ("01", "02"), "f")
+    assert numbers([0, 1], ("0", "1"), "f") == [0, 1]  # both say the same
+
+
+def test_accents_of_macos_are_the_same_names():
+    names = [unicodedata.normalize("NFD", name) for name in ("café", "zoë")]
+    assert numbers([unicodedata.normalize("NFC", "zoë")], names, "f") == [1]
+
+
+def test_it_means_the_same_for_split_streams():
+    values = {"model": {"backbone": "tiny_cnn", "weights": "none"}, "epochs": 1}
+    stream = {"name": "split_digits", "pretrain_classes": [], "validation": 0}
+
+    def tasks(**fields):
+        recipe = parse(values | {"stream": stream | fields})
+        names = recipe.build_stream().class_names
+        return [[names[c] for c in task.classes] for task in recipe.build_stream().tasks]
+
+    assert tasks(classes=[["4", 2], [9, "0", 7]]) == [["4", "2"], ["9", "0", "7"]]
+    assert [len(names) for names in tasks(tasks=[2, 7, 1])] == [2, 7, 1]
+    assert [len(names) for names in tasks(tasks=[1, 2], leave_out=list("0123456"))] == [1, 2]
+    with pytest.raises(ClbenchError, match=r"both name 0"):
+        tasks(pretrain_classes=[0], leave_out=["0"])
+
+
+def test_sizes_survive_a_recipe_that_is_written_down():
+    values = {"model": {"backbone": "tiny_cnn", "weights": "none"}, "epochs": 1}
+    stream = {"name": "split_digits", "tasks": [2, 4], "classes": [["4", 5], [6]]}
+    recipe = parse(values | {"stream": stream})
+    again = parse(recipe.model_dump(mode="json"))
+    assert again == recipe
+    assert again.stream.classes == [["4", 5], [6]]
+
+
+def test_a_field_of_other_streams_is_refused_by_their_names():
+    text = refused(name="transfer6", classes=[[1]])
+    assert "unknown key stream.classes: it is a field of split_*, food101, image_folder" in text
+    assert "did you mean" not in text
+
+
+def test_help_says_for_which_streams_a_field_is():
+    text = " ".join(field_help().split())
+    assert re.search(
+        r"stream\.classes [^(]*\(quoted[^(]*\(of split_\*, food101, image_folder\)", text
+    )
+    assert re.search(r"stream\.benchmark [^(]*\(of avalanche\)", text)
+    assert re.search(r"stream\.validation [^(]*stream\.train_per_class", text)
+
+
+def test_labels_are_kept_in_their_order():
+    assert divide([9, 3, 5], [1, 2], None) == [[9], [3, 5]]
