@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clbench.report.gather import Run
+from clbench.report.texts import one_line
 
 
 def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
@@ -51,12 +52,11 @@ def _versions(runs: Sequence[Run]) -> Iterable[str]:
 
         def version(run: Run, name: str = name) -> Any:
             environment = run.environment
-            return environment["python"] if name == "python" else environment["packages"].get(name)
+            if name == "python":
+                return environment.get("python", "unknown")
+            return environment.get("packages", {}).get(name, "unknown")
 
-        try:
-            found = _folders(known, version)
-        except KeyError:
-            continue
+        found = _folders(known, version)
         if len(found) > 1:
             yield f"Versions of {name} are mixed: {_sides(found)}."
     if 0 < len(known) < len(runs):
@@ -94,7 +94,7 @@ def _by(runs: Iterable[Run], key: Any) -> dict[Any, list[Run]]:
 
 def _folders(runs: Iterable[Run], key: Any) -> dict[str, list[str]]:
     def short(value: object) -> str:
-        text = str(value)
+        text = one_line(str(value), 80)
         return text[:12] if len(text) == 64 else text  # a hash
 
     return {short(k): [r.folder.name for r in v] for k, v in _by(runs, key).items()}

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clbench.record import SCENARIOS, Record, write_atomic
 from clbench.report.figures import figures
+from clbench.report.texts import cell
 
 
 def write(record: Record, board: SummaryWriter | None = None) -> None:
@@ -77,10 +78,10 @@ def _matrices(record: Record) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = record.run["tasks"]
-    writer.writerow(["scenario", "after_task", *names])
+    writer.writerow(["scenario", "after_task", *map(cell, names)])
     for scenario in SCENARIOS:
         for row, name in zip(record.accuracy_matrix(scenario), names, strict=True):
-            writer.writerow([scenario, name, *("" if np.isnan(x) else x for x in row)])
+            writer.writerow([scenario, cell(name), *("" if np.isnan(x) else x for x in row)])
     return buffer.getvalue()
 
 

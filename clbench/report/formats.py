@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from clbench.report.texts import cell
+
 
 def csv_text(lines: Iterable[dict[str, Any]]) -> str:
     """Rows as CSV; the first names the columns."""
@@ -14,7 +16,7 @@ def csv_text(lines: Iterable[dict[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(found[0]) if found else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({key: cell(value) for key, value in line.items()} for line in found)
     return buffer.getvalue()
 
 
