@@ -55,7 +55,8 @@ class Comparison:
     def table(self) -> Any:
         """The leaderboards as one pandas frame: a row for each section, scenario and method.
 
-        Scores are fractions; ``<metric>`` is the mean, beside it ``_std``, ``_low`` and ``_high``.
+        Scores are fractions; ``<metric>`` is the mean, beside it ``_std``, ``_low``, ``_high`` and
+        ``_interval``: how that was made, or why there is none.
 
         Raises:
             ClbenchError: if pandas is not installed.
@@ -83,15 +84,20 @@ class Comparison:
         Raises:
             ClbenchError: if there is no such figure, or nothing to draw in it.
         """
+        from clbench.report.fonts import literal
         from clbench.report.plots import PLOTS, POOLED_PLOTS
 
-        if name in POOLED_PLOTS:
-            made = POOLED_PLOTS[name](self, scenario)
-        elif name in PLOTS:
-            made = PLOTS[name](self.sections[section], scenario)
-        else:
+        if name not in PLOTS and name not in POOLED_PLOTS:
             known = ", ".join([*PLOTS, *POOLED_PLOTS])
             raise ClbenchError(f"there is no figure {name!r}; there are {known}")
+        shown = [s.title for s in self.sections]
+        shown += [text for s in self.sections for text in s.tasks]
+        shown += [group.label for s in self.sections for group in s.groups]
+        with literal(shown):
+            if name in POOLED_PLOTS:
+                made = POOLED_PLOTS[name](self, scenario)
+            else:
+                made = PLOTS[name](self.sections[section], scenario)
         if made is None:
             raise ClbenchError(f"{name} has nothing to show: no finished run measured it")
         return made[0]

@@ -169,7 +169,9 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
             problems.append(one_line(f"{folder.name} is left out: {_reason(error)}."))
             continue
         if run is None:
-            problems.append(one_line(f"{folder.name} has only just begun: nothing is measured yet."))
+            problems.append(
+                one_line(f"{folder.name} has only just begun: nothing is measured yet.")
+            )
             continue
         runs.append(run)
         if passed_over:

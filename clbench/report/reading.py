@@ -88,15 +88,16 @@ def yaml_of(path: Path) -> Any:
     text = read(path, RECIPE_BYTES)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
     try:
-        depth = count = 0
-        for event in yaml.parse(text, loader):
-            count += 1
+        depth = 0
+        for count, event in enumerate(yaml.parse(text, loader)):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif isinstance(event, yaml.AliasEvent):
-                raise ClbenchError(f"{path.name} has an alias (*{event.anchor:.40}): no run writes one")
+                raise ClbenchError(
+                    f"{path.name} has an alias (*{event.anchor:.40}): no run writes one"
+                )
             if depth > DEPTH or count > RECIPE_VALUES:
                 much = f"is deeper than {DEPTH}" if depth > DEPTH else f"has over {RECIPE_VALUES:,}"
                 raise ClbenchError(f"{path.name} {much} values")

@@ -6,7 +6,9 @@ import re
 import unicodedata
 
 #: What XML and HTML cannot hold, half characters of broken names, and what turns the reading order.
-UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+UNFIT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
 #: Longer names say no more.
 LONGEST = 200
 

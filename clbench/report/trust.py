@@ -16,7 +16,7 @@ from clbench.errors import ClbenchError
 from clbench.record import Record
 from clbench.report import reading
 
-#: More tasks would make matrices and figures of any size; ImageNet-21k in tasks of ten classes fits.
+#: More tasks would make matrices of any size; ImageNet-21k in tasks of ten classes fits.
 TASKS = 2_200
 
 Text = Annotated[str, StringConstraints(max_length=10_000)]
