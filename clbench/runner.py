@@ -29,7 +29,7 @@ from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
-from clbench.report import files, screen
+from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
@@ -69,6 +69,8 @@ def run(
     held = ExitStack()
     try:
         if is_first():
+            if resume and (folder / "record.jsonl").exists():
+                trust.whole(folder)  # it may be anybody's
             run_folder.open_folder(folder, recipe, resume)
             # A run that was requeued may start before the process it follows is quite gone.
             held.enter_context(alone(folder, wait=LEAVING if resume else 0))

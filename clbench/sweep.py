@@ -47,7 +47,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from clbench import checkpoints, scores
 from clbench.errors import ClbenchError
@@ -55,6 +54,7 @@ from clbench.folder import plain
 from clbench.recipe import Recipe, merge, parse
 from clbench.record import SCENARIOS, Record, Scenario, write_atomic
 from clbench.redeploy import Redeployment, looks_back
+from clbench.report import trust
 
 Parameter = Literal["alpha", "scale", "density"]
 #: What can be swept, and the methods whose field it is.
@@ -141,12 +141,12 @@ def sweep(
     Raises:
         ClbenchError: if the run cannot be swept, with the reason and the way out.
     """
-    record = Record.load(folder)
+    record = trust.whole(Path(folder))
     if not record.finished:
         raise ClbenchError(
             f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
         )
-    recipe = parse(yaml.safe_load((record.folder / "config.yaml").read_text()))
+    recipe = parse(trust.recipe_of(record.folder))
     method = _method(recipe, parameter, record.folder)
     recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
     anchor = getattr(recipes[0].methods[method], "anchor", None)

@@ -208,11 +208,16 @@ def _section(
         "latter counts."
         for run, first in twice
     ]
-    for group in made:
-        if group.finished and len(group.finished) == 1:
-            warnings.append(f"{group.label}: one seed only, so nothing tells noise from effect.")
-    names = one_line(stream, LABEL), one_line(backbone, LABEL)
-    title = f"{names[0]}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {names[1]}"
+    for count, text in (
+        (1, "one seed only, so nothing tells noise from effect"),
+        (2, "two seeds only, so no score has an interval"),
+    ):
+        names = [group.label for group in made if len(group.finished) == count]
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            warnings.append(f"{', '.join(names[:5])}{more}: {text}.")
+    shown = one_line(stream, LABEL), one_line(backbone, LABEL)
+    title = f"{shown[0]}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {shown[1]}"
     return Section(title, made, tasks, (*warnings_of(runs), *warnings))
 
 

@@ -11,6 +11,7 @@ from clbench import __version__
 from clbench.record import SCENARIOS
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
+from clbench.report.checks import known
 from clbench.report.compare import Comparison
 from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
@@ -74,9 +75,7 @@ def _warnings(comparison: Comparison) -> str:
     lines += [f"{name} failed: {reason}" for name, reason in comparison.failures.items()]
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in comparison.notes)
     if not lines:
-        return (
-            '<p class="soft">No warnings: same splits, weights and versions throughout.</p>' + notes
-        )
+        return f'<p class="soft">No warnings: {escape(known(comparison.runs))}.</p>{notes}'
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         '<section class="warnings" aria-labelledby="warnings"><strong id="warnings">'

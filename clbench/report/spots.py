@@ -60,7 +60,7 @@ class Panel:
 
 def families(section: Section, scenario: Scenario) -> list[Sweep]:
     """Methods at several settings, those at most of them first; a group is in one of them."""
-    found, taken = [], set[int]()
+    found, taken = list[Sweep](), set[int]()
     over_runs = [sweep for sweep in sweeps(section, scenario) if len(sweep.groups) > 1]
     for sweep in sorted(over_runs, key=lambda sweep: -len(sweep.groups)):
         if not taken & {*sweep.groups} and len(found) < len(CURVES):

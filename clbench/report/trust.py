@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from clbench.errors import ClbenchError
 from clbench.record import Record
 from clbench.report import reading
+from clbench.report.texts import one_line
 
 #: More tasks would make matrices of any size; ImageNet-21k in tasks of ten classes fits.
 TASKS = 2_200
@@ -133,6 +134,29 @@ def record_of(folder: Path) -> Record:
     except (RecursionError, ValueError, TypeError) as error:
         raise ClbenchError(f"record.jsonl is no record ({type(error).__name__})") from error
     check(record)
+    return record
+
+
+def whole(folder: Path) -> Record:
+    """The record of a folder that is to be gone on with; its recipe is seen to be one too.
+
+    Raises:
+        ClbenchError: if one of them is not what a run writes, in one line.
+    """
+    if not (folder / "record.jsonl").exists():
+        return Record.load(folder)  # says that there is none
+    try:
+        if not recipe_of(folder):
+            raise ClbenchError("there is no config.yaml in it, or an empty one")
+        record = record_of(folder)
+        if not record.events:
+            raise ClbenchError("record.jsonl is empty")
+    except ClbenchError as error:
+        raise ClbenchError(one_line(f"{folder} cannot be gone on with: {error}")) from error
+    except OSError as error:
+        name = Path(str(error.filename or "")).name
+        told = f"{folder} cannot be read: {name}: {error.strerror}"
+        raise ClbenchError(one_line(told)) from error
     return record
 
 
