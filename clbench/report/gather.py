@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ IRRELEVANT = (
     "checkpoints",
     "trainer.enable_progress_bar",
 )
+#: Levels of folders below that which was named; deeper trees are nobody's runs.
+DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
 #: What files that no run wrote can bring about, besides :class:`ClbenchError`.
 UNREADABLE = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError, OSError)
@@ -148,7 +151,7 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """All runs in and below some folders, and a line for each that cannot be read.
 
     Args:
-        places: run folders, or folders that hold some, at any depth.
+        places: run folders, or folders that hold some, up to :data:`DEEPEST` levels below.
 
     Raises:
         ClbenchError: if a folder is missing, or there is no run at all.
@@ -158,8 +161,8 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     for place in roots:
         if not place.is_dir():
             raise ClbenchError(f"there is no folder {place}")
-        for path in sorted(place.rglob("record.jsonl")):
-            folders[path.parent.resolve()] = None
+        for folder in sorted(_holding(place)):
+            folders[folder.resolve()] = None
     runs: list[Run] = []
     problems: list[str] = []
     for folder in folders:
@@ -183,6 +186,15 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
         told = " ".join([f"there are no runs in {where}.", *problems[:3]])
         raise ClbenchError(one_line(told + more, 2000))
     return runs, problems
+
+
+def _holding(place: Path) -> Iterator[Path]:
+    """Folders with something called ``record.jsonl``, whatever it is."""
+    for name, folders, files in os.walk(place):
+        if "record.jsonl" in files or "record.jsonl" in folders:
+            yield Path(name)
+        if len(Path(name).relative_to(place).parts) >= DEEPEST:
+            folders.clear()
 
 
 def read(folder: Path) -> tuple[Run | None, list[str]]:
