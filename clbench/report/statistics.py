@@ -127,6 +127,10 @@ def estimate(
 
 def _half_width(strata: Sequence[NDArray[np.float64]]) -> float:
     """Half of the 95 % t interval of the mean of the strata's means (Satterthwaite's degrees)."""
+    if len(strata) == 1:
+        (only,) = strata
+        t = stdtrit(len(only) - 1, (1 + LEVEL) / 2)
+        return float(t * only.std(ddof=1) / np.sqrt(len(only)))
     parts = np.array([v.var(ddof=1) / len(v) for v in strata]) / len(strata) ** 2
     spread = float(parts.sum())
     if spread <= SAME**2:
