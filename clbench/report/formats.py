@@ -47,7 +47,8 @@ def escape_markdown(text: str) -> str:
     """Plain text for Markdown; what stands between two asterisks stays bold."""
     bold = text.startswith("**") and text.endswith("**") and len(text) > 4
     inner = text[2:-2] if bold else text
-    for sign in "\\`*_{}[]<>|#":
+    inner = " ".join(inner.split())
+    for sign in "\\`*_{}[]<>|#$":
         inner = inner.replace(sign, f"\\{sign}")
     return f"**{inner}**" if bold else inner
 
@@ -74,5 +75,6 @@ _LATEX = {
 def escape_latex(text: str) -> str:
     """Plain text for LaTeX; what stands between two asterisks becomes bold."""
     bold = text.startswith("**") and text.endswith("**") and len(text) > 4
-    inner = "".join(_LATEX.get(sign, sign) for sign in (text[2:-2] if bold else text))
+    inner = " ".join((text[2:-2] if bold else text).split())
+    inner = "".join(_LATEX.get(sign, sign) for sign in inner)
     return rf"\textbf{{{inner}}}" if bold else inner

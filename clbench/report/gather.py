@@ -204,7 +204,7 @@ def read(folder: Path) -> tuple[Run | None, list[str]]:
         ClbenchError: if its record or its recipe is not what a run writes.
     """
     record = trust.record_of(folder)
-    if not record.events:
+    if len(record.events) < 2:
         return None, []
     passed_over: list[str] = []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
 RECIPE_BYTES, RECIPE_VALUES = 1 << 20, 50_000
 #: Whole numbers beyond are no setting and no count.
 LARGEST = 2**63
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def read(path: Path, most: int = BYTES) -> str:
@@ -110,7 +112,7 @@ def yaml_of(path: Path) -> Any:
 
 
 def tame(values: Any, name: str) -> None:
-    """Refuse what later steps cannot take: values nested too deeply, and huge whole numbers.
+    """Refuse what later steps cannot take: deep nests, huge whole numbers, dates, halves of text.
 
     Raises:
         ClbenchError: if there is one.
@@ -122,10 +124,14 @@ def tame(values: Any, name: str) -> None:
             raise ClbenchError(f"{name} is nested deeper than {DEPTH} levels")
         if isinstance(value, dict):
             waiting += [(inner, depth + 1) for inner in (*value.keys(), *value.values())]
-        elif isinstance(value, list | tuple | set):
+        elif isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
         elif isinstance(value, int) and abs(value) >= LARGEST:
             raise ClbenchError(f"{name} holds a whole number of {value.bit_length()} bits")
+        elif isinstance(value, str) and not value.isascii() and _HALF.search(value):
+            raise ClbenchError(f"{name} holds half a character")
+        elif value is not None and not isinstance(value, str | int | float):
+            raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
 
 
 def _kind(path: Path) -> str:

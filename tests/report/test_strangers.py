@@ -209,6 +209,16 @@ def test_every_broken_folder_is_one_line_and_the_good_ones_are_reported(tmp_path
     assert "good 0" in page
 
 
+@pytest.mark.parametrize("events", [0, 1])
+def test_a_run_that_has_just_begun_is_one_line(tmp_path, events):
+    run_folder(tmp_path, folder="good")
+    path = run_folder(tmp_path, folder="new") / "record.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:events]))
+    runs, problems = gather([tmp_path])
+    assert len(runs) == 1
+    assert problems == ["new has only just begun: nothing is measured yet."]
+
+
 def test_a_record_of_a_gigabyte_is_not_read(tmp_path):
     folder = run_folder(tmp_path / "big")
     with (folder / "record.jsonl").open("r+b") as file:
