@@ -256,7 +256,12 @@ def _queue() -> dict[str, str] | None:
 
 def _read_book(folder: Path) -> dict[str, str]:
     path = folder / "jobs.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.exists():
+        return {}
+    values = json_of(path)
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise ClbenchError(f"{path} is no list of jobs: cancel what is queued, and remove it")
+    return values
 
 
 def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:
