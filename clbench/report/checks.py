@@ -95,8 +95,11 @@ def _versions(runs: Sequence[Run]) -> Iterable[str]:
 def _hardware(runs: Sequence[Run]) -> Iterable[str]:
     def machine(run: Run) -> str | None:
         about = run.environment
-        parts = [about.get("processor"), about.get("device"), *_listed(about.get("gpus"))]
-        return ", ".join(str(part) for part in parts if part) or None
+        kind = str(about.get("device") or "").split(":")[0]  # which of several alike is no matter
+        gpus = sorted({str(gpu) for gpu in _listed(about.get("gpus"))}) if kind == "cuda" else []
+        return (
+            ", ".join(str(part) for part in (about.get("processor"), kind, *gpus) if part) or None
+        )
 
     found = _folders([run for run in runs if machine(run)], machine)
     if len(found) > 1:

@@ -24,7 +24,7 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 Accuracy = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
 ByScenario = Mapping[Literal["task_incremental", "class_incremental"], Number | None]
 

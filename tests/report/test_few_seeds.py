@@ -135,18 +135,22 @@ def test_other_hardware_and_other_lengths_are_said(tmp_path):
         ((None, 1), ({"sfa": {}}, 5), ({"multitask": {}}, 9))
     ):
         folder = run_folder(tmp_path, methods, 0, config={"epochs": epochs, "steps": None})
-        about = {
-            "python": "3.11",
-            "packages": {},
-            "processor": "x86_64",
-            "device": f"cuda:{number % 2}",
-        }
+        about = {"python": "3.11", "packages": {}, "processor": "x86_64", "device": "cpu"}
+        about |= {"device": f"cuda:{number}", "gpus": ["H100"] * number} if number else {}
         (folder / "environment.json").write_text(json.dumps(about))
     lines = warnings(compare([tmp_path]))
     assert [line for line in lines if line.startswith("Hardware is mixed, so times do not compare")]
     (line,) = [line for line in lines if line.startswith("Methods were trained for different len")]
     assert "epochs = 1 in sequential-seed0; epochs = 5 in sfa-seed0" in line
     assert "multitask" not in line
+
+
+def test_two_gpus_of_a_machine_are_no_alarm(tmp_path):
+    for seed in range(2):
+        folder = run_folder(tmp_path, None, seed)
+        about = {"processor": "x86_64", "device": f"cuda:{seed}", "gpus": ["H100"] * (seed + 1)}
+        (folder / "environment.json").write_text(json.dumps({"python": "3.11"} | about))
+    assert not [line for line in warnings(compare([tmp_path])) if "Hardware" in line]
 
 
 def test_nothing_is_called_the_same_that_nobody_told(tmp_path):
