@@ -13,6 +13,8 @@ from clbench.arguments import overrides, read_arguments
 from clbench.errors import ClbenchError, shown
 from clbench.textfile import home
 
+#: Lines on folders that cannot be read; the report has all of them.
+SHOWN = 20
 COMMANDS = ("compare", "report", "reproduce", "sweep")
 
 
@@ -160,6 +162,11 @@ def _report(words: Sequence[str]) -> int:
 
     comparison = compare(given.runs)
     page = build(comparison, given.output, given.title)
+    for line in comparison.problems[:SHOWN]:
+        print(f"warning: {line}", file=sys.stderr)
+    if len(comparison.problems) > SHOWN:
+        more = len(comparison.problems) - SHOWN
+        print(f"warning: {more} more folders; the report names them", file=sys.stderr)
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in comparison.sections)
     print(f"{len(comparison.runs)} runs, {warnings} warnings. Report: {page}", flush=True)
     return 0

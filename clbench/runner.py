@@ -34,7 +34,7 @@ from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder
-from clbench.report import files, screen
+from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
@@ -87,6 +87,8 @@ def run(
 
 def _run(recipe: Recipe, folder: Path, resume: bool) -> None:
     """Run what is left: all tasks, some, or only what comes after them."""
+    if resume and is_first() and (folder / "record.jsonl").exists():
+        trust.whole(folder)  # it may be anybody's
     if not (resume and finish_from_folder(folder, recipe)):
         Run(recipe, folder, resume).go()
     if recipe.checkpoints == "none" and is_first():

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from clbench.errors import ClbenchError
 from clbench.explain import explain_all, within
 from clbench.launch import Changed, Job
 from clbench.plain import check_plain
+from clbench.report.reading import json_of
 from clbench.settings import Section
-from clbench.slurm_job import Work
+from clbench.slurm_job import Work, answer_file
 
 #: Seconds between looks for results, and between questions to SLURM.
 POLL, ASK = 1.0, 20.0
@@ -25,6 +26,8 @@ POLL, ASK = 1.0, 20.0
 GRACE = 60.0
 #: submitit's own bound on requeues counts those with progress too; :class:`Work` has a better one.
 UNBOUNDED = 10**6
+#: Ends of the names of the files that say how a job ended.
+ENDS = ("answer.json", "0_result.pkl")
 
 
 class Settings(Section):
@@ -170,6 +173,7 @@ def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) 
         Work(
             words=job.words,
             log=job.log.absolute(),
+            answers=Path(executor.folder),
             folder=job.folder.absolute() if job.folder is not None else None,
             place=Path.cwd(),
             limit=wanted.timeout_min * 60,
@@ -179,6 +183,7 @@ def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) 
         )
         for job in new
     ]
+    _clear(Path(executor.folder), {*book.values()})
     if works:
         try:
             made = executor.submit_array(works)
@@ -197,9 +202,11 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
     now = time.monotonic()
     if job.began:
         job.seconds = now - job.began
-    if ticket.paths.result_pickle.exists():
-        error = ticket.exception()
-        job.reason = ticket.result() if error is None else _last_line(str(error))
+    answer = answer_file(ticket.paths.folder, ticket.job_id)
+    # submitit's own result is a pickle, which whoever can write to the folder could have made: it
+    # is never read. Without an answer beside it, the job failed before it could give one.
+    if answer.exists() or ticket.paths.result_pickle.exists():
+        job.reason = _answer(answer, ticket)
         job.state = "failed" if job.reason else "finished"
         return True
     if states is None:
@@ -219,6 +226,24 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
     return job.state == "running" != before
 
 
+def _answer(path: Path, ticket: Any) -> str:
+    """Why a job failed, or an empty string."""
+    try:
+        return str(json_of(path)["reason"])
+    except FileNotFoundError:
+        return _last_line(ticket.stderr() or "the job ended without an answer")
+    except (OSError, LookupError, TypeError, ClbenchError) as error:
+        return f"{path} is no answer of a job: {error}"
+
+
+def _clear(folder: Path, jobs: Collection[str]) -> None:
+    """Remove what ended jobs left, or somebody put there, so that it answers for no new one."""
+    keep = {f"{job}_{end}" for job in jobs for end in ENDS}
+    for path in [path for end in ENDS for path in folder.glob(f"*_{end}")]:
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
+
+
 def _queue() -> dict[str, str] | None:
     """States of this user's jobs that are not over, by their ids; None if SLURM does not answer."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T"]
@@ -234,7 +259,12 @@ def _queue() -> dict[str, str] | None:
 
 def _read_book(folder: Path) -> dict[str, str]:
     path = folder / "jobs.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.exists():
+        return {}
+    values = json_of(path)
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise ClbenchError(f"{path} is no list of jobs: cancel what is queued, and remove it")
+    return values
 
 
 def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.launch import THREADS, reason
+from clbench.record import write_atomic
 
 #: Seconds that a run has to stop by itself before it is killed.
 STOP = 10.0
@@ -33,6 +35,7 @@ class Work:
         threads: for numerical libraries.
         patience: time limits in a row without a finished task before the run is given up.
         idle: how many there were.
+        answers: folder for how it ended; None to tell submitit alone.
     """
 
     words: Sequence[str]
@@ -44,12 +47,26 @@ class Work:
     threads: int
     patience: int
     idle: int = 0
+    answers: Path | None = None
     began: float = field(default=0.0, repr=False)
     newest: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __call__(self) -> str:
-        """Run the command to its end; returns why it failed, or an empty string."""
+        """Run the command to its end; returns why it failed, or an empty string.
+
+        The same stands in :func:`answer_file`: what submitit makes of it is a pickle, which could
+        run code where it is read.
+        """
+        import submitit
+
+        told = self._run()
+        if self.answers is not None:
+            answer = answer_file(self.answers, submitit.JobEnvironment().job_id)
+            write_atomic(answer, json.dumps({"reason": told}))
+        return told
+
+    def _run(self) -> str:
         self.began, self.newest = time.monotonic(), self._newest()
         caught: dict[int, Any] = {}
         before: dict[int, Any] = {}
@@ -133,6 +150,11 @@ class Work:
         if self.folder is None:
             return ""
         return max((path.name for path in self.folder.glob("checkpoints/task_*.pt")), default="")
+
+
+def answer_file(folder: Path, job: str) -> Path:
+    """Where a job, by SLURM's number, leaves how it ended."""
+    return folder / f"{job}_answer.json"
 
 
 class _GaveUp(Exception):

@@ -55,6 +55,7 @@ from clbench.folder import plain, recipe_of
 from clbench.recipe import Recipe, merge, parse
 from clbench.record import SCENARIOS, Record, Scenario
 from clbench.redeploy import Redeployment, looks_back
+from clbench.report import trust
 
 Parameter = Literal["alpha", "scale", "density"]
 #: Values of one sweep.
@@ -147,7 +148,7 @@ def sweep(
     Raises:
         ClbenchError: if the run cannot be swept, with the reason and the way out.
     """
-    record = Record.load(folder)
+    record = trust.whole(Path(folder))
     if not record.finished:
         raise ClbenchError(
             f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"

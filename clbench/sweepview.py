@@ -15,7 +15,9 @@ from rich.table import Table
 from clbench.disk import write_atomic, writing_to
 from clbench.record import SCENARIOS, Scenario
 from clbench.report.figures import PERFORMANCE, TITLES
+from clbench.report.fonts import drawable, literal
 from clbench.report.screen import percent
+from clbench.report.texts import one_line
 from clbench.sweep import Row, Sweep
 
 SIGNS = {"alpha": "α", "scale": "λ", "density": "density"}
@@ -75,6 +77,12 @@ def write_figure(sweep: Sweep, folder: Path) -> None:
 
 
 def figure(sweep: Sweep) -> Figure:
+    """The picture of a sweep; see :func:`_figure`."""
+    with literal([sweep.run]):
+        return _figure(sweep)
+
+
+def _figure(sweep: Sweep) -> Figure:
     """OP against retention, the parameter along the curve, for both scenarios.
 
     Where retention was not measured: OP and validation accuracy over the parameter.
@@ -112,7 +120,7 @@ def figure(sweep: Sweep) -> Figure:
         made.colorbar(points, ax=axes, label=sign)
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    made.suptitle(f"{sweep.run}: {sign} of {sweep.method} after training")
+    made.suptitle(f"{drawable(one_line(sweep.run, 60))}: {sign} of {sweep.method} after training")
     return made
 
 

@@ -1,6 +1,7 @@
 """The SLURM launcher without SLURM: submitit's LocalExecutor stands for the cluster."""
 
 import os
+import pickle
 import signal
 import sys
 import time
@@ -303,3 +304,53 @@ def test_runs_over_several_nodes_are_not_started_here(tmp_path):
     suite = {"base": base, "methods": {"sfa": {"sfa": {}}}}
     with pytest.raises(ClbenchError, match=r"trainer\.num_nodes: start it by srun"):
         compare(suite, tmp_path)
+
+
+class Trap:
+    """A pickle that leaves a file where it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_no_pickle_in_the_folder_is_read(tmp_path):
+    ticket = submitit.core.core.Job(tmp_path, "7_0")
+    ticket.paths.result_pickle.write_bytes(pickle.dumps(Trap(tmp_path / "marker")))
+    ticket.paths.stderr.write_text("some words\nKilled\n")
+    job = Job("run", [], tmp_path / "log")
+    assert slurm._look(job, ticket, {}, {})
+    assert (job.state, job.reason) == ("failed", "Killed")
+    slurm_job.answer_file(tmp_path, "7_0").write_text('{"reason": ""}')
+    assert slurm._look(job, ticket, {}, {})
+    assert (job.state, job.reason) == ("finished", "")
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 10_000, '{"reason": ', "\x00"])
+def test_a_broken_answer_is_a_failure_in_one_line(tmp_path, text):
+    ticket = submitit.core.core.Job(tmp_path, "7_0")
+    slurm_job.answer_file(tmp_path, "7_0").write_text(text)
+    job = Job("run", [], tmp_path / "log")
+    assert slurm._look(job, ticket, {}, {})
+    assert job.state == "failed"
+    assert "is no answer of a job" in job.reason
+    assert "\n" not in job.reason
+
+
+def test_what_lay_in_the_folder_answers_for_no_new_job(tmp_path):
+    names = ["1_answer.json", "1_0_result.pkl", "2_answer.json", "2_0_result.pkl", "jobs.json"]
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    slurm._clear(tmp_path, ["2"])
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:]}
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": []}', "nothing", ""])
+def test_a_broken_list_of_jobs_is_one_line(tmp_path, text):
+    (tmp_path / "jobs.json").write_text(text)
+    with pytest.raises(ClbenchError, match=r"jobs\.json is no ") as caught:
+        slurm._read_book(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from clbench.report.drawing import INK, Drawn, dress, panels, short
 from clbench.report.metrics import SCENARIO_TITLES, show
 from clbench.report.pooled import pooled
 from clbench.report.section import Kind, Row, Section
+from clbench.report.statistics import intervals
 
 #: Told apart by colour and by hatch; the names are in the legend.
 KINDS: dict[Kind, tuple[str, str, str]] = {
@@ -64,9 +65,10 @@ def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
         axis.set_title(short(section.title, 60), fontsize=9)
     _finish(figure, axes, found[0], scenario)
     note = f" Shown are {len(order)} of {len(rows)} methods." if len(rows) > len(order) else ""
+    every = [row for panel in found for row in panel]
     return figure, (
-        f"{_what(scenario)}, a panel for each stream, methods ordered by their mean over the "
-        f"streams: {', '.join(order)}.{note}"
+        f"{_what(every, scenario)}, a panel for each stream, methods ordered by their mean over "
+        f"the streams: {', '.join(order)}.{note}"
     )
 
 
@@ -156,11 +158,11 @@ def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], scenario: 
     )
 
 
-def _what(scenario: Scenario) -> str:
+def _what(rows: Iterable[Row], scenario: Scenario) -> str:
+    known = intervals(row.scores["overall_performance"] for row in rows)
     return (
-        f"Mean {SCENARIO_TITLES[scenario]} test accuracy over all tasks after the last, with 95 % "
-        "intervals; dashed lines carry the multitask bound and the methods that see past data "
-        "across"
+        f"Mean {SCENARIO_TITLES[scenario]} test accuracy over all tasks after the last, {known}; "
+        "dashed lines carry the multitask bound and the methods that see past data across"
     )
 
 
@@ -178,4 +180,4 @@ def _text(rows: Sequence[Row], scenario: Scenario) -> str:
         if told:
             parts.append(f"{name}: {', '.join(told)}{more}")
     text = "; ".join(parts)
-    return f"{_what(scenario)}. {text[0].upper()}{text[1:]}."
+    return f"{_what(rows, scenario)}. {text[0].upper()}{text[1:]}."

@@ -56,7 +56,7 @@ class Cell:
     Attributes:
         text: what it shows.
         value: what it is sorted by; None stays at the end.
-        small: the interval, where there is room for it.
+        small: the interval, or why there is none, where there is room for it.
         mark: ``best``, ``tie`` or nothing.
         group: number of the runs behind it.
     """
@@ -172,8 +172,12 @@ def kept_table(
                 [
                     *([Cell(section.backbone, section.backbone)] if backbone else []),
                     Cell(label, label, group=number),
-                    _score(line.retention, "accuracy", marks.get("retention", ""), number),
-                    _score(line.change, "change", "", number),
+                    _score(line.retention, "accuracy", marks.get("retention", ""), number)
+                    if row or (line.retention and line.retention.n > 1)
+                    else _once(line.retention, "accuracy"),
+                    _score(line.change, "change", "", number)
+                    if row
+                    else _once(line.change, "change"),
                     _score(line.target, "accuracy", marks.get("overall_performance", ""), number),
                     Cell(show(0.0, "accuracy"), 0.0, group=number)
                     if row and row.group.is_method("sequential")
@@ -227,7 +231,7 @@ def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
             Cell(row.label, row.label, group=row.groups[0].number),
             _rank(row.rank),
             _score(row.scores[first], METRICS[first].unit, row.mark),
-            _signed(row.gap),
+            _gap(row.gap, "change"),
             *(_score(row.scores[m], METRICS[m].unit) for m in rest),
         ]
         for row in rows
@@ -252,6 +256,11 @@ def _score(found: Estimate | None, unit: Unit, mark: str = "", group: int | None
     return Cell(text + " ≈" * (mark == "tie"), found.mean, small, mark, group)
 
 
+def _once(found: Estimate | None, unit: Unit) -> Cell:
+    """A number that is one measurement for all seeds, so that there is nothing to spread."""
+    return Cell(show(found.mean, unit), found.mean) if found else Cell(NOTHING)
+
+
 def _gap(found: Difference | None, unit: Unit, group: int | None = None) -> Cell:
     if found is None:
         return Cell(NOTHING)
@@ -259,21 +268,29 @@ def _gap(found: Difference | None, unit: Unit, group: int | None = None) -> Cell
     return Cell(text, found.mean, _interval(found, unit, True), group=group)
 
 
-def _signed(found: Estimate | None) -> Cell:
-    if found is None:
-        return Cell(NOTHING)
-    return Cell(show(found.mean, "change"), found.mean, _interval(found, "change"))
-
-
 def _rank(found: Estimate | None) -> Cell:
     if found is None:
         return Cell(NOTHING)
-    known = found.low is not None and found.high is not None
-    small = f"[{found.low:.1f}, {found.high:.1f}]" if known else ""
-    return Cell(f"{found.mean:.2f}", found.mean, small)
+    if found.low is None or found.high is None:
+        return Cell(f"{found.mean:.2f}", found.mean, seeds(found.n))
+    return Cell(f"{found.mean:.2f}", found.mean, f"[{found.low:.1f}, {found.high:.1f}]")
 
 
 def _interval(found: Estimate | Difference, unit: Unit, signed: bool = False) -> str:
+    """The interval and how it was made, or why there is none."""
     if found.low is None or found.high is None:
-        return ""
-    return f"[{show(found.low, unit, signed)}, {show(found.high, unit, signed)}]"
+        values = found.values if isinstance(found, Estimate) else ()
+        if len(values) == 2:
+            return " and ".join(show(value, unit, signed) for value in sorted(values))
+        return seeds(found.n)
+    ends = f"[{show(found.low, unit, signed)}, {show(found.high, unit, signed)}]"
+    return f"{ends} t" if found.interval == "t" else ends
+
+
+def seeds(count: int) -> str:
+    """The reason why there is no interval.
+
+    >>> seeds(1), seeds(2)
+    ('1 seed', '2 seeds')
+    """
+    return f"{count} seed{'s' * (count != 1)}"

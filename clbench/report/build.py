@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from clbench.errors import ClbenchError
@@ -12,6 +11,7 @@ from clbench.report.compare import Comparison
 from clbench.report.html import page
 from clbench.report.pictures import draw
 from clbench.report.plots import TITLES
+from clbench.report.texts import fit, slug
 
 
 def build(comparison: Comparison, output: Path, title: str = "clbench report") -> Path:
@@ -48,7 +48,7 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
             (output / name).unlink()
         for name, text in files.items():
             if text.strip():
-                write_atomic(output / name, text)
+                write_atomic(output / name, fit(text))
             else:  # there may be one of an earlier report
                 (output / name).unlink(missing_ok=True)
     except OSError as error:
@@ -59,6 +59,5 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
 def _figure_file(comparison: Comparison, number: int | None, scenario: Scenario, name: str) -> str:
     file = f"figures/{name}-{scenario}"
     if number is not None:
-        section = re.sub(r"\W+", "-", comparison.sections[number].title).strip("-")
-        file += f"-{number}-{section}"
+        file += f"-{number}-{slug(comparison.sections[number].title, 80)}".rstrip("-")
     return f"{file}.svg"

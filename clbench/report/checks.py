@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from clbench.report.gather import Run
+from clbench.report.texts import one_line
+
+#: Sources of weights that the seed draws.
+OWN = ("none", "pretrain")
+#: Settings of how long a method trains.
+BUDGET = ("epochs", "steps")
 
 
 def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
@@ -17,8 +24,23 @@ def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
         everywhere: look for what concerns all runs (versions) rather than one section.
     """
     if everywhere:
-        return [*_versions(runs)]
-    return [*_splits(runs), *_weights(runs), *_inactive(runs), *_unfinished(runs)]
+        return [*_versions(runs), *_hardware(runs)]
+    every = (_splits, _weights, _budgets, _inactive, _unfinished)
+    return [line for check in every for line in check(runs)]
+
+
+def known(runs: Sequence[Run]) -> str:
+    """What is the same throughout when there are no warnings, and what nobody told."""
+    told = {
+        "splits": all(run.record.run.get("split_manifest_sha256") for run in runs),
+        "weights": all((run.record.run.get("weights") or {}).get("sha256") for run in runs),
+        "versions": all(run.environment for run in runs),
+    }
+    same = " and ".join(name for name, there in told.items() if there)
+    not_told = " and ".join(name for name, there in told.items() if not there)
+    parts = [f"same {same} throughout"] if same else []
+    parts += [f"{not_told} are unknown"] if not_told else []
+    return ", but ".join(parts)
 
 
 def _splits(runs: Sequence[Run]) -> Iterable[str]:
@@ -31,15 +53,20 @@ def _weights(runs: Sequence[Run]) -> Iterable[str]:
     def weights(run: Run) -> Mapping[str, Any]:
         return run.record.run.get("weights") or {}
 
-    # Pretrained within the run: other weights for each seed, the same for every method.
-    for source, mates in _by(runs, lambda run: weights(run).get("source")).items():
-        own = source == "pretrain"
+    def source_of(run: Run) -> str | None:
+        source = weights(run).get("source")
+        # The same file may lie in other places on other machines.
+        return PurePath(source).name or source if source else source
+
+    # Made within the run: other weights for each seed, the same for every method.
+    for source, mates in _by(runs, source_of).items():
+        own = source in OWN
         for seed, same in (_by(mates, lambda run: run.seed) if own else {None: mates}).items():
             found = _folders(same, lambda run: weights(run).get("sha256"))
             if len(found) > 1:
                 name = f"{source} (seed {seed})" if own else source
                 yield f"Different starting weights under one name, {name}: {_sides(found)}."
-    sources = _folders(runs, lambda run: weights(run).get("source"))
+    sources = _folders(runs, source_of)
     if len(sources) > 1:
         yield f"Starting weights are mixed: {_sides(sources)}."
 
@@ -51,12 +78,11 @@ def _versions(runs: Sequence[Run]) -> Iterable[str]:
 
         def version(run: Run, name: str = name) -> Any:
             environment = run.environment
-            return environment["python"] if name == "python" else environment["packages"].get(name)
+            if name == "python":
+                return environment.get("python", "unknown")
+            return environment.get("packages", {}).get(name, "unknown")
 
-        try:
-            found = _folders(known, version)
-        except KeyError:
-            continue
+        found = _folders(known, version)
         if len(found) > 1:
             yield f"Versions of {name} are mixed: {_sides(found)}."
     if 0 < len(known) < len(runs):
@@ -66,10 +92,41 @@ def _versions(runs: Sequence[Run]) -> Iterable[str]:
         )
 
 
+def _hardware(runs: Sequence[Run]) -> Iterable[str]:
+    def machine(run: Run) -> str | None:
+        about = run.environment
+        kind = str(about.get("device") or "").split(":")[0]  # which of several alike is no matter
+        gpus = sorted({str(gpu) for gpu in _listed(about.get("gpus"))}) if kind == "cuda" else []
+        return (
+            ", ".join(str(part) for part in (about.get("processor"), kind, *gpus) if part) or None
+        )
+
+    found = _folders([run for run in runs if machine(run)], machine)
+    if len(found) > 1:
+        yield f"Hardware is mixed, so times do not compare: {_sides(found)}."
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _budgets(runs: Sequence[Run]) -> Iterable[str]:
+    def budget(run: Run) -> str:
+        told = ((key, run.settings.get(key)) for key in BUDGET)
+        return ", ".join(f"{key} = {value}" for key, value in told if value is not None)
+
+    # The multitask bound trains once, on everything.
+    rivals = [run for run in runs if run.recipe and "multitask" not in run.methods]
+    found = _folders(rivals, budget)
+    if len(found) > 1:
+        yield f"Methods were trained for different lengths: {_sides(found)}."
+
+
 def _inactive(runs: Sequence[Run]) -> Iterable[str]:
     found = defaultdict(list)
     for run in runs:
-        for name in run.summary["inactive"]:
+        # Many a method has nothing to do before the second task.
+        for name in run.summary["inactive"] if run.finished else ():
             found[name].append(run.folder.name)
     for name, folders in found.items():
         yield f"Method {name} had no effect (inactive) in {_few(folders)}."
@@ -94,7 +151,7 @@ def _by(runs: Iterable[Run], key: Any) -> dict[Any, list[Run]]:
 
 def _folders(runs: Iterable[Run], key: Any) -> dict[str, list[str]]:
     def short(value: object) -> str:
-        text = str(value)
+        text = one_line(str(value), 80)
         return text[:12] if len(text) == 64 else text  # a hash
 
     return {short(k): [r.folder.name for r in v] for k, v in _by(runs, key).items()}

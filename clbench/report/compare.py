@@ -14,10 +14,15 @@ from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.gather import Run, gather
 from clbench.report.section import Group, Section
+from clbench.report.texts import one_line
 from clbench.report.tuning import Tuning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+#: Longer names are cut.
+LABEL = 100
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Comparison:
         failures: runs of a suite that failed, with the reason.
         tunings: how the methods were tuned, one for each suite that was.
         notes: what else to know, each a sentence.
+        problems: what could not be read, a line for each folder; among the warnings too.
     """
 
     sections: tuple[Section, ...]
@@ -37,6 +43,7 @@ class Comparison:
     failures: Mapping[str, str] = field(default_factory=dict)
     tunings: tuple[Tuning, ...] = ()
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     #: What was worked out once, for the tables and the figures that ask again.
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -48,7 +55,8 @@ class Comparison:
     def table(self) -> Any:
         """The leaderboards as one pandas frame: a row for each section, scenario and method.
 
-        Scores are fractions; ``<metric>`` is the mean, beside it ``_std``, ``_low`` and ``_high``.
+        Scores are fractions; ``<metric>`` is the mean, beside it ``_std``, ``_low``, ``_high`` and
+        ``_interval``: how that was made, or why there is none.
 
         Raises:
             ClbenchError: if pandas is not installed.
@@ -76,15 +84,20 @@ class Comparison:
         Raises:
             ClbenchError: if there is no such figure, or nothing to draw in it.
         """
+        from clbench.report.fonts import literal
         from clbench.report.plots import PLOTS, POOLED_PLOTS
 
-        if name in POOLED_PLOTS:
-            made = POOLED_PLOTS[name](self, scenario)
-        elif name in PLOTS:
-            made = PLOTS[name](self.sections[section], scenario)
-        else:
+        if name not in PLOTS and name not in POOLED_PLOTS:
             known = ", ".join([*PLOTS, *POOLED_PLOTS])
             raise ClbenchError(f"there is no figure {name!r}; there are {known}")
+        shown = [s.title for s in self.sections]
+        shown += [text for s in self.sections for text in s.tasks]
+        shown += [group.label for s in self.sections for group in s.groups]
+        with literal(shown):
+            if name in POOLED_PLOTS:
+                made = POOLED_PLOTS[name](self, scenario)
+            else:
+                made = PLOTS[name](self.sections[section], scenario)
         if made is None:
             raise ClbenchError(f"{name} has nothing to show: no finished run measured it")
         return made[0]
@@ -143,6 +156,7 @@ def compare(
         dict(failures or {}),
         tuned,
         tuple(notes),
+        (*problems, *unread),
     )
 
 
@@ -194,10 +208,16 @@ def _section(
         "latter counts."
         for run, first in twice
     ]
-    for group in made:
-        if group.finished and len(group.finished) == 1:
-            warnings.append(f"{group.label}: one seed only, so nothing tells noise from effect.")
-    title = f"{stream}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {backbone}"
+    for count, text in (
+        (1, "one seed only, so nothing tells noise from effect"),
+        (2, "two seeds only, so no score has an interval"),
+    ):
+        names = [group.label for group in made if len(group.finished) == count]
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            warnings.append(f"{', '.join(names[:5])}{more}: {text}.")
+    shown = one_line(stream, LABEL), one_line(backbone, LABEL)
+    title = f"{shown[0]}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {shown[1]}"
     return Section(title, made, tasks, (*warnings_of(runs), *warnings))
 
 
@@ -208,6 +228,7 @@ def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[
         told = {named.get(run.folder) or run.name for run in runs}
         name = told.pop() if len(told) == 1 else None
         names.append(name or "+".join(runs[0].methods) or "sequential")
+    names = [one_line(name, LABEL) for name in names]
     for name in [name for name, count in Counter(names).items() if count > 1]:
         same = [i for i, other in enumerate(names) if other == name]
         settings = [groups[i][0].settings for i in same]
@@ -215,7 +236,7 @@ def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[
         differ = [k for k in keys if len({str(s.get(k, "–")) for s in settings}) > 1]
         for i, values in zip(same, settings, strict=True):
             shown = [f"{_key(k, groups[i][0])}={values.get(k, '–')}" for k in differ[:4]]
-            names[i] = f"{name} ({', '.join(shown)})"
+            names[i] = one_line(f"{name} ({', '.join(shown)})", 2 * LABEL)
     for name in [name for name, count in Counter(names).items() if count > 1]:
         for number, i in enumerate([i for i, other in enumerate(names) if other == name], 1):
             names[i] = f"{name} #{number}"
@@ -229,4 +250,4 @@ def _key(key: str, run: Run) -> str:
 
 
 def _order(tasks: Sequence[str]) -> str:
-    return " → ".join(tasks[:3]) + (" → …" if len(tasks) > 3 else "")
+    return " → ".join(one_line(task, 40) for task in tasks[:3]) + (" → …" if len(tasks) > 3 else "")

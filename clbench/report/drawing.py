@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,25 +12,32 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from clbench.record import Scenario
+from clbench.report.fonts import drawable
 from clbench.report.section import Group, Section
+from clbench.report.texts import one_line
 
 Drawn = tuple[Figure, str]
 #: Okabe and Ito's colours that stand out on white and on black, told apart by colour-blind readers.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
 MARKERS = "osD^vPX<>hp"
 TASKS = mpl.colormaps["viridis"]
-PERCENT = FuncFormatter(lambda value, _: f"{round(100 * value, 2):g}%")
+#: No tick beyond what an accuracy can be.
+PERCENT = FuncFormatter(lambda value, _: "" if value > 1 + 1e-9 else f"{round(100 * value, 2):g}%")
 #: Text and axes; ``svg.py`` makes them follow the page's colours.
 INK, FAINT = "#010203", "#b0b1b2"
+#: What steps back, on white and on black.
+GREY = "#7f858f"
 #: Small multiples stop here; the best methods and the baselines are shown.
 PANELS = 9
 COLUMNS = 3
 
 
-def style(section: Section, group: Group) -> dict[str, Any]:
-    """Colour and marker of a method, the same in all figures of its section; 66 pairs differ."""
-    number = sorted(section.groups, key=lambda other: other.label).index(group)
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+def style(section: Section, group: Group, among: Sequence[Group] = ()) -> dict[str, Any]:
+    """Colour and marker of a method, among those that are named with it; 66 pairs differ."""
+    found = sorted(among or section.groups, key=lambda other: other.label)
+    number = next(i for i, other in enumerate(found) if other.number == group.number)
+    look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+    return look | ({"ls": "--"} if number >= len(COLOURS) and among else {})
 
 
 def task_colour(task: int, count: int, dark: bool = False) -> str:
@@ -121,6 +129,5 @@ def legend(figure: Figure, handles: list[Any], labels: list[str], most: int = 30
 
 
 def short(text: str, most: int = 30) -> str:
-    """A label cut to ``most`` characters, safe for matplotlib."""
-    # A dollar sign would start a formula.
-    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
+    """A label as one line of at most ``most`` characters."""
+    return drawable(one_line(text, most))

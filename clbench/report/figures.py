@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from clbench.record import SCENARIOS, Record
+from clbench.report.fonts import drawable, lacking, literal
+from clbench.report.texts import one_line
 
 TITLES = {"task_incremental": "task-incremental", "class_incremental": "class-incremental"}
 #: Dark to light within one perceptually even map: told apart in grey and by colour-blind readers.
@@ -19,33 +24,53 @@ RETENTION = "#b5432a"
 PERFORMANCE = "#2a5fb5"
 
 
+#: A picture's width in inches at most: in a text of usual width its type stays readable.
+WIDTH = 10.0
+#: More tasks than these: no numbers in the matrices, no names in the legend.
+NUMBERS, NAMES = 10, 10
+
+
+def lacking_fonts(record: Record) -> str:
+    """A sentence on names that no font here can draw; empty if there are none."""
+    return lacking(_names(record))
+
+
 def accuracy_matrix(record: Record) -> Figure:
     """Heat maps of R[t, i] for both scenarios: rows are time, columns are tasks."""
     count = len(record.run["tasks"])
-    side = min(2.2 + 0.42 * count, 9.0)
-    figure = Figure(figsize=(2 * side + 1, side + 0.9), layout="constrained")
+    width = min(4.4 + 0.84 * count, WIDTH)
+    figure = Figure(figsize=(width, width / 2 + 0.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, scenario in zip(axes, SCENARIOS, strict=True):
         matrix = record.accuracy_matrix(scenario)
-        image = axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
-        if count <= 12:
-            for (row, column), value in np.ndenumerate(matrix):
-                if not np.isnan(value):
-                    colour = "black" if value > 0.55 else "white"
-                    size = 10 if count <= 6 else 7
-                    text = f"{100 * value:.1f}" if count <= 6 else f"{100 * value:.0f}"
-                    axis.text(
-                        column, row, text, ha="center", va="center", color=colour, fontsize=size
-                    )
-        ticks = np.arange(count) if count <= 12 else np.arange(0, count, 5)
+        image = axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis", interpolation="none")
+        if count <= NUMBERS:
+            _numbers(axis, matrix)
+        step = 1 if count <= NUMBERS else 5 * -(-count // 50)
+        ticks = np.array(sorted({0, *range(step - 1, count, step)}))
         axis.set_xticks(ticks, ticks + 1)
         axis.set_yticks(ticks, ticks + 1)
         axis.set_title(TITLES[scenario])
         axis.set_xlabel("test accuracy on task")
     axes[0].set_ylabel("after training on task")
     figure.colorbar(image, ax=axes, format=PercentFormatter(1), shrink=0.8)
-    figure.suptitle(record.run["title"])
+    figure.suptitle(_title(record, width))
     return figure
+
+
+def _numbers(axis: Axes, matrix: NDArray[np.float64]) -> None:
+    few = len(matrix) <= 6
+    for (row, column), value in np.ndenumerate(matrix):
+        if not np.isnan(value):
+            colour = "black" if value > 0.55 else "white"
+            text = f"{100 * value:.1f}" if few else f"{100 * value:.0f}"
+            size = 10 if few else 8
+            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def _title(record: Record, width: float) -> str:
+    """The run's name, cut where it would leave a picture of so many inches."""
+    return drawable(one_line(record.run["title"], int(9 * width)))
 
 
 def curves(record: Record) -> Figure:
@@ -57,30 +82,41 @@ def curves(record: Record) -> Figure:
         lines = defaultdict(list)
         for point in record.curves():
             lines[point["task"]].append((point["step"], point[scenario]))
+        # All lines alike, and a point alone (the last task's, often) still seen.
+        few = max(map(len, lines.values()), default=0) < 20
         for task, points in sorted(lines.items()):
             colour = TASKS(0.9 * task / max(1, len(names) - 1))
             steps, values = zip(*points, strict=True)
-            label = f"{task + 1}: {names[task]}" if len(names) <= 10 else None
-            marker = "o" if len(points) < 20 else None
+            label = (
+                f"{task + 1}: {drawable(one_line(names[task], 32))}"
+                if len(names) <= NAMES
+                else None
+            )
+            marker = "o" if few or len(points) == 1 else None
             axis.plot(steps, values, color=colour, label=label, lw=1.3, marker=marker, ms=3)
+        width = 0.8 if len(names) <= 20 else 0.4
         for event in tasks[:-1]:
-            axis.axvline(event["last_step"], color="0.8", lw=0.8, zorder=0)
+            axis.axvline(event["last_step"], color="0.8", lw=width, zorder=0)
         axis.set_ylabel(f"{TITLES[scenario]}\naccuracy")
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.25)
     axes[-1].set_xlabel("training step (vertical lines: a new task)")
-    if len(names) <= 10:
+    if len(names) <= NAMES:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", title="task")
     else:
-        colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(1, len(names) / 0.9), TASKS)
-        colours.set_array(np.array([]))
-        bar = figure.colorbar(
-            colours, ax=axes, label="task", boundaries=np.arange(0.5, len(names) + 1)
-        )
-        bar.set_ticks(list(range(1, len(names) + 1, max(1, len(names) // 10))))
-    figure.suptitle(record.run["title"])
+        _task_bar(figure, axes, len(names))
+    figure.suptitle(_title(record, 9))
     return figure
+
+
+def _task_bar(figure: Figure, axes: NDArray[np.object_], count: int) -> None:
+    """The colours of the tasks, where there are too many for a legend."""
+    shades = ListedColormap([TASKS(0.9 * task / (count - 1)) for task in range(count)])
+    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0.5, count + 0.5), shades)
+    bar = figure.colorbar(colours, ax=list(axes), label="task")
+    bar.set_ticks(sorted({1, count, *range(5, count - 1, 5 * -(-count // 50))}))
+    bar.minorticks_off()
 
 
 def performance_and_retention(record: Record) -> Figure:
@@ -89,10 +125,11 @@ def performance_and_retention(record: Record) -> Figure:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()
     after = [event["task"] + 1 for event in tasks]
+    size = 5 if len(after) <= 20 else 3
     for scenario, style in zip(SCENARIOS, ("-o", "--s"), strict=True):
         means = [float(np.mean(event[scenario])) for event in tasks]
         label = f"mean of the tasks so far ({TITLES[scenario]})"
-        axis.plot(after, means, style, color=PERFORMANCE, label=label, ms=5)
+        axis.plot(after, means, style, color=PERFORMANCE, label=label, ms=size)
     summary = record.summary()["retention"]
     if summary["pretrained"] is not None:
         axis.plot(
@@ -101,7 +138,7 @@ def performance_and_retention(record: Record) -> Figure:
             "-^",
             color=RETENTION,
             label="retention of pretraining (top-1)",
-            ms=5,
+            ms=size,
         )
         axis.axhline(summary["pretrained"], color=RETENTION, lw=0.8, ls=":")
     axis.set_xlabel("after task (0: pretrained)")
@@ -111,7 +148,7 @@ def performance_and_retention(record: Record) -> Figure:
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.25)
     axis.legend(loc="best", fontsize=9)
-    axis.set_title(record.run["title"])
+    axis.set_title(_title(record, 7))
     return figure
 
 
@@ -123,6 +160,16 @@ FIGURES: dict[str, Callable[[Record], Figure]] = {
 }
 
 
+def draw(record: Record, name: str) -> Figure:
+    """One of :data:`FIGURES`, with names as they are written."""
+    with literal(_names(record)):
+        return FIGURES[name](record)
+
+
 def figures(record: Record) -> dict[str, Figure]:
     """All figures of a run, by the name of their file."""
-    return {name: draw(record) for name, draw in FIGURES.items()}
+    return {name: draw(record, name) for name in FIGURES}
+
+
+def _names(record: Record) -> list[str]:
+    return [record.run["title"], *record.run["tasks"]]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from safetensors import safe_open
@@ -15,7 +15,8 @@ from safetensors.torch import save
 from clbench.disk import to_json, write_atomic
 from clbench.products import LOADER, WEIGHTS
 from clbench.record import SCENARIOS, Record
-from clbench.report.figures import FIGURES
+from clbench.report.figures import FIGURES, draw
+from clbench.report.texts import cell
 from clbench.weights import State
 
 T = TypeVar("T")
@@ -38,10 +39,10 @@ def write(record: Record) -> list[str]:
         "curves.csv": lambda: _curves(record),
     }
     failed = [name for name, make in makers.items() if not _write(record, name, make)]
-    for name, draw in FIGURES.items():
+    for name in FIGURES:
 
-        def picture(name: str = name, draw: Any = draw) -> bytes:
-            figure, buffer = draw(record), io.BytesIO()
+        def picture(name: str = name) -> bytes:
+            figure, buffer = draw(record, name), io.BytesIO()
             figure.savefig(buffer, format="png", dpi=150)
             return buffer.getvalue()
 
@@ -111,10 +112,10 @@ def _matrices(record: Record) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = record.run["tasks"]
-    writer.writerow(["scenario", "after_task", *names])
+    writer.writerow(["scenario", "after_task", *map(cell, names)])
     for scenario in SCENARIOS:
         for row, name in zip(record.accuracy_matrix(scenario), names, strict=True):
-            writer.writerow([scenario, name, *("" if np.isnan(x) else x for x in row)])
+            writer.writerow([scenario, cell(name), *("" if np.isnan(x) else x for x in row)])
     return buffer.getvalue()
 
 

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from clbench.report.texts import cell
+
 
 def csv_text(lines: Iterable[dict[str, Any]]) -> str:
     """Rows as CSV; the first names the columns."""
@@ -14,7 +16,7 @@ def csv_text(lines: Iterable[dict[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(found[0]) if found else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({key: cell(value) for key, value in line.items()} for line in found)
     return buffer.getvalue()
 
 
@@ -45,7 +47,8 @@ def escape_markdown(text: str) -> str:
     """Plain text for Markdown; what stands between two asterisks stays bold."""
     bold = text.startswith("**") and text.endswith("**") and len(text) > 4
     inner = text[2:-2] if bold else text
-    for sign in "\\`*_{}[]<>|#":
+    inner = " ".join(inner.split())
+    for sign in "\\`*_{}[]<>|#$":
         inner = inner.replace(sign, f"\\{sign}")
     return f"**{inner}**" if bold else inner
 
@@ -72,5 +75,6 @@ _LATEX = {
 def escape_latex(text: str) -> str:
     """Plain text for LaTeX; what stands between two asterisks becomes bold."""
     bold = text.startswith("**") and text.endswith("**") and len(text) > 4
-    inner = "".join(_LATEX.get(sign, sign) for sign in (text[2:-2] if bold else text))
+    inner = " ".join((text[2:-2] if bold else text).split())
+    inner = "".join(_LATEX.get(sign, sign) for sign in inner)
     return rf"\textbf{{{inner}}}" if bold else inner

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from clbench.errors import ClbenchError
 from clbench.record import Record, Scenario
-from clbench.report import sweeps
+from clbench.report import trust
+from clbench.report.texts import one_line
 
 #: Settings that name a run or say where and how fast it runs, not what it computes.
 IRRELEVANT = (
@@ -30,7 +30,11 @@ IRRELEVANT = (
     "checkpoints",
     "trainer.enable_progress_bar",
 )
+#: Levels of folders below that which was named; deeper trees are nobody's runs.
+DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
+#: What files that no run wrote can bring about, besides :class:`ClbenchError`.
+UNREADABLE = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError, OSError)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Run:
         summary: its scores, as in ``summary.json``.
         recipe: the resolved recipe, empty if ``config.yaml`` was not copied along.
         environment: versions and hardware, empty if ``environment.json`` was not copied along.
+        sweeps: parameters that were swept after training, by the name of their file; see
+            :mod:`clbench.report.sweeps`.
     """
 
     folder: Path
@@ -50,6 +56,7 @@ class Run:
     summary: Mapping[str, Any]
     recipe: Mapping[str, Any]
     environment: Mapping[str, Any]
+    sweeps: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -98,11 +105,6 @@ class Run:
         """Whether the scores are those on validation data, as in tuning."""
         return self.record.run.get("test_on") == "validation"
 
-    @cached_property
-    def sweeps(self) -> dict[str, dict[str, Any]]:
-        """Parameters that were swept after training, see :mod:`clbench.report.sweeps`."""
-        return sweeps.read(self.folder)
-
     @property
     def environment_hash(self) -> str:
         """Twelve digits that are equal for runs with the same versions on the same hardware."""
@@ -149,7 +151,7 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """All runs in and below some folders, and a line for each that cannot be read.
 
     Args:
-        places: run folders, or folders that hold some, at any depth.
+        places: run folders, or folders that hold some, up to :data:`DEEPEST` levels below.
 
     Raises:
         ClbenchError: if a folder is missing, or there is no run at all.
@@ -159,31 +161,80 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     for place in roots:
         if not place.is_dir():
             raise ClbenchError(f"there is no folder {place}")
-        for path in sorted(place.rglob("record.jsonl")):
-            folders[path.parent.resolve()] = None
-    runs, problems = [], []
+        for folder in sorted(_holding(place)):
+            folders[folder.resolve()] = None
+    runs: list[Run] = []
+    problems: list[str] = []
     for folder in folders:
         try:
-            record = Record.load(folder)
-            record.run  # noqa: B018  (a run that has just begun has none yet)
-            runs.append(
-                Run(
-                    folder,
-                    record,
-                    record.summary(),
-                    _plain(folder / "config.yaml"),
-                    _plain(folder / "environment.json"),
-                )
+            run, passed_over = read(folder)
+        except (ClbenchError, *UNREADABLE) as error:
+            problems.append(one_line(f"{folder.name} is left out: {_reason(error)}."))
+            continue
+        if run is None:
+            problems.append(
+                one_line(f"{folder.name} has only just begun: nothing is measured yet.")
             )
-        except StopIteration:
-            problems.append(f"{folder.name} has only just begun: nothing is measured yet.")
-        except (ClbenchError, LookupError, ValueError, TypeError, OSError) as error:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            problems.append(f"{folder.name} cannot be read ({reason}); is it of another version?")
+            continue
+        runs.append(run)
+        if passed_over:
+            told = "; ".join(passed_over[:2]) + (" …" if len(passed_over) > 2 else "")
+            problems.append(one_line(f"{folder.name} counts, but not all of its files: {told}."))
     if not runs:
         where = ", ".join(map(str, roots)) or "(no folder given)"
-        raise ClbenchError(" ".join([f"there are no runs in {where}", *problems]))
+        more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
+        told = " ".join([f"there are no runs in {where}.", *problems[:3]])
+        raise ClbenchError(one_line(told + more, 2000))
     return runs, problems
+
+
+def _holding(place: Path) -> Iterator[Path]:
+    """Folders with something called ``record.jsonl``, whatever it is."""
+    for name, folders, files in os.walk(place):
+        if "record.jsonl" in files or "record.jsonl" in folders:
+            yield Path(name)
+        if len(Path(name).relative_to(place).parts) >= DEEPEST:
+            folders.clear()
+
+
+def read(folder: Path) -> tuple[Run | None, list[str]]:
+    """A run folder's run, None if it has just begun; and why files beside its record do not count.
+
+    Raises:
+        ClbenchError: if its record or its recipe is not what a run writes.
+    """
+    record = trust.record_of(folder)
+    if len(record.events) < 2:
+        return None, []
+    passed_over: list[str] = []
+
+    def optional(reader: Callable[[Path], dict[str, Any]], path: Path) -> dict[str, Any]:
+        try:
+            return reader(path)
+        except (ClbenchError, *UNREADABLE) as error:
+            passed_over.append(_reason(error))
+            return {}
+
+    recipe = trust.recipe_of(folder)
+    environment = optional(trust.environment_of, folder)
+    swept = {path.stem: optional(trust.sweep_of, path) for path in sweep_files(folder)}
+    swept = {name: values for name, values in swept.items() if values}
+    run = Run(folder, record, record.summary(), recipe, environment, swept)
+    _ = run.settings  # worked out here, where what fails concerns this folder only
+    return run, passed_over
+
+
+def sweep_files(folder: Path) -> list[Path]:
+    """The files that sweeps left in a run folder."""
+    return sorted(folder.glob("sweep-*.json"))[:20]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ClbenchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{Path(str(error.filename or '')).name or 'a file'}: {error.strerror or error}"
+    return f"{type(error).__name__}: {error}".rstrip(": ") + "; is it of another version?"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -200,13 +251,3 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             plain = value is None or isinstance(value, str | int | float)
             flat[f"{prefix}{key}"] = value if plain else json.dumps(value, default=str)
     return flat
-
-
-def _plain(path: Path) -> dict[str, Any]:
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
-        text = path.read_text("utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, dict) else {}

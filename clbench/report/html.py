@@ -11,6 +11,7 @@ from clbench import __version__
 from clbench.record import SCENARIOS
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
+from clbench.report.checks import known
 from clbench.report.compare import Comparison
 from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
@@ -74,9 +75,7 @@ def _warnings(comparison: Comparison) -> str:
     lines += [f"{name} failed: {reason}" for name, reason in comparison.failures.items()]
     notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in comparison.notes)
     if not lines:
-        return (
-            '<p class="soft">No warnings: same splits, weights and versions throughout.</p>' + notes
-        )
+        return f'<p class="soft">No warnings: {escape(known(comparison.runs))}.</p>{notes}'
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         '<section class="warnings" aria-labelledby="warnings"><strong id="warnings">'
@@ -105,10 +104,9 @@ def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
     left = sorted(every - shown)
     parts = ['<section><h2 id="all">All streams</h2>']
     parts.append(
-        '<p class="soft">Mean over streams, each counting alike, with the 95 % interval of a '
-        "stratified bootstrap: the seeds of every stream are drawn anew, the same for all methods "
-        "(Agarwal et al., 2021). The rank is that of overall performance among the methods; the "
-        "multitask bound has none."
+        '<p class="soft">Mean over streams, each counting alike; in brackets 95 % intervals, which '
+        "ranks have from five seeds of every stream. The rank is that of overall performance among "
+        "the methods; the multitask bound has none."
         + (
             f" Without a score on every stream, so not here: {escape(', '.join(left))}."
             if left
@@ -168,11 +166,14 @@ def _notes() -> str:
     )
     return (
         "<p>A line is a method; its seeds are all runs that differ in nothing else. Behind the "
-        "mean stands the standard deviation between seeds; below it, in brackets, the 95 % "
-        "bootstrap interval of the mean: whole runs are drawn anew, stratified by stream (Agarwal "
-        "et al., 2021). With fewer than five seeds these intervals are too narrow.</p>"
-        "<p>Differences (Δ) pair runs of the same seed; their brackets are 95 % t intervals, which "
-        "hold for few seeds too. ≈ marks what is within noise: the interval contains 0. Nothing is "
-        "corrected for comparing many methods. Every number leads to its runs.</p>"
+        "mean stands the standard deviation between seeds; below it, in brackets, a 95 % interval "
+        "of the mean. With three or four seeds it is a t interval, marked t. With five or more it "
+        "is a bootstrap’s: whole runs are drawn anew, stratified by stream (Agarwal et al., 2021); "
+        "of normally distributed scores it holds the true mean in 84 % of cases with five seeds, "
+        "90 % with ten and 93 % with twenty. Two seeds give no interval: their two values stand "
+        "there instead; of one seed nothing is known but its value.</p>"
+        "<p>Differences (Δ) pair runs of the same seed; their brackets are 95 % t intervals, for "
+        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0. Nothing "
+        "is corrected for comparing many methods. Every number leads to its runs.</p>"
         f"<dl>{terms}</dl>"
     )

@@ -66,7 +66,7 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
                 row.scores["retention"],
                 group.estimate("retention_change", scenario),
                 row.scores["overall_performance"],
-                Difference(0.0, None, None, row.scores["retention"].n, True)
+                Difference(0.0, 0.0, 0.0, row.scores["retention"].n, True)
                 if group.is_method("sequential")
                 else row.versus["sequential"].get("overall_performance"),
                 row.scores["average"],
@@ -84,7 +84,7 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
     # The same weights under every seed are one measurement.
     if len({weights for _, weights in before}) == 1:
         values = dict(list(values.items())[:1])
-    start = estimate(list(values.values()))
+    start = estimate(list(values.values()), within=(0, 1))
     zero = estimate([0.0])
     return [
         Line("pretrained", None, start, zero, None, None, None),

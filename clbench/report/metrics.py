@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,15 @@ SCENARIO_ABOUT = {
     "task_incremental": "chooses among the classes of the image’s own task",
     "class_incremental": "chooses among all classes seen so far",
 }
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a score can have."""
+    about = METRICS.get(metric)
+    if about is None:
+        return (-math.inf, math.inf)
+    least = -1.0 if about.unit == "change" or metric == "forgetting" else 0.0
+    return (least, 1.0 if about.unit in ("accuracy", "change") else math.inf)
 
 
 def show(value: float | None, unit: Unit, signed: bool = False) -> str:

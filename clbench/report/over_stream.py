@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from clbench.record import Scenario
 from clbench.report.drawing import (
     FAINT,
+    GREY,
     INK,
     Drawn,
     dress,
@@ -28,34 +29,50 @@ from clbench.report.drawing import (
 from clbench.report.metrics import SCENARIO_TITLES, show
 from clbench.report.section import Group, Section
 
+#: Named lines; more could not be told apart.
+LINES = 9
+
 
 def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     """Mean accuracy so far, and retention, after every task."""
     groups = ranked(section, scenario)
-    shown = [(g, progress(g, scenario)) for g in groups]
-    if not shown:
+    named, note = panels(section, scenario, LINES)
+    found = [(g, progress(g, scenario)) for g in groups]
+    if not found:
         return None
-    figure = Figure(figsize=(9.6, 3.6 + 0.21 * max(0, len(shown) - 14)))
+    sides = [0] if all(np.isnan(kept).all() for _, (_, kept) in found) else [0, 1]
+    figure = Figure(figsize=(9.6, 3.6))
     figure.subplots_adjust(0.07, 0.15, 0.76, 0.92, wspace=0.16)
-    axes = figure.subplots(1, 2)
+    axes = figure.subplots(1, len(sides), squeeze=False)[0]
     after = np.arange(1, len(section.tasks) + 1)
-    for group, (means, kept) in shown:
-        for axis, values in zip(axes, (means, kept), strict=True):
-            look = {**style(section, group), "markevery": max(1, len(after) // 8)}
-            axis.plot(after, values, **look, ms=4, lw=1.3, label=group.label)
+    every = max(1, len(after) // 8)
+    shown = [(g, p) for g, p in found if any(g is other for other in named)]
+    for group, both in found:
+        leads = any(group is other for other in named)
+        look = style(section, group, named) if leads else {"color": GREY, "zorder": 1, "alpha": 0.6}
+        for axis, side in zip(axes, sides, strict=True):
+            line = {"lw": 1.3, "ms": 4, "markevery": every} if leads else {"lw": 0.7}
+            axis.plot(after, both[side], **look, **line, label=group.label if leads else None)
     titles = (f"mean accuracy so far ({SCENARIO_TITLES[scenario]})", "retention of pretraining")
-    for axis, title in zip(axes, titles, strict=True):
+    for axis, side in zip(axes, sides, strict=True):
         dress(axis, "after task")
-        axis.set_title(title, fontsize=10)
+        axis.set_title(titles[side], fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, *axes[0].get_legend_handles_labels())
+    handles, labels = axes[0].get_legend_handles_labels()
+    if len(named) < len(found):
+        handles.append(Line2D([], [], color=GREY, lw=0.7))
+        labels.append(f"{len(found) - len(named)} other methods")
+        note = note.replace("Shown", "Named")
+    legend(figure, handles, labels)
     ends = [
         f"{g.label} ends at {show(float(means[-1]), 'accuracy')} %"
         for g, (means, _) in shown[:5]
         if not np.isnan(means[-1])
     ]
-    text = "Mean accuracy on the tasks seen so far (left) and retention (right), means over seeds"
-    return figure, f"{text}: {', '.join(ends)}." if ends else f"{text}."
+    text = "Mean accuracy on the tasks seen so far"
+    text += " (left) and retention (right)" if len(sides) > 1 else ""
+    text += ", means over seeds"
+    return figure, (f"{text}: {', '.join(ends)}." if ends else f"{text}.") + note
 
 
 def curves(section: Section, scenario: Scenario) -> Drawn | None:
@@ -74,7 +91,7 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
             colour = task_colour(task, count)
             axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:
-            axis.axvline(event["last_step"], color=FAINT, lw=0.7, zorder=0)
+            axis.axvline(event["last_step"], color=FAINT, lw=0.7 if count <= 20 else 0.3, zorder=0)
         axis.set_title(short(group.label, 60), fontsize=9)
         axis.set_ylim(-0.03, 1.03)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
-from clbench.report.metrics import METRICS
+from clbench.report.metrics import METRICS, bounds
 from clbench.report.section import Group
-from clbench.report.statistics import SAME, Estimate, estimate, mean_ranks
+from clbench.report.statistics import (
+    Difference,
+    Estimate,
+    estimate,
+    mean_difference,
+    mean_ranks,
+)
 
 #: What is shown of all streams; costs of different streams do not add up.
 POOLED = tuple(name for name, about in METRICS.items() if about.unit in ("accuracy", "change"))
@@ -36,7 +42,7 @@ class PooledRow:
     groups: tuple[Group, ...]
     rank: Estimate | None
     scores: Mapping[str, Estimate | None]
-    gap: Estimate | None
+    gap: Difference | None
     mark: str
 
 
@@ -51,8 +57,9 @@ def shared(comparison: Comparison) -> list[str]:
 def pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     """The leaderboard over all streams, the best mean overall performance first.
 
-    Every stream counts alike. Intervals draw the seeds of each stream anew [0], the same seeds for
-    all methods, so that ranks and differences stay paired.
+    Every stream counts alike. With five seeds or more, intervals of scores and ranks draw the seeds
+    of each stream anew [0], the same seeds for all methods; with fewer, see
+    :func:`clbench.report.statistics.estimate`. Differences are paired.
 
     Args:
         comparison: of several streams or backbones.
@@ -83,7 +90,10 @@ def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
     plain = next((x for x in values if all(g.is_method("sequential") for g in groups[x])), None)
     scores = {
-        label: {m: estimate(*_lists(_by_stream(groups[label], m, scenario))) for m in POOLED}
+        label: {
+            m: estimate(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))
+            for m in POOLED
+        }
         for label in values
     }
     means = {label: e.mean for label in rivals if (e := scores[label]["overall_performance"])}
@@ -93,8 +103,7 @@ def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
         mark = "best" if label == best else ""
         if best is not None and label in rivals and label != best:
             away = _gap(values[label], values[best])
-            tied = away and away.high is not None and away.high + SAME >= 0
-            mark = "tie" if tied else ""
+            mark = "tie" if away and away.within_noise else ""
         gap = None if plain in (None, label) else _gap(values[label], values[str(plain)])
         rows.append(PooledRow(label, groups[label], ranks.get(label), scores[label], gap, mark))
 
@@ -115,8 +124,8 @@ def _lists(values: list[dict[int, float]]) -> list[list[float]]:
     return [list(seeds.values()) for seeds in values]
 
 
-def _gap(ours: list[dict[int, float]], theirs: list[dict[int, float]]) -> Estimate | None:
+def _gap(ours: list[dict[int, float]], theirs: list[dict[int, float]]) -> Difference | None:
     """Mean over streams of the differences of equal seeds; None if a stream has no equal seeds."""
-    return estimate(
-        *([a[seed] - b[seed] for seed in a if seed in b] for a, b in zip(ours, theirs, strict=True))
+    return mean_difference(
+        *({s: a[s] - b[s] for s in a if s in b} for a, b in zip(ours, theirs, strict=True))
     )

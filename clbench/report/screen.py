@@ -52,6 +52,10 @@ def show(record: Record, console: Console | None = None) -> None:
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
+    from clbench.report.figures import lacking_fonts  # matplotlib takes a while
+
+    if lacking := lacking_fonts(record):
+        console.print(escape(lacking), highlight=False)
     for name in summary["inactive"]:
         console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
     needs = summary["footprint"]

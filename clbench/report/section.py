@@ -10,7 +10,7 @@ from typing import Literal
 
 from clbench.record import SCENARIOS, Scenario
 from clbench.report.gather import Run
-from clbench.report.metrics import METRICS
+from clbench.report.metrics import METRICS, bounds
 from clbench.report.statistics import Difference, Estimate, difference, estimate
 
 Kind = Literal["bound", "past", "oblivious"]
@@ -54,7 +54,7 @@ class Group:
 
     def estimate(self, metric: str, scenario: Scenario) -> Estimate | None:
         """The score over the seeds; None if no run has it."""
-        return estimate(list(self.by_seed(metric, scenario).values()))
+        return estimate(list(self.by_seed(metric, scenario).values()), within=bounds(metric))
 
 
 @dataclass(frozen=True)

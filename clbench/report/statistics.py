@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,12 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 #: Two accuracies closer than this are the same number, rounded differently.
 SAME = 1e-12
+#: Seeds from which an interval is a bootstrap's, and Student's. A bootstrap's of two seeds is the
+#: range of the two values, which holds the true mean half of the time; Student's of two is a dozen
+#: times as wide as their distance, so that the two values themselves say more.
+BOOTSTRAP, STUDENT = 5, 3
+#: How an interval was made; ``none``: too few seeds.
+Interval = Literal["bootstrap", "t", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,11 @@ class Estimate:
     Attributes:
         mean: over the seeds.
         std: between the seeds (n − 1 in the denominator); None for one seed.
-        low: lower end of the 95 % interval of the mean; None for one seed.
+        low: lower end of the 95 % interval of the mean; None if too few seeds tell.
         high: upper end.
-        n: number of seeds.
+        n: number of seeds, of several streams the smallest.
+        interval: how the interval was made.
+        values: those of the seeds where there are too few for an interval.
     """
 
     mean: float
@@ -38,6 +47,8 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
+    interval: Interval = "none"
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,11 @@ class Difference:
     paired: bool
 
     @property
+    def interval(self) -> Interval:
+        """How the interval was made."""
+        return "none" if self.low is None else "t"
+
+    @property
     def within_noise(self) -> bool | None:
         """Whether 0 is in the interval; None if too few seeds tell."""
         if self.low is None or self.high is None:
@@ -66,16 +82,20 @@ class Difference:
         return self.low - SAME <= 0 <= self.high + SAME
 
 
-def estimate(*strata: Sequence[float]) -> Estimate | None:
-    """Mean, standard deviation and stratified-bootstrap interval [0] of one score.
+def estimate(
+    *strata: Sequence[float], within: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate | None:
+    """Mean, standard deviation and 95 % interval of one score.
 
-    A stratum is a stream: its runs are drawn anew among themselves, and the mean is that of the
-    strata's means. All tasks of a run share one network, so a run is drawn whole; drawing task by
-    task, as [0] does for tasks that were trained apart, would make the interval too narrow. With
-    fewer than about five seeds a bootstrap interval is too narrow anyway.
+    With five seeds or more the interval is a stratified bootstrap's [0]; with three or four it is
+    Student's [1], of several streams with Satterthwaite's degrees of freedom; with fewer there is
+    none. A stratum is a stream: its runs are drawn anew among themselves, and the mean is that of
+    the strata's means. All tasks of a run share one network, so a run is drawn whole; drawing task
+    by task, as [0] does for tasks that were trained apart, would make the interval too narrow.
 
     Args:
         strata: the values of the seeds, one sequence for each stream.
+        within: the least and the largest value that the score can have; no interval goes beyond.
 
     Returns:
         The estimate, or None if a stratum is empty.
@@ -90,16 +110,59 @@ def estimate(*strata: Sequence[float]) -> Estimate | None:
         return None
     mean = float(np.mean([values.mean() for values in arrays]))
     smallest = min(map(len, arrays))
+    few = tuple(map(float, arrays[0])) if len(arrays) == 1 else ()
     if smallest < 2:
-        return Estimate(mean, None, None, None, smallest)
+        return Estimate(mean, None, None, None, smallest, values=few)
+    std = float(np.sqrt(np.mean([values.var(ddof=1) for values in arrays])))
+    if smallest < STUDENT:
+        return Estimate(mean, std, None, None, smallest, values=few)
+    if smallest < BOOTSTRAP:
+        half = _half_width(arrays)
+        low, high = max(mean - half, within[0]), min(mean + half, within[1])
+        return Estimate(mean, std, low, high, smallest, "t")
     means = np.mean([_drawn(len(v), number) @ v for number, v in enumerate(arrays)], axis=0)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    std = float(np.sqrt(np.mean([values.var(ddof=1) for values in arrays])))
-    return Estimate(mean, std, float(low), float(high), smallest)
+    return Estimate(mean, std, float(low), float(high), smallest, "bootstrap")
+
+
+def _half_width(strata: Sequence[NDArray[np.float64]]) -> float:
+    """Half of the 95 % t interval of the mean of the strata's means (Satterthwaite's degrees)."""
+    if len(strata) == 1:
+        (only,) = strata
+        t = stdtrit(len(only) - 1, (1 + LEVEL) / 2)
+        return float(t * only.std(ddof=1) / np.sqrt(len(only)))
+    parts = np.array([v.var(ddof=1) / len(v) for v in strata]) / len(strata) ** 2
+    spread = float(parts.sum())
+    if spread <= SAME**2:
+        return 0.0
+    degrees = spread**2 / float(
+        sum(p**2 / (len(v) - 1) for p, v in zip(parts, strata, strict=True))
+    )
+    return float(stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(spread))
+
+
+def intervals(found: Iterable[Estimate | None]) -> str:
+    """What the whiskers of a figure are, to follow the word for what has them.
+
+    >>> intervals([estimate([0.1, 0.2, 0.3]), estimate([0.5])])
+    'with 95 % t intervals where there are three seeds or more'
+    >>> intervals([estimate([0.1, 0.2])])
+    'without intervals, for want of seeds'
+    """
+    kinds = {one.interval for one in found if one is not None}
+    names = {"bootstrap": "bootstrap", "t": "t"}
+    told = " or ".join(name for kind, name in names.items() if kind in kinds)
+    if not told:
+        return "without intervals, for want of seeds"
+    return f"with 95 % {told} intervals" + " where there are three seeds or more" * (
+        "none" in kinds
+    )
 
 
 def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
     """Mean over streams of each method's rank, 1 the largest, with bootstrap interval [0].
+
+    Ranks have no t interval: with fewer than five seeds on a stream there is none.
 
     Methods with the same number of runs on a stream are drawn together: give their seeds in the
     same order. Equal means share the mean of their ranks.
@@ -108,7 +171,7 @@ def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
         methods: the values of the seeds, for each method one sequence for each stream.
 
     Returns:
-        The estimates, in the order of the methods; without interval where a seed stands alone.
+        The estimates, in the order of the methods.
 
     >>> [e.mean for e in mean_ranks([[[0.9], [0.5]], [[0.8], [0.6]], [[0.1], [0.1]]])]
     [1.5, 1.5, 3.0]
@@ -117,7 +180,7 @@ def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
     once = [_ranks(np.array([[np.mean(method[s]) for method in methods]])) for s in streams]
     means = np.mean(once, axis=0)[0]
     smallest = min((len(values) for method in methods for values in method), default=0)
-    if smallest < 2:
+    if smallest < BOOTSTRAP:
         return [Estimate(float(mean), None, None, None, smallest) for mean in means]
     drawn = np.zeros((RESAMPLES, len(methods)))
     for s in streams:
@@ -125,7 +188,7 @@ def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
         drawn += _ranks(np.stack(scores, axis=1)) / len(streams)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [
-        Estimate(float(mean), None, float(a), float(b), smallest)
+        Estimate(float(mean), None, float(a), float(b), smallest, "bootstrap")
         for mean, a, b in zip(means, low, high, strict=True)
     ]
 
@@ -165,19 +228,33 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
         mean, n = float(gaps.mean()), len(gaps)
         if n < 2:
             return Difference(mean, None, None, n, True)
-        half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * gaps.std(ddof=1) / np.sqrt(n))
+        half = _half_width([gaps])
         return Difference(mean, mean - half, mean + half, n, True)
     a, b = (np.array(list(values.values())) for values in (ours, theirs))
     mean, n = float(a.mean() - b.mean()), min(len(a), len(b))
     if n < 2:
         return Difference(mean, None, None, n, False)
-    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    spread = float(sum(parts))
-    if spread == 0:
-        return Difference(mean, mean, mean, n, False)
-    degrees = spread**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
-    half = float(stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(spread))
+    half = 2 * _half_width([a, b])  # of a difference, not of a mean of two
     return Difference(mean, mean - half, mean + half, n, False)
+
+
+def mean_difference(*strata: Mapping[int, float]) -> Difference | None:
+    """Mean over streams of paired differences, with its 95 % t interval.
+
+    Args:
+        strata: the difference of each seed, one mapping for each stream.
+
+    Returns:
+        The mean, or None if a stream has no pair.
+    """
+    arrays = [np.array(list(gaps.values())) for gaps in strata]
+    if not arrays or not all(map(len, arrays)):
+        return None
+    mean, n = float(np.mean([gaps.mean() for gaps in arrays])), min(map(len, arrays))
+    if n < 2:
+        return Difference(mean, None, None, n, True)
+    half = _half_width(arrays)
+    return Difference(mean, mean - half, mean + half, n, True)
 
 
 @lru_cache(maxsize=64)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from clbench.report.drawing import COLOURS, FAINT, INK
+from clbench.report.drawing import COLOURS, FAINT, GREY, INK
+from clbench.report.fonts import in_browser
+from clbench.report.texts import fit
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -29,7 +33,7 @@ STYLE: Any = {
     "figure.facecolor": "none",
 }
 #: Colours that are the same on a dark page, or change in another way.
-_SAME = {INK, FAINT, "#000000", "#ffffff", *COLOURS}
+_SAME = {INK, FAINT, GREY, "#000000", "#ffffff", *COLOURS}
 _PLACE = re.compile(r' (?:d|x|y)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
 _NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -38,9 +42,12 @@ _NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 def to_svg(figure: Figure) -> str:
     """A figure as a stand-alone SVG file, without date, so that it does not change by itself."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NOTHING)
+    with warnings.catch_warnings():
+        # Texts stay texts, for which the browser has fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(buffer, format="svg", metadata=_NOTHING)
     # A hundredth of a point is enough for places, and halves the file.
-    return _PLACE.sub(lambda m: _DIGITS.sub(r"\1", m[0]), buffer.getvalue())
+    return _PLACE.sub(lambda m: _DIGITS.sub(r"\1", m[0]), fit(buffer.getvalue()))
 
 
 def inline(svg: str, key: str, title: str, text: str) -> str:
@@ -72,6 +79,8 @@ def inline(svg: str, key: str, title: str, text: str) -> str:
     return re.sub(r"<svg([^>]*)>", lambda m: f"{head}{m[1]}>{names}", body, count=1)
 
 
-def styled() -> AbstractContextManager[None]:
+@contextmanager
+def styled() -> Iterator[None]:
     """The context in which the report's figures are made."""
-    return mpl.rc_context(STYLE)
+    with mpl.rc_context(STYLE), in_browser():
+        yield

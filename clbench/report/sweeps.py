@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -62,21 +60,6 @@ def sweeps(section: Section, scenario: Scenario) -> list[Sweep]:
     """
     groups = [group for group in section.groups if group.finished]
     return [*_over_runs(groups, scenario), *_after_training(groups, scenario)]
-
-
-def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """The files ``sweep-*.json`` of a run folder, by name; what is not a sweep is passed over."""
-    found = {}
-    for path in sorted(folder.glob("sweep-*.json")):
-        try:
-            values = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(values, dict) and isinstance(values.get("rows"), list):
-            rows = [row for row in values["rows"] if isinstance(row, dict) and "value" in row]
-            if len(rows) == len(values["rows"]) > 0:
-                found[path.stem] = values
-    return found
 
 
 def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Sweep]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from clbench.record import SCENARIOS
 from clbench.report import kept
-from clbench.report.boards import Table, kept_tables, leaderboard, pooled_table, tuned_table
+from clbench.report.boards import (
+    Table,
+    kept_tables,
+    leaderboard,
+    pooled_table,
+    seeds,
+    tuned_table,
+)
 from clbench.report.compare import Comparison
 from clbench.report.formats import csv_text, latex_table, markdown_table
 from clbench.report.metrics import METRICS
@@ -18,7 +25,8 @@ from clbench.report.statistics import Difference, Estimate
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
     "best (95 % t interval of the difference of equal seeds contains 0; the multitask bound does "
-    "not compete). Δ: paired difference in points."
+    "not compete). Δ: paired difference in points. Fewer than three "
+    "seeds give no interval."
 )
 
 
@@ -36,8 +44,8 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 for metric in METRICS:
                     found = row.scores[metric]
                     flat[metric] = found.mean if found else None
-                    for part in ("std", "low", "high"):
-                        flat[f"{metric}_{part}"] = getattr(found, part) if found else None
+                    flat[f"{metric}_std"] = found.std if found else None
+                    flat |= _interval(metric, found)
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
                 for baseline in ("sequential", "multitask"):
@@ -47,11 +55,20 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                         if METRICS[metric].unit not in ("accuracy", "change"):
                             continue
                         gap = row.versus[baseline].get(metric)
-                        for part in ("mean", "low", "high", "paired"):
-                            name = f"{metric}_minus_{baseline}_{part}"
-                            flat[name] = getattr(gap, part) if gap else None
+                        name = f"{metric}_minus_{baseline}"
+                        flat[f"{name}_mean"] = gap.mean if gap else None
+                        flat |= _interval(name, gap)
+                        flat[f"{name}_paired"] = gap.paired if gap else None
                 flat["runs"] = " ".join(run.folder.name for run in row.group.finished)
                 yield flat
+
+
+def _interval(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
+    """The columns of an interval: its ends, and how it was made or why there is none."""
+    kinds = {"bootstrap": "95 % bootstrap", "t": "95 % t"}
+    told = kinds.get(found.interval, f"none: {seeds(found.n)}") if found else None
+    ends = {f"{name}_{p}": getattr(found, p) if found else None for p in ("low", "high")}
+    return ends | {f"{name}_interval": told}
 
 
 def leaderboard_csv(comparison: Comparison) -> str:
@@ -89,10 +106,7 @@ def kept_csv(comparison: Comparison) -> str:
     """Retention, target and average, a row for each stream, backbone, scenario and method."""
 
     def parts(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
-        return {
-            name: found.mean if found else None,
-            **{f"{name}_{p}": getattr(found, p) if found else None for p in ("low", "high")},
-        }
+        return {name: found.mean if found else None, **_interval(name, found)}
 
     def lines() -> Iterator[dict[str, Any]]:
         for section in comparison.sections:
@@ -126,11 +140,14 @@ def pooled_csv(comparison: Comparison) -> str:
                     "streams": len(row.groups),
                     "mark": row.mark,
                 }
-                scores = {"rank": row.rank, "op_minus_sequential": row.gap, **row.scores}
+                scores: dict[str, Estimate | Difference | None] = {
+                    "rank": row.rank,
+                    "op_minus_sequential": row.gap,
+                    **row.scores,
+                }
                 for name, found in scores.items():
                     flat[name] = found.mean if found else None
-                    for part in ("low", "high"):
-                        flat[f"{name}_{part}"] = getattr(found, part) if found else None
+                    flat |= _interval(name, found)
                 yield flat
 
     return csv_text(lines())

@@ -11,7 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
-from clbench.report.drawing import COLOURS, INK, MARKERS, PERCENT, Drawn, dress, legend, style
+from clbench.report.drawing import (
+    COLOURS,
+    INK,
+    MARKERS,
+    PERCENT,
+    Drawn,
+    dress,
+    legend,
+    short,
+    style,
+)
 from clbench.report.metrics import METRICS, SCENARIO_TITLES, show
 from clbench.report.section import Group, Section
 from clbench.report.sweeps import Point, Sweep, sweeps
@@ -120,7 +130,7 @@ def _label(axis: Any, places: Sequence[tuple[float, float, str]]) -> None:
         right, up = axis.transData.transform((x, y))
         if all(abs(right - a) > WIDE or abs(up - b) > HIGH for a, b in taken):
             taken.append((right, up))
-            axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7)
+            axis.annotate(short(text, 16), (x, y), (5, 4), textcoords="offset points", fontsize=7)
 
 
 def _mark(axis: Any, section: Section, group: Group, side: str, scenario: Scenario) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
+from clbench.report import reading
+from clbench.report.texts import one_line
 
 FILE = "tuning.json"
 
@@ -118,7 +119,7 @@ def parse(values: Mapping[str, Any]) -> Tuning:
                     Try(
                         int(one.get("number", number)),
                         dict(one.get("settings") or {}),
-                        None if one.get("value") is None else float(one["value"]),
+                        _accuracy(one.get("value")),
                         str(one.get("state") or ""),
                         str(one.get("reason") or ""),
                         str(one.get("folder") or ""),
@@ -137,7 +138,7 @@ def parse(values: Mapping[str, Any]) -> Tuning:
             int(values.get("seed") or 0),
             cells,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ClbenchError(f"this is no tuning ({reason}); was it written by hand?") from error
 
@@ -149,9 +150,22 @@ def read(path: Path) -> Tuning:
         ClbenchError: if it cannot be read.
     """
     try:
-        return parse(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, ClbenchError) as error:
-        raise ClbenchError(f"{path} cannot be read: {error}") from error
+        return parse(reading.json_of(path))
+    except (OSError, ClbenchError) as error:
+        raise ClbenchError(one_line(f"{path} cannot be read: {error}")) from error
+
+
+def _accuracy(value: object) -> float | None:
+    """The score of a try.
+
+    Raises:
+        ValueError: if it is no fraction.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"value = {value!r:.60} is no accuracy")
+    return float(value)
 
 
 def find(places: Iterable[Path], runs: Iterable[Path]) -> list[Path]:

@@ -53,8 +53,8 @@ def test_ranks_are_those_of_scipy_redrawn():
 
 
 def test_equal_methods_share_a_rank_however_they_are_drawn():
-    same = [[0.5, 0.6, 0.7]]
-    ranks = mean_ranks([same, same, [[0.1, 0.2, 0.3]]])
+    same = [[0.5, 0.6, 0.7, 0.8, 0.9]]
+    ranks = mean_ranks([same, same, [[0.1, 0.2, 0.3, 0.2, 0.1]]])
     assert [(e.mean, e.low, e.high) for e in ranks] == [(1.5, 1.5, 1.5)] * 2 + [(3, 3, 3)]
     assert mean_ranks([[[0.5]], [[0.6]]])[0].low is None
 

@@ -1,0 +1,145 @@
+"""Files of a folder that anybody may have made, read within bounds: none can hang or fill memory.
+
+Only plain files are opened (no link, pipe or device), of a bounded size, with a bounded number of
+values and a bounded depth; YAML without aliases, which no run writes and which can stand for any
+number of values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clbench.errors import ClbenchError
+
+#: Bytes, values and depth that a file may have; a record of 200 tasks has a hundredth of them.
+BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
+#: The same of a recipe.
+RECIPE_BYTES, RECIPE_VALUES = 1 << 20, 50_000
+#: Whole numbers beyond are no setting and no count.
+LARGEST = 2**63
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def read(path: Path, most: int = BYTES) -> str:
+    """The text of a plain file.
+
+    Raises:
+        ClbenchError: if it is none, is larger than ``most`` bytes, or is not UTF-8.
+        OSError: if it cannot be read.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ClbenchError(f"{path.name} is no plain file but {_kind(path)}")
+    # Should it be another file by now: no link is followed, and no pipe waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > most:
+            raise ClbenchError(f"{path.name} has {size / 1e6:,.1f} MB, more than {most / 1e6:.0f}")
+        content = opened.read(most)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ClbenchError(f"{path.name} is not UTF-8 (at byte {error.start:,})") from error
+
+
+def check(path: Path) -> None:
+    """See that a file of JSON lines may be read.
+
+    Raises:
+        ClbenchError: if it may not, with the reason.
+        OSError: if it cannot be read.
+    """
+    text = read(path)
+    values = text.count(",") + text.count("[") + text.count("{")
+    if values > VALUES:
+        raise ClbenchError(f"{path.name} holds over {VALUES:,} values")
+
+
+def json_of(path: Path) -> Any:
+    """The values of a JSON file.
+
+    Raises:
+        ClbenchError: if it is none, or holds more than is read, with the reason.
+        OSError: if it cannot be read.
+    """
+    check(path)
+    try:
+        values = json.loads(read(path))
+    except RecursionError as error:
+        raise ClbenchError(f"{path.name} is nested too deeply") from error
+    except ValueError as error:
+        raise ClbenchError(f"{path.name} is no JSON: {error}") from error
+    tame(values, path.name)
+    return values
+
+
+def yaml_of(path: Path) -> Any:
+    """The values of a YAML file.
+
+    Raises:
+        ClbenchError: if it is none, or holds more than is read, with the reason.
+        OSError: if it cannot be read.
+    """
+    text = read(path, RECIPE_BYTES)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
+    try:
+        depth = 0
+        for count, event in enumerate(yaml.parse(text, loader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.AliasEvent):
+                raise ClbenchError(
+                    f"{path.name} has an alias (*{event.anchor:.40}): no run writes one"
+                )
+            if depth > DEPTH or count > RECIPE_VALUES:
+                much = f"is deeper than {DEPTH}" if depth > DEPTH else f"has over {RECIPE_VALUES:,}"
+                raise ClbenchError(f"{path.name} {much} values")
+        values = yaml.load(text, loader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClbenchError(f"{path.name} is no valid YAML: {first:.200}") from error
+    tame(values, path.name)
+    return values
+
+
+def tame(values: Any, name: str) -> None:
+    """Refuse what later steps cannot take: deep nests, huge whole numbers, dates, halves of text.
+
+    Raises:
+        ClbenchError: if there is one.
+    """
+    waiting = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEPTH:
+            raise ClbenchError(f"{name} is nested deeper than {DEPTH} levels")
+        if isinstance(value, dict):
+            waiting += [(inner, depth + 1) for inner in (*value.keys(), *value.values())]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and abs(value) >= LARGEST:
+            raise ClbenchError(f"{name} holds a whole number of {value.bit_length()} bits")
+        elif isinstance(value, str) and not value.isascii() and _HALF.search(value):
+            raise ClbenchError(f"{name} holds half a character")
+        elif value is not None and not isinstance(value, str | int | float):
+            raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
+
+
+def _kind(path: Path) -> str:
+    mode = path.lstat().st_mode
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
