@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ def values(arguments: Arguments) -> dict[str, Any]:
     configs = arguments.configs
     if not configs and "resume" in arguments.flags and arguments.output is not None:
         config = arguments.output / "config.yaml"
-        if config.exists():  # else there is nothing to resume, and the run begins
+        if os.path.lexists(config):  # else there is nothing to resume, and the run begins
             return merge(mapping(config), arguments.overrides)
     for name in configs or ["default.yaml"]:
         merged = merge(merged, read(name))

@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 import torch
 from torch import Tensor
 
-from clbench.disk import atomic, write_atomic
+from clbench.disk import atomic, sync, write_atomic
 from clbench.errors import ClbenchError
 
 Keep = Literal["all", "last", "none"]
@@ -51,7 +51,9 @@ def save(
             is read from their files.
     """
     place = folder / "checkpoints"
-    place.mkdir(exist_ok=True)
+    if not place.is_dir():
+        place.mkdir()
+        sync(folder)
     if known is None:
         known = stored(folder, number - 1) if keep == "all" else set()
     pack = _Packing(known, by_content=keep == "all")
@@ -72,7 +74,7 @@ def save(
             sums.append(f"{sink.sha256.hexdigest()}  {path.name}\n")
             if kind == "task":  # there before the file that makes the task count
                 write_atomic(_sums(folder, number), "".join(sums))
-    known |= task["tensors"].keys()
+    known.update(task["tensors"])
     tidy(folder, number, keep)
 
 

@@ -153,8 +153,8 @@ def writing_to(folder: Path, then: str) -> Iterator[None]:
             raise
         way = _WAYS.get(error.errno or 0, "see to the disk")
         raise ClbenchError(
-            f"{(inside or [str(folder)])[0]} cannot be written: {error.strerror or error}: {way}, then "
-            f"{then}; or choose another --output"
+            f"{inside[0] if inside else folder}: {error.strerror or error}: {way}, then {then}; "
+            "or choose another --output"
         ) from error
 
 

@@ -67,19 +67,23 @@ def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> 
         if output is None:
             raise ClbenchError("processes that srun starts need to agree on a folder: say --output")
         return output, resume
-    if resume:
-        found = output or _newest(recipe)
-        resume = found is not None and (found / "config.yaml").exists()
-        if resume:
-            assert found is not None
+    with _writable(output or Path("runs")):
+        found = output if output or not resume else _newest(recipe)
+        if resume and found is not None and os.path.lexists(found / "config.yaml"):
             refuse_links(found)
             # A run that was requeued may start before the process it follows is quite gone.
             held.enter_context(lock.alone(found, wait=LEAVING))
             _go_on(found, recipe)
             return _announced(found), True
-        where = output or f"runs/{recipe.title}"
-        print(f"Nothing to resume in {where}: the run begins.", flush=True)
-    folder = _given(output, recipe, held) if output is not None else _free(recipe, held)
+        if resume and found is not None and (found / "record.jsonl").exists():
+            raise ClbenchError(
+                f"{found} holds a run without its config.yaml: put that back from a copy, or "
+                "choose another --output"
+            )
+        if resume:
+            where = output or f"runs/{recipe.title}"
+            print(f"Nothing to resume in {where}: the run begins.", flush=True)
+        folder = _given(output, recipe, held) if output is not None else _free(recipe, held)
     return _announced(folder), False
 
 
@@ -90,14 +94,13 @@ def _announced(folder: Path) -> Path:
 
 def _given(folder: Path, recipe: Recipe, held: ExitStack) -> Path:
     """The folder that the user named, if it is free."""
-    if not folder.is_dir() or _holds(folder) <= OWN:
-        with _writable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            refuse_links(folder)
-            held.enter_context(lock.alone(folder))
-            if _holds(folder) <= OWN:  # still
-                _put(folder, recipe)
-                return folder
+    if not os.path.lexists(folder) or (folder.is_dir() and _holds(folder) <= OWN):
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(folder)
+        held.enter_context(lock.alone(folder))
+        if _holds(folder) <= OWN:  # still
+            _put(folder, recipe)
+            return folder
     raise ClbenchError(
         f"{folder} already holds another run or other files: choose another --output, or go "
         "on with the run in it by --resume"
@@ -108,7 +111,7 @@ def _free(recipe: Recipe, held: ExitStack) -> Path:
     """The first folder under ``runs/`` that is no other run's; two recipes never share one."""
     for number in itertools.count(1):
         folder = Path("runs") / (recipe.title if number == 1 else f"{recipe.title}-{number}")
-        with _writable(folder), ExitStack() as taken:
+        with ExitStack() as taken:
             if folder.exists() and not _is_free(folder, recipe):
                 continue
             folder.mkdir(parents=True, exist_ok=True)
@@ -176,8 +179,7 @@ def _go_on(folder: Path, recipe: Recipe) -> None:
             f"resume it by `--resume --output {folder}` alone, or choose another --output"
         )
     if plain(recipe) != plain(recipe_of(folder)):
-        with _writable(folder):
-            _put(folder, recipe)
+        _put(folder, recipe)
 
 
 def _different(folder: Path, recipe: Recipe, places: Sequence[str]) -> list[str]:

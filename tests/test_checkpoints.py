@@ -1,5 +1,9 @@
 """What a run keeps of its weights, for how long, and what of it is stored twice."""
 
+import errno
+import hashlib
+import os
+
 import pytest
 import torch
 import yaml
@@ -88,6 +92,66 @@ def test_a_task_counts_once_its_own_file_is_there(tmp_path):
     assert checkpoints.last(tmp_path)["methods"] == {"gem": {"task": 1}}
     checkpoints.save(tmp_path, 2, state(2), {"gem": {"task": 2}}, "last")
     assert checkpoints.last(tmp_path)["methods"] == {"gem": {"task": 2}}
+
+
+class Full:
+    """A file on a disk with room for so many bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+@pytest.mark.parametrize("room", [0, 10, 500, 3000, 6000, 9000])
+def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, monkeypatch, room):
+    """PyTorch's own error would hide what the disk said."""
+    checkpoints.save(tmp_path, 1, state(1), {}, "last")
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    real = os.fdopen
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", lambda *a: Full(real(*a), room))
+        with pytest.raises(OSError, match="No space left") as caught:
+            checkpoints.save(tmp_path, 2, state(2, 2), {"ewc": state(2)}, "last")
+    assert str(tmp_path) in caught.value.filename
+    assert same(checkpoints.last(tmp_path), state(1) | {"methods": {}})
+    left = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    assert {path: left[path] for path in before} == before
+    assert not [path for path in left if path.name.endswith(".partial")]
+    checkpoints.save(tmp_path, 2, state(2, 2), {"ewc": state(2)}, "last")
+    assert same(checkpoints.last(tmp_path), state(2, 2) | {"methods": {"ewc": state(2)}})
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path):
+    checkpoints.save(tmp_path, 1, state(1), {}, "last")
+    place = tmp_path / "checkpoints"
+    lines = (place / "task_001.sha256").read_text().splitlines()
+    for line, name in zip(lines, ("methods_001.pt", "task_001.pt"), strict=True):
+        digest = hashlib.sha256((place / name).read_bytes()).hexdigest()
+        assert line == f"{digest}  {name}"
+
+
+def test_other_files_among_the_checkpoints_are_left_alone(tmp_path):
+    checkpoints.save(tmp_path, 1, state(1), {}, "last")
+    strange = [tmp_path / "checkpoints" / name for name in ("task_x.pt", "task_.pt", "a_b.txt")]
+    for path in strange:
+        path.touch()
+    checkpoints.save(tmp_path, 2, state(2), {}, "last")
+    assert checkpoints.numbers(tmp_path) == [2]
+    assert all(path.exists() for path in strange)
 
 
 def test_nothing_to_go_on_from(tmp_path):

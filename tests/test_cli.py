@@ -94,8 +94,7 @@ def one_line(result):
         ("--output mine.yaml", "mine.yaml already holds another run or other files"),
         ("--output mine.yaml/run", "output folder mine.yaml/run cannot be written"),
         ("--output", "--output needs a value"),
-        ("--resume", "there is no run to resume"),
-        ("--resume --output train", "train holds no run to resume"),
+        ("--resume --output train", "train already holds another run or other files"),
         ("--seed 1 2", "unexpected '2': options start with --"),
         ("--config nope", "there is no config 'nope'"),
         ("--seed [1", "--seed"),
@@ -104,6 +103,18 @@ def one_line(result):
 )
 def test_mistakes_are_one_line_and_exit_code_2(call, words, message):
     assert re.search(message, one_line(call(*words.split())))
+
+
+def test_resume_serves_a_job_that_may_be_requeued(call, tmp_path):
+    """One command begins the run, goes on with it, and finds that it is finished."""
+    words = ("--resume", "--output", "run")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert out[0] == "Nothing to resume in run: the run begins."
+    before = (tmp_path / "run" / "record.jsonl").read_bytes()
+    code, out, _ = call(*words)
+    assert (code, out[0]) == (0, "The run in run is already finished.")
+    assert (tmp_path / "run" / "record.jsonl").read_bytes() == before
 
 
 def test_class_folder_without_images(call, tmp_path):

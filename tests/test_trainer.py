@@ -1,3 +1,5 @@
+from contextlib import ExitStack
+
 import pytest
 from helpers import RECIPE
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -27,6 +29,6 @@ def test_processes_of_srun_need_a_folder_and_leave_it_to_the_first(monkeypatch, 
     monkeypatch.setattr(folder, "is_first", lambda: False)
     (tmp_path / "record.jsonl").touch()
     recipe = parse(RECIPE)
-    assert folder.choose(recipe, tmp_path, resume=False) == tmp_path
+    assert folder.take(recipe, tmp_path, False, ExitStack())[0] == tmp_path
     with pytest.raises(ClbenchError, match="say --output"):
-        folder.choose(recipe, None, resume=False)
+        folder.take(recipe, None, False, ExitStack())

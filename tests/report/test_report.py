@@ -310,7 +310,7 @@ def test_line_of_a_task(tmp_path):
 def test_exported_weights_load_as_told(tmp_path):
     torch.manual_seed(0)
     model = TinyCNN(3, width=8).eval()
-    files.export(write(tmp_path, 2), model)
+    files.export(write(tmp_path, 2), model.state_dict())
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     assert not loaded.training
     images = torch.randn(2, 3, 8, 8)
@@ -328,7 +328,7 @@ def test_exported_transformers_load_at_their_size(tmp_path):
     config = ModelConfig(backbone="vit_base_patch16_224", weights="none", options={"depth": 1})
     model = load(config, 3, 32).model.eval()
     record = write(tmp_path, 2, backbone=config.backbone, options=config.options, size=32)
-    files.export(record, model)
+    files.export(record, model.state_dict())
     loaded = runpy.run_path(str(tmp_path / "load_model.py"))["model"]
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(loaded(images), model(images))

@@ -1,0 +1,259 @@
+"""A resumed run is the same run: what it can check against its record, it checks."""
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+import yaml
+from helpers import interrupt_after
+from PIL import Image
+
+import clbench
+from clbench import checkpoints
+from clbench.errors import ClbenchError
+from clbench.folder import recipe_of
+from clbench.record import Record
+from clbench.sweep import sweep
+
+
+def picture(path, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path, compress_level=0)  # all of one size
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """A run over image folders that was stopped after its first task, beside its images."""
+    place = tmp_path_factory.mktemp("mine")
+    for part in ("train", "test"):
+        for number, name in enumerate("abcd"):
+            for i in range(4):
+                picture(place / part / name / f"{i}.png", (60 * number, 9 * i, 90))
+    torch.manual_seed(0)
+    recipe = {
+        "stream": {"name": "image_folder", "train": "train", "test": "test", "tasks": 2},
+        "images": {"size": 8, "keep": "files"},
+        "model": {"backbone": "tiny_cnn", "weights": "none", "options": {"width": 8}},
+        "methods": {"sfa": {"p": 0.5}},
+        "steps": 1,
+        "batch_size": 4,
+        "checkpoints": "all",
+        "trainer": {"accelerator": "cpu", "enable_progress_bar": False},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        interrupt_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            clbench.run(recipe, "run")
+    return place
+
+
+@pytest.fixture
+def place(cut_off, tmp_path, monkeypatch):
+    """A copy of it to change; runs end without their pictures."""
+    copy = shutil.copytree(cut_off, tmp_path / "mine")
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
+    monkeypatch.setattr("clbench.report.screen.show", lambda *_: None)
+    return copy
+
+
+def resume(**changes):
+    folder = "run"
+    recipe = recipe_of(checkpoints.Path(folder)).model_copy(update=changes)
+    return clbench.run(recipe, folder, resume=True)
+
+
+def refused():
+    """The one line with which going on is refused; nothing is changed by that."""
+    before = {p.name: p.read_bytes() for p in checkpoints.Path("run").rglob("*.[pj]*")}
+    with pytest.raises(ClbenchError) as caught:
+        resume()
+    assert {p.name: p.read_bytes() for p in checkpoints.Path("run").rglob("*.[pj]*")} == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_untouched_run_goes_on(place, capsys):
+    assert resume().finished
+    out = capsys.readouterr().out
+    assert "Resuming after task 1/2." in out
+    assert "not compared" not in out
+
+
+def test_data_that_moved_goes_on(place):
+    (place / "other").mkdir()
+    for part in ("train", "test"):
+        (place / part).rename(place / "other" / part)
+    values = recipe_of(place / "run").model_dump(mode="json")
+    values["stream"] |= {"train": "other/train", "test": "other/test"}
+    assert clbench.run(values, "run", resume=True).finished
+
+
+@pytest.mark.parametrize(("part", "what"), [("train", "training images"), ("test", "test images")])
+@pytest.mark.parametrize("change", ["deleted", "added", "replaced"])
+def test_changed_images(place, part, what, change):
+    path = place / part / "c" / "1.png"
+    size = path.stat().st_size
+    if change == "deleted":
+        path.unlink()
+    else:
+        picture(path.with_name("9.png") if change == "added" else path, (1, 2, 3))
+        assert path.stat().st_size == size  # contents count, not sizes
+    assert refused().startswith(f"the {what} of run are not those of the run any more (SHA-256")
+
+
+def test_a_renamed_class(place):
+    for part in ("train", "test"):
+        (place / part / "c").rename(place / part / "z")
+    assert "the classes of run are not those of the run any more (gone: 'c'; new: 'z')" in refused()
+
+
+def test_images_that_changed_their_places(place):
+    one, other = (place / "train" / "c" / f"{i}.png" for i in range(2))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert "the training images of run" in refused()
+
+
+def test_other_weights(place, monkeypatch):
+    monkeypatch.setattr("clbench.models.backbone.sha256", lambda _: "0" * 64)
+    assert "the pretrained weights of run are not those of the run any more (SHA-256 0000" in (
+        refused()
+    )
+
+
+def test_other_images_to_measure_retention_on(place, monkeypatch):
+    path = place / "run" / "record.jsonl"
+    text = path.read_text().replace(
+        '"retention_images_sha256": null', f'"retention_images_sha256": "{"0" * 64}"'
+    )
+    path.write_text(text)
+    assert "the images that retention is measured on of run" in refused()
+
+
+def test_a_manifest_that_is_not_the_runs(place):
+    manifest = place / "run" / "split_manifest.json"
+    values = json.loads(manifest.read_text())
+    picture(place / "test" / "c" / "1.png", (1, 2, 3))
+    for content in ("", "{}", json.dumps(values | {"test_images": "x"})):
+        manifest.write_text(content)
+        assert "the data or its split of run are not those of the run" in refused()
+
+
+def test_a_sweep_compares_the_same(place, capsys):
+    resume()
+    sweep("run", "alpha", [0.5])
+    picture(place / "test" / "c" / "1.png", (1, 2, 3))
+    with pytest.raises(ClbenchError, match="the test images of run are not those"):
+        sweep("run", "alpha", [0.5])
+
+
+def test_an_older_run_goes_on_and_says_what_cannot_be_compared(place, capsys):
+    """Its manifest knows sizes alone, its record and its checkpoint have fewer fields."""
+    manifest = place / "run" / "split_manifest.json"
+    values = json.loads(manifest.read_text())
+    del values["version"]
+    values |= {"train_images": "sizes", "test_images": "sizes"}
+    manifest.write_text(json.dumps(values))
+    old = checkpoints.hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    path = place / "run" / "record.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["split_manifest_sha256"] = old
+    del lines[0]["retention_images_sha256"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    state = checkpoints.last(place / "run")
+    methods = state.pop("methods")
+    del state["record_sha256"], state["stages"]
+    checkpoints.save(place / "run", 1, state, methods, "all")
+    (place / "run" / "checkpoints" / "task_001.sha256").unlink()
+    assert resume().finished
+    out = capsys.readouterr().out
+    assert "does not say what is in its images: they are not compared" in out
+    assert "says nothing of the images that retention is measured on" in out
+    assert "is of an older version: it has no checksum" in out
+
+
+@pytest.mark.parametrize("name", ["task_001.pt", "methods_001.pt", "task_001.sha256"])
+def test_every_flipped_bit_is_found(place, name):
+    path = place / "run" / "checkpoints" / name
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    spots = {0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(40))}
+    for spot in spots:
+        flipped = bytearray(whole)
+        flipped[spot] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ClbenchError) as caught:
+            checkpoints.last(place / "run")
+        assert "is damaged" in str(caught.value)
+        assert "remove the folder run/checkpoints to resume from the start" in refused()
+    path.write_bytes(whole)
+    assert resume().finished
+
+
+def test_the_way_out_of_a_damaged_checkpoint(place, capsys):
+    (place / "run" / "checkpoints" / "task_001.pt").write_bytes(b"PK")
+    refused()
+    shutil.rmtree(place / "run" / "checkpoints")
+    assert resume().finished
+    assert "No task in run is finished: the run begins anew." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["lags", "edited", "foreign"])
+def test_a_record_that_does_not_fit_the_checkpoint(place, damage):
+    path = place / "run" / "record.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    if damage == "lags":
+        path.write_text("".join(lines[:2]))
+        assert "record.jsonl lags behind the checkpoint: it has no line of task 1" in refused()
+        return
+    event = json.loads(lines[2])
+    event["samples" if damage == "edited" else "last_step"] += 1
+    path.write_text("".join([*lines[:2], json.dumps(event) + "\n"]))
+    assert "record.jsonl is not the one that the checkpoint was written after" in refused()
+
+
+def test_a_record_that_is_ahead_is_cut_back(place):
+    """Killed between the line of a task and its checkpoint, the task is learned again."""
+    path = place / "run" / "record.jsonl"
+    event = json.loads(path.read_text().splitlines()[2]) | {"task": 1}
+    with path.open("a") as file:
+        file.write(json.dumps(event) + "\n" + json.dumps(event)[:50])
+    record = resume()
+    assert [event["task"] for event in record.tasks] == [0, 1]
+    assert record.tasks[1]["last_step"] == 2
+
+
+def test_a_file_that_is_no_checkpoint(place):
+    checkpoints.save(place / "run", 1, {"done": 1}, {}, "all")
+    assert "is no checkpoint of a run (it lacks learned, shown, step, theta)" in refused()
+
+
+def test_saving_reads_no_earlier_file(place, monkeypatch):
+    """Keys are read once, when the run is taken up."""
+    read, real = [], checkpoints._read
+    monkeypatch.setattr(
+        checkpoints, "_read", lambda path, *rest: (read.append(path.name), real(path, *rest))[1]
+    )
+    save = checkpoints.save
+
+    def saved(*arguments):
+        before = len(read)
+        save(*arguments)
+        assert len(read) == before
+
+    monkeypatch.setattr(checkpoints, "save", saved)
+    assert resume().finished
+    assert "task_001.pt" in read
+    state = checkpoints.load(place / "run", 2)
+    assert torch.isfinite(state["shown"]["fc.weight"]).all()
+
+
+def test_only_the_data_dir_of_a_config_may_be_another(place):
+    values = yaml.safe_load((place / "run" / "config.yaml").read_text())
+    assert clbench.run(values | {"data_dir": "cache"}, "run", resume=True).finished
+    assert Record.load("run").finished
