@@ -54,8 +54,10 @@ def save(
     if not place.is_dir():
         place.mkdir()
         sync(folder)
-    if known is None:
-        known = stored(folder, number - 1) if keep == "all" else set()
+    if keep != "all":
+        known = set()  # each file is whole
+    elif known is None:
+        known = stored(folder, number - 1)
     pack = _Packing(known, by_content=keep == "all")
     task = pack.file(state)
     # What only the methods' file holds goes with it.

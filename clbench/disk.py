@@ -108,8 +108,8 @@ def to_json(value: Any, indent: int | None = None) -> str:
     except ValueError as error:
         place, number = next(_not_finite(value), ("a value", None))
         raise ClbenchError(
-            f"{place} = {number} is no number that can be kept: the run has diverged; lower "
-            "optimizer.lr or the methods' strengths, and run again"
+            f"{place} = {number} is no number that can be kept: lower optimizer.lr or what else "
+            "makes a run diverge, and run again"
         ) from error
 
 

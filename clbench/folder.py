@@ -149,7 +149,7 @@ def _newest(recipe: Recipe) -> Path | None:
 
 def _same(folder: Path, recipe: Recipe) -> bool:
     try:
-        return not _different(folder, recipe, PLACES[:1])
+        return not different(recipe_of(folder), recipe, PLACES[:1])
     except ClbenchError:  # of another version, or damaged
         return False
 
@@ -172,19 +172,19 @@ def _put(folder: Path, recipe: Recipe) -> None:
 
 def _go_on(folder: Path, recipe: Recipe) -> None:
     """Refuse to go on with a run of another recipe; data that was moved is written down."""
-    different = _different(folder, recipe, PLACES)
-    if different:
+    before = recipe_of(folder)  # with fields added since
+    if fields := different(before, recipe):
         raise ClbenchError(
-            f"{folder} holds a run of another recipe (different: {', '.join(different)}): "
+            f"{folder} holds a run of another recipe (different: {', '.join(fields)}): "
             f"resume it by `--resume --output {folder}` alone, or choose another --output"
         )
-    if plain(recipe) != plain(recipe_of(folder)):
+    if plain(recipe) != plain(before):
         _put(folder, recipe)
 
 
-def _different(folder: Path, recipe: Recipe, places: Sequence[str]) -> list[str]:
-    """The fields, but ``places``, in which a recipe is not the one in a run folder."""
-    before, now = plain(recipe_of(folder)), plain(recipe)  # with fields added since
+def different(one: Recipe, other: Recipe, places: Sequence[str] = PLACES) -> list[str]:
+    """The fields, but ``places``, in which two recipes differ."""
+    before, now = plain(one), plain(other)
     for values in (before, now):
         for place in places:
             section, _, name = place.rpartition(".")

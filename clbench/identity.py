@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench import checkpoints
 from clbench.errors import ClbenchError
+from clbench.folder import different
+from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, sha256
 
 #: What the ``run`` event says of what goes into a run, and what that is called.
 IDENTITY = {
     "class_names": "classes",
     "tasks": "tasks",
-    "split_manifest_sha256": "data or its split",
+    "split_manifest_sha256": "data",
     "retention_images_sha256": "images that retention is measured on",
     "pretrained_sha256": "pretrained weights",
 }
@@ -62,6 +64,34 @@ def compare(record: Record, now: Mapping[str, Any], manifest: Mapping[str, Any])
     return lines
 
 
+def compare_recipe(record: Record, recipe: Recipe) -> None:
+    """Compare the recipe in ``config.yaml`` with the one that the run began with.
+
+    Raises:
+        ClbenchError: if it was changed since, beyond the place of the data.
+    """
+    try:
+        then = parse(record.run["recipe"])
+    except (LookupError, ClbenchError):
+        return  # of an older version, whose recipe is in config.yaml alone
+    if fields := different(then, recipe):
+        raise ClbenchError(
+            f"{record.folder / 'config.yaml'} is not the recipe that the run began with any more "
+            f"(different: {', '.join(fields)}): put that back, or run again into another folder"
+        )
+
+
+def state_of(
+    folder: Path, number: int, parts: Sequence[str], compared: set[Path]
+) -> dict[str, Any]:
+    """Parts of the state after a task, as :func:`clbench.checkpoints.load`.
+
+    Raises:
+        ClbenchError: if one of them is not there, too.
+    """
+    return _whole(folder, checkpoints.load(folder, number, parts, compared), set(parts))
+
+
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The state to go on from; None if no task is finished.
 
@@ -69,13 +99,17 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
         ClbenchError: if it is damaged, or no run has left it.
     """
     found = checkpoints.last(folder)
-    if found is not None and not found.keys() >= NEEDED:
+    return None if found is None else _whole(folder, found, NEEDED)
+
+
+def _whole(folder: Path, state: dict[str, Any], parts: set[str]) -> dict[str, Any]:
+    if lacking := sorted(parts - state.keys()):
         raise ClbenchError(
-            f"the newest file in {folder / 'checkpoints'} is no checkpoint of a run (it lacks "
-            f"{', '.join(sorted(NEEDED - found.keys()))}): put the run's own back, or remove the "
-            "folder to resume from the start"
+            f"a file in {folder / 'checkpoints'} is no checkpoint of a run (it lacks "
+            f"{', '.join(lacking)}): put the run's own back, or remove the folder to resume from "
+            "the start"
         )
-    return found
+    return state
 
 
 def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -116,32 +150,31 @@ def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:
     except (OSError, ValueError, RecursionError):
         whole = False
     if not whole:  # so it cannot say what is different
-        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+        _changed(record.folder, "data", None, None, f"{path.name} is not the run's own either")
     older = then.get("version") != now.get("version")
     for key, what in MANIFEST.items():
         by_contents = key in ("train_images", "test_images")
         if not (older and by_contents) and then.get(key) != now.get(key):
-            _changed(record.folder, what, then.get(key), now.get(key))
+            _changed(record.folder, "data", then.get(key), now.get(key), what)
     if not older:
-        _changed(record.folder, IDENTITY["split_manifest_sha256"], None, None)
+        _changed(record.folder, "data", None, None, "their split")
     return [
         f"{record.folder} is of an older version and does not say what is in its images: they are "
         "not compared."
     ]
 
 
-def _changed(folder: Path, what: str, then: object, now: object) -> NoReturn:
-    differ = ""
+def _changed(folder: Path, what: str, then: object, now: object, part: str = "") -> NoReturn:
+    details = [part] if part else []
     if isinstance(then, str) and isinstance(now, str):
-        differ = f" (SHA-256 {now[:12]}, then {then[:12]})"
+        details.append(f"SHA-256 {now[:12]}, then {then[:12]}")
     elif isinstance(then, list) and isinstance(now, list):
         lost = [repr(x) for x in then if x not in now and isinstance(x, str)]
         new = [repr(x) for x in now if x not in then and isinstance(x, str)]
-        if lost or new:
-            differ = (
-                f" (gone: {', '.join(lost[:3]) or 'none'}; new: {', '.join(new[:3]) or 'none'})"
-            )
+        details += [f"gone: {', '.join(lost[:3])}"] * bool(lost)
+        details += [f"new: {', '.join(new[:3])}"] * bool(new)
+    told = f" ({'; '.join(details)})" if details else ""
     raise ClbenchError(
-        f"the {what} of {folder} are not those of the run any more{differ}: put the run's own "
+        f"the {what} of {folder} are not those of the run any more{told}: put the run's own "
         "back, or run again into another folder"
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from clbench import checkpoints
 from clbench.anchors import Anchor, Anchors
 from clbench.deploy import deploy
-from clbench.identity import compare
+from clbench.identity import compare, compare_recipe, state_of, take_up
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
@@ -42,6 +42,10 @@ class Redeployment:
         self.compared = set[Path]()
         for line in compare(record, self.run.identity(), self.run.stream.manifest):
             say(line)
+        compare_recipe(record, recipe)
+        last = state_of(record.folder, numbers[-1], ("step",), self.compared)
+        last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
+        take_up(record, self.run.stages[numbers[-1] - 1].index, last)
 
     def measure(self, recipe: Recipe, refresh: bool) -> Record:
         """The record that the run would have left by another recipe.
@@ -65,7 +69,7 @@ class Redeployment:
 
     def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
         parts = ("trained", "learned", "start")
-        saved = checkpoints.load(self.record.folder, number, parts, self.compared)
+        saved = state_of(self.record.folder, number, parts, self.compared)
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, saved, methods)
@@ -81,7 +85,7 @@ class Redeployment:
         run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
         before = network.theta_pretrained
         if number > 1 and looks_back(methods) and not run.stream.independent:
-            earlier = checkpoints.load(self.record.folder, number - 1, ("theta",), self.compared)
+            earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
             before = earlier["theta"]
         return Context(
             task=task,

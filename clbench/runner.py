@@ -23,7 +23,7 @@ from clbench.disk import write_atomic, writing_to
 from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.footprint import Clock
-from clbench.identity import compare, last_checkpoint, take_up
+from clbench.identity import compare, compare_recipe, last_checkpoint, take_up
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meter import Meter
@@ -172,6 +172,7 @@ class Run:
             test_on=recipe.stream.test_on,
             train_logits=recipe.train_logits,
             parameters=sum(p.numel() for p in self.network.model.parameters()),
+            recipe=run_folder.plain(recipe),
         )
         self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
         unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
@@ -192,6 +193,7 @@ class Run:
         """Go on from a checkpoint: tasks done, weights to start from, rows learned."""
         done: int = checkpoint["done"]
         record = Record.load(self.folder)
+        compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
         if not checkpoints.summed(self.folder, done):

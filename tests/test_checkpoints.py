@@ -37,8 +37,10 @@ def same(one, other):
 @pytest.mark.parametrize("keep", ["all", "last", "none"])
 def test_what_is_saved_comes_back(tmp_path, keep):
     remembered = {"ewc": {"fisher": [torch.rand(3), torch.tensor(7)], "count": 2}, "sfa": {}}
+    known = set()
     for number in (1, 2, 3):
-        checkpoints.save(tmp_path, number, state(number, number), remembered, keep)
+        # What an earlier file holds is known; tensors may lie where others lay.
+        checkpoints.save(tmp_path, number, state(number, number), remembered, keep, known)
     assert checkpoints.numbers(tmp_path) == ([1, 2, 3] if keep == "all" else [3])
     for number in checkpoints.numbers(tmp_path):
         assert same(checkpoints.load(tmp_path, number), state(number, number))

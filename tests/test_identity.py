@@ -102,7 +102,8 @@ def test_changed_images(place, part, what, change):
     else:
         picture(path.with_name("9.png") if change == "added" else path, (1, 2, 3))
         assert path.stat().st_size == size  # contents count, not sizes
-    assert refused().startswith(f"the {what} of run are not those of the run any more (SHA-256")
+    message = f"the data of run are not those of the run any more ({what}; SHA-256 "
+    assert refused().startswith(message)
 
 
 def test_a_renamed_class(place):
@@ -116,7 +117,7 @@ def test_images_that_changed_their_places(place):
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(content)
-    assert "the training images of run" in refused()
+    assert "the data of run are not those of the run any more (training images" in refused()
 
 
 def test_other_weights(place, monkeypatch):
@@ -141,14 +142,14 @@ def test_a_manifest_that_is_not_the_runs(place):
     picture(place / "test" / "c" / "1.png", (1, 2, 3))
     for content in ("", "{}", json.dumps(values | {"test_images": "x"})):
         manifest.write_text(content)
-        assert "the data or its split of run are not those of the run" in refused()
+        assert "(split_manifest.json is not the run's own either)" in refused()
 
 
 def test_a_sweep_compares_the_same(place, capsys):
     resume()
     sweep("run", "alpha", [0.5])
     picture(place / "test" / "c" / "1.png", (1, 2, 3))
-    with pytest.raises(ClbenchError, match="the test images of run are not those"):
+    with pytest.raises(ClbenchError, match=r"the data of run .*\(test images"):
         sweep("run", "alpha", [0.5])
 
 
@@ -163,7 +164,7 @@ def test_an_older_run_goes_on_and_says_what_cannot_be_compared(place, capsys):
     path = place / "run" / "record.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[0]["split_manifest_sha256"] = old
-    del lines[0]["retention_images_sha256"]
+    del lines[0]["retention_images_sha256"], lines[0]["recipe"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     state = checkpoints.last(place / "run")
     methods = state.pop("methods")
@@ -226,6 +227,27 @@ def test_a_record_that_is_ahead_is_cut_back(place):
     record = resume()
     assert [event["task"] for event in record.tasks] == [0, 1]
     assert record.tasks[1]["last_step"] == 2
+
+
+def test_a_config_that_was_edited(place, capsys):
+    path = place / "run" / "config.yaml"
+    text = path.read_text()
+    values = yaml.safe_load(text)
+    values["optimizer"]["lr"] = 0.5
+    path.write_text(yaml.safe_dump(values))
+    assert "is not the recipe that the run began with any more (different: optimizer)" in refused()
+    path.write_text(text)
+    resume()
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ClbenchError, match=r"different: optimizer"):
+        sweep("run", "alpha", [0.5])
+
+
+def test_a_sweep_of_files_that_are_no_checkpoints(place):
+    resume()
+    checkpoints.save(place / "run", 2, {"done": 2}, {}, "all")
+    with pytest.raises(ClbenchError, match="is no checkpoint of a run"):
+        sweep("run", "alpha", [0.5])
 
 
 def test_a_file_that_is_no_checkpoint(place):
