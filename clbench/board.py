@@ -111,6 +111,8 @@ class StreamLogger(Logger):
             self._file = None
 
     def _add(self, values: Sequence[Any], step: int | None) -> None:
+        if not is_first():
+            return
         event = Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values))
         RecordWriter(self._waiting).write(event.SerializeToString())
         late = time.monotonic() - self._written > SECONDS
@@ -118,7 +120,7 @@ class StreamLogger(Logger):
             self._write()
 
     def _write(self) -> None:
-        if not self._waiting.data or not is_first():
+        if not self._waiting.data:
             return
         self._written = time.monotonic()
         if self._file is None:
@@ -135,7 +137,10 @@ class StreamLogger(Logger):
             if not self._told:
                 self._told = True
                 reason = " ".join(str(error).split()) or type(error).__name__
-                say(f"TensorBoard's file in {self.folder} lacks something: {reason}")
+                say(
+                    f"TensorBoard's file in {self.folder} is not complete ({reason[:300]}): the "
+                    "run goes on, and writes the rest once it can"
+                )
 
 
 class _Waiting:

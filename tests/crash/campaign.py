@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from crash.forks import Forks
+from crash.forks import Ended, Forks
 from crash.outcome import differences, outcome
 from helpers import RECIPE
 
@@ -42,11 +42,10 @@ class Campaign:
     def __post_init__(self) -> None:
         self.config = self.place / "recipe.yaml"
         self.config.write_text(yaml.safe_dump({"data_dir": str(self.place / "data")} | self.values))
-        self._whole("first")  # fills the caches
+        if self.values["model"]["weights"] == "pretrain":
+            self._whole("first")  # fills the cache
         self.points = self._whole("whole")
         self.whole = outcome(self.place / "whole")
-        same = differences(self.place / "first", self.whole)
-        assert not same, same
 
     def words(self, folder: Path) -> list[str]:
         return ["--config", str(self.config), "--output", str(folder)]
@@ -60,20 +59,34 @@ class Campaign:
         """
         found = []
         for number in numbers:
-            folder = self.place / f"cut{number}"
+            folder = self.place / "cut"
             ended = self.forks.run(self.words(folder), folder, kill=number)
             assert ended.code in (-9, 0), ended.output
             if again is not None:
                 self.forks.run([*self.words(folder), "--resume"], folder, kill=again)
-            ended = self.forks.run([*self.words(folder), "--resume"], folder)
-            told = [f"exit {ended.code}: {ended.output[-300:]}"] if ended.code else []
-            told += [] if ended.code else differences(folder, self.whole)
             point = self.points[number] if number < len(self.points) else "the end"
-            if told:
-                found.append(f"{number} ({point}): {'; '.join(told)}")
-                print(found[-1], flush=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            found += self._goes_on(folder, f"{number} ({point})")
         return found
+
+    def fill(self, rooms: Iterable[int]) -> list[str]:
+        """The same for runs whose folder has room for so many bytes, and later for all."""
+        found = []
+        for room in rooms:
+            folder = self.place / "full"
+            ended = self.forks.run(self.words(folder), folder, room=room)
+            if not is_refused(ended):
+                found.append(f"{room} bytes: exit {ended.code}: {ended.output[-2000:]}")
+            found += self._goes_on(folder, f"{room} bytes")
+        return found
+
+    def _goes_on(self, folder: Path, what: str) -> list[str]:
+        ended = self.forks.run([*self.words(folder), "--resume"], folder)
+        told = [f"exit {ended.code}: {ended.output[-2000:]}"] if ended.code else []
+        told += [] if ended.code else differences(folder, self.whole)
+        shutil.rmtree(folder, ignore_errors=True)
+        if told:
+            print(f"{what}: {'; '.join(told)}", flush=True)
+        return [f"{what}: {'; '.join(told)}"] if told else []
 
     def _whole(self, name: str) -> list[str]:
         ended = self.forks.run(self.words(self.place / name), self.place / name)
@@ -81,6 +94,18 @@ class Campaign:
         assert not ended.past, f"not watched: {ended.past}"
         assert ended.points is not None
         return ended.points
+
+
+def is_refused(ended: Ended) -> bool:
+    """Whether a run had room, or ended in one line that says what is full, with exit code 2."""
+    errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+    one = len(errors) == 1 and "No space left" in errors[0] and "Traceback" not in ended.output
+    return ended.code == 0 or (ended.code == 2 and one)
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def main() -> None:

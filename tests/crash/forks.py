@@ -77,7 +77,7 @@ def _serve(pipe) -> None:
         try:
             words, folder, kill, room = pipe.recv()
         except EOFError:
-            return
+            os._exit(0)
         told = Path(f"{folder}.told")
         told.unlink(missing_ok=True)
         output = Path(f"{folder}.output")

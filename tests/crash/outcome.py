@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers import comparable
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clbench.record import Record
 
@@ -44,14 +44,13 @@ def differences(folder: Path, whole: dict[str, object]) -> list[str]:
 
 
 def scalars(folder: Path) -> Counter[tuple[str, int, float]]:
-    """Tag, step and value of every scalar that TensorBoard finds, and how often."""
-    found: Counter[tuple[str, int, float]] = Counter()
-    for path in sorted(folder.rglob("*tfevents*")):
-        for event in EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    found[value.tag, event.step, value.tensor.float_val[0]] += 1
-    return found
+    """Tag, step and value of every scalar that TensorBoard shows, and how often."""
+    events = EventAccumulator(str(folder), {"scalars": 0}).Reload()
+    return Counter(
+        (tag, point.step, point.value)
+        for tag in events.Tags()["scalars"]
+        for point in events.Scalars(tag)
+    )
 
 
 def _lines(path: Path) -> list[str]:
