@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -47,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:  # says which signal it was, if not Ctrl-C
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         return 0
 

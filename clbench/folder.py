@@ -16,9 +16,9 @@ import yaml
 
 from clbench import lock
 from clbench.errors import ClbenchError
+from clbench.processes import without_placement
 from clbench.recipe import Recipe, parse
 from clbench.record import write_atomic
-from clbench.trainer import is_first
 
 PACKAGES = (
     "clbench",
@@ -31,8 +31,6 @@ PACKAGES = (
 )
 #: Files that do not make a folder another run's.
 OWN = {"config.yaml", lock.NAME}
-#: Tells the processes that a DDP run starts which folder the first one chose.
-VARIABLE = "CLBENCH_OUTPUT"
 
 
 def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
@@ -41,12 +39,6 @@ def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
     Raises:
         ClbenchError: if ``output`` holds another run, or there is nothing to resume.
     """
-    if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE])
-    if not is_first():  # started by srun: the first process looks after the folder
-        if output is None:
-            raise ClbenchError("processes that srun starts need to agree on a folder: say --output")
-        return output
     if output is None:
         taken = sorted(
             (
@@ -95,8 +87,9 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """
     config = folder / "config.yaml"
     if resume:
-        before = plain(parse(yaml.safe_load(config.read_text())))  # with fields added since
-        now = plain(recipe)
+        # With fields added since; any number of processes can take over the run.
+        before = without_placement(plain(parse(yaml.safe_load(config.read_text()))))
+        now = without_placement(plain(recipe))
         different = [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
         if different:
             raise ClbenchError(
@@ -109,13 +102,6 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         write_atomic(config, yaml.safe_dump(plain(recipe), sort_keys=False))
     except OSError as error:
         raise ClbenchError(f"the output folder {folder} cannot be written: {error}") from error
-    os.environ[VARIABLE] = str(folder.resolve())
-
-
-def release() -> None:
-    """Forget the folder of a run that is over; the next run in this process chooses anew."""
-    if is_first():
-        os.environ.pop(VARIABLE, None)
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from clbench.errors import ClbenchError
 from clbench.footprint import Clock
 from clbench.method import Context, Method, overriding
 from clbench.optimizer import learning_rate, make_optimizer
+from clbench.processes import mean_over_processes
 from clbench.recipe import Recipe
 
 
@@ -49,7 +50,8 @@ class Learner(L.LightningModule):
         self.clock = clock or Clock()
         self.total_steps = context.total_steps
         self.step_count = self.sample_count = 0
-        self.last_loss: Tensor | None = None
+        self.last_loss: Tensor | None = None  # of this process's part of the batch
+        self.run_loss: float | None = None  # of the whole batch, when it was last logged
         self.channels_last = False
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
@@ -123,7 +125,7 @@ class Learner(L.LightningModule):
 
     def _log(self) -> None:
         assert self.last_loss is not None
-        loss = self.last_loss.item()
+        loss = self.run_loss = mean_over_processes(self.last_loss).item()
         if not math.isfinite(loss):
             raise ClbenchError(
                 f"the training loss is {loss} at step {self.step_count} of this task: lower "

@@ -23,14 +23,17 @@ from clbench.footprint import Clock
 from clbench.learner import Learner
 from clbench.lock import alone
 from clbench.loss import ClassLoss
+from clbench.meeting import meet
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
+from clbench.processes import mean_over_processes
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder, write_atomic
 from clbench.report import files, screen
 from clbench.retention import RetentionTest
+from clbench.rollcall import RollCall
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
 from clbench.trainer import (
@@ -65,16 +68,32 @@ def run(
         ClbenchError: for anything the user can mend.
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
-    folder = run_folder.choose(recipe, Path(output) if output is not None else None, resume)
+    together = meet(recipe)
+    with together.watch():
+        return _run(recipe, Path(output) if output is not None else None, resume, together)
+
+
+def _run(recipe: Recipe, output: Path | None, resume: bool, together: RollCall) -> Record:
     held = ExitStack()
+
+    def choose() -> Path:  # on the first process, for all
+        folder = run_folder.choose(recipe, output, resume)
+        run_folder.open_folder(folder, recipe, resume)
+        # A run that was requeued may start before the process it follows is quite gone.
+        held.enter_context(alone(folder, wait=LEAVING if resume else 0))
+        return folder
+
+    with held:
+        folder = together.agree(choose)
+        return _go(recipe, folder, resume, together)
+
+
+def _go(recipe: Recipe, folder: Path, resume: bool, together: RollCall) -> Record:
     try:
-        if is_first():
-            run_folder.open_folder(folder, recipe, resume)
-            # A run that was requeued may start before the process it follows is quite gone.
-            held.enter_context(alone(folder, wait=LEAVING if resume else 0))
         if resume and (folder / "record.jsonl").exists() and Record.load(folder).finished:
             say(f"The run in {folder} is already finished.")
         else:
+            together.start_others()
             Run(recipe, folder, resume).go()
         if recipe.checkpoints == "none" and is_first():
             checkpoints.remove(folder)
@@ -82,9 +101,6 @@ def run(
         if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
             say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
         raise
-    finally:
-        held.close()
-        run_folder.release()
     record = Record.load(folder)
     if is_first():
         screen.show(record)
@@ -188,7 +204,9 @@ class Run:
         for name, method in self.named_methods.items():
             method.load_state_dict(checkpoint["methods"][name])
         self.network.load(checkpoint["shown"])
-        say(f"Resuming after task {done}/{len(self.stages)}.")
+        before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
+        how = "" if before in (None, now) else f", on {now} processes in place of {before}"
+        say(f"Resuming after task {done}/{len(self.stages)}{how}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 
     def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
@@ -231,7 +249,10 @@ class Run:
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
             "modes": modes(context.model),
-            "loss": float(learner.last_loss) if learner.last_loss is not None else None,
+            "loss": float(mean_over_processes(learner.last_loss))
+            if learner.last_loss is not None
+            else None,
+            "processes": world_size(),
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),
             "seconds": time.perf_counter() - began,

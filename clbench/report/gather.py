@@ -28,6 +28,7 @@ IRRELEVANT = (
     "stream.download",
     "eval_batch_size",
     "checkpoints",
+    "process_timeout",
     "trainer.enable_progress_bar",
 )
 _SEED = re.compile(r"-seed\d+$")

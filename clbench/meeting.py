@@ -1,0 +1,388 @@
+"""How the processes of a run find each other, and what they say to each other.
+
+The first one opens a store at ``MASTER_ADDR:MASTER_PORT``, where torch's processes meet anyway, or
+takes torchrun's, and leaves the port of its roll call there. Messages are lines of JSON.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from clbench.errors import ClbenchError
+from clbench.processes import share_cores, world_size
+from clbench.recipe import Recipe
+from clbench.rollcall import LEAVING, Alone, Failure, RollCall
+from clbench.trainer import make_trainer
+
+#: Seconds that processes have to come; most of them may be imports from a slow disk.
+COMING = 300.0
+#: Tells a process which one started it.
+PARENT = "CLBENCH_PARENT"
+LOCAL = "127.0.0.1"
+
+_here: RollCall | None = None
+
+
+def meet(recipe: Recipe) -> RollCall:
+    """The roll call of the processes that make this run; later runs of theirs share it.
+
+    Raises:
+        ClbenchError: if the processes cannot find each other.
+    """
+    global _here
+    trainer = make_trainer(recipe, 1)
+    world = trainer.world_size
+    before = _here.world if _here else world_size()
+    if before not in (1, world):
+        raise ClbenchError(
+            f"this process is one of {before}, but the recipe is for {world}: make runs with other "
+            "numbers of processes in a program of their own"
+        )
+    if world == 1:
+        return Alone()
+    if _here is None:
+        place = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+        local, nodes, rank = trainer.num_devices, trainer.num_nodes, trainer.global_rank
+        share_cores(local)
+        starts = 0 if place.creates_processes_externally else local - 1
+        if starts:
+            os.environ |= {"LOCAL_RANK": "0", "NODE_RANK": str(place.node_rank())}
+        chosen = "MASTER_PORT" in os.environ or not starts or nodes > 1
+        address = (place.main_address, place.main_port) if chosen else (LOCAL, 0)
+        # Names and folders may differ between nodes.
+        values = recipe.model_dump(mode="json", exclude={"name", "data_dir"})
+        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        limit = min(COMING, recipe.process_timeout)
+        if rank == 0:
+            _here = First(world, nodes, starts, address, limit, digest)
+        else:
+            _here = Other(rank, world, nodes, starts, address, limit, digest)
+        atexit.register(_here.close)
+    return _here
+
+
+class First(RollCall):
+    """The first process: the others are connected to it.
+
+    Args:
+        world: how many processes there are.
+        nodes: on how many machines.
+        starts: how many of them are started from here.
+        address: where the processes meet; port 0: a free one.
+        limit: seconds in which all have to come.
+        digest: of the recipe, which must be theirs too.
+    """
+
+    def __init__(
+        self,
+        world: int,
+        nodes: int,
+        starts: int,
+        address: tuple[str, int],
+        limit: float,
+        digest: str,
+    ) -> None:
+        super().__init__(0, world)
+        self.starts, self.limit, self.digest = starts, limit, digest
+        self.all_here_by = time.monotonic() + limit
+        self.lines: dict[int, _Line] = {}
+        self.done = dict.fromkeys(range(1, world), 0)
+        self.gone: set[int] = set()
+        self._folder: dict[str, Any] | None = None
+        self.server = socket.create_server((LOCAL if nodes == 1 else "", 0))
+        self.store = _open_store(address, limit)
+        os.environ |= {"MASTER_ADDR": address[0], "MASTER_PORT": str(self.store.port)}
+        self.store.set(_key(), str(self.server.getsockname()[1]))
+        threading.Thread(target=self._listen, daemon=True, name="roll call").start()
+
+    def agree(self, choose: Callable[[], Path]) -> Path:
+        """Choose the run folder, and tell the others."""
+        if self.gone:
+            raise ClbenchError(f"process {min(self.gone)} of {self.world} has left: start anew")
+        folder = choose()
+        with self._lock:
+            self._folder = {"folder": str(folder.resolve()), "run": self.run}
+            self._send(self._folder)
+        return folder
+
+    def start_others(self) -> None:
+        """Start the other processes of this machine, once."""
+        if self.starts and not self.children:
+            self.all_here_by = time.monotonic() + self.limit
+            self.children = list(_start(self.starts))
+
+    def close(self) -> None:
+        """The end of this process."""
+        self._leave()
+
+    def _tell(self, failure: Failure) -> None:
+        self._send({"failed": failure.line, "signal": failure.signal})
+        for rank, child in enumerate(self.children, 1):
+            if rank not in self.lines:  # it is still importing
+                child.kill()
+        if len(self.lines) < self.world - 1 - len(self.children):
+            deadline = time.monotonic() + LEAVING  # others may be about to come, and would wait
+            while time.monotonic() < deadline and len(self.lines) < self.world - 1:
+                time.sleep(0.05)
+
+    def _finished(self) -> None:
+        self._send({"done": self.run})
+
+    def _prints(self) -> bool:
+        return True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            for line in self.lines.values():
+                line.send(message)
+
+    def _listen(self) -> None:
+        chosen = selectors.DefaultSelector()
+        chosen.register(self.server, selectors.EVENT_READ)
+        while True:
+            for key, _ in chosen.select(0.5):
+                if key.fileobj is self.server:
+                    line = _Line(self.server.accept()[0])
+                    chosen.register(line.socket, selectors.EVENT_READ, line)
+                elif not self._read(key.data):
+                    chosen.unregister(key.fileobj)
+            if self.failure is None:
+                self._count()
+
+    def _read(self, line: _Line) -> bool:
+        """Take what a process says; False once it is gone."""
+        messages = line.read()
+        for message in messages or []:
+            if "rank" in message:
+                self._welcome(line, message)
+            elif "failed" in message:
+                self._lose(Failure(str(message["failed"]), int(message["signal"])))
+            elif "done" in message:
+                self.done[line.rank] = int(message["done"])
+        if messages is None and line.rank:
+            if self.at_work and self.done[line.rank] == self.run:
+                self.gone.add(line.rank)
+            else:
+                self._lose(Failure(self._fate(line.rank)))
+        return messages is not None
+
+    def _welcome(self, line: _Line, message: dict[str, Any]) -> None:
+        rank = int(message["rank"])
+        with self._lock:
+            line.rank = rank
+            self.lines[rank] = line
+            if self.failure:
+                line.send({"failed": self.failure.line, "signal": self.failure.signal})
+            elif self._folder:
+                line.send(self._folder)
+        if message["recipe"] != self.digest:
+            self._lose(Failure(f"process {rank} of {self.world} was started with another recipe"))
+
+    def _count(self) -> None:
+        """Whether all are here that should be."""
+        missing = [rank for rank in range(1, self.world) if rank not in self.lines]
+        for rank, child in enumerate(self.children, 1):
+            if rank in missing and child.poll() is not None:
+                self._lose(Failure(self._fate(rank)))
+                return
+        if missing and (self.children or not self.starts) and time.monotonic() > self.all_here_by:
+            ranks = ", ".join(map(str, missing))
+            self._lose(
+                Failure(
+                    f"of {self.world} processes, {ranks} did not come within {self.limit:g} s: "
+                    "start them all (srun or torchrun on every node), or raise process_timeout"
+                )
+            )
+
+    def _lose(self, failure: Failure) -> None:
+        if self.failure is None:
+            self._send({"failed": failure.line, "signal": failure.signal})
+        self.lose(failure)
+
+    def _fate(self, rank: int) -> str:
+        """What became of a process."""
+        code = None
+        if rank <= len(self.children):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self.children[rank - 1].wait(2)
+        what = f"process {rank} of {self.world} "
+        if code is None:
+            return what + "is gone"
+        if code < 0:
+            return f"{what}was ended by {signal.Signals(-code).name}"
+        return f"{what}ended with exit code {code}"
+
+
+class Other(RollCall):
+    """Any process but the first, to which it is connected; the arguments are as there."""
+
+    def __init__(
+        self,
+        rank: int,
+        world: int,
+        nodes: int,
+        starts: int,
+        address: tuple[str, int],
+        limit: float,
+        digest: str,
+    ) -> None:
+        super().__init__(rank, world)
+        self.starts = starts
+        self.first_is_gone, self.first_is_done = False, 0
+        self.folders: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.line = _find(address, nodes, limit, rank)
+        self.line.send({"rank": rank, "recipe": digest})
+        threading.Thread(target=self._listen, daemon=True, name="roll call").start()
+
+    def agree(self, choose: Callable[[], Path]) -> Path:
+        """The run folder that the first process chose."""
+        while True:
+            message = self.folders.get()
+            if message["run"] == self.run:
+                return Path(message["folder"])
+
+    def start_others(self) -> None:
+        """Start the other processes of this machine, once."""
+        if self.starts and not self.children:
+            self.children = list(_start(self.starts))
+
+    def close(self) -> None:
+        """The end of this process."""
+        self._leave()
+
+    def _tell(self, failure: Failure) -> None:
+        self.line.send({"failed": failure.line, "signal": failure.signal})
+
+    def _finished(self) -> None:
+        self.line.send({"done": self.run})
+
+    def _prints(self) -> bool:
+        return self.first_is_gone and self.rank == 1
+
+    def _listen(self) -> None:
+        while (messages := self.line.read()) is not None:
+            for message in messages:
+                if "folder" in message:
+                    self.folders.put(message)
+                elif "failed" in message:
+                    self.lose(Failure(str(message["failed"]), int(message["signal"])))
+                elif "done" in message:
+                    self.first_is_done = int(message["done"])
+        if self.failure is None and not (self.at_work and self.first_is_done == self.run):
+            self.first_is_gone = True
+            self.lose(Failure(f"process 0 of {self.world} is gone"))
+
+
+class _Line:
+    """A connection over which messages go.
+
+    Attributes:
+        rank: of the process at the other end, once it has said so; 0 before.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket, self.rank, self._rest = connection, 0, b""
+        # A machine that loses its power or its network closes nothing.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Say something; whoever is gone does not hear it."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """What was said since, after waiting for something; None: the other end is gone."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            return [dict(json.loads(line)) for line in lines]
+        except ValueError:  # a stranger
+            return None
+
+
+def _key() -> str:
+    return f"clbench/roll_call/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+
+
+def _open_store(address: tuple[str, int], limit: float) -> TCPStore:
+    """The store in which the processes find each other: torchrun's, or one of this process.
+
+    torch's own processes meet in it later: of one address, a process has one store.
+    """
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    try:
+        return TCPStore(
+            *address,
+            is_master=not hosted,
+            timeout=timedelta(seconds=limit),
+            wait_for_workers=False,
+            multi_tenant=True,
+        )
+    except dist.DistError as error:
+        raise ClbenchError(
+            f"the processes cannot meet at {address[0]}:{address[1]} "
+            f"({str(error).splitlines()[0][:200]}): set MASTER_PORT to a free port"
+        ) from error
+
+
+def _find(address: tuple[str, int], nodes: int, limit: float, rank: int) -> _Line:
+    """Connect to the first process, which may be still on its way."""
+    deadline, store = time.monotonic() + limit, None
+    parent = int(os.environ.get(PARENT, 0))
+    while time.monotonic() < deadline:
+        if parent and os.getppid() != parent:
+            raise SystemExit(2)  # killed, before this process had imported torch
+        try:
+            if store is None:
+                socket.create_connection(address, 5).close()  # torch would warn on the screen
+                store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=limit))
+            if store.check([_key()]):
+                host = LOCAL if nodes == 1 else address[0]
+                found = socket.create_connection((host, int(store.get(_key()))), 5)
+                found.settimeout(None)
+                return _Line(found)
+        except (OSError, dist.DistError):
+            store = None
+        time.sleep(0.1)
+    raise ClbenchError(
+        f"process {rank} found no first process at {address[0]}:{address[1]} within {limit:g} s: "
+        "start it too, or raise process_timeout"
+    )
+
+
+def _start(count: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start this program again, for the other devices of this machine."""
+    import __main__
+
+    name = __main__.__spec__.name if __main__.__spec__ else None
+    words = ["-m", name] if name else [os.path.abspath(sys.argv[0])]
+    for local in range(1, count + 1):
+        environment = os.environ | {"LOCAL_RANK": str(local), PARENT: str(os.getpid())}
+        yield subprocess.Popen([sys.executable, *words, *sys.argv[1:]], env=environment)
