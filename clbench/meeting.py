@@ -28,10 +28,10 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from clbench.errors import ClbenchError
-from clbench.processes import share_cores, world_size
+from clbench.processes import is_first, share_cores, world_size
 from clbench.recipe import Recipe
 from clbench.rollcall import LEAVING, Alone, Failure, RollCall
-from clbench.trainer import make_trainer
+from clbench.trainer import make_trainer, quiet
 
 #: Seconds that processes have to come; most of them may be imports from a slow disk.
 COMING = 300.0
@@ -49,7 +49,13 @@ def meet(recipe: Recipe) -> RollCall:
         ClbenchError: if the processes cannot find each other.
     """
     global _here
-    trainer = make_trainer(recipe, 1)
+    quiet()
+    try:
+        trainer = make_trainer(recipe, 1)
+    except ClbenchError as error:  # on all processes alike
+        if is_first():
+            raise
+        raise SystemExit(2) from error
     world = trainer.world_size
     before = _here.world if _here else world_size()
     if before not in (1, world):
@@ -358,7 +364,9 @@ def _find(address: tuple[str, int], nodes: int, limit: float, rank: int) -> _Lin
     parent = int(os.environ.get(PARENT, 0))
     while time.monotonic() < deadline:
         if parent and os.getppid() != parent:
-            raise SystemExit(2)  # killed, before this process had imported torch
+            if rank > 1:
+                raise SystemExit(2)
+            raise ClbenchError("process 0 was gone before the others came")
         try:
             if store is None:
                 socket.create_connection(address, 5).close()  # torch would warn on the screen

@@ -9,6 +9,7 @@ line is printed. Nothing here is read or written while all is well.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,16 +101,16 @@ class RollCall(ABC):
                 raise ClbenchError(f"processes of an earlier run are gone ({self.failure.line})")
             self.run, self.at_work = self.run + 1, True
             self._left.clear()
-        try:
-            with self._stops_on_sigterm():
+        with self._stops_on_sigterm():
+            try:
                 yield
-        except BaseException as error:
-            ending = self._settle(error)
-            if ending is error:
-                raise
-            raise ending from error
-        with self._lock:
-            self.at_work = False
+            except BaseException as error:
+                ending = self._settle(error)
+                if ending is error:
+                    raise
+                raise ending from error
+            with self._lock:
+                self.at_work = False
         self._finished()
 
     def lose(self, failure: Failure) -> None:
@@ -164,7 +165,8 @@ class RollCall(ABC):
             return Failure("stopped", self._stopped_by or signal.SIGINT)
         if isinstance(error, ClbenchError):
             return Failure(str(error))
-        first = (str(error).splitlines() or [""])[0]
+        # gloo says in brackets where in its source
+        first = re.sub(r"^\[[^ ]*\] ", "", (str(error).splitlines() or [""])[0])
         if lost:
             return Failure(
                 f"process {self.rank} of {self.world} lost the others or waited too long for them "

@@ -205,7 +205,11 @@ class Run:
             method.load_state_dict(checkpoint["methods"][name])
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
-        how = "" if before in (None, now) else f", on {now} processes in place of {before}"
+        how = (
+            ""
+            if before in (None, now)
+            else f", on {now} process{'es' * (now > 1)} in place of {before}"
+        )
         say(f"Resuming after task {done}/{len(self.stages)}{how}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 

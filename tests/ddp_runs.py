@@ -1,0 +1,33 @@
+"""Makes several runs, one after the other, on as many processes as the recipes say.
+
+Words: a JSON file with a list of {"recipe", "folder", "resume"}. Of each run of more than two tasks
+a copy of the folder stays as it was after the second one, under the name of the folder and ``-cut``.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import clbench
+from clbench import checkpoints
+from clbench.processes import is_first
+
+save = checkpoints.save
+
+
+def save_and_copy(folder, number, *rest):
+    save(folder, number, *rest)
+    if number == 2:
+        shutil.copytree(folder, folder.with_name(f"{folder.name}-cut"))
+
+
+def main(jobs):
+    checkpoints.save = save_and_copy
+    for job in jobs:
+        record = clbench.run(job["recipe"], job["folder"], job.get("resume", False))
+        assert record.finished or not is_first()
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))
