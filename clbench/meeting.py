@@ -73,7 +73,10 @@ def meet(recipe: Recipe) -> RollCall:
         if starts:
             os.environ |= {"LOCAL_RANK": "0", "NODE_RANK": str(place.node_rank())}
         chosen = "MASTER_PORT" in os.environ or not starts or nodes > 1
-        address = (place.main_address, place.main_port) if chosen else (LOCAL, 0)
+        try:
+            address = (place.main_address, place.main_port) if chosen else (LOCAL, 0)
+        except ValueError as error:
+            raise ClbenchError(f"MASTER_PORT must be the number of a port: {error}") from error
         # Names and folders may differ between nodes.
         values = recipe.model_dump(mode="json", exclude={"name", "data_dir"})
         digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
@@ -171,6 +174,7 @@ class First(RollCall):
                     chosen.register(line.socket, selectors.EVENT_READ, line)
                 elif not self._read(key.data):
                     chosen.unregister(key.fileobj)
+                    key.data.socket.close()
             if self.failure is None:
                 self._count()
 
@@ -351,7 +355,7 @@ def _open_store(address: tuple[str, int], limit: float) -> TCPStore:
             wait_for_workers=False,
             multi_tenant=True,
         )
-    except dist.DistError as error:
+    except RuntimeError as error:
         raise ClbenchError(
             f"the processes cannot meet at {address[0]}:{address[1]} "
             f"({str(error).splitlines()[0][:200]}): set MASTER_PORT to a free port"

@@ -1,7 +1,7 @@
 """Makes several runs, one after the other, on as many processes as the recipes say.
 
-Words: a JSON file with a list of {"recipe", "folder", "resume"}. Of each run of more than two tasks
-a copy of the folder stays as it was after the second one, under the name of the folder and ``-cut``.
+Words: a JSON file with a list of {"recipe", "folder", "resume"}. A copy of each folder stays as it
+was after the second task, under its name and ``-cut``.
 """
 
 import json

@@ -1,9 +1,6 @@
-import pytest
 from helpers import RECIPE
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from clbench import folder
-from clbench.errors import ClbenchError
 from clbench.recipe import parse
 from clbench.trainer import make_trainer
 
@@ -20,13 +17,3 @@ def test_several_nodes_are_lightnings_own_and_a_recipe_takes_them(monkeypatch):
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue  # runs go on from their own checkpoints
-
-
-def test_processes_of_srun_need_a_folder_and_leave_it_to_the_first(monkeypatch, tmp_path):
-
-    monkeypatch.setattr(folder, "is_first", lambda: False)
-    (tmp_path / "record.jsonl").touch()
-    recipe = parse(RECIPE)
-    assert folder.choose(recipe, tmp_path, resume=False) == tmp_path
-    with pytest.raises(ClbenchError, match="say --output"):
-        folder.choose(recipe, None, resume=False)
