@@ -89,8 +89,9 @@ def compared(data_dir, tmp_path_factory):
     return compare(data_dir, tmp_path_factory.mktemp("ddp"))
 
 
-def assert_equal(one, other, weights=1e-4):
-    assert distance(*(load_file(f / "model.safetensors") for f in (one, other))) < weights
+def assert_equal(one, other, weights=1e-4, but=()):
+    states = [load_file(folder / "model.safetensors") for folder in (one, other)]
+    assert distance(*({k: v for k, v in s.items() if k not in but} for s in states)) < weights
     first, second = Record.load(one), Record.load(other)
     for scenario in ("task_incremental", "class_incremental"):
         difference = first.accuracy_matrix(scenario) - second.accuracy_matrix(scenario)
@@ -166,7 +167,10 @@ def test_the_state_of_every_method_is_the_same_on_any_number_of_processes(
         clbench.run(on(recipe, 1), folder, resume=True)
         for kind in ("two", "one_two", "two_one"):
             try:
-                assert_equal(place / "one" / name, place / kind / name, weights=2e-3)
+                # Of a task's two classes, the biases have opposite gradients: which of them MoFO
+                # moves is for rounding to say.
+                but = ("fc.bias",) if name == "mofo" else ()
+                assert_equal(place / "one" / name, place / kind / name, weights=2e-3, but=but)
             except AssertionError as error:
                 faults[name, kind] = str(error)[:300]
         states = [last(place / kind / name)["methods"] for kind in ("one", "two")]
