@@ -93,12 +93,29 @@ def without_placement(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {"trainer": trainer}
 
 
+def torchelastic() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and bool(dist.is_torchelastic_launched())
+
+
+def by_srun() -> bool:
+    """Whether srun started this process; a script that sbatch runs sees most of its variables too.
+
+    Steps that SLURM makes itself, such as the one of a batch script, have the highest numbers.
+    """
+    known = os.environ
+    if "SLURM_NTASKS" not in known or known.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return False
+    step = known.get("SLURM_STEP_ID", known.get("SLURM_STEPID", ""))
+    return step.isdigit() and int(step) < 0xFFFFFF00
+
+
 def _started_by() -> tuple[str, int, int]:
     """Who started this process beside others, how many there are, and how many on this node."""
     known = os.environ
-    if dist.is_available() and dist.is_torchelastic_launched():
+    if torchelastic():
         return "torchrun", int(known["WORLD_SIZE"]), int(known["LOCAL_WORLD_SIZE"])
-    if "SLURM_NTASKS" in known and known.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+    if by_srun():
         tasks, nodes = int(known["SLURM_NTASKS"]), int(known.get("SLURM_NNODES", 1))
         return "srun", tasks, int(known.get("SLURM_NTASKS_PER_NODE", max(1, tasks // nodes)))
     return "", 1, 1

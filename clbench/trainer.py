@@ -15,12 +15,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
+from clbench.processes import by_srun, placement, torchelastic
 from clbench.processes import is_first as is_first
-from clbench.processes import placement
 from clbench.processes import say as say
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
@@ -56,9 +56,11 @@ def make_trainer(
         "log_every_n_steps": max(1, min(50, total_steps // 10)),
     } | recipe.trainer
     arguments |= placement(recipe.trainer)
-    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
+    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect() and not torchelastic():
         # Lightning's own requeueing would load its checkpoint of one task in the middle of another.
-        arguments.setdefault("plugins", SLURMEnvironment(auto_requeue=False))
+        # In a script of sbatch it would wait for processes that nobody starts.
+        place = SLURMEnvironment(auto_requeue=False) if by_srun() else LightningEnvironment()
+        arguments.setdefault("plugins", place)
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
     arguments |= {

@@ -146,7 +146,7 @@ def test_under_srun(two, tmp_path, ranks):
     limit = 1800.0 if len(ranks) == 2 else 20.0
     config.write_text(yaml.safe_dump(two | {"name": "here", "process_timeout": limit}))
     variables = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "NNODES": 1, "NODEID": 0, "JOB_NAME": "clbench"}
-    variables |= {"JOB_ID": 4711 + os.getpid() % 5000, "NODELIST": "localhost"}
+    variables |= {"STEP_ID": 0, "JOB_ID": 4711 + os.getpid() % 5000, "NODELIST": "localhost"}
     processes = []
     for rank in ranks:
         mine = variables | {"PROCID": rank, "LOCALID": rank}

@@ -26,6 +26,7 @@ def torchrun(monkeypatch):
 def srun(monkeypatch):
     def start(tasks, nodes, **more):
         variables = {"NTASKS": tasks, "NNODES": nodes, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+        variables |= {"STEP_ID": 0}
         for name, value in (variables | {"JOB_NAME": "clbench"} | more).items():
             monkeypatch.setenv(f"SLURM_{name}", str(value))
 
@@ -70,6 +71,16 @@ def test_srun_says_how_many_processes_there_are(srun):
     assert placement({}) == {"devices": 4, "num_nodes": 2}
     with pytest.raises(ClbenchError, match="srun started 4 processes on every node"):
         placement({"devices": 2})
+
+
+@pytest.mark.parametrize("step", ["", str(0xFFFFFFFB)])
+def test_a_script_of_sbatch_is_not_srun(srun, monkeypatch, step):
+    """Its variables are there, but nobody starts processes."""
+    srun(4, 1, STEP_ID=step)
+    assert placement({}) == {}
+    two = parse(RECIPE | {"trainer": RECIPE["trainer"] | {"devices": 2}})
+    environment = make_trainer(two, 1).strategy.cluster_environment
+    assert not environment.creates_processes_externally
 
 
 @pytest.mark.parametrize("name", ["bash", "interactive"])
