@@ -16,17 +16,13 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
+from clbench.contact import LOCAL, Line, find, key, open_store, start
 from clbench.errors import ClbenchError
 from clbench.processes import is_first, share_cores, world_size
 from clbench.recipe import Recipe
@@ -35,9 +31,6 @@ from clbench.trainer import make_trainer, quiet
 
 #: Seconds that processes have to come; most of them may be imports from a slow disk.
 COMING = 300.0
-#: Tells a process which one started it.
-PARENT = "CLBENCH_PARENT"
-LOCAL = "127.0.0.1"
 
 _here: RollCall | None = None
 
@@ -113,14 +106,14 @@ class First(RollCall):
         super().__init__(0, world)
         self.starts, self.limit, self.digest = starts, limit, digest
         self.all_here_by = time.monotonic() + limit
-        self.lines: dict[int, _Line] = {}
+        self.lines: dict[int, Line] = {}
         self.done = dict.fromkeys(range(1, world), 0)
         self.gone: set[int] = set()
         self._folder: dict[str, Any] | None = None
         self.server = socket.create_server((LOCAL if nodes == 1 else "", 0))
-        self.store = _open_store(address, limit)
+        self.store = open_store(address, limit)
         os.environ |= {"MASTER_ADDR": address[0], "MASTER_PORT": str(self.store.port)}
-        self.store.set(_key(), str(self.server.getsockname()[1]))
+        self.store.set(key(), str(self.server.getsockname()[1]))
         threading.Thread(target=self._listen, daemon=True, name="roll call").start()
 
     def agree(self, choose: Callable[[], Path]) -> Path:
@@ -137,7 +130,7 @@ class First(RollCall):
         """Start the other processes of this machine, once."""
         if self.starts and not self.children:
             self.all_here_by = time.monotonic() + self.limit
-            self.children = list(_start(self.starts))
+            self.children = list(start(self.starts))
 
     def close(self) -> None:
         """The end of this process."""
@@ -168,17 +161,17 @@ class First(RollCall):
         chosen = selectors.DefaultSelector()
         chosen.register(self.server, selectors.EVENT_READ)
         while True:
-            for key, _ in chosen.select(0.5):
-                if key.fileobj is self.server:
-                    line = _Line(self.server.accept()[0])
+            for ready, _ in chosen.select(0.5):
+                if ready.fileobj is self.server:
+                    line = Line(self.server.accept()[0])
                     chosen.register(line.socket, selectors.EVENT_READ, line)
-                elif not self._read(key.data):
-                    chosen.unregister(key.fileobj)
-                    key.data.socket.close()
+                elif not self._read(ready.data):
+                    chosen.unregister(ready.fileobj)
+                    ready.data.socket.close()
             if self.failure is None:
                 self._count()
 
-    def _read(self, line: _Line) -> bool:
+    def _read(self, line: Line) -> bool:
         """Take what a process says; False once it is gone."""
         messages = line.read()
         for message in messages or []:
@@ -195,7 +188,7 @@ class First(RollCall):
                 self._lose(Failure(self._fate(line.rank)))
         return messages is not None
 
-    def _welcome(self, line: _Line, message: dict[str, Any]) -> None:
+    def _welcome(self, line: Line, message: dict[str, Any]) -> None:
         rank = int(message["rank"])
         with self._lock:
             line.rank = rank
@@ -259,7 +252,7 @@ class Other(RollCall):
         self.starts = starts
         self.first_is_gone, self.first_is_done = False, 0
         self.folders: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.line = _find(address, nodes, limit, rank)
+        self.line = find(address, nodes, limit, rank)
         self.line.send({"rank": rank, "recipe": digest})
         threading.Thread(target=self._listen, daemon=True, name="roll call").start()
 
@@ -273,7 +266,7 @@ class Other(RollCall):
     def start_others(self) -> None:
         """Start the other processes of this machine, once."""
         if self.starts and not self.children:
-            self.children = list(_start(self.starts))
+            self.children = list(start(self.starts))
 
     def close(self) -> None:
         """The end of this process."""
@@ -300,101 +293,3 @@ class Other(RollCall):
         if self.failure is None and not (self.at_work and self.first_is_done == self.run):
             self.first_is_gone = True
             self.lose(Failure(f"process 0 of {self.world} is gone"))
-
-
-class _Line:
-    """A connection over which messages go.
-
-    Attributes:
-        rank: of the process at the other end, once it has said so; 0 before.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket, self.rank, self._rest = connection, 0, b""
-        # A machine that loses its power or its network closes nothing.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Say something; whoever is gone does not hear it."""
-        with contextlib.suppress(OSError):
-            self.socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def read(self) -> list[dict[str, Any]] | None:
-        """What was said since, after waiting for something; None: the other end is gone."""
-        try:
-            data = self.socket.recv(1 << 16)
-        except OSError:
-            return None
-        if not data:
-            return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        try:
-            return [dict(json.loads(line)) for line in lines]
-        except ValueError:  # a stranger
-            return None
-
-
-def _key() -> str:
-    return f"clbench/roll_call/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-
-
-def _open_store(address: tuple[str, int], limit: float) -> TCPStore:
-    """The store in which the processes find each other: torchrun's, or one of this process.
-
-    torch's own processes meet in it later: of one address, a process has one store.
-    """
-    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    try:
-        return TCPStore(
-            *address,
-            is_master=not hosted,
-            timeout=timedelta(seconds=limit),
-            wait_for_workers=False,
-            multi_tenant=True,
-        )
-    except RuntimeError as error:
-        raise ClbenchError(
-            f"the processes cannot meet at {address[0]}:{address[1]} "
-            f"({str(error).splitlines()[0][:200]}): set MASTER_PORT to a free port"
-        ) from error
-
-
-def _find(address: tuple[str, int], nodes: int, limit: float, rank: int) -> _Line:
-    """Connect to the first process, which may be still on its way."""
-    deadline, store = time.monotonic() + limit, None
-    parent = int(os.environ.get(PARENT, 0))
-    while time.monotonic() < deadline:
-        if parent and os.getppid() != parent:
-            if rank > 1:
-                raise SystemExit(2)
-            raise ClbenchError("process 0 was gone before the others came")
-        try:
-            if store is None:
-                socket.create_connection(address, 5).close()  # torch would warn on the screen
-                store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=limit))
-            if store.check([_key()]):
-                host = LOCAL if nodes == 1 else address[0]
-                found = socket.create_connection((host, int(store.get(_key()))), 5)
-                found.settimeout(None)
-                return _Line(found)
-        except (OSError, dist.DistError):
-            store = None
-        time.sleep(0.1)
-    raise ClbenchError(
-        f"process {rank} found no first process at {address[0]}:{address[1]} within {limit:g} s: "
-        "start it too, or raise process_timeout"
-    )
-
-
-def _start(count: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start this program again, for the other devices of this machine."""
-    import __main__
-
-    name = __main__.__spec__.name if __main__.__spec__ else None
-    words = ["-m", name] if name else [os.path.abspath(sys.argv[0])]
-    for local in range(1, count + 1):
-        environment = os.environ | {"LOCAL_RANK": str(local), PARENT: str(os.getpid())}
-        yield subprocess.Popen([sys.executable, *words, *sys.argv[1:]], env=environment)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
-from clbench import meeting, rollcall
+from clbench import contact, meeting, rollcall
+from clbench.contact import Line, key, open_store
 from clbench.errors import ClbenchError
-from clbench.meeting import First, Other, _key, _Line, _open_store
+from clbench.meeting import First, Other
 
 ADDRESS = ("127.0.0.1", 0)
 HEARD = {}  # by line, what came along with what was asked for
@@ -45,7 +46,7 @@ def first():
 
 
 def join(first, rank, recipe="digest"):
-    line = _Line(socket.create_connection(("127.0.0.1", first.server.getsockname()[1])))
+    line = Line(socket.create_connection(("127.0.0.1", first.server.getsockname()[1])))
     HEARD[line] = []
     line.send({"rank": rank, "recipe": recipe})
     deadline = time.monotonic() + 5
@@ -213,11 +214,11 @@ def test_who_has_finished_may_leave_while_the_first_one_reports(first):
 @pytest.fixture
 def other(tmp_path):
     """The second process of two, and the first one's end of the line."""
-    store = _open_store(ADDRESS, 5.0)
+    store = open_store(ADDRESS, 5.0)
     server = socket.create_server(("127.0.0.1", 0))
-    store.set(_key(), str(server.getsockname()[1]))
+    store.set(key(), str(server.getsockname()[1]))
     made = Other(1, 2, 1, 0, ("127.0.0.1", store.port), 5.0, "digest")
-    line = _Line(server.accept()[0])
+    line = Line(server.accept()[0])
     HEARD[line] = []
     server.close()
     assert hear(line) == {"rank": 1, "recipe": "digest"}
@@ -273,7 +274,7 @@ def test_a_first_process_that_never_comes_is_not_waited_for():
 
 
 def test_a_child_without_its_parent_ends(monkeypatch):
-    monkeypatch.setenv(meeting.PARENT, "1")
+    monkeypatch.setenv(contact.PARENT, "1")
     with pytest.raises(ClbenchError, match="process 0 was gone"):
         Other(1, 2, 1, 0, ("127.0.0.1", 9), 5.0, "digest")
     with pytest.raises(SystemExit):
@@ -284,7 +285,7 @@ def test_a_port_that_is_taken_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ClbenchError, match="set MASTER_PORT to a free port") as caught:
-            _open_store(("127.0.0.1", port), 1.0)
+            open_store(("127.0.0.1", port), 1.0)
     assert "\n" not in str(caught.value)
 
 
@@ -293,7 +294,7 @@ def test_two_runs_side_by_side_meet_at_ports_of_their_own():
     assert one.store.port != two.store.port
     # And torch's own processes meet where the roll call is: the port is held from the start.
     again = TCPStore("127.0.0.1", one.store.port, None, True, multi_tenant=True)
-    assert again.check([_key()])
+    assert again.check([key()])
 
 
 def test_a_main_thread_that_hears_nothing_is_ended(tmp_path):
@@ -320,7 +321,7 @@ def test_a_main_thread_that_hears_nothing_is_ended(tmp_path):
 
 def test_messages_come_whole_however_they_are_cut():
     here, there = socket.socketpair()
-    line = _Line.__new__(_Line)
+    line = Line.__new__(Line)
     line.socket, line.rank, line._rest = there, 0, b""
     text = json.dumps({"failed": "é" * 50}).encode() + b"\n" + b'{"done": 1}\n'
     for part in (text[:30], text[30:]):
