@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(str(error))
     except SystemExit as end:  # argparse has printed its help
         return int(end.code or 0)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:  # says which signal it was, if not Ctrl-C
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         return _unread(words)
     except OSError as error:

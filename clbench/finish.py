@@ -8,11 +8,11 @@ from clbench import checkpoints
 from clbench.board import StreamLogger
 from clbench.errors import ClbenchError
 from clbench.identity import take_up
+from clbench.processes import say
 from clbench.products import WEIGHTS, missing
 from clbench.recipe import Recipe
 from clbench.record import Record, Recorder
 from clbench.report import files
-from clbench.trainer import is_first, say
 from clbench.weights import State
 
 
@@ -38,6 +38,8 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
 def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     """Finish a run all of whose tasks are learned, without its data; whether it is one.
 
+    Only the first process of a run calls this.
+
     Raises:
         ClbenchError: if its record or checkpoint is damaged, or its weights are gone.
     """
@@ -47,8 +49,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     if record.finished:
         if absent := missing(folder):
             say(f"The run in {folder} is finished but lacks {', '.join(absent)}: made again.")
-            if is_first():
-                _make_again(record)
+            _make_again(record)
         else:
             say(f"The run in {folder} is already finished.")
         return True
@@ -58,11 +59,10 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     checkpoint = checkpoints.load(folder, numbers[-1], parts)
     if not record.tasks or checkpoint.get("done", 0) != checkpoint.get("stages"):
         return False
-    if is_first():
-        say(f"All tasks in {folder} are learned: the run ends.")
-        events = take_up(record, record.tasks[-1]["task"], checkpoint)
-        board = StreamLogger(folder, checkpoint["step"])
-        finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
+    say(f"All tasks in {folder} are learned: the run ends.")
+    events = take_up(record, record.tasks[-1]["task"], checkpoint)
+    board = StreamLogger(folder, checkpoint["step"])
+    finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
     return True
 
 

@@ -20,8 +20,8 @@ import torch
 from clbench import lock
 from clbench.disk import SIDE, refuse_links, write_atomic
 from clbench.errors import ClbenchError
+from clbench.processes import without_placement
 from clbench.recipe import Recipe, parse
-from clbench.trainer import is_first
 from clbench.yamlfile import read_mapping
 from clbench.yamltext import dump
 
@@ -41,8 +41,6 @@ OWN = {lock.NAME, *_FIRST} | {SIDE.format(name) for name in (*_FIRST, "record.js
 PLACES = ("data_dir", "stream.train", "stream.test")
 #: Seconds that a run which is resumed waits for the process before it to leave.
 LEAVING = 60.0
-#: Tells the processes that a DDP run starts which folder the first one chose.
-VARIABLE = "CLBENCH_OUTPUT"
 
 
 def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> tuple[Path, bool]:
@@ -61,12 +59,6 @@ def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> 
     Raises:
         ClbenchError: if ``output`` holds another run, or another process is at work in it.
     """
-    if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE]), resume
-    if not is_first():  # started by srun: the first process looks after the folder
-        if output is None:
-            raise ClbenchError("processes that srun starts need to agree on a folder: say --output")
-        return output, resume
     with _writable(output or Path("runs")):
         found = output if output or not resume else _newest(recipe)
         if resume and found is not None and os.path.lexists(found / "config.yaml"):
@@ -74,7 +66,7 @@ def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> 
             # A run that was requeued may start before the process it follows is quite gone.
             held.enter_context(lock.alone(found, wait=LEAVING))
             _go_on(found, recipe)
-            return _announced(found), True
+            return found, True
         if resume and found is not None and (found / "record.jsonl").exists():
             raise ClbenchError(
                 f"{found} holds a run without its config.yaml: put that back from a copy, or "
@@ -84,12 +76,7 @@ def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> 
             where = output or f"runs/{recipe.title}"
             print(f"Nothing to resume in {where}: the run begins.", flush=True)
         folder = _given(output, recipe, held) if output is not None else _free(recipe, held)
-    return _announced(folder), False
-
-
-def _announced(folder: Path) -> Path:
-    os.environ[VARIABLE] = str(folder.resolve())
-    return folder
+    return folder, False
 
 
 def _given(folder: Path, recipe: Recipe, held: ExitStack) -> Path:
@@ -184,7 +171,8 @@ def _go_on(folder: Path, recipe: Recipe) -> None:
 
 def different(one: Recipe, other: Recipe, places: Sequence[str] = PLACES) -> list[str]:
     """The fields, but ``places``, in which two recipes differ."""
-    before, now = plain(one), plain(other)
+    # Any number of processes can take over a run.
+    before, now = (without_placement(plain(recipe)) for recipe in (one, other))
     for values in (before, now):
         for place in places:
             section, _, name = place.rpartition(".")
@@ -204,12 +192,6 @@ def recipe_of(folder: Path) -> Recipe:
     except ClbenchError as error:
         text = str(error)
         raise ClbenchError(text if str(path) in text else f"{path}: {text}") from error
-
-
-def release() -> None:
-    """Forget the folder of a run that is over; the next run in this process chooses anew."""
-    if is_first():
-        os.environ.pop(VARIABLE, None)
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

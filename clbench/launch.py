@@ -116,7 +116,6 @@ def visible_gpus() -> list[str]:
 def _start(job: Job, at_once: int) -> None:
     environment = dict(os.environ) | shares(at_once, job.slot, visible_gpus())
     environment[parent.VARIABLE] = "1"
-    environment.pop("CLBENCH_OUTPUT", None)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.state, job.began = "running", time.monotonic()
     with job.log.open("wb") as log:

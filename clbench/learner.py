@@ -19,6 +19,7 @@ from clbench.footprint import Clock
 from clbench.method import Context, Method, overriding
 from clbench.methods import name_of
 from clbench.optimizer import learning_rate, make_optimizer
+from clbench.processes import mean_over_processes
 from clbench.recipe import Recipe
 from clbench.trainer import accumulated
 
@@ -53,7 +54,8 @@ class Learner(L.LightningModule):
         self.total_steps = context.total_steps
         self.step_count = self.sample_count = 0
         self.accumulate = accumulated(recipe)
-        self.last_loss: Tensor | None = None
+        self.last_loss: Tensor | None = None  # of this process's part of the batch
+        self.run_loss: float | None = None  # of the whole batch, when it was last logged
         self.watch = LossWatch()
         self.channels_last = False
         self._weights = overriding(methods, "weights")
@@ -160,7 +162,7 @@ class Learner(L.LightningModule):
     def _log(self) -> None:
         assert self.last_loss is not None
         self.watch.look()
-        loss = self.last_loss.item()
+        loss = self.run_loss = mean_over_processes(self.last_loss).item()
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         for logger in self.loggers:
             logger.log_metrics(

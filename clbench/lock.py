@@ -12,8 +12,8 @@ from pathlib import Path
 from clbench.errors import ClbenchError
 
 NAME = ".lock"
-#: Seconds between two tries.
-POLL = 0.05
+#: Seconds between two tries, and seconds of waiting before a line says so.
+POLL, QUIET = 0.05, 2.0
 
 _held: set[int] = set()
 
@@ -61,14 +61,18 @@ def alone(folder: Path, wait: float = 0.0, name: str = NAME) -> Iterator[None]:
 
 def _lock(descriptor: int, folder: Path, wait: float) -> bool:
     """Whether the lock was had, or there are none."""
-    until = time.monotonic() + wait
+    began, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() >= until:
+            waited = time.monotonic() - began
+            if waited >= wait:
                 return False
+            if waited > QUIET and not told:
+                print(f"Waiting for another process at work in {folder}.", flush=True)
+                told = True
             time.sleep(POLL)
         except OSError as error:
             print(

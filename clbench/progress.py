@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -49,7 +50,8 @@ class TaskProgress(ProgressBar):
         if not self._enabled or now - self._time < (self.seconds if self._bar else 10.0):
             return
         first, self._time = self._time == 0.0, now
-        step, loss = int(pl_module.step_count), float(pl_module.last_loss)  # type: ignore[arg-type]
+        step, part = int(pl_module.step_count), pl_module.last_loss  # type: ignore[arg-type]
+        loss = float(part if trainer.world_size == 1 else pl_module.run_loss or math.nan)  # type: ignore[arg-type]
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self._bar.update(step - self._shown)

@@ -95,6 +95,13 @@ class Recipe(Section):
         description="weights to keep: after the last task; after all (for sweeps over every task; "
         "equal weights are stored once); none once the run has finished",
     )
+    process_timeout: float = Field(
+        1800.0,
+        gt=0,
+        le=1e7,
+        description="seconds that the processes of a run wait for each other: to meet (at most 300 "
+        "of them), and in each operation that they do together",
+    )
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
     )

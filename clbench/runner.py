@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,18 @@ from clbench.footprint import Clock
 from clbench.identity import compare, compare_recipe, last_checkpoint, take_up
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
+from clbench.meeting import meet
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
+from clbench.processes import mean_over_processes
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
+from clbench.rollcall import Chosen, RollCall
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
 from clbench.trainer import (
@@ -69,30 +72,45 @@ def run(
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
     place = Path(output) if output is not None else None
-    with ExitStack() as held:
-        held.callback(run_folder.release)
-        folder, resume = run_folder.take(recipe, place, resume, held)
-        try:
-            with writing_to(folder, f"go on with --resume --output {folder}"):
-                _run(recipe, folder, resume)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
-                say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
-            raise
+    together = meet(recipe)
+    with together.watch(), ExitStack() as held:
+        chosen = together.agree(lambda: _choose(recipe, place, resume, held))
+        if not chosen.over:
+            _go(recipe, chosen, together)
+        folder = chosen.folder
+        if recipe.checkpoints == "none" and is_first():
+            checkpoints.remove(folder)
     record = Record.load(folder)
     if is_first():
         files.attempt("The table of results", lambda: screen.show(record))
     return record
 
 
-def _run(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """Run what is left: all tasks, some, or only what comes after them."""
-    if resume and is_first() and (folder / "record.jsonl").exists():
+def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -> Chosen:
+    """What the first process decides for all."""
+    folder, resume = run_folder.take(recipe, place, resume, held)
+    if resume and (folder / "record.jsonl").exists():
         trust.whole(folder)  # it may be anybody's
-    if not (resume and finish_from_folder(folder, recipe)):
-        Run(recipe, folder, resume).go()
-    if recipe.checkpoints == "none" and is_first():
-        checkpoints.remove(folder)
+    with _kept(folder):
+        return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
+
+
+def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> None:
+    with _kept(chosen.folder):
+        together.start_others()
+        Run(recipe, chosen.folder, chosen.resume).go()
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Says how to go on where a run stops, and turns what the disk refuses into one line."""
+    try:
+        with writing_to(folder, f"go on with --resume --output {folder}"):
+            yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
+            say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
+        raise
 
 
 class Run:
@@ -219,7 +237,13 @@ class Run:
         for name, method in self.named_methods.items():
             method.load_state_dict(checkpoint["methods"][name])
         self.network.load(checkpoint["shown"])
-        say(f"Resuming after task {done}/{len(self.stages)}.")
+        before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
+        how = (
+            ""
+            if before in (None, now)
+            else f", on {now} process{'es' * (now > 1)} in place of {before}"
+        )
+        say(f"Resuming after task {done}/{len(self.stages)}{how}.")
         return done, checkpoint["theta"], checkpoint["learned"]
 
     def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
@@ -270,7 +294,10 @@ class Run:
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
             "modes": modes(context.model),
-            "loss": float(learner.last_loss) if learner.last_loss is not None else None,
+            "loss": float(mean_over_processes(learner.last_loss))
+            if learner.last_loss is not None
+            else None,
+            "processes": world_size(),
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),
             "seconds": time.perf_counter() - began,

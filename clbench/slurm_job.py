@@ -123,7 +123,6 @@ class Work:
         # The job has one SLURM task. As Lightning reads this name, it does not ask SLURM for
         # the ranks of a run, but starts a process for each device itself.
         environment["SLURM_JOB_NAME"] = "interactive"
-        environment.pop("CLBENCH_OUTPUT", None)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -6,17 +6,24 @@ import logging
 import math
 import os
 import resource
+import signal
 import sys
+import threading
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 
 from clbench.errors import ClbenchError
+from clbench.processes import by_srun, placement, torchelastic
+from clbench.processes import is_first as is_first
+from clbench.processes import say as say
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
@@ -41,22 +48,33 @@ def make_trainer(
         "num_sanity_val_steps": 0,
         "log_every_n_steps": max(1, min(50, total_steps // 10)),
     } | recipe.trainer
-    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
+    arguments |= placement(recipe.trainer)
+    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect() and not torchelastic():
         # Lightning's own requeueing would load its checkpoint of one task in the middle of another.
-        arguments.setdefault("plugins", SLURMEnvironment(auto_requeue=False))
+        # In a script of sbatch it would wait for processes that nobody starts.
+        place = SLURMEnvironment(auto_requeue=False) if by_srun() else LightningEnvironment()
+        arguments.setdefault("plugins", place)
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
     arguments |= {
         "max_epochs": recipe.epochs if recipe.epochs is not None else -1,
         "max_steps": recipe.steps if recipe.steps is not None else -1,
         "logger": logger or False,
-        "callbacks": [TaskProgress(title)] if shows else [],
+        "callbacks": [_OwnSigterm(), *([TaskProgress(title)] if shows else [])],
         "use_distributed_sampler": False,
     }
     try:
-        return L.Trainer(**arguments)
+        trainer = L.Trainer(**arguments)
     except Exception as error:  # Lightning, torch and the drivers raise a dozen kinds
         raise _refused(arguments, list(recipe.trainer), error) from error
+    if not isinstance(trainer.strategy, DDPStrategy):
+        return trainer
+    # The same strategy, which does not wait for ever.
+    strategy = DDPStrategy(
+        timeout=timedelta(seconds=recipe.process_timeout),
+        find_unused_parameters="unused_parameters_true" in str(recipe.trainer.get("strategy")),
+    )
+    return L.Trainer(**arguments | {"strategy": strategy})
 
 
 def _refused(arguments: dict[str, Any], given: list[str], error: Exception) -> ClbenchError:
@@ -77,6 +95,22 @@ def _refused(arguments: dict[str, Any], given: list[str], error: Exception) -> C
     )
 
 
+class _OwnSigterm(L.Callback):
+    """SIGTERM stays as it is outside of training.
+
+    Lightning lets the processes talk about it within the signal handler, in the middle of whatever
+    else they say to each other.
+    """
+
+    def __init__(self) -> None:
+        self.before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Undo what Lightning has just done."""
+        if self.before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.before)
+
+
 def count_steps(recipe: Recipe, batches: int) -> int:
     """Optimiser steps of a task with ``batches`` batches in an epoch, T."""
     if recipe.steps is not None:
@@ -90,17 +124,6 @@ def accumulated(recipe: Recipe) -> int:
     return int(recipe.trainer.get("accumulate_grad_batches", 1))
 
 
-def is_first() -> bool:
-    """Whether this is the process that prints and writes."""
-    return getattr(rank_zero_only, "rank", None) in (None, 0)
-
-
-def say(line: str) -> None:
-    """Print a line, on the first process only."""
-    if is_first():
-        print(line, flush=True)
-
-
 def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: of the GPU, or of the whole process on a CPU."""
     if device.type == "cuda":
@@ -111,7 +134,11 @@ def peak_memory(device: torch.device) -> int:
 
 def quiet() -> None:
     """Keep Lightning's tips and its advice on things clbench does on purpose off the screen."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.rank_zero",
+        "lightning.fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

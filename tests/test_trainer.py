@@ -1,11 +1,6 @@
-from contextlib import ExitStack
-
-import pytest
 from helpers import RECIPE
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from clbench import folder
-from clbench.errors import ClbenchError
 from clbench.recipe import parse
 from clbench.trainer import make_trainer
 
@@ -13,7 +8,14 @@ NODES = {"devices": 4, "num_nodes": 2, "strategy": "ddp", "accelerator": "cpu"}
 
 
 def test_several_nodes_are_lightnings_own_and_a_recipe_takes_them(monkeypatch):
-    variables = {"NTASKS": 8, "NTASKS_PER_NODE": 4, "NNODES": 2, "PROCID": 0, "LOCALID": 0}
+    variables = {
+        "NTASKS": 8,
+        "NTASKS_PER_NODE": 4,
+        "NNODES": 2,
+        "PROCID": 0,
+        "LOCALID": 0,
+        "STEP_ID": 0,
+    }
     for name, value in (variables | {"NODEID": 0, "JOB_ID": 77, "NODELIST": "a[1-2]"}).items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setenv("SLURM_JOB_NAME", "clbench")
@@ -22,13 +24,3 @@ def test_several_nodes_are_lightnings_own_and_a_recipe_takes_them(monkeypatch):
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue  # runs go on from their own checkpoints
-
-
-def test_processes_of_srun_need_a_folder_and_leave_it_to_the_first(monkeypatch, tmp_path):
-
-    monkeypatch.setattr(folder, "is_first", lambda: False)
-    (tmp_path / "record.jsonl").touch()
-    recipe = parse(RECIPE)
-    assert folder.take(recipe, tmp_path, False, ExitStack())[0] == tmp_path
-    with pytest.raises(ClbenchError, match="say --output"):
-        folder.take(recipe, None, False, ExitStack())

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from clbench.data.images import Images
 from clbench.data.transforms import DRAWS
 from clbench.errors import ClbenchError
+from clbench.processes import rank_and_world as rank_and_world
+from clbench.processes import world_size as world_size
 from clbench.seeding import generator
 
 Step = TypeVar("Step")
@@ -254,14 +255,3 @@ class _Shuffled:
             self.order = torch.cat([self.order, more])
         chosen, self.order = self.order[:count], self.order[count:]
         return self.split.index[chosen], self.split.labels[chosen]
-
-
-def rank_and_world() -> tuple[int, int]:
-    """Which process of the run this is, from 0, and how many there are."""
-    there = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if there else (0, 1)
-
-
-def world_size() -> int:
-    """Number of processes of the run."""
-    return rank_and_world()[1]

@@ -8,6 +8,7 @@ for the first time: a damaged image is decoded again from its file.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import platform
 import zlib
@@ -132,7 +133,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, "no permission to write")
-        with lock.alone(folder, wait=-1):
+        with lock.alone(folder, wait=math.inf):
             if (found := _open(path, files)) is not None:
                 return found  # another process made it meanwhile
             if os.path.exists(path):

@@ -28,6 +28,7 @@ IRRELEVANT = (
     "stream.download",
     "eval_batch_size",
     "checkpoints",
+    "process_timeout",
     "trainer.enable_progress_bar",
 )
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
