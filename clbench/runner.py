@@ -89,7 +89,8 @@ def run(
 def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -> Chosen:
     """What the first process decides for all."""
     folder, resume = run_folder.take(recipe, place, resume, held)
-    if resume and (folder / "record.jsonl").exists():
+    record = folder / "record.jsonl"
+    if resume and record.exists() and record.stat().st_size:
         trust.whole(folder)  # it may be anybody's
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))

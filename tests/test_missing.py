@@ -72,7 +72,7 @@ def test_tries_take_time_and_disk(suite, tmp_path, monkeypatch):
 
 
 def test_own_images_that_are_missing(suite, tmp_path):
-    suite["base"]["stream"] = {"name": "image_folder", "train": "gone", "test": "gone"}
+    suite["base"]["stream"] = {"name": "image_folder", "train": "gone", "test": "lost"}
     *_, told = plan(load(suite), tmp_path / "out")
     assert told.startswith("4 runs cannot start here: the image folder gone does not exist")
 

@@ -1,12 +1,14 @@
 """Which process this is, and what the program that started it says."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 from helpers import RECIPE
 
 from clbench import processes
 from clbench.errors import ClbenchError
-from clbench.folder import open_folder
+from clbench.folder import take
 from clbench.processes import mean_over_processes, placement, without_placement
 from clbench.recipe import parse
 from clbench.trainer import make_trainer
@@ -108,11 +110,14 @@ def test_any_number_of_processes_may_resume_a_run(tmp_path):
     def recipe(**trainer):
         return parse(RECIPE | {"trainer": RECIPE["trainer"] | trainer})
 
-    open_folder(tmp_path, recipe(devices=2, strategy="ddp"), resume=False)
-    open_folder(tmp_path, recipe(devices=4, num_nodes=2), resume=True)
-    open_folder(tmp_path, recipe(), resume=True)
+    def of(resume=True, **trainer):
+        with ExitStack() as held:
+            return take(recipe(**trainer), tmp_path, resume, held)
+
+    assert of(resume=False, devices=2, strategy="ddp") == (tmp_path, False)
+    assert of(devices=4, num_nodes=2) == of() == (tmp_path, True)
     with pytest.raises(ClbenchError, match=r"different: trainer\)"):
-        open_folder(tmp_path, recipe(gradient_clip_val=1.0), resume=True)
+        of(gradient_clip_val=1.0)
 
 
 def test_what_counts_is_left():

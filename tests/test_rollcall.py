@@ -18,6 +18,7 @@ from clbench import contact, meeting, rollcall
 from clbench.contact import Line, key, open_store
 from clbench.errors import ClbenchError
 from clbench.meeting import First, Other
+from clbench.rollcall import Chosen
 
 ADDRESS = ("127.0.0.1", 0)
 HEARD = {}  # by line, what came along with what was asked for
@@ -67,7 +68,7 @@ def hear(line):
 def work(first):
     """A run that would go on for long."""
     with first.watch():
-        first.agree(lambda: Path("runs/x"))
+        first.agree(lambda: Chosen(Path("runs/x")))
         time.sleep(20)
 
 
@@ -78,16 +79,16 @@ def later(function, *arguments):
 def test_all_agree_on_the_folder_also_who_comes_late(first, tmp_path):
     early = join(first, 1)
     with first.watch():
-        assert first.agree(lambda: tmp_path) == tmp_path
+        assert first.agree(lambda: Chosen(tmp_path, True)) == Chosen(tmp_path, True)
         late = join(first, 2)
         for line in (early, late):
-            assert hear(line) == {"folder": str(tmp_path), "run": 1}
+            assert hear(line) == {"folder": str(tmp_path), "resume": True, "over": False, "run": 1}
         for line in (early, late):
             line.send({"done": 1})
     assert hear(early) == {"done": 1}
     # The next run in the same program.
     with first.watch():
-        first.agree(lambda: tmp_path)
+        first.agree(lambda: Chosen(tmp_path))
         assert hear(late) == {"done": 1}
         assert hear(late)["run"] == 2
         early.send({"done": 2})
@@ -166,7 +167,7 @@ def test_a_stranger_is_not_listened_to(first):
         with contextlib.suppress(OSError):
             assert stranger.recv(100) == b""
     with first.watch():
-        first.agree(lambda: Path("x"))
+        first.agree(lambda: Chosen(Path("x")))
         time.sleep(0.2)
 
 
@@ -202,13 +203,13 @@ def test_an_error_of_its_own_stays_what_it_is(first):
 def test_who_has_finished_may_leave_while_the_first_one_reports(first):
     one, two = join(first, 1), join(first, 2)
     with first.watch():
-        first.agree(lambda: Path("x"))
+        first.agree(lambda: Chosen(Path("x")))
         for line in (one, two):
             line.send({"done": 1})
             line.socket.close()
         time.sleep(0.3)
     with pytest.raises(ClbenchError, match="start anew"), first.watch():
-        first.agree(lambda: Path("x"))
+        first.agree(lambda: Chosen(Path("x")))
 
 
 @pytest.fixture
@@ -241,7 +242,7 @@ def test_the_first_one_is_gone_before_it_has_chosen_a_folder(other):
 
 def test_the_first_one_fails_and_the_others_end_in_silence(other):
     made, line = other
-    line.send({"folder": "/x", "run": 1})
+    line.send({"folder": "/x", "resume": True, "over": False, "run": 1})
     later(line.send, {"failed": "no space", "signal": 0})
     with pytest.raises(SystemExit) as caught:
         follow(made)
@@ -257,9 +258,9 @@ def test_what_the_user_can_mend_is_said_by_the_first_one(other):
 
 def test_the_end_of_the_run_is_no_loss(other):
     made, line = other
-    line.send({"folder": "/x", "run": 1})
+    line.send({"folder": "/x", "resume": True, "over": False, "run": 1})
     with made.watch():
-        assert made.agree(lambda: None) == Path("/x")
+        assert made.agree(lambda: None) == Chosen(Path("/x"), True)
         line.send({"done": 1})
         line.socket.close()
         time.sleep(0.3)

@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_one_line(fields, message):
         ({"classes": "cat"}, "a list of tasks"),
         ({"classes": {"a": [1]}}, "a list of tasks"),
         ({"classes": [[["cat"]]]}, r"\['cat'\] is neither"),
-        ({"classes": [[True]]}, "True is neither: put quotes around a name"),
+        ({"classes": [[True]]}, "should be text: put it into quotes"),
         ({"classes": [[1.5]]}, "1.5 is neither"),
         ({"classes": [[None]]}, "None is neither"),
         ({"tasks": 0}, "a number of tasks of equal size, or the number of classes of each task"),
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_one_line(fields, message):
         ({"tasks": [2, 0]}, "a number of tasks"),
         ({"tasks": [2, 1.5]}, "a number of tasks"),
         ({"tasks": [[2]]}, "a number of tasks"),
-        ({"tasks": True}, "a number of tasks"),
+        ({"tasks": True}, "an integer, not true or false"),
         ({"tasks": None}, "a number of tasks"),
     ],
 )
