@@ -59,7 +59,7 @@ def _lines(path: Path) -> list[str]:
 
 def _timeless(node):
     if isinstance(node, dict):
-        skipped = (*MEASURED, "time_share")
+        skipped = (*MEASURED, "time_share", "data_dir")
         return {key: _timeless(value) for key, value in node.items() if key not in skipped}
     return [_timeless(value) for value in node] if isinstance(node, list) else node
 

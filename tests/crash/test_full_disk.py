@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from crash.campaign import RECIPES, Campaign, is_refused, size
 from crash.outcome import differences
+from PIL import Image
 
 SIZES = 20
 PAGE = 4096
@@ -28,11 +29,31 @@ def resize(place, room):
     subprocess.run(["mount", "-o", f"remount,size={room}", str(place)], check=True)
 
 
+def photos(place):
+    """A stream of two tasks of two classes each."""
+    for part, count in (("train", 20), ("test", 5)):
+        for label, name in enumerate("abcd"):
+            (place / part / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.effect_noise((40, 40), 10 + 60 * label)
+                image.save(place / part / name / f"{number}.png")
+    return {
+        "name": "image_folder",
+        "train": str(place / "train"),
+        "test": str(place / "test"),
+        "tasks": 2,
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount file systems")
-@pytest.mark.parametrize("what", ["output", "data"])
+@pytest.mark.parametrize("what", ["output", "data", "images"])
 def test_one_line_and_then_the_same_run(forks, tmp_path, mounted, what):
-    made = Campaign(forks, RECIPES["sfa"], tmp_path)
+    recipe = RECIPES["sfa"]
+    if what == "images":  # which are decoded into a cache among the data
+        recipe = recipe | {"stream": photos(tmp_path / "photos"), "images": {"size": 32}}
+        recipe |= {"model": recipe["model"] | {"weights": "none"}}
+    made = Campaign(forks, recipe, tmp_path)
     whole = size(tmp_path / ("whole" if what == "output" else "data")) * 6 // 5
     failures = []
     for number in range(1, SIZES + 1):
@@ -41,7 +62,7 @@ def test_one_line_and_then_the_same_run(forks, tmp_path, mounted, what):
         resize(mounted, room := max(PAGE, whole * number // SIZES // PAGE * PAGE))
         folder = mounted / "run" if what == "output" else tmp_path / f"run{number}"
         words = made.words(folder)
-        if what == "data":
+        if what != "output":
             words += ["--data_dir", str(mounted / "data")]
         ended = forks.run(words, tmp_path / "unwatched")
         told = [] if is_refused(ended) else [f"exit {ended.code}: {ended.output[-2000:]}"]
