@@ -107,7 +107,7 @@ def _compare(words: Sequence[str]) -> int:
             print(line, flush=True)
         return 0
     # Runs are processes of their own: a command that is told to end takes them along.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         made = comparison.compare(
             given.suite, given.output, given.jobs, given.report, given.launcher, _slurm(given)
@@ -115,6 +115,8 @@ def _compare(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("Stopped. Finished tasks are kept; the same command goes on.", flush=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     for name, reason in made.failures.items():
         print(f"failed: {name}: {reason}", flush=True)
     return 1 if made.failures else 0

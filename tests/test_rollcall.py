@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -136,15 +137,15 @@ def test_sigterm_stops_the_run_and_the_others_hear_of_it(first):
 
 def test_a_refusal_before_all_have_come_reaches_the_late(first, monkeypatch):
     monkeypatch.setattr(meeting, "LEAVING", 5.0)
-    one, late = join(first, 1), []
-    later(lambda: late.append(join(first, 2)))
+    one, late = join(first, 1), queue.Queue()
+    later(lambda: late.put(join(first, 2)))
 
     def choose():
         raise ClbenchError("the folder holds another run")
 
     with pytest.raises(ClbenchError, match="another run"), first.watch():
         first.agree(choose)
-    for line in (one, late[0]):
+    for line in (one, late.get(timeout=10)):
         assert hear(line)["failed"] == "the folder holds another run"
 
 
