@@ -9,14 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clbench.arguments import read_arguments
-from clbench.errors import ClbenchError
+from clbench.arguments import overrides, read_arguments
+from clbench.errors import ClbenchError, shown
+from clbench.textfile import home
 
 COMMANDS = ("compare", "report", "reproduce", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are the project's one line."""
+    """An ArgumentParser whose errors are the project's one line, and whose options are whole."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(allow_abbrev=False, **about)
+        self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
         raise ClbenchError(f"{message}; see {self.prog} --help")
@@ -33,6 +38,36 @@ def command(words: Sequence[str]) -> int:
     return of[name](rest)
 
 
+class _Once(argparse.Action):
+    """Stores an option's value, and refuses a second one."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("_given", set())
+        if option and self.dest in given:
+            parser.error(f"{option} is given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def _folder(word: str) -> Path:
+    """A path of the command line; ``~`` is the user's home."""
+    if not word.strip() or "\0" in word:
+        raise argparse.ArgumentTypeError(f"{shown(word)} is no path")
+    return Path(home(word))
+
+
+def _number(word: str) -> int:
+    if not word.isascii() or not word.removeprefix("-").isdigit() or len(word) > 18:
+        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
+    return int(word)
+
+
 def _compare(words: Sequence[str]) -> int:
     from clbench.slurm import Settings
 
@@ -42,20 +77,24 @@ def _compare(words: Sequence[str]) -> int:
     )
     parser.add_argument("suite", help="a YAML file, or its name in suites/")
     parser.add_argument(
-        "--jobs", type=int, help="runs side by side (default: 1, on SLURM all that it has room for)"
+        "--jobs",
+        type=_number,
+        help="runs side by side (default: 1, on SLURM all that it has room for)",
     )
-    parser.add_argument("--output", type=Path, help="folder (default: runs/<suite>)")
-    parser.add_argument("--report", type=Path, help="folder of the report (default: in output)")
+    parser.add_argument("--output", type=_folder, help="folder (default: runs/<suite>)")
+    parser.add_argument("--report", type=_folder, help="folder of the report (default: in output)")
     parser.add_argument(
         "--dry_run", "--dry-run", action="store_true", help="show the grid and stop"
     )
     parser.add_argument("--launcher", default="local", help="local (the default) or slurm")
-    cluster = parser.add_argument_group("what to ask of SLURM for each run (values are YAML)")
+    cluster = parser.add_argument_group(
+        "what to ask of SLURM for each run (texts as typed, other values as YAML)"
+    )
     cluster.add_argument("--slurm", metavar="FILE", help="a YAML file of these, without slurm.")
     for name, info in Settings.model_fields.items():
         default = info.get_default(call_default_factory=True)
-        shown = f"{info.description}{f' [{default}]' if default else ''}"
-        cluster.add_argument(f"--slurm.{name}", metavar="VALUE", help=shown)
+        about = f"{info.description}{f' [{default}]' if default else ''}".replace("%", "%%")
+        cluster.add_argument(f"--slurm.{name}", metavar="VALUE", help=about)
     given = parser.parse_args(list(words))
     from clbench import comparison
     from clbench.suite import load
@@ -86,19 +125,24 @@ def _interrupt(*_: object) -> NoReturn:
 def _slurm(given: argparse.Namespace) -> dict[str, Any]:
     """What was said about the cluster: the file, and the words on top."""
     from clbench.slurm import Settings
-    from clbench.yamlfile import read_text
+    from clbench.textfile import read_file
+    from clbench.words import value_of
+    from clbench.yamltext import read_text
 
     values: dict[str, Any] = {}
     if given.slurm is not None:
-        if not Path(given.slurm).is_file():
-            raise ClbenchError(f"--slurm: there is no file {given.slurm}")
-        values = read_text(Path(given.slurm).read_text(), given.slurm) or {}
+        path = Path(home(given.slurm))
+        if not given.slurm:
+            raise ClbenchError("--slurm needs a file: it is empty")
+        if not path.exists():
+            raise ClbenchError(f"--slurm: there is no file {path}")
+        values = read_text(read_file(path), str(path)) or {}
         if not isinstance(values, dict):
-            raise ClbenchError(f"{given.slurm} must be a mapping of keys to values")
-    for name in Settings.model_fields:
-        text = getattr(given, f"slurm.{name}")
-        if text is not None:
-            values[name] = read_text(text, f"--slurm.{name}")
+            raise ClbenchError(f"{path} must be a mapping of keys to values")
+    for name, info in Settings.model_fields.items():
+        word = getattr(given, f"slurm.{name}")
+        if word is not None:
+            values[name] = value_of(f"--slurm.{name}", [word], [info.annotation])
     return values
 
 
@@ -107,8 +151,8 @@ def _report(words: Sequence[str]) -> int:
         prog="clbench report",
         description="Compare runs by their records alone: a page, tables and figures.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders of them")
-    parser.add_argument("--output", type=Path, default=Path("report"), help="default: report")
+    parser.add_argument("runs", nargs="+", type=_folder, help="run folders, or folders of them")
+    parser.add_argument("--output", type=_folder, default=Path("report"), help="default: report")
     parser.add_argument("--title", default="clbench report", help="heading of the page")
     given = parser.parse_args(list(words))
     from clbench.report.build import build
@@ -127,19 +171,18 @@ def _reproduce(words: Sequence[str]) -> int:
         description="Run the configs of a paper that can run on this machine, and report.",
         epilog="Other options override fields of every recipe, as in --epochs 1 "
         "--stream.datasets '[cifar10]'; see clbench --help.",
-        allow_abbrev=False,
     )
     parser.add_argument("paper", help="flow, mofo or sfa")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
-    parser.add_argument("--output", type=Path, help="folder (default: runs/reproduce-<paper>)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+    parser.add_argument("--jobs", type=_number, default=1, help="runs side by side (default: 1)")
+    parser.add_argument("--output", type=_folder, help="folder (default: runs/reproduce-<paper>)")
+    parser.add_argument("--seeds", type=_number, nargs="+", default=[0], help="default: 0")
     parser.add_argument("--yes", action="store_true", help="do not ask before long runs")
     parser.add_argument(
         "--dry_run", "--dry-run", action="store_true", help="say what is needed, and stop"
     )
     given, others = parser.parse_known_args(list(words))
     more = read_arguments(others)
-    if more.configs or more.flags or "seed" in more.overrides:
+    if more.configs or more.flags or "seed" in more.given:
         raise ClbenchError("clbench reproduce takes fields of recipes, and --seeds; see --help")
     from clbench.reproduce import reproduce
 
@@ -149,7 +192,7 @@ def _reproduce(words: Sequence[str]) -> int:
         return input(question).strip().lower() in ("y", "yes")
 
     made = reproduce(
-        given.paper, more.overrides, given.seeds, given.jobs, given.output, given.dry_run, ask
+        given.paper, overrides(more), given.seeds, given.jobs, given.output, given.dry_run, ask
     )
     failed = [r for r in made.failures.values() if not r.startswith("skipped: ")] if made else []
     return 1 if failed else 0
@@ -161,7 +204,7 @@ def _sweep(words: Sequence[str]) -> int:
         description="Evaluate a finished run with other settings of methods that only change "
         "weights after training. VALUES: start:stop:step, or a list with commas.",
     )
-    parser.add_argument("run", type=Path, help="the run folder, with its checkpoints")
+    parser.add_argument("run", type=_folder, help="the run folder, with its checkpoints")
     swept = parser.add_mutually_exclusive_group(required=True)
     swept.add_argument("--alpha", metavar="VALUES", help="share of the tuned weights in wise_ft")
     swept.add_argument("--scale", metavar="VALUES", help="λ of task_arithmetic or ties")

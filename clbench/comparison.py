@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
 from clbench.folder import plain
@@ -26,6 +24,7 @@ from clbench.suite import Planned, Suite, finished, hashes_below, load
 from clbench.tuning import Search, Tuning, table, try_of, value_of
 from clbench.watch import Watch
 from clbench.yamlfile import nested
+from clbench.yamltext import dump
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def _run(places: Sequence[Place], folder: Path, start: Launch) -> dict[str, str]
         try:
             if place.state == "new":
                 place.folder.mkdir(parents=True, exist_ok=True)
-                text = yaml.safe_dump(plain(place.run.recipe), sort_keys=False)
+                text = dump(plain(place.run.recipe))
                 write_atomic(place.folder / "config.yaml", text)
         except OSError as error:
             failures[name] = f"{place.folder} cannot be written: {error}"

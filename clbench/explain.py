@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from clbench.errors import shown
+
+#: Pydantic's words for these are a programmer's, by the type of the error.
+PLAINER = {
+    "dict_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+    "path_type": "should be a path",
+    "list_type": "should be a list, as in [a, b]",
+    "tuple_type": "should be a list, as in [a, b]",
+    "int_parsing_size": "is too large for a whole number",
+}
+#: What pydantic puts behind a place in a union: the names of the types that were tried.
+TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
+#: Mistakes that are told at once.
+MOST = 3
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -14,31 +32,49 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
     Args:
         name: the wrong name.
-        known: right ones; of dotted names, the last part counts too.
+        known: right ones; of dotted names, the last part counts too. Of several, the one with the
+            fewest parts is meant, then the first.
     """
-    last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
-    near = difflib.get_close_matches(name, [*known, *last], 1, 0.6)
-    return f" (did you mean {last.get(near[0], near[0])}?)" if near else ""
+    last: dict[str, str] = {}
+    for key in sorted(known, key=lambda key: key.count(".")):
+        last.setdefault(key.rsplit(".", 1)[-1], key)
+    near = difflib.get_close_matches(name[:100], [*known, *last], 1, 0.6)
+    meant = near and (near[0] if near[0] in known else last[near[0]])
+    return f" (did you mean {meant}?)" if meant and meant != name else ""
 
 
-def explain(error: ErrorDetails, known: Sequence[str]) -> str:
-    """One of pydantic's errors in a user's words.
+def explain_all(errors: Iterable[ErrorDetails], known: Sequence[str]) -> str:
+    """The first of pydantic's errors in a user's words, in one line.
+
+    Args:
+        errors: the errors; those of one place (a union's) are told together.
+        known: all dotted keys that the settings can have.
+    """
+    told: dict[str, list[str]] = {}
+    for error in islice(errors, 50):
+        place, message = explain(error, known)
+        told.setdefault(place, []).append(message)
+    lines = [place + ", or ".join(dict.fromkeys(messages)) for place, messages in told.items()]
+    return "; ".join(lines[:MOST])
+
+
+def explain(error: ErrorDetails, known: Sequence[str]) -> tuple[str, str]:
+    """Where one of pydantic's errors is, with the value, and what is wrong.
 
     Args:
         error: the error.
-        known: all dotted keys that a recipe can have.
+        known: all dotted keys that the settings can have.
     """
-    # Pydantic adds the tried types of a union to the path; they mean nothing to a user.
-    parts = [str(part) for part in error["loc"] if not set(str(part)) & set("-[")]
-    place = ".".join(parts)
+    place = _place(error, known)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {place}{_right_key(place, known)}"
+        return f"unknown key {place}", _right_key(place, known)
     if error["type"] == "missing":
-        return f"{place} is missing"
+        return place, " is missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = PLAINER.get(error["type"], message)
     given = error.get("input")
-    shown = f" = {given!r}" if isinstance(given, str | int | float | bool | list) else ""
-    return f"{place}{shown}: {message}" if place else message
+    value = f" = {shown(given)}" if isinstance(given, str | int | float | bool | list) else ""
+    return (f"{place}{value}: ", message) if place else ("", message)
 
 
 def within(name: str, title: str, error: ValidationError) -> ValidationError:
@@ -53,14 +89,31 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
     for line in error.errors():
         kind: str | PydanticCustomError = line["type"]
         if kind not in ("extra_forbidden", "missing"):
-            message = line["msg"].replace("{", "{{").replace("}", "}}")
+            # Without a context the message is no template: braces in it stay as they are.
+            message = PLAINER.get(line["type"], line["msg"])
             kind = PydanticCustomError("value", message)  # type: ignore[arg-type]
         lines.append({"type": kind, "loc": (name, *line["loc"]), "input": line["input"]})
     return ValidationError.from_exception_data(title, lines)
 
 
+def _place(error: ErrorDetails, known: Collection[str]) -> str:
+    """The dotted key, without the names of a union's types that pydantic puts behind it."""
+    parts = [str(part) for part in error["loc"]]
+    known = set(known)
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in known:
+            rest = [part for part in parts[end:] if not TRIED.fullmatch(part)]
+            return ".".join([*parts[:end], *rest])
+    return ".".join(parts)
+
+
 def _right_key(place: str, known: Sequence[str]) -> str:
     section, _, leaf = place.rpartition(".")
+    if place in known:  # of another stream or method
+        return f": {section}.name decides which keys there are; see --help"
     same = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
+    same.sort(key=lambda key: (not key.startswith(f"{section}."), key.count(".")))
+    if same:
+        return f" (did you mean {same[0]}?)"
     siblings = [key for key in known if key.rpartition(".")[0] == section]
-    return nearest(leaf, same) or nearest(place, siblings) or nearest(leaf, known)
+    return nearest(place, siblings) or nearest(leaf, known)

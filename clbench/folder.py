@@ -7,18 +7,20 @@ import os
 import platform
 import subprocess
 import sys
+from glob import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from clbench import lock
 from clbench.errors import ClbenchError
 from clbench.recipe import Recipe, parse
 from clbench.record import write_atomic
 from clbench.trainer import is_first
+from clbench.yamlfile import read_mapping
+from clbench.yamltext import dump
 
 PACKAGES = (
     "clbench",
@@ -51,7 +53,7 @@ def choose(recipe: Recipe, output: Path | None, resume: bool) -> Path:
         taken = sorted(
             (
                 p.parent
-                for p in Path("runs").glob(f"{recipe.title}*/config.yaml")
+                for p in Path("runs").glob(f"{escape(recipe.title)}*/config.yaml")
                 if _mine(p, recipe)
             ),
             key=lambda folder: (folder / "config.yaml").stat().st_mtime,
@@ -95,7 +97,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """
     config = folder / "config.yaml"
     if resume:
-        before = plain(parse(yaml.safe_load(config.read_text())))  # with fields added since
+        before = plain(parse(read_mapping(config)))  # with fields added since
         now = plain(recipe)
         different = [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
         if different:
@@ -106,7 +108,7 @@ def open_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(config, yaml.safe_dump(plain(recipe), sort_keys=False))
+        write_atomic(config, dump(plain(recipe)))
     except OSError as error:
         raise ClbenchError(f"the output folder {folder} cannot be written: {error}") from error
     os.environ[VARIABLE] = str(folder.resolve())
@@ -157,7 +159,12 @@ def _git() -> dict[str, Any] | None:
     def ask(*words: str) -> str:
         where = Path(__file__).parent
         done = subprocess.run(
-            ["git", *words], cwd=where, capture_output=True, text=True, timeout=10
+            ["git", *words],
+            cwd=where,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
         )
         done.check_returncode()
         return done.stdout.strip()

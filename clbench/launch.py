@@ -148,7 +148,7 @@ def reason(log: Path, code: int) -> str:
 
 
 def _read(log: Path) -> Iterator[str]:
-    yield from log.read_text(errors="replace").splitlines()
+    yield from log.read_text("utf-8", errors="replace").splitlines()
 
 
 def train_words(folder: Path) -> list[str]:

@@ -36,12 +36,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from clbench.anchors import Anchors
 from clbench.data.batches import Batch, Examples
 from clbench.models.backbone import Probe
+from clbench.settings import Section
 from clbench.weights import State
 
 if TYPE_CHECKING:
@@ -108,10 +109,10 @@ class Context:
         return next(self.model.parameters()).device
 
 
-class Method(BaseModel):
+class Method(Section):
     """One way to fight forgetting. Every hook does nothing by default; override what is needed."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=False, arbitrary_types_allowed=True)
 
     summary: ClassVar[str]
     needs: ClassVar[Needs] = Needs()

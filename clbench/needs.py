@@ -45,7 +45,7 @@ def absent_weights(recipe: Recipe) -> Absent | None:
         ClbenchError: if there are no such weights or backbone at all.
     """
     model = recipe.model
-    if backbone.is_file(model) and not Path(model.weights).expanduser().is_file():
+    if backbone.is_file(model) and not Path(model.weights).is_file():
         return Absent(model.weights, f"model.weights: there is no file {model.weights}", False)
     backbone.check(model)
     if model.weights == "packaged":
@@ -126,7 +126,7 @@ def _imagenet_head(recipe: Recipe) -> tuple[bool, float]:
     if model.weights in ("none", "pretrain"):
         return False, 1.0
     if backbone.is_file(model):
-        if not Path(model.weights).expanduser().is_file():
+        if not Path(model.weights).is_file():
             return False, 1.0
         loaded = backbone.load(model, 1, recipe.images.size)
         return loaded.head is not None and loaded.head.out_features == 1000, loaded.crop_pct

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import nn
 from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
+from clbench.settings import Section
 
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Section):
@@ -26,11 +25,19 @@ class Optimizer(Section):
     lr: float = Field(0.01, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
     nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the moments (adamw)")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="decay of the moments (adamw)")
     eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
     )
+
+    @model_validator(mode="after")
+    def _momentum_for_nesterov(self) -> Optimizer:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise PydanticCustomError(
+                "nesterov", "nesterov: true needs a momentum above 0: give one, or leave it out"
+            )
+        return self
 
 
 class Schedule(Section):

@@ -53,11 +53,12 @@ def check_names(given: Sequence[str], names: Sequence[str]) -> None:
     Raises:
         ClbenchError: naming the task and the nearest right name.
     """
+    there = list(dict.fromkeys(names))
     for task in given:
         if task not in names and task not in DATASETS:
             raise ClbenchError(
-                f"per_task.{task}: there is no such task{nearest(task, names)}; "
-                f"the tasks are: {'; '.join(names)}"
+                f"per_task.{task}: there is no such task{nearest(task, there)}; "
+                f"the tasks are: {'; '.join(there[:20])}{' …' if len(there) > 20 else ''}"
             )
 
 
@@ -75,6 +76,10 @@ def _known(place: str, changes: Mapping[str, Any]) -> None:
 
 
 def _of_the_run(place: str, own: Any, methods: Sequence[str]) -> None:
+    if isinstance(own, Mapping) and not own:
+        raise ClbenchError(
+            f"{place}.methods is empty: all tasks have the same methods; leave it out"
+        )
     for name, settings in own.items() if isinstance(own, Mapping) else ():
         if name not in methods or settings is None:
             raise ClbenchError(

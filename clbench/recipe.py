@@ -21,15 +21,19 @@ from pydantic_core import PydanticCustomError
 
 from clbench.checkpoints import Keep
 from clbench.data.transforms import Augment
-from clbench.errors import ClbenchError
-from clbench.explain import explain, nearest, within
+from clbench.errors import ClbenchError, shown
+from clbench.explain import explain_all, nearest, within
 from clbench.method import Method
 from clbench.methods import METHODS, refuse_clashes
 from clbench.models import ModelConfig
-from clbench.optimizer import Optimizer, Schedule, Section
+from clbench.names import wrong_name
+from clbench.optimizer import Optimizer, Schedule
 from clbench.per_task import check_settings
+from clbench.plain import check_plain
+from clbench.settings import Section
 from clbench.streams import STREAMS, Storage, Stream, StreamConfig
 from clbench.streams.transfer import TransferConfig
+from clbench.textfile import home
 
 
 class Retention(Section):
@@ -45,11 +49,20 @@ class Retention(Section):
         description="pretrained: put the original BatchNorm parameters and statistics back",
     )
 
+    @field_validator("data")
+    @classmethod
+    def _folder_at_home(cls, data: str) -> str:
+        if not data:
+            raise PydanticCustomError("data", "should be auto, none or a folder, and is empty")
+        return home(data)
+
 
 class Recipe(Section):
     """A run, from data to record."""
 
-    name: str | None = Field(None, description="name of the run; default: stream-methods-seed")
+    name: str | None = Field(
+        None, description="name of the run and its folder; default: stream-methods-seed"
+    )
     seed: int = Field(0, ge=0, description="everything random but the class order and the splits")
     data_dir: Path = Field(Path("data"), description="where data sets and caches live")
     stream: SerializeAsAny[StreamConfig] = Field(description="what is learned, in which order")
@@ -87,6 +100,13 @@ class Recipe(Section):
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
     )
 
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, name: str | None) -> str | None:
+        if wrong := name is not None and wrong_name(name):
+            raise PydanticCustomError("name", wrong)
+        return name
+
     @field_validator("stream", mode="before")
     @classmethod
     def _stream_by_name(cls, value: Any) -> Any:
@@ -100,7 +120,7 @@ class Recipe(Section):
     def _methods_by_name(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
-                "methods", "must map names to settings, as in {{sfa: {{p: 0.98}}}}"
+                "methods", "must map names to settings, as in {sfa: {p: 0.98}}"
             )
         return {
             name: fields
@@ -183,7 +203,7 @@ class Recipe(Section):
         changes = self.per_task.get(name)
         if not changes:
             return self
-        plain = self.model_dump(mode="json") | {"per_task": {}}
+        plain = self.model_dump(mode="json", exclude={"per_task"})
         if "steps" in changes or "epochs" in changes:
             plain |= {"steps": None, "epochs": None}
         return parse(merge(plain, changes))
@@ -207,6 +227,10 @@ OWNED = {
 }
 
 
+#: Mappings whose keys are the user's.
+OPEN = ("methods", "options", "trainer", "per_task", "arguments")
+
+
 def parse(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values.
 
@@ -216,11 +240,13 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     Raises:
         ClbenchError: one line naming the key, the value, the reason and the way out.
     """
+    if not isinstance(values, Mapping):
+        raise ClbenchError(f"a recipe must be a mapping of keys to values, got {shown(values)}")
+    check_plain(values)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        known = list(keys(Recipe))
-        raise ClbenchError("; ".join(explain(e, known) for e in error.errors()[:3])) from error
+        raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)))) from error
 
 
 def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -239,7 +265,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
 
     A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
-    method set to null is taken out.
+    method set to null is taken out. An empty mapping clears one whose keys are the user's
+    (:data:`OPEN`): ``methods: {}`` is no methods.
 
     >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
     {'stream': {'name': 'a', 'tasks': 5}}
@@ -249,9 +276,13 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             renamed = "name" in value and value["name"] != old.get("name")
-            merged[key] = dict(value) if renamed else merge(old, value)
+            anew = renamed or (not value and key in OPEN)
+            merged[key] = dict(value) if anew else merge(old, value)
             if key == "methods":
-                merged[key] = {k: v for k, v in merged[key].items() if v is not None}
+                # A name that is no method's stays, to be refused.
+                merged[key] = {
+                    k: v for k, v in merged[key].items() if v is not None or k not in METHODS
+                }
         else:
             merged[key] = value
     # Length is given one way: the later one wins.
@@ -273,13 +304,13 @@ def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fi
 def _name_of(value: Any, section: str) -> str:
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return str(value["name"])
-    raise PydanticCustomError("name", f"needs a name, as in {section}: {{{{name: split_digits}}}}")
+    raise PydanticCustomError("name", f"needs a name, as in {section}: {{name: split_digits}}")
 
 
 def _by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
     if name not in table:
         raise PydanticCustomError(
-            "name", f"there is no {kind} {name!r}{nearest(name, list(table))}; see --list"
+            "name", f"there is no {kind} {shown(name)}{nearest(name, list(table))}; see --list"
         )
     return table[name]
 

@@ -191,7 +191,7 @@ class Recorder:
     def add(self, event: str, **values: Any) -> None:
         """Append one event."""
         if self.writes:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"event": event, **values}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -215,7 +215,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _lines(path: Path) -> Iterator[Event]:
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8").splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

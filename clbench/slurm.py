@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from clbench.errors import ClbenchError
-from clbench.explain import explain, within
+from clbench.explain import explain_all, within
 from clbench.launch import Changed, Job
+from clbench.plain import check_plain
+from clbench.settings import Section
 from clbench.slurm_job import Work
 
 #: Seconds between looks for results, and between questions to SLURM.
@@ -25,10 +27,8 @@ GRACE = 60.0
 UNBOUNDED = 10**6
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """What to ask of the cluster for each run: ``--slurm.partition gpu`` and so on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     partition: str | None = Field(None, description="partition; default: the cluster's own")
     account: str | None = Field(None, description="account to charge")
@@ -57,12 +57,13 @@ def settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         ClbenchError: one line naming the key, the value and the reason.
     """
+    check_plain(values, "slurm")
     try:
         made = Settings.model_validate(values)
     except ValidationError as error:
         known = [f"slurm.{name}" for name in Settings.model_fields]
         lines = within("slurm", "slurm", error).errors()
-        raise ClbenchError("; ".join(explain(line, known) for line in lines[:3])) from error
+        raise ClbenchError(explain_all(lines, known)) from error
     if made.signal_delay_s >= made.timeout_min * 60:
         raise ClbenchError(
             f"slurm.signal_delay_s = {made.signal_delay_s}: must be shorter than the time limit, "
@@ -222,7 +223,9 @@ def _queue() -> dict[str, str] | None:
     """States of this user's jobs that are not over, by their ids; None if SLURM does not answer."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     lines = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
@@ -231,7 +234,7 @@ def _queue() -> dict[str, str] | None:
 
 def _read_book(folder: Path) -> dict[str, str]:
     path = folder / "jobs.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:

@@ -11,16 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
 from clbench.folder import plain
+from clbench.names import wrong_name
+from clbench.plain import check_plain
 from clbench.recipe import Recipe, merge, parse
 from clbench.tuning import Tuning, corners, read_tuning, try_of
-from clbench.yamlfile import find, read, read_text
+from clbench.yamlfile import find, read, read_mapping
 
 KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds", "tune")
+#: Runs of one suite.
+MOST = 5_000
 #: Where ``clbench compare NAME`` looks besides the path itself.
 PLACES = (
     Path("suites"),
@@ -71,7 +73,8 @@ class Cell:
         Raises:
             ClbenchError: if the recipe is refused.
         """
-        names = {"seed": seed, "name": f"{self.method}-seed{seed}"}
+        name = f"{self.method}-seed{seed}"
+        names = {"seed": seed, "name": _safe(name) if wrong_name(name) else name}
         values = merge(self.values, settings or {}) | names
         return _planned(values, self.method, [*self.parts, f"seed{seed}"])
 
@@ -128,10 +131,7 @@ def load(source: str | Path | Mapping[str, Any]) -> Suite:
     if isinstance(source, Mapping):
         return expand(source, "suite")
     path = find(str(source), PLACES, "suite")
-    values = read_text(path.read_text(), str(path))
-    if not isinstance(values, Mapping):
-        raise ClbenchError(f"{path} must be a mapping with the keys {', '.join(KEYS)}")
-    return expand(values, path.stem)
+    return expand(read_mapping(path), path.stem)
 
 
 def expand(values: Mapping[str, Any], name: str) -> Suite:
@@ -145,42 +145,73 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     Raises:
         ClbenchError: for an unknown key, a recipe that is refused, or two runs that are the same.
     """
+    check_plain(values, "the suite")
     for key in values:
         if key not in KEYS:
-            raise ClbenchError(f"unknown key {key} in the suite{nearest(str(key), list(KEYS))}")
+            raise ClbenchError(
+                f"unknown key {one_line(key[:80])} in the suite{nearest(key, list(KEYS))}"
+            )
     base = values.get("base", "default")
-    base = dict(base) if isinstance(base, Mapping) else read(str(base))
+    if not isinstance(base, Mapping | str):
+        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
+    base = dict(base) if isinstance(base, Mapping) else read(base)
     methods = values.get("methods")
     if not isinstance(methods, Mapping) or not methods:
         raise ClbenchError(
             "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
         )
-    overrides = values.get("overrides") or {}
-    for method in overrides:
-        if method not in methods:
-            known = nearest(str(method), [str(m) for m in methods])
-            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
+    overrides = _overrides(values, list(methods))
     seeds = values.get("seeds", [base.get("seed", 0)])
-    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not seeds:
-        raise ClbenchError(f"seeds must be a list of whole numbers, got {seeds!r}")
+    if not isinstance(seeds, list | tuple) or not seeds:
+        raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
+    streams = list(_choices(values, "streams", "stream"))
+    backbones = list(_choices(values, "backbones", "model"))
+    count = len(streams) * len(backbones) * len(methods) * len(seeds)
+    if count > MOST:
+        raise ClbenchError(
+            f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
+        )
+    bases = {method: _of_method(base, settings) for method, settings in methods.items()}
     cells = []
-    for stream_name, stream in _choices(values, "streams", "stream"):
-        for backbone_name, backbone in _choices(values, "backbones", "model"):
-            for method, settings in methods.items():
-                start, chosen = _of_method(base, settings)
+    for stream_name, stream in streams:
+        for backbone_name, backbone in backbones:
+            for method, (start, chosen) in bases.items():
                 merged = merge(merge(start, stream), backbone)
                 merged = merge(merged, overrides.get(method) or {}) | {"methods": chosen}
                 parts = [stream_name, backbone_name, str(method)]
                 cells.append(Cell(tuple(p for p in parts if p), str(method), merged))
     given = values.get("tune")
     tune = None if given is None else read_tuning(given, [str(method) for method in methods])
-    suite = Suite(_safe(str(values.get("name", name))), tuple(cells), tuple(seeds), tune)
+    own = values.get("name", name)
+    if not isinstance(own, str):
+        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
+    if wrong := "name" in values and wrong_name(own):
+        raise ClbenchError(f"name = {shown(own)}: {wrong}")
+    suite = Suite(_safe(own), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
     assert suite.runs
     for cell in cells:
         if tune:
             _check(tune, cell)
     return suite
+
+
+def _overrides(values: Mapping[str, Any], methods: Sequence[str]) -> Mapping[str, Any]:
+    given = values.get("overrides")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ClbenchError(f"overrides must map methods to values, got {shown(given)}")
+    for method, fields in given.items():
+        if method not in methods:
+            known = nearest(method, methods)
+            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
+        if fields is not None and not isinstance(fields, Mapping):
+            raise ClbenchError(
+                f"overrides.{method} must be values of a recipe, as in {{epochs: 3}}, got "
+                f"{shown(fields)}"
+            )
+    return given
 
 
 def _check(tune: Tuning, cell: Cell) -> None:
@@ -208,8 +239,8 @@ def hashes_below(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for config in sorted(folder.glob("*/config.yaml")):
         try:
-            key = recipe_hash(parse(yaml.safe_load(config.read_text())))
-        except (ClbenchError, yaml.YAMLError, OSError, TypeError):
+            key = recipe_hash(parse(read_mapping(config)))
+        except ClbenchError:
             continue  # of another version, or half written: it is run anew
         if key not in found or finished(config.parent):
             found[key] = config.parent
@@ -243,6 +274,10 @@ def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any
         return base, settings or {}
     own = read(str(settings["config"]))
     more = {name: fields for name, fields in settings.items() if name != "config"}
+    if not more:
+        return own, own.get("methods") or {}
+    if not isinstance(own.get("methods") or {}, Mapping):
+        raise ClbenchError(f"{settings['config']}: methods must map names to settings")
     return own, merge({"methods": own.get("methods") or {}}, {"methods": more})["methods"]
 
 
@@ -265,7 +300,7 @@ def _choices(
         yield "", {}
         return
     if not isinstance(given, list) or not given:
-        raise ClbenchError(f"{key} must be a list of names or of settings, got {given!r}")
+        raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(given)}")
     for choice in given:
         if isinstance(choice, str):
             yield choice, {section: {field: choice}}
@@ -274,8 +309,10 @@ def _choices(
             rest = [f"{k}={v}" for k, v in choice.items() if k != field]
             yield "-".join([*name, *rest])[:60], {section: dict(choice)}
         else:
-            raise ClbenchError(f"{key} must be a list of names or of settings, got {choice!r}")
+            raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(choice)}")
 
 
 def _safe(text: str) -> str:
-    return re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "suite"
+    """A folder's name near to a text, of at most 150 bytes."""
+    name = re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "suite"
+    return name.encode()[:150].decode(errors="ignore")

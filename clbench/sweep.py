@@ -40,6 +40,7 @@ and for independent tasks.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -47,16 +48,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from clbench import checkpoints, scores
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, shown
 from clbench.folder import plain
 from clbench.recipe import Recipe, merge, parse
 from clbench.record import SCENARIOS, Record, Scenario, write_atomic
 from clbench.redeploy import Redeployment, looks_back
+from clbench.yamlfile import read_mapping
 
 Parameter = Literal["alpha", "scale", "density"]
+#: Values of one sweep.
+MOST = 1_000
 #: What can be swept, and the methods whose field it is.
 PARAMETERS: dict[Parameter, tuple[str, ...]] = {
     "alpha": ("wise_ft",),
@@ -112,13 +115,17 @@ def read_values(text: str) -> list[float]:
             values = [Decimal(word) for word in text.split(",")]
         else:  # exact in decimals: 0:1:0.05 ends at 1
             start, stop, step = (Decimal(word) for word in text.split(":"))
-            values = [start + step * i for i in range(int((stop - start) / step) + 1)]
-        if not values or not all(value.is_finite() for value in values):
+            count = (stop - start) / step
+            # Compared before it is made a whole number: that of 1e999999 takes for ever.
+            values = [start + step * i for i in range(int(min(count, Decimal(MOST))) + 1)]
+        if not values or not all(math.isfinite(value) for value in values):
             raise ValueError
     except (ArithmeticError, ValueError) as error:
         raise ClbenchError(
-            f"{text!r} are no values: write start:stop:step, as in 0:1:0.05, or 0.1,0.3,0.5"
+            f"{shown(text)} are no values: write start:stop:step, as in 0:1:0.05, or 0.1,0.3,0.5"
         ) from error
+    if len(values) > MOST:
+        raise ClbenchError(f"{shown(text)} are too many values: at most {MOST:,} are tried")
     return [float(value) for value in dict.fromkeys(values)]
 
 
@@ -146,7 +153,7 @@ def sweep(
         raise ClbenchError(
             f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
         )
-    recipe = parse(yaml.safe_load((record.folder / "config.yaml").read_text()))
+    recipe = parse(read_mapping(record.folder / "config.yaml"))
     method = _method(recipe, parameter, record.folder)
     recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
     anchor = getattr(recipes[0].methods[method], "anchor", None)

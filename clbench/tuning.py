@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from clbench.errors import ClbenchError
-from clbench.explain import explain, nearest
-from clbench.optimizer import Section
+from clbench.explain import explain_all, nearest, within
+from clbench.plain import check_plain
 from clbench.record import Record, Scenario
+from clbench.settings import Section
 from clbench.yamlfile import nested
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Range(Section):
         return self
 
 
-Space = dict[str, list[Value] | Range]
+Space = dict[str, Annotated[list[Value], Field(min_length=1)] | Range]
 
 
 class Tuning(Section):
@@ -80,12 +81,13 @@ def read_tuning(values: Any, methods: Sequence[str]) -> Tuning:
     Raises:
         ClbenchError: naming the key, the value and the way out.
     """
+    check_plain(values, "tune")
     try:
         tuning = Tuning.model_validate(values)
     except ValidationError as error:
         known = [f"tune.{name}" for name in Tuning.model_fields]
-        told = [{**e, "loc": ("tune", *e["loc"])} for e in error.errors()[:3]]
-        raise ClbenchError("; ".join(explain(e, known) for e in told)) from error  # type: ignore[arg-type]
+        told = within("tune", "tune", error).errors()
+        raise ClbenchError(explain_all(told, known)) from error
     for method in tuning.methods:
         if method not in methods:
             raise ClbenchError(

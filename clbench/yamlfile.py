@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, shown
+from clbench.textfile import home, read_file
+from clbench.yamltext import dump, read_text
 
 #: Where ``--config NAME`` looks: the user's folder, then the configs that come with clbench.
 PLACES = (
@@ -21,69 +21,53 @@ PLACES = (
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values only; reads 1e-3 as a number, as YAML 1.2 does; refuses repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {twice[0]!r} is given twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
-    list("-+.0123456789"),
-)
-
-
-def read_text(text: str, name: str) -> Any:
-    """Plain values from YAML text.
-
-    Raises:
-        ClbenchError: if it is no valid YAML, naming the place.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ClbenchError(f"{name}{place}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ClbenchError(f"{name} is no valid YAML: {error}") from error
-
-
 def find(name: str, places: Sequence[Path] = PLACES, kind: str = "config") -> Path:
     """The file meant by a path or a bare name.
 
     Args:
-        name: what the user gave, with or without ``.yaml``.
+        name: what the user gave, with or without ``.yaml``; ``~`` is the user's home.
         places: folders to look in.
         kind: what is looked for; the folders are named after it.
 
     Raises:
         ClbenchError: if there is none; names those there are.
     """
-    for path in (Path(name), *(place / name for place in places)):
-        for candidate in (path, path.with_name(f"{path.name}.yaml")):
+    if not name.strip():
+        raise ClbenchError(f"the name of a {kind} is empty")
+    paths = [Path(home(name)), *(place / name for place in places)]
+    candidates = [made for path in paths for made in (path, Path(f"{path}.yaml"))]
+    try:
+        for candidate in candidates:
             if candidate.is_file():
                 return candidate
+        if paths[0].exists():  # a folder, a pipe …: say so
+            read_file(paths[0])
+    except OSError as error:
+        raise ClbenchError(f"{kind} {shown(name)}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ClbenchError(f"{kind} {shown(name)} cannot be a path: {error}") from error
     there = sorted({p.name for place in places if place.is_dir() for p in place.rglob("*.yaml")})
-    raise ClbenchError(f"there is no {kind} {name!r}; {kind}s/ has {', '.join(there) or 'none'}")
+    raise ClbenchError(
+        f"there is no {kind} {shown(name)}; {kind}s/ has {', '.join(there) or 'none'}"
+    )
 
 
 def read(name: str) -> dict[str, Any]:
-    """The values of a config file.
+    """The values of a config by its path or bare name.
 
     Raises:
         ClbenchError: if there is none, or it is no mapping.
     """
-    path = find(name)
-    values = read_text(path.read_text(), str(path))
+    return read_mapping(find(name))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The values of a YAML file.
+
+    Raises:
+        ClbenchError: if it cannot be read, or is no mapping.
+    """
+    values = read_text(read_file(path), str(path))
     if not isinstance(values, dict):
         raise ClbenchError(f"{path} must be a mapping of keys to values")
     return values
@@ -110,8 +94,7 @@ def commented(model: BaseModel, indent: int = 0) -> str:
                 lines += [f"{pad}  {key}:", body] if body else [f"{pad}  {key}: {{}}"]
         else:
             plain = model.model_dump(mode="json", include={name})[name]
-            text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
-            lines.append(f"{pad}{name}: {text.replace('...', '').strip()}")
+            lines.append(f"{pad}{name}: {dump(plain, flow=True)}")
     return "\n".join(lines)
 
 
@@ -131,12 +114,14 @@ def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     """Set what a dotted key names.
 
     Raises:
-        ClbenchError: if a part of the key is no mapping.
+        ClbenchError: if a part of the key is no mapping, or it is set already.
     """
     *sections, last = dotted.split(".")
     for section in sections:
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ClbenchError(f"{dotted}: {section} was set to {inner!r} before")
+            raise ClbenchError(f"{dotted}: {section} was set to {shown(inner)} before")
         tree = inner
+    if last in tree:
+        raise ClbenchError(f"{dotted}: it, or a part of it, was set to {shown(tree[last])} before")
     tree[last] = value

@@ -12,17 +12,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
+
+from clbench.settings import Section
 
 #: Columns of the uniform numbers: flip, top, left, area, aspect, brightness, contrast, saturation.
 DRAWS = 8
 
 
-class Augment(BaseModel):
+class Augment(Section):
     """Random changes of training images; the default changes nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flip: bool = Field(False, description="mirror half of the images")
     crop: Literal["none", "pad", "random", "resized"] = Field(

@@ -84,7 +84,7 @@ class FLOW(Method):
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
 
-    temperature: Annotated[float, Field(gt=0)] | Literal["median"] = Field(
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=True)] | Literal["median"] = Field(
         "median",
         description="τ, in units of the loss; median: of the task's training losses; "
         ".inf: all weights are 1",

@@ -10,14 +10,16 @@ from typing import Any, Literal
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, shown
 from clbench.models import (
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
+from clbench.settings import Section
+from clbench.textfile import home
 from clbench.weights import State, sha256
 
 #: Backbones that are tried in the tests, with a line each for ``--list``.
@@ -31,10 +33,8 @@ TRIED = {
 }
 
 
-class Probe(BaseModel):
+class Probe(Section):
     """Training of a linear head on frozen features."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(20, ge=1, description="passes over the training images' features")
     lr: float = Field(0.01, gt=0, description="learning rate of SGD")
@@ -47,10 +47,8 @@ class Probe(BaseModel):
     )
 
 
-class Pretraining(BaseModel):
+class Pretraining(Section):
     """Training from scratch on the stream's `pretrain_classes`, once; the result is cached."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(20, ge=1, description="passes over the pretraining classes")
     lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW (cosine schedule)")
@@ -58,10 +56,8 @@ class Pretraining(BaseModel):
     batch_size: int = Field(64, ge=1, description="samples of a batch")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The network: a timm backbone and one linear head over all classes of the stream."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
     weights: str = Field(
@@ -88,6 +84,11 @@ class ModelConfig(BaseModel):
         description="memory format of convolutions; default: on a GPU, and for depthwise "
         "convolutions anywhere",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _file_at_home(cls, weights: str) -> str:
+        return home(weights)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def check(config: ModelConfig) -> None:
     if config.weights in ("none", "pretrain", "packaged"):
         return
     if is_file(config):
-        if not Path(config.weights).expanduser().is_file():
+        if not Path(config.weights).is_file():
             raise ClbenchError(f"model.weights: there is no file {config.weights}")
         return
     if full_tag(config) not in timm.list_pretrained(f"{config.backbone}*"):
@@ -153,7 +154,7 @@ def is_file(config: ModelConfig) -> bool:
     weights = config.weights
     if weights in ("none", "pretrain", "packaged"):
         return False
-    if weights.endswith(weights_file.SUFFIXES) or "/" in weights or weights.startswith("~"):
+    if weights.endswith(weights_file.SUFFIXES) or "/" in weights:
         return True
     tags = timm.list_pretrained(f"{config.backbone}*")
     return full_tag(config) not in tags and Path(weights).exists()
@@ -188,7 +189,7 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
     elif config.weights == "packaged":
         model, state = None, _packaged()
     elif is_file(config):
-        model, state = None, weights_file.read(Path(config.weights).expanduser())
+        model, state = None, weights_file.read(Path(config.weights))
     else:
         source = full_tag(config)
         model = create(config, None, size, tag=source)
@@ -241,7 +242,7 @@ def create(
         if tag is None or isinstance(error, TypeError):
             reason = " ".join(str(error).split())
             raise ClbenchError(
-                f"model.options = {config.options} and images.size = {size} do not fit "
+                f"model.options = {shown(config.options)} and images.size = {size} do not fit "
                 f"{config.backbone}: {reason or type(error).__name__}"
             ) from error
         raise ClbenchError(

@@ -205,7 +205,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _plain(path: Path) -> dict[str, Any]:
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
-        text = path.read_text()
+        text = path.read_text("utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.load(text, loader)
     except (OSError, ValueError, yaml.YAMLError):
         return {}

@@ -69,7 +69,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(folder.glob("sweep-*.json")):
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(values, dict) and isinstance(values.get("rows"), list):

@@ -149,7 +149,7 @@ def read(path: Path) -> Tuning:
         ClbenchError: if it cannot be read.
     """
     try:
-        return parse(json.loads(path.read_text()))
+        return parse(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, ClbenchError) as error:
         raise ClbenchError(f"{path} cannot be read: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from clbench.data.batches import Split
@@ -26,12 +26,11 @@ from clbench.data.images import (
     from_array,
 )
 from clbench.errors import ClbenchError
+from clbench.settings import Section
 
 
-class Storage(BaseModel):
+class Storage(Section):
     """How images are kept between the data set and the network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(32, ge=4, le=1024, description="side of the network's input, in pixels")
     stored: int | None = Field(
@@ -192,10 +191,9 @@ class Stream:
         )
 
 
-class StreamConfig(BaseModel, ABC):
+class StreamConfig(Section, ABC):
     """The part of a recipe that describes a stream; subclasses build it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     summary: ClassVar[str]
 
     name: str = Field(description="see `--list`")
