@@ -28,7 +28,7 @@ def fault(outcome: Outcome, refuse: bool = False) -> str | None:
         return f"an error of {len(errors)} lines: {outcome.err[:300]!r}"
     if outcome.code == 2 and not errors[0].isprintable():
         return f"control characters: {errors[0][:200]!r}"
-    if outcome.code == 2 and len(errors[0]) > 1000:
+    if outcome.code == 2 and len(errors[0]) > 2100:
         return f"an error of {len(errors[0])} characters"
     if outcome.code == 0 and refuse:
         return "nonsense is taken"

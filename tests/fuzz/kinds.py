@@ -70,8 +70,9 @@ def words(random: Random, folder: Path, base: Base) -> Case:
         at = random.randrange(len(given) + 1)
         change = random.randrange(4)
         if change == 0:
-            word = random.choice(odd.WORDS).replace("\x00", "")  # no command line can hold it
-            given.insert(at, word.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+            # What a command line can hold: no NUL, and bytes that are no UTF-8 as Python has them.
+            word = random.choice(odd.WORDS).replace("\x00", "").replace("\ud800", "\udce9")
+            given.insert(at, word)
         elif change == 1 and given:
             del given[at - 1]
         elif change == 2 and given:
