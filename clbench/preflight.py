@@ -30,10 +30,11 @@ from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods import METHODS
 from clbench.models import backbone
+from clbench.processes import apart
 from clbench.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Stream, Task
-from clbench.trainer import accumulated, make_trainer
+from clbench.trainer import accumulated, fit, make_trainer
 
 #: Rows of the head; the stream's are not known yet.
 CLASSES = 2
@@ -210,13 +211,9 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     learner.methods = [method.model_copy(deep=True) for method in own]
     model.train()
     try:
-        trainer = make_trainer(small, 1)
-        try:
-            trainer.fit(learner, train_dataloaders=batches)
-        except SystemExit as error:
-            if not trainer.interrupted:
-                raise
-            raise KeyboardInterrupt from error
+        with apart():
+            trainer = make_trainer(small, 1)
+        fit(trainer, learner, batches)
     except ClbenchError:
         raise
     except Exception as error:  # Lightning, torch and the network, each with its own
@@ -258,7 +255,6 @@ def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "accumulate_grad_batches": min(2, accumulated(recipe)),
-        "plugins": LightningEnvironment(),  # not that of srun or torchrun
     }
     trainer.pop("profiler", None)
     return recipe.model_copy(

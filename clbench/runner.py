@@ -44,6 +44,7 @@ from clbench.streams import Task
 from clbench.trainer import (
     accumulated,
     count_steps,
+    fit,
     is_first,
     make_trainer,
     peak_memory,
@@ -390,12 +391,7 @@ class Run:
         learner.channels_last = self.network.channels_last
         learner.model.train()
         trainer = make_trainer(recipe, learner.context.total_steps, title, self.logger)
-        try:
-            trainer.fit(learner, train_dataloaders=batches)
-        except SystemExit as error:
-            if not trainer.interrupted:
-                raise
-            raise KeyboardInterrupt from error
+        fit(trainer, learner, batches)
         learner.to(self.device)
         if world_size() > 1:  # running statistics differ between processes
             for tensor in learner.model.state_dict().values():
