@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.tensorboard import summary
 
 from clbench.disk import atomic
+from clbench.errors import reason
 from clbench.recipe import Recipe
 from clbench.record import SCENARIOS, Record
 from clbench.trainer import is_first, say
@@ -136,10 +137,9 @@ class StreamLogger(Logger):
         except Exception as error:
             if not self._told:
                 self._told = True
-                reason = " ".join(str(error).split()) or type(error).__name__
                 say(
-                    f"TensorBoard's file in {self.folder} is not complete ({reason[:300]}): the "
-                    "run goes on, and writes the rest once it can"
+                    f"TensorBoard's file in {self.folder} is not complete ({reason(error)[:300]}): "
+                    "the run goes on, and writes the rest once it can"
                 )
 
 

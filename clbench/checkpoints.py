@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from clbench.disk import atomic, sync, write_atomic
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, first_line
 
 Keep = Literal["all", "last", "none"]
 REFERENCE = "__tensor__"
@@ -248,10 +248,9 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
         )
         contents["tree"], contents["tensors"]
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClbenchError(
-            f"{path} cannot be read ({reason}): put it back from a copy, or remove the folder "
-            f"{path.parent} to resume from the start"
+            f"{path} cannot be read ({first_line(error)}): put it back from a copy, or remove the "
+            f"folder {path.parent} to resume from the start"
         ) from error
     return contents
 

@@ -89,7 +89,7 @@ def placement(trainer: Mapping[str, Any]) -> dict[str, int]:
         )
     numbers = {"devices": local, "num_nodes": world // local}
     for name, number in numbers.items():
-        wanted = _count(trainer.get(name, "auto"))
+        wanted = device_count(trainer.get(name, "auto"))
         if wanted not in (None, number):
             where = "on every node" if name == "devices" else "nodes"
             raise ClbenchError(
@@ -140,7 +140,7 @@ def _started_by() -> tuple[str, int, int]:
     return "", 1, 1
 
 
-def _count(devices: Any) -> int | None:
+def device_count(devices: Any) -> int | None:
     """How many devices a value of the Trainer asks for; None: as many as there are."""
     if isinstance(devices, str):
         words = [word for word in devices.split(",") if word.strip()]

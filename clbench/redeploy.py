@@ -38,7 +38,7 @@ class Redeployment:
 
     def __init__(self, recipe: Recipe, record: Record, numbers: list[int]) -> None:
         self.record, self.numbers = record, numbers
-        self.run = Run(recipe, record.folder, resume=False)
+        self.run = Run(recipe, record.folder, resume=False, tries=False)
         self.compared = set[Path]()
         for line in compare(record, self.run.identity(), self.run.stream.manifest):
             say(line)

@@ -90,8 +90,7 @@ def run(
 def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -> Chosen:
     """What the first process decides for all."""
     folder, resume = run_folder.take(recipe, place, resume, held)
-    record = folder / "record.jsonl"
-    if resume and record.exists() and record.stat().st_size:
+    if resume and (folder / "record.jsonl").exists():
         trust.whole(folder)  # it may be anybody's
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
@@ -122,9 +121,10 @@ class Run:
         recipe: what to do.
         folder: the run folder; it exists and holds ``config.yaml``.
         resume: whether to go on from a checkpoint in it.
+        tries: whether what is known before the first step is tried before it.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool, tries: bool = True) -> None:
         quiet()
         self.recipe, self.folder = recipe, folder
         self.checkpoint = last_checkpoint(folder) if resume else None
@@ -134,7 +134,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        least = preflight(recipe, folder, trainer)
+        least = preflight(recipe, folder, trainer) if tries else 1
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
         for images in (self.stream.train_images, self.stream.test_images):

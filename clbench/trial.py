@@ -32,7 +32,7 @@ from clbench.recipe import Recipe
 from clbench.runner import Run
 from clbench.speed import Pace, now, pace
 from clbench.streams import Storage, Stream, StreamConfig, Task
-from clbench.trainer import peak_memory
+from clbench.trainer import accumulated, peak_memory
 
 #: The networks that may stand in, the size of their images, and the most samples of a batch.
 TINY: tuple[dict[str, Any], ...] = (
@@ -187,11 +187,10 @@ class _Trial(Run):
         reset_peak()
         began = time.perf_counter()
         folder.mkdir()
-        super().__init__(_small(recipe, stream), folder, resume=False)
+        super().__init__(_small(recipe, stream), folder, resume=False, tries=False)
         self.start = time.perf_counter() - began
         self.found = list[Stage]()
-        accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-        self.batch, self.accumulated = min(recipe.batch_size, BATCH), accumulate
+        self.batch, self.accumulated = min(recipe.batch_size, BATCH), accumulated(recipe)
         self.count = _Count(self.network.model)
         tasks = [
             replace(task, validation=_few(task.validation, TESTS), test=_few(task.test, TESTS))

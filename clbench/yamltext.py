@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError, reason, shown
 
 #: Values in a text once its aliases are expanded, levels of nesting, and keys of one mapping.
 NODES, DEPTH, KEYS = 100_000, 32, 1_000
@@ -50,8 +50,7 @@ def read_text(text: str, name: str) -> Any:
         place = f", line {mark.line + 1}" if mark and not name.startswith("--") else ""
         raise ClbenchError(f"{name}{place}: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ClbenchError(f"{name} is no valid YAML: {reason}") from error
+        raise ClbenchError(f"{name} is no valid YAML: {reason(error)}") from error
 
 
 class _Reader:
