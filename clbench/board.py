@@ -25,9 +25,9 @@ from torch.utils.tensorboard import summary
 
 from clbench.disk import atomic
 from clbench.errors import reason
+from clbench.processes import is_first, say
 from clbench.recipe import Recipe
 from clbench.record import SCENARIOS, Record
-from clbench.trainer import is_first, say
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
 NAME = "events.out.tfevents.{:010}.clbench"

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from clbench.disk import atomic, sync, write_atomic
 from clbench.errors import ClbenchError, first_line
+from clbench.weights import content
 
 Keep = Literal["all", "last", "none"]
 REFERENCE = "__tensor__"
@@ -276,5 +277,5 @@ def _hash(tensor: Tensor) -> str:
     """SHA-256 of a tensor and of its layout: sums over another layout may round differently."""
     plain = tensor.detach().cpu()
     digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} {plain.stride()};".encode())
-    digest.update(plain.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    digest.update(content(plain.contiguous()))
     return digest.hexdigest()

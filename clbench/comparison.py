@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
 from clbench.estimate import Shared, estimate
 from clbench.folder import plain
@@ -15,7 +16,7 @@ from clbench.launch import Job, Launch, train_words
 from clbench.launchers import choose_launcher
 from clbench.lock import alone
 from clbench.needs import Missing
-from clbench.record import Record, write_atomic
+from clbench.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs

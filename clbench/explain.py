@@ -6,11 +6,15 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from clbench.errors import shown
+from clbench.errors import ClbenchError, shown
+from clbench.plain import check_plain
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 #: Pydantic's words for these are a programmer's, by the type of the error.
 PLAINER = {
@@ -94,6 +98,25 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
             kind = PydanticCustomError("value", message)  # type: ignore[arg-type]
         lines.append({"type": kind, "loc": (name, *line["loc"]), "input": line["input"]})
     return ValidationError.from_exception_data(title, lines)
+
+
+def read_section(kind: type[Settings], values: Any, name: str) -> Settings:
+    """Settings that stand by themselves, from plain values.
+
+    Args:
+        kind: of the settings.
+        values: as read from YAML.
+        name: what they are called in messages.
+
+    Raises:
+        ClbenchError: one line naming the key, the value and the reason.
+    """
+    check_plain(values, name)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        known = [f"{name}.{field}" for field in kind.model_fields]
+        raise ClbenchError(explain_all(within(name, name, error).errors(), known)) from error
 
 
 def _place(error: ErrorDetails, known: Collection[str]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clbench import checkpoints, finite, footprint
 from clbench import folder as run_folder
 from clbench.board import StreamLogger
-from clbench.data.batches import Batches, Examples, world_size
+from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.disk import write_atomic, writing_to
 from clbench.evaluate import Evaluator, total
@@ -33,7 +33,7 @@ from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
-from clbench.processes import mean_over_processes
+from clbench.processes import is_first, say, world_size
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen, trust
@@ -41,16 +41,7 @@ from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
-from clbench.trainer import (
-    accumulated,
-    count_steps,
-    fit,
-    is_first,
-    make_trainer,
-    peak_memory,
-    quiet,
-    say,
-)
+from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
 from clbench.weights import State, snapshot
 from clbench.yamltext import dump
 
@@ -296,9 +287,7 @@ class Run:
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
             "modes": modes(context.model),
-            "loss": float(mean_over_processes(learner.last_loss))
-            if learner.last_loss is not None
-            else None,
+            "loss": learner.run_loss,
             "processes": world_size(),
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),

@@ -23,8 +23,6 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from clbench.errors import ClbenchError, reason
 from clbench.processes import by_srun, is_apart, placement, torchelastic
-from clbench.processes import is_first as is_first
-from clbench.processes import say as say
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
