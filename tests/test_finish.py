@@ -162,6 +162,14 @@ def test_tables_need_no_checkpoint_and_weights_need_one(folder, whole):
     assert Record.load(folder).finished
 
 
+def test_a_picture_needs_no_whole_checkpoint(folder, whole):
+    (folder / "curves.png").unlink()
+    for path in (folder / "checkpoints").glob("task_*.pt"):
+        path.write_bytes(b"damaged")
+    resume(folder)
+    assert not missing(folder)
+
+
 @pytest.mark.parametrize("error", [ValueError("Expected end of text,\nfound '$'"), OSError("font")])
 def test_a_picture_that_fails_costs_a_line(learned, whole, monkeypatch, capsys, error):
     def fail(record):
