@@ -276,13 +276,32 @@ class Run:
             task.name,
         )
         self.network.load(shown)
-        event: Event = {
+        event = self._measure(context, learner, seen, shown, curve)
+        event["seconds"] = seconds = time.perf_counter() - began
+        event["peak_memory_bytes"] = peak_memory(self.device)
+        event["footprint"] = {
+            name: footprint.measure(m, self.image_bytes, clock.of(m), seconds)
+            for name, m in self.named_methods.items()
+        }
+        self.recorder.add("task", **event)
+        self.meter.log(event, self.named_methods)
+        say(f"{title}: {screen.line(event)}")
+        if is_first():
+            self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
+        return theta, seen
+
+    def _measure(
+        self, context: Context, learner: Learner, seen: Tensor, shown: State, curve: list[Event]
+    ) -> Event:
+        """What there is to record of a task; the network holds the weights that are shown."""
+        model, task = self.network.model, context.task
+        return {
             "task": task.index,
             "name": task.name,
             "last_step": self.first_step,
-            **self.meter.test(self.network.model, task, seen),
-            "validation": self.meter.validation(self.network.model, task, seen),
-            "retention": self.meter.retention(self.network.model),
+            **self.meter.test(model, task, seen),
+            "validation": self.meter.validation(model, task, seen),
+            "retention": self.meter.retention(model),
             "curve": curve,
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
@@ -291,34 +310,24 @@ class Run:
             "processes": world_size(),
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),
-            "seconds": time.perf_counter() - began,
-            "peak_memory_bytes": peak_memory(self.device),
         }
-        event["footprint"] = {
-            name: footprint.measure(m, self.image_bytes, clock.of(m), event["seconds"])
-            for name, m in self.named_methods.items()
+
+    def _save(self, number: int, context: Context, weights: dict[str, State], seen: Tensor) -> None:
+        """Write the checkpoint of a task, with which it is finished."""
+        anchors, head = vars(context.anchors), context.anchors.previous.state
+        state = {
+            "done": number,
+            "step": self.first_step,
+            "stages": len(self.stages),
+            "record_sha256": self.recorder.sha256,
+            **weights,
+            "learned": seen,
+            "start": {"head": {name: head[name].cpu() for name in self.head}}
+            | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
         }
-        self.recorder.add("task", **event)
-        self.meter.log(event, self.named_methods)
-        say(f"{title}: {screen.line(event)}")
-        if is_first():
-            anchors, head = vars(context.anchors), context.anchors.previous.state
-            state = {
-                "done": number,
-                "step": self.first_step,
-                "stages": len(self.stages),
-                "record_sha256": self.recorder.sha256,
-                "trained": trained,
-                "theta": theta,
-                "shown": shown,
-                "learned": seen,
-                "start": {"head": {name: head[name].cpu() for name in self.head}}
-                | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
-            }
-            methods = {name: m.state_dict() for name, m in self.named_methods.items()}
-            keep = recipe.checkpoints
-            checkpoints.save(self.folder, number, state, methods, keep, self.stored)
-        return theta, seen
+        methods = {name: m.state_dict() for name, m in self.named_methods.items()}
+        keep = self.recipe.checkpoints
+        checkpoints.save(self.folder, number, state, methods, keep, self.stored)
 
     def _prepare(
         self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor, clock: Clock
