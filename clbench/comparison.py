@@ -248,7 +248,10 @@ def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing)
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append(Job(name, train_words(place.folder), log, place.folder))
+        words = train_words(place.folder)
+        if place.state == "interrupted":  # for want of time, perhaps
+            words = [*words, "--process_timeout", str(place.run.recipe.process_timeout)]
+        todo.append(Job(name, words, log, place.folder))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:

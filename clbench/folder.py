@@ -201,8 +201,9 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe without its name and the place of the data."""
-    values = {k: v for k, v in plain(recipe).items() if k not in ("name", "data_dir")}
+    """SHA-256 of the resolved recipe without its name, the place of the data and its patience."""
+    other = ("name", "data_dir", "process_timeout")
+    values = {k: v for k, v in plain(recipe).items() if k not in other}
     # Not sorted: the order of methods matters.
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
