@@ -69,6 +69,7 @@ def one_line(result):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--confg mine.yaml", r"unknown key confg \(did you mean --config\?\)"),
         ("--sead 1", r"unknown key sead \(did you mean seed\?\)"),
         ("--methods.sfa.pp 0.5", r"unknown key methods.sfa.pp \(did you mean methods.sfa.p\?\)"),
         ("--methods.sfq.p 0.5", r"no method 'sfq' \(did you mean sfa\?\)"),
