@@ -245,3 +245,11 @@ def test_configs_merge_from_left_to_right(call, tmp_path):
 def test_without_a_config_the_default_is_run(call):
     values = yaml.safe_load("\n".join(printed(call("--print_config", config=None))))
     assert values["stream"]["name"] == "split_digits"
+
+
+def test_help_writes_defaults_as_yaml_does():
+    from clbench.cli import field_help
+
+    assert "[false]" in field_help()
+    assert "[False]" not in field_help()
+    assert "[True]" not in field_help()
