@@ -25,6 +25,8 @@ PLAINER = {
     "tuple_type": "should be a list, as in [a, b]",
     "int_parsing_size": "is too large for a whole number",
 }
+#: Options of the command line that are no fields, which people misspell as well.
+OPTIONS = tuple(f"--{name}" for name in ("config", "output", "resume", "dry_run", "print_config"))
 #: What pydantic puts behind a place in a union: the names of the types that were tried.
 TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
 #: Mistakes that are told at once.
@@ -143,4 +145,5 @@ def _right_key(place: str, known: Sequence[str]) -> str:
     if same:
         return f" (did you mean {same[0]}?)"
     siblings = [key for key in known if key.rpartition(".")[0] == section]
-    return nearest(place, siblings) or nearest(leaf, known)
+    near = nearest(place, siblings) or nearest(leaf, known)
+    return near or ("" if section else nearest(place, OPTIONS))

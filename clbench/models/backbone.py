@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.finite import flaw
 from clbench.models import (
+    hub,
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
@@ -248,6 +249,8 @@ def create(
     if config.backbone == "tiny_vit" or (known is not None and known.fixed_input_size):
         options.setdefault("img_size", size)
     try:
+        if tag is not None:
+            hub.reach(str(getattr(known, "hf_hub_id", None) or ""))
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
     except Exception as error:  # the hub client raises a dozen kinds of its own
         if tag is None or isinstance(error, TypeError):

@@ -156,7 +156,8 @@ def fit(state: State, model: nn.Module, head: str, source: str, network: str) ->
         converted = _converted(state, model)
         if converted is None or _misfits(converted, model, head):
             raise ClbenchError(
-                f"model.weights = {source!r} do not fit {network}: {'; '.join(wrong)}"
+                f"model.weights = {source!r} do not fit {network}: {'; '.join(wrong)}; if they are "
+                "another network's, name that one as model.backbone"
             )
         say(f"{source}: made for another image size or under older names; timm has converted them")
         state = converted
