@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,15 @@ def _is_free(folder: Path, recipe: Recipe) -> bool:
         return False
     refuse_links(folder)
     return not (folder / "config.yaml").exists() or _same(folder, recipe)
+
+
+def give_back(folder: Path) -> None:
+    """Take away what a run that was refused before its first record has left behind."""
+    with suppress(OSError):
+        if _holds(folder) <= OWN:
+            for name in _holds(folder):
+                (folder / name).unlink()
+            folder.rmdir()
 
 
 def _newest(recipe: Recipe) -> Path | None:

@@ -20,6 +20,7 @@ from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.disk import write_atomic, writing_to
+from clbench.errors import ClbenchError
 from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
@@ -90,7 +91,12 @@ def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -
 def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> None:
     with _kept(chosen.folder):
         together.start_others()
-        Run(recipe, chosen.folder, chosen.resume).go()
+        try:
+            Run(recipe, chosen.folder, chosen.resume).go()
+        except ClbenchError:
+            if is_first() and not chosen.resume:
+                run_folder.give_back(chosen.folder)
+            raise
 
 
 @contextmanager
