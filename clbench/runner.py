@@ -180,7 +180,7 @@ class Run:
         if is_first():
             text = run_folder.environment(weights, identity["split_manifest_sha256"], self.device)
             write_atomic(self.folder / "environment.json", text)
-            write_atomic(self.folder / "split_manifest.json", json.dumps(stream.manifest, indent=1))
+            write_atomic(self.folder / "split_manifest.json", self._manifest())
         self.recorder = Recorder(self.folder, writes=is_first())
         if self.warning:
             say(f"Warning: {self.warning}")
@@ -229,6 +229,7 @@ class Run:
         compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
+        self._mend_manifest(record)
         if not checkpoints.summed(self.folder, done):
             say(f"The checkpoint in {self.folder} is of an older version: it has no checksum.")
         events = take_up(record, self.stages[done - 1].index, checkpoint)
@@ -246,6 +247,17 @@ class Run:
         )
         say(f"Resuming after task {done}/{len(self.stages)}{how}.")
         return done, checkpoint["theta"], checkpoint["learned"]
+
+    def _manifest(self) -> str:
+        return json.dumps(self.stream.manifest, indent=1)
+
+    def _mend_manifest(self, record: Record) -> None:
+        """Put ``split_manifest.json`` back; the data is the run's own, so that it is the same."""
+        path, text = self.folder / "split_manifest.json", self._manifest()
+        same = record.run.get("split_manifest_sha256") == self.stream.manifest_hash
+        if same and is_first() and not (path.is_file() and path.read_bytes() == text.encode()):
+            say(f"{path} was not the run's own any more: it is made again.")
+            write_atomic(path, text)
 
     def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
         """Learn one task: returns the weights the next one starts from, and the rows learned."""

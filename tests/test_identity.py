@@ -1,6 +1,7 @@
 """A resumed run is the same run: what it can check against its record, it checks."""
 
 import json
+import os
 import random
 import shutil
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 import clbench
 from clbench import checkpoints
+from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.folder import recipe_of
 from clbench.record import Record
@@ -279,3 +281,40 @@ def test_only_the_data_dir_of_a_config_may_be_another(place):
     values = yaml.safe_load((place / "run" / "config.yaml").read_text())
     assert clbench.run(values | {"data_dir": "cache"}, "run", resume=True).finished
     assert Record.load("run").finished
+
+
+@pytest.mark.parametrize("name", ["task_001.pt", "methods_001.pt", "task_001.sha256"])
+def test_a_pipe_among_the_checkpoints_is_not_waited_for(place, name):
+    path = place / "run" / "checkpoints" / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ClbenchError, match="cannot be read .it is no file"):
+        checkpoints.last(place / "run")
+
+
+@pytest.mark.parametrize("content", ["", '{"event": "run", "tit'])
+def test_a_record_without_a_whole_line(place, content, capsys):
+    (place / "run" / "record.jsonl").write_text(content)
+    assert "record.jsonl has no line: put it back from a copy, or remove the folder" in refused()
+    shutil.rmtree(place / "run" / "checkpoints")  # as after a kill within the first line
+    assert resume().finished
+    assert "the run begins anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["deleted", "empty", "edited"])
+def test_the_manifest_is_put_back(place, damage, capsys):
+    path = place / "run" / "split_manifest.json"
+    text = path.read_text()
+    path.write_text("" if damage == "empty" else text.replace("train", "taint"))
+    if damage == "deleted":
+        path.unlink()
+    resume()
+    assert path.read_text() == text
+    assert "split_manifest.json was not the run's own any more" in capsys.readouterr().out
+
+
+def test_a_damaged_config_is_named(place, capsys):
+    path = place / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("epochs", "epoch"))
+    assert main(["--resume", "--output", str(path.parent)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: unknown key ")
