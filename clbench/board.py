@@ -241,7 +241,11 @@ def _begin(folder: Path, last_step: int) -> tuple[int, int]:
 
 
 def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
-    """Step and event, of the events up to a step, as TensorBoard would read them from files one after the other."""
+    """The events up to a step, as TensorBoard would read them from files one after the other.
+
+    Returns:
+        The step of each, and the event itself.
+    """
     kept: list[tuple[int, bytes]] = []
     for path in paths:
         for data in RawEventFileLoader(str(path)).Load():

@@ -248,7 +248,8 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
         contents: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=True, mmap=True
         )
-        contents["tree"], contents["tensors"]
+        if not all(isinstance(contents[part], dict) for part in ("tree", "tensors")):
+            raise ValueError("it is of another kind")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClbenchError(

@@ -24,7 +24,14 @@ from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
-from clbench.identity import compare, compare_recipe, last_checkpoint, take_up
+from clbench.identity import (
+    check_fits,
+    compare,
+    compare_recipe,
+    foreign,
+    last_checkpoint,
+    take_up,
+)
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meeting import meet
@@ -226,6 +233,8 @@ class Run:
         """Go on from a checkpoint: tasks done, weights to start from, rows learned."""
         done: int = checkpoint["done"]
         record = Record.load(self.folder)
+        if not 0 < done <= len(self.stages):
+            raise foreign(self.folder, f"is of task {done} of {len(self.stages)}")
         compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
@@ -236,8 +245,13 @@ class Run:
         if self.recipe.checkpoints == "all":
             self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
+        own = self.network.model.state_dict()
+        check_fits(self.folder, checkpoint, own, len(self.stream.class_names))
         for name, method in self.named_methods.items():
-            method.load_state_dict(checkpoint["methods"][name])
+            try:
+                method.load_state_dict(checkpoint["methods"][name])
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise foreign(self.folder, f"has an odd state of {name}") from error
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
         how = (

@@ -48,7 +48,8 @@ def make_trainer(
         "num_sanity_val_steps": 0,
         "log_every_n_steps": max(1, min(50, total_steps // 10)),
     } | recipe.trainer
-    arguments |= placement(recipe.trainer)
+    if "plugins" not in recipe.trainer:  # which say themselves where this process stands
+        arguments |= placement(recipe.trainer)
     if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect() and not torchelastic():
         # Lightning's own requeueing would load its checkpoint of one task in the middle of another.
         # In a script of sbatch it would wait for processes that nobody starts.

@@ -9,6 +9,7 @@ from helpers import RECIPE
 from clbench import processes
 from clbench.errors import ClbenchError
 from clbench.folder import take
+from clbench.preflight import _alone
 from clbench.processes import mean_over_processes, placement, without_placement
 from clbench.recipe import parse
 from clbench.trainer import make_trainer
@@ -136,3 +137,10 @@ def test_the_mean_leaves_the_tensor_alone(monkeypatch):
     value = torch.tensor(3.0)
     assert mean_over_processes(value) == 3.5
     assert value == 3
+
+
+def test_the_preflight_of_each_process_is_its_own(torchrun):
+    """It takes one step on one device, whatever torchrun started beside it."""
+    torchrun(2, 2)
+    small = _alone(parse(RECIPE), torch.device("cpu"), 2)
+    assert make_trainer(small, 1).world_size == 1
