@@ -148,8 +148,8 @@ def _space(model: nn.Module, folder: Path) -> None:
         raise ClbenchError(f"the run folder {folder} cannot be used: {error.strerror}") from error
     if free < needed:
         raise ClbenchError(
-            f"{folder}: {free / 1e6:,.1f} MB are free there, and the weights alone will take "
-            f"{needed / 1e6:,.1f} MB: make room, or say --output on another disk"
+            f"{folder}: {free / 1e6:,.2f} MB are free there, and the weights alone will take "
+            f"{needed / 1e6:,.2f} MB: make room, or say --output on another disk"
         )
 
 

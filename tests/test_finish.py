@@ -199,7 +199,7 @@ def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, caps
     """From the first scalar to the last picture."""
 
     def fail(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("clbench.board._begin", fail)
     record = clbench.run(recipe | {"steps": 1}, tmp_path / "run")
@@ -207,7 +207,7 @@ def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, caps
     assert not missing(record.folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if "TensorBoard's" in line]
     assert len(lines) == 1
-    assert "No space left on device" in lines[0]
+    assert "Input/output error" in lines[0]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
