@@ -107,6 +107,7 @@ def overrides(arguments: Arguments) -> dict[str, Any]:
 
 def values(arguments: Arguments) -> dict[str, Any]:
     """The values of a recipe: the configs and then the overrides on top."""
+    from clbench.folder import recipe_of
     from clbench.recipe import merge
     from clbench.yamlfile import read, read_mapping
 
@@ -115,6 +116,7 @@ def values(arguments: Arguments) -> dict[str, Any]:
     if not configs and "resume" in arguments.flags and arguments.output is not None:
         config = arguments.output / "config.yaml"
         if os.path.lexists(config):  # else there is nothing to resume, and the run begins
+            recipe_of(arguments.output)  # whose words name the file, where it is damaged
             return merge(read_mapping(config), overrides(arguments))
     for name in configs or ["default.yaml"]:
         merged = merge(merged, read(name))

@@ -136,7 +136,12 @@ class StreamLogger(Logger):
             return
         self._written = time.monotonic()
         if self._file is None:
-            self._file = _begin(self.folder, self.last_step)
+            self._file, reached = _begin(self.folder, self.last_step)
+            if reached < self.last_step:
+                say(
+                    f"TensorBoard's file in {self.folder} is damaged or gone: what it held of the "
+                    f"steps after {reached} is lost; record.jsonl has all that was measured"
+                )
         self._synced = False
         while self._waiting.data:  # where only a part found room, the rest waits
             del self._waiting.data[: os.write(self._file, self._waiting.data)]
@@ -218,10 +223,13 @@ def _told(method: tuple[str, Any]) -> str:
     return f"{name}({', '.join(f'{k}={v}' for k, v in changed.items())})" if changed else name
 
 
-def _begin(folder: Path, last_step: int) -> int:
+def _begin(folder: Path, last_step: int) -> tuple[int, int]:
     """A new file with the events up to ``last_step`` of those that are there, which go.
 
     A new name, so that a TensorBoard that is looking on takes notice.
+
+    Returns:
+        The file, open, and the last step in it.
     """
     old = sorted(
         path for path in folder.glob("*events.out.tfevents.*") if not path.name.endswith(".partial")
@@ -236,15 +244,21 @@ def _begin(folder: Path, last_step: int) -> int:
         if old:  # forget what an earlier file said
             start = SessionLog(status=SessionLog.START)
             writer.write(Event(wall_time=time.time(), session_log=start).SerializeToString())
-        for event in _kept([p for p in old if p.is_file() and not p.is_symlink()], last_step):
+        kept = _kept([p for p in old if p.is_file() and not p.is_symlink()], last_step)
+        for _, event in kept:
             writer.write(event)
     for gone in old:
         gone.unlink()
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    reached = max((step for step, _ in kept), default=0)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), reached
 
 
-def _kept(paths: Sequence[Path], last_step: int) -> list[bytes]:
-    """The events up to a step, as TensorBoard would read them from files one after the other."""
+def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
+    """The events up to a step, as TensorBoard would read them from files one after the other.
+
+    Returns:
+        The step of each, and the event itself.
+    """
     kept: list[tuple[int, bytes]] = []
     for path in paths:
         for data in RawEventFileLoader(str(path)).Load():
@@ -254,4 +268,4 @@ def _kept(paths: Sequence[Path], last_step: int) -> list[bytes]:
                 kept = [(step, earlier) for step, earlier in kept if step < event.step]
             elif event.HasField("summary") and event.step <= last_step and not final:
                 kept.append((event.step, data))
-    return [data for _, data in kept]
+    return kept

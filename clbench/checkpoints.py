@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -240,6 +241,7 @@ def _sums(folder: Path, number: int) -> Path:
 
 def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
     try:
+        _refuse_odd(path)
         if path not in compared:
             _compare(path)
             compared.add(path)
@@ -247,7 +249,8 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
         contents: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=True, mmap=True
         )
-        contents["tree"], contents["tensors"]
+        if not all(isinstance(contents[part], dict) for part in ("tree", "tensors")):
+            raise ValueError("it is of another kind")
     except Exception as error:
         raise ClbenchError(
             f"{path} cannot be read ({first_line(error)}): put it back from a copy, or remove the "
@@ -261,12 +264,19 @@ def _compare(path: Path) -> None:
     sums = path.parent / f"task_{_number(path):03}.sha256"
     if not sums.exists():
         return
+    _refuse_odd(sums)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     if f"{digest.hexdigest()}  {path.name}" not in sums.read_text("utf-8", "replace").split("\n"):
         raise ValueError(f"its SHA-256 is not the one in {sums.name}: one of them is damaged")
+
+
+def _refuse_odd(path: Path) -> None:
+    """Raise ValueError for what is there but no file: a pipe would be waited for without end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no file")
 
 
 def _number(path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from clbench import checkpoints
 from clbench.board import StreamLogger
 from clbench.errors import ClbenchError
-from clbench.identity import compare_recipe, take_up
+from clbench.identity import compare_recipe, state_of, take_up, whole
 from clbench.processes import say
 from clbench.products import WEIGHTS, missing
 from clbench.recipe import Recipe
@@ -47,6 +47,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
         return False
     record, numbers = Record.load(folder), checkpoints.numbers(folder)
     if record.finished:
+        compare_recipe(record, recipe)
         if absent := missing(folder):
             say(f"The run in {folder} is finished but lacks {', '.join(absent)}: made again.")
             _make_again(record)
@@ -59,6 +60,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     checkpoint = checkpoints.load(folder, numbers[-1], parts)
     if not record.tasks or checkpoint.get("done", 0) != checkpoint.get("stages"):
         return False
+    whole(folder, numbers[-1], checkpoint, {"step", "shown"})
     compare_recipe(record, recipe)
     say(f"All tasks in {folder} are learned: the run ends.")
     events = take_up(record, record.tasks[-1]["task"], checkpoint)
@@ -71,8 +73,8 @@ def _make_again(record: Record) -> None:
     """Make what a finished run left behind from its record and its last checkpoint."""
     folder = record.folder
     numbers = checkpoints.numbers(folder)
-    if numbers and not (folder / WEIGHTS).exists():
-        files.export(record, checkpoints.load(folder, numbers[-1], ("shown",))["shown"])
+    if numbers and WEIGHTS in missing(folder):
+        files.export(record, state_of(folder, numbers[-1], ("shown",), set())["shown"])
     files.write(record)
     if not (folder / WEIGHTS).exists():
         raise ClbenchError(

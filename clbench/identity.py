@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+from torch import Tensor
+
 from clbench import checkpoints
 from clbench.errors import ClbenchError
 from clbench.folder import different
@@ -90,7 +93,7 @@ def state_of(
     Raises:
         ClbenchError: if one of them is not there, too.
     """
-    return _whole(folder, checkpoints.load(folder, number, parts, compared), set(parts))
+    return whole(folder, number, checkpoints.load(folder, number, parts, compared), set(parts))
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -100,17 +103,69 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
         ClbenchError: if it is damaged, or no run has left it.
     """
     found = checkpoints.last(folder)
-    return None if found is None else _whole(folder, found, NEEDED)
+    if found is None:
+        return None
+    return whole(folder, checkpoints.numbers(folder)[-1], found, NEEDED)
 
 
-def _whole(folder: Path, state: dict[str, Any], parts: set[str]) -> dict[str, Any]:
-    if lacking := sorted(parts - state.keys()):
-        raise ClbenchError(
-            f"a file in {folder / 'checkpoints'} is no checkpoint of a run (it lacks "
-            f"{', '.join(lacking)}): put the run's own back, or remove the folder to resume from "
-            "the start"
-        )
+def whole(folder: Path, number: int, state: dict[str, Any], parts: set[str]) -> dict[str, Any]:
+    """The state after task ``number`` if it holds ``parts``, and nothing of another kind.
+
+    Raises:
+        ClbenchError: if no run has left it.
+    """
+    lacking = sorted(parts - state.keys())
+    odd = [key for key, value in state.items() if not _is_kind(key, value, number)]
+    if lacking or odd:
+        told = f"lacks {', '.join(lacking)}" if lacking else f"has an odd {', '.join(odd)}"
+        raise foreign(folder, told)
     return state
+
+
+def check_fits(
+    folder: Path, state: Mapping[str, Any], own: Mapping[str, Tensor], rows: int
+) -> None:
+    """See that the weights of a checkpoint are of the run's network.
+
+    Args:
+        folder: of the run.
+        state: of a checkpoint, as far as it was read.
+        own: the network's tensors.
+        rows: of its head.
+
+    Raises:
+        ClbenchError: if they are not.
+    """
+    for part in ("theta", "shown", "trained"):
+        if part in state and _layout(state[part]) != _layout(own):
+            raise foreign(folder, f"has the {part} weights of another network")
+    if "learned" in state and state["learned"].shape != (rows,):
+        raise foreign(folder, f"has learned {tuple(state['learned'].shape)} of {rows} classes")
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _is_kind(key: str, value: Any, number: int) -> bool:
+    """Whether a part of a checkpoint is what a run writes there."""
+    if key == "done":
+        return type(value) is int and value == number
+    if key in ("step", "stages"):
+        return type(value) is int and value >= 0
+    if key == "learned":
+        return isinstance(value, Tensor) and value.dtype == torch.bool
+    if key in ("theta", "shown", "trained"):
+        return isinstance(value, dict) and all(isinstance(x, Tensor) for x in value.values())
+    return key != "methods" or isinstance(value, dict)
+
+
+def foreign(folder: Path, told: str) -> ClbenchError:
+    """The error for a checkpoint that no such run has left: what it ``told``, and the way out."""
+    return ClbenchError(
+        f"a file in {folder / 'checkpoints'} is no checkpoint of the run (it {told}): put the "
+        "run's own back, or remove the folder to resume from the start"
+    )
 
 
 def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[Event, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,23 @@ PRODUCTS = (WEIGHTS, LOADER, *NUMBERS, *PICTURES)
 
 
 def missing(folder: Path) -> list[str]:
-    """The products that are not in a run folder."""
-    return [name for name in PRODUCTS if not (folder / name).is_file()]
+    """The products that are not in a run folder, or not whole."""
+    return [name for name in PRODUCTS if not _is_whole(folder / name)]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a product is a file that was not cut off, by its length."""
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+        if path.name != WEIGHTS or not size:
+            return size > 0
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= size else {}
+        ends = [part["data_offsets"][1] for name, part in header.items() if name != "__metadata__"]
+        return bool(size == 8 + length + max(ends, default=0))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def lacking(folder: Path, events: Iterable[dict[str, Any]]) -> list[str]:

@@ -48,8 +48,18 @@ class Record:
 
     @property
     def run(self) -> Event:
-        """What is learned: ``title``, ``tasks``, ``class_names``, ``independent`` …"""
-        return next(event for event in self.events if event["event"] == "run")
+        """What is learned: ``title``, ``tasks``, ``class_names``, ``independent`` …
+
+        Raises:
+            ClbenchError: if the record has not a whole line yet.
+        """
+        for event in self.events:
+            if event["event"] == "run":
+                return event
+        raise ClbenchError(
+            f"{self.folder / 'record.jsonl'} has no line: put it back from a copy, or remove the "
+            f"folder {self.folder / 'checkpoints'} to resume from the start"
+        )
 
     @property
     def tasks(self) -> list[Event]:

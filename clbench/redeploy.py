@@ -13,7 +13,7 @@ from torch import Tensor
 from clbench import checkpoints
 from clbench.anchors import Anchor, Anchors
 from clbench.deploy import deploy
-from clbench.identity import compare, compare_recipe, state_of, take_up
+from clbench.identity import check_fits, compare, compare_recipe, state_of, take_up
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
@@ -70,6 +70,8 @@ class Redeployment:
     def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
         parts = ("trained", "learned", "start")
         saved = state_of(self.record.folder, number, parts, self.compared)
+        own = self.run.network.model.state_dict()
+        check_fits(self.record.folder, saved, own, len(self.run.stream.class_names))
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, saved, methods)

@@ -25,7 +25,14 @@ from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
-from clbench.identity import compare, compare_recipe, last_checkpoint, take_up
+from clbench.identity import (
+    check_fits,
+    compare,
+    compare_recipe,
+    foreign,
+    last_checkpoint,
+    take_up,
+)
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.meeting import meet
@@ -178,7 +185,7 @@ class Run:
         if is_first():
             text = run_folder.environment(weights, identity["split_manifest_sha256"], self.device)
             write_atomic(self.folder / "environment.json", text)
-            write_atomic(self.folder / "split_manifest.json", json.dumps(stream.manifest, indent=1))
+            write_atomic(self.folder / "split_manifest.json", self._manifest())
         self.recorder = Recorder(self.folder, writes=is_first())
         if self.warning:
             say(f"Warning: {self.warning}")
@@ -224,17 +231,25 @@ class Run:
         """Go on from a checkpoint: tasks done, weights to start from, rows learned."""
         done: int = checkpoint["done"]
         record = Record.load(self.folder)
+        if not 0 < done <= len(self.stages):
+            raise foreign(self.folder, f"is of task {done} of {len(self.stages)}")
         compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
+        self._mend_manifest(record)
         if not checkpoints.summed(self.folder, done):
             say(f"The checkpoint in {self.folder} is of an older version: it has no checksum.")
         events = take_up(record, self.stages[done - 1].index, checkpoint)
         if self.recipe.checkpoints == "all":
             self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
+        own = self.network.model.state_dict()
+        check_fits(self.folder, checkpoint, own, len(self.stream.class_names))
         for name, method in self.named_methods.items():
-            method.load_state_dict(checkpoint["methods"][name])
+            try:
+                method.load_state_dict(checkpoint["methods"][name])
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise foreign(self.folder, f"has an odd state of {name}") from error
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
         how = (
@@ -244,6 +259,17 @@ class Run:
         )
         say(f"Resuming after task {done}/{len(self.stages)}{how}.")
         return done, checkpoint["theta"], checkpoint["learned"]
+
+    def _manifest(self) -> str:
+        return json.dumps(self.stream.manifest, indent=1)
+
+    def _mend_manifest(self, record: Record) -> None:
+        """Put ``split_manifest.json`` back; the data is the run's own, so that it is the same."""
+        path, text = self.folder / "split_manifest.json", self._manifest()
+        same = record.run.get("split_manifest_sha256") == self.stream.manifest_hash
+        if same and is_first() and not (path.is_file() and path.read_bytes() == text.encode()):
+            say(f"{path} was not the run's own any more: it is made again.")
+            write_atomic(path, text)
 
     def _task(self, number: int, task: Task, theta: State, learned: Tensor) -> tuple[State, Tensor]:
         """Learn one task: returns the weights the next one starts from, and the rows learned."""

@@ -234,3 +234,26 @@ def test_an_evaluation_is_one_event(tmp_path):
     (path,) = tmp_path.glob("*tfevents*")
     _version, data = RawEventFileLoader(str(path)).Load()
     assert len(Event.FromString(data).summary.value) == 200
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "flipped"])
+def test_what_is_lost_is_said(tmp_path, damage, capsys):
+    log(tmp_path, range(1, 6)).close()
+    (path,) = tmp_path.glob("*tfevents*")
+    data = bytearray(path.read_bytes())
+    half = len(data) // 2
+    data[half] ^= 4
+    path.write_bytes({"empty": b"", "cut": data[:half]}.get(damage, bytes(data)))
+    if damage == "gone":
+        path.unlink()
+    log(tmp_path, [6], 5).close()
+    there = steps(tmp_path)
+    last = max([step for step in there if step < 6], default=0)
+    assert f"held of the steps after {last} is lost" in capsys.readouterr().out
+    assert there == [*range(1, last + 1), 6]
+
+
+def test_a_whole_file_says_nothing(tmp_path, capsys):
+    log(tmp_path, range(1, 6)).close()
+    log(tmp_path, [6], 5).close()
+    assert capsys.readouterr().out == ""

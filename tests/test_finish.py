@@ -316,3 +316,37 @@ def test_nothing_of_a_recipe_becomes_code(folder, tmp_path, monkeypatch):
 
 def test_the_summary_of_a_resumed_run_is_that_of_the_whole(learned, whole):
     assert comparable(resume(learned)) == comparable(Record.load(whole))
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_what_was_cut_off_is_made_again(folder, whole, name, left):
+    path = folder / name
+    if left and name != "model.safetensors":
+        pytest.skip("only of the weights it is seen")
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    assert not suite.finished(folder)
+    resume(folder)
+    assert contents(folder) == contents(whole)
+
+
+@pytest.mark.parametrize("state", ["finished", "learned"])
+def test_a_config_that_was_edited_since_is_refused_at_the_end_too(folder, state, capsys):
+    if state == "learned":
+        cut(folder)
+    before = recipe_of(folder)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("checkpoints: last", "checkpoints: none"))
+    assert recipe_of(folder) != before
+    with pytest.raises(ClbenchError, match=r"not the recipe that the run began with.*checkpoints"):
+        resume(folder)
+    assert checkpoints.numbers(folder)
+    # Nor does a comparison take it for a run of that recipe.
+    shutil.move(folder, folder.parent / "runs" / "one")
+    assert suite.hashes_below(folder.parent / "runs") == {}
+
+
+def test_a_strangers_record_is_no_finished_run(folder):
+    (folder / "record.jsonl").write_text('{"event": "run"}\n{"event": "end", "lacking": 3}\n')
+    assert not suite.finished(folder)
+    assert suite.tasks_done(folder) == (0, 0)

@@ -1,7 +1,9 @@
 """A resumed run is the same run: what it can check against its record, it checks."""
 
 import json
+import os
 import random
+import re
 import shutil
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 import clbench
 from clbench import checkpoints
+from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.folder import recipe_of
 from clbench.record import Record
@@ -246,13 +249,13 @@ def test_a_config_that_was_edited(place, capsys):
 def test_a_sweep_of_files_that_are_no_checkpoints(place):
     resume()
     checkpoints.save(place / "run", 2, {"done": 2}, {}, "all")
-    with pytest.raises(ClbenchError, match="is no checkpoint of a run"):
+    with pytest.raises(ClbenchError, match="is no checkpoint of the run"):
         sweep("run", "alpha", [0.5])
 
 
 def test_a_file_that_is_no_checkpoint(place):
     checkpoints.save(place / "run", 1, {"done": 1}, {}, "all")
-    assert "is no checkpoint of a run (it lacks learned, shown, step, theta)" in refused()
+    assert "is no checkpoint of the run (it lacks learned, shown, step, theta)" in refused()
 
 
 def test_saving_reads_no_earlier_file(place, monkeypatch):
@@ -279,3 +282,83 @@ def test_only_the_data_dir_of_a_config_may_be_another(place):
     values = yaml.safe_load((place / "run" / "config.yaml").read_text())
     assert clbench.run(values | {"data_dir": "cache"}, "run", resume=True).finished
     assert Record.load("run").finished
+
+
+@pytest.mark.parametrize("name", ["task_001.pt", "methods_001.pt", "task_001.sha256"])
+def test_a_pipe_among_the_checkpoints_is_not_waited_for(place, name):
+    path = place / "run" / "checkpoints" / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ClbenchError, match="it is no file"):
+        checkpoints.last(place / "run")
+
+
+@pytest.mark.parametrize("content", ["", '{"event": "run", "tit'])
+def test_a_record_without_a_whole_line(place, content, capsys):
+    (place / "run" / "record.jsonl").write_text(content)
+    assert "record.jsonl has no line: put it back from a copy, or remove the folder" in refused()
+    shutil.rmtree(place / "run" / "checkpoints")  # as after a kill within the first line
+    assert resume().finished
+    assert "the run begins anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["deleted", "empty", "edited"])
+def test_the_manifest_is_put_back(place, damage, capsys):
+    path = place / "run" / "split_manifest.json"
+    text = path.read_text()
+    path.write_text("" if damage == "empty" else text.replace("train", "taint"))
+    if damage == "deleted":
+        path.unlink()
+    resume()
+    assert path.read_text() == text
+    assert "split_manifest.json was not the run's own any more" in capsys.readouterr().out
+
+
+def test_a_damaged_config_is_named(place, capsys):
+    path = place / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("epochs", "epoch"))
+    assert main(["--resume", "--output", str(path.parent)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: unknown key ")
+
+
+def rewrite(path, **changes):
+    """A checkpoint made elsewhere: its checksum fits, as its maker wrote it, too."""
+    contents = torch.load(path, weights_only=True)
+    contents["tree"] = contents["tree"] | changes
+    torch.save(contents, path)
+    path.with_name("task_001.sha256").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("task", {"done": 99}, "has an odd done"),
+        ("task", {"done": -1}, "has an odd done"),
+        ("task", {"done": "x"}, "has an odd done"),
+        ("task", {"stages": [1]}, "has an odd stages"),
+        ("task", {"stages": 1, "shown": None}, "has an odd shown"),
+        ("task", {"step": "1"}, "has an odd step"),
+        ("task", {"shown": None}, "has an odd shown"),
+        ("task", {"theta": {"a": 1}}, "has an odd theta"),
+        ("task", {"theta": {"a": torch.zeros(1)}}, "has the theta weights of another network"),
+        ("task", {"learned": torch.zeros(7).bool()}, r"has learned \(7,\) of 4 classes"),
+    ],
+)
+def test_a_checkpoint_from_elsewhere(place, name, changes, message):
+    rewrite(place / "run" / "checkpoints" / f"{name}_001.pt", **changes)
+    assert re.search(message, refused())
+
+
+@pytest.mark.parametrize("contents", [[1], {"tree": [1], "tensors": {}}, {"tree": {}}])
+def test_a_checkpoint_of_another_kind(place, contents):
+    path = place / "run" / "checkpoints" / "task_001.pt"
+    torch.save(contents, path)
+    path.with_name("task_001.sha256").unlink()
+    assert "task_001.pt cannot be read" in refused()
+
+
+def test_a_checkpoint_without_what_a_method_remembers(place):
+    path = place / "run" / "checkpoints" / "methods_001.pt"
+    rewrite(path)
+    torch.save({"tree": {}, "tensors": {}}, path)
+    assert "has an odd state of sfa" in refused()

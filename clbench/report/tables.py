@@ -25,8 +25,8 @@ from clbench.report.statistics import Difference, Estimate
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
     "best (95 % t interval of the difference of equal seeds contains 0; the multitask bound does "
-    "not compete). Δ: paired difference in points. Fewer than three "
-    "seeds give no interval."
+    "not compete). Δ: paired difference in points, with its t interval from two pairs on. A mean "
+    "of fewer than three seeds has no interval."
 )
 
 

@@ -166,3 +166,8 @@ def test_many_methods_of_one_seed_are_one_line(tmp_path):
         run_folder(tmp_path, {f"m{number}": {}})
     (line,) = [line for line in warnings(compare([tmp_path])) if "one seed only" in line]
     assert line.startswith("m0, m1, m2, m3, m4 and 3 more: one seed only")
+
+
+def test_the_note_of_a_table_does_not_deny_the_intervals_in_it():
+    assert "Fewer than three seeds give no interval" not in tables.NOTE
+    assert "t interval from two pairs on" in tables.NOTE
