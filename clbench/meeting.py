@@ -25,6 +25,7 @@ from typing import Any
 
 from clbench.contact import LOCAL, Line, find, key, open_store, start
 from clbench.errors import ClbenchError
+from clbench.preflight import check_processes
 from clbench.processes import is_first, share_cores, world_size
 from clbench.recipe import Recipe
 from clbench.rollcall import LEAVING, Alone, Chosen, Failure, RollCall
@@ -46,6 +47,7 @@ def meet(recipe: Recipe) -> RollCall:
     quiet()
     try:
         trainer = make_trainer(recipe, 1)
+        check_processes(recipe, trainer)
     except ClbenchError as error:  # on all processes alike
         if is_first():
             raise

@@ -54,7 +54,6 @@ def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> int:
         ClbenchError: one line: what does not work, why, and the way out.
     """
     device: torch.device = trainer.strategy.root_device
-    _processes(recipe, trainer, device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         model = _build(recipe).to(device)
@@ -100,8 +99,17 @@ def single_classes(recipe: Recipe, stream: Stream) -> str:
     )
 
 
-def _processes(recipe: Recipe, trainer: L.Trainer, device: torch.device) -> None:
-    """Refuse more processes than there can be, before any is started."""
+def check_processes(recipe: Recipe, trainer: L.Trainer) -> None:
+    """Refuse more processes than there can be, before any is started.
+
+    Args:
+        recipe: the run's.
+        trainer: one of the run's.
+
+    Raises:
+        ClbenchError: naming the argument of the Trainer.
+    """
+    device: torch.device = trainer.strategy.root_device
     most = max(16, 2 * cores())
     if device.type == "cpu" and trainer.num_devices > most:
         raise ClbenchError(
