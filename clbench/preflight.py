@@ -28,7 +28,7 @@ from clbench.launch import cores
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
-from clbench.methods import METHODS
+from clbench.methods import METHODS, name_of
 from clbench.models import backbone
 from clbench.recipe import Recipe
 from clbench.seeding import generator
@@ -214,6 +214,7 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     small = _alone(recipe, device, least)
     batches, context = _task(small, model, head)
     learner = Learner(context, [], small)
+    learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
     own = [m for m in overriding(methods, "optimizer") if type(m) in METHODS.values()]
     learner.methods = [method.model_copy(deep=True) for method in own]
     model.train()

@@ -8,6 +8,7 @@ import pytest
 from helpers import RECIPE
 
 from clbench.errors import ClbenchError
+from clbench.meeting import meet
 from clbench.preflight import check_processes, preflight
 from clbench.recipe import parse
 from clbench.runner import run
@@ -126,6 +127,15 @@ def test_too_many_processes_are_refused_before_one_is_started(monkeypatch, tmp_p
         run(recipe({"devices": 100}), tmp_path / "run")
     assert not started
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", 16])
+@pytest.mark.filterwarnings("error:.*AMP with fp16", "error:.*historical")
+def test_half_precision_on_a_cpu_is_said_to_be_another_once(precision, capsys):
+    meet(recipe({"precision": precision}))
+    said = capsys.readouterr()
+    assert said.out.count("a CPU has bf16-mixed instead") == 1
+    assert not said.err
 
 
 def test_every_argument_of_the_installed_lightning_is_known():
