@@ -147,7 +147,6 @@ def test_what_is_recorded_is_json(small, tmp_path):
         {"optimizer": {"name": "sgd", "lr": 1e30}, "methods": {"sfa": {}}},
         {"methods": {"task_arithmetic": {"scale": 1e300}}},
         {"methods": {"l2": {"strength": 1e300}}, "steps": 3},
-        {"methods": {"lora": {"alpha": 1e300}}},
     ],
     ids=str,
 )
@@ -156,8 +155,8 @@ def test_diverged_runs_have_no_results(small, tmp_path, changes):
     with pytest.raises(ClbenchError, match=r"not finite|diverged|loss is|penalty is") as error:
         clbench.run(small | changes, tmp_path / "run")
     assert "\n" not in str(error.value)
-    for name in ("task_arithmetic", "lora"):
-        assert name not in str(changes) or f"methods.{name}" in str(error.value)
+    if "task_arithmetic" in str(changes):
+        assert "methods.task_arithmetic" in str(error.value)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert '"event": "task"' not in (tmp_path / "run" / "record.jsonl").read_text()
 
@@ -268,3 +267,8 @@ def test_the_recorder_writes_json_only(tmp_path):
     Recorder(tmp_path).add("task", loss=NAN, curve=[{"x": INF}])
     event = json.loads((tmp_path / "record.jsonl").read_text())
     assert event == {"event": "task", "loss": None, "curve": [{"x": None}]}
+
+
+def test_a_method_that_changes_the_network_is_named(small, tmp_path):
+    with pytest.raises(ClbenchError, match=r"not finite.* settings of methods\.lora"):
+        clbench.run(small | {"methods": {"lora": {"alpha": 1e300}}}, tmp_path / "run")
