@@ -7,7 +7,7 @@ from pathlib import Path
 from clbench import checkpoints
 from clbench.board import StreamLogger
 from clbench.errors import ClbenchError
-from clbench.identity import take_up
+from clbench.identity import compare_recipe, take_up
 from clbench.processes import say
 from clbench.products import WEIGHTS, missing
 from clbench.recipe import Recipe
@@ -59,6 +59,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     checkpoint = checkpoints.load(folder, numbers[-1], parts)
     if not record.tasks or checkpoint.get("done", 0) != checkpoint.get("stages"):
         return False
+    compare_recipe(record, recipe)
     say(f"All tasks in {folder} are learned: the run ends.")
     events = take_up(record, record.tasks[-1]["task"], checkpoint)
     board = StreamLogger(folder, checkpoint["step"])
@@ -70,7 +71,7 @@ def _make_again(record: Record) -> None:
     """Make what a finished run left behind from its record and its last checkpoint."""
     folder = record.folder
     numbers = checkpoints.numbers(folder)
-    if numbers:
+    if numbers and not (folder / WEIGHTS).exists():
         files.export(record, checkpoints.load(folder, numbers[-1], ("shown",))["shown"])
     files.write(record)
     if not (folder / WEIGHTS).exists():

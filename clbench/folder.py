@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ def _is_free(folder: Path, recipe: Recipe) -> bool:
     return not (folder / "config.yaml").exists() or _same(folder, recipe)
 
 
+def give_back(folder: Path) -> None:
+    """Take away what a run that was refused before its first record has left behind."""
+    with suppress(OSError):
+        if _holds(folder) <= OWN:
+            for name in _holds(folder):
+                (folder / name).unlink()
+            folder.rmdir()
+
+
 def _newest(recipe: Recipe) -> Path | None:
     """The newest folder under ``runs/`` with a run of this recipe."""
     end = re.compile(r"(-\d+)?")
@@ -197,6 +207,14 @@ def recipe_of(folder: Path) -> Recipe:
 def plain(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, which :func:`clbench.recipe.parse` reads again."""
     return recipe.model_dump(mode="json")
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the resolved recipe without its name, the place of the data and its patience."""
+    other = ("name", "data_dir", "process_timeout")
+    values = {k: v for k, v in plain(recipe).items() if k not in other}
+    # Not sorted: the order of methods matters.
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def environment(weights: dict[str, str], manifest_hash: str, device: torch.device) -> str:

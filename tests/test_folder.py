@@ -8,6 +8,7 @@ import pytest
 import yaml
 from helpers import RECIPE
 
+import clbench
 from clbench import folder as run_folder
 from clbench import lock
 from clbench.arguments import read_arguments, values
@@ -203,3 +204,20 @@ def test_places_that_can_be_no_folder_are_one_line(start, resume):
         with pytest.raises(ClbenchError) as caught:
             start(of(), place, resume)
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = RECIPE | {
+        "data_dir": str(tmp_path / "data"),
+        "model": {"backbone": "no_such", "weights": "none"},
+    }
+    for _ in range(2):
+        with pytest.raises(ClbenchError, match="no timm model"):
+            clbench.run(wrong)
+    assert not list(Path("runs").iterdir())
+    mine = Path("mine")
+    mine.mkdir()
+    (mine / "notes.txt").touch()
+    run_folder.give_back(mine)
+    assert (mine / "notes.txt").exists()

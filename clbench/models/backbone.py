@@ -14,9 +14,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.finite import flaw
 from clbench.models import (
+    hub,
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
@@ -253,24 +254,21 @@ def create(
     # The hub's client tells of each of its tries; what comes of them is said in one line below.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
+        if tag is not None:
+            hub.reach(str(getattr(known, "hf_hub_id", None) or ""))
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
     except Exception as error:  # the hub client raises a dozen kinds of its own
         if tag is None or isinstance(error, TypeError):
-            reason = " ".join(str(error).split())
             given = f"model.options = {shown(config.options)} and " if config.options else ""
             raise ClbenchError(
                 f"{given}images.size = {size} do{'' if given else 'es'} not fit {config.backbone}: "
-                f"{reason or type(error).__name__}; change {'one of them' if given else 'it'}, or "
+                f"{reason(error)}; change {'one of them' if given else 'it'}, or "
                 "choose another backbone"
             ) from error
         raise ClbenchError(
-            f"model.weights = {tag!r} could not be loaded ({_first_line(error)}); "
+            f"model.weights = {tag!r} could not be loaded ({first_line(error)}); "
             "without a network, download the weights elsewhere and give the file"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _packaged() -> State:

@@ -19,6 +19,9 @@ from clbench.report.texts import one_line
 
 #: More tasks would make matrices of any size; ImageNet-21k in tasks of ten classes fits.
 TASKS = 2_200
+#: A run that is to be gone on with may have a record so many times as large as one in a report:
+#: it is probably one's own, and there is only one of it.
+OWN = 8
 
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Accuracy = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -121,14 +124,18 @@ class _Sweep(_Shape):
 _SHAPES: dict[str, type[_Shape]] = {"run": _Run, "pretrained": _Pretrained, "task": _Task}
 
 
-def record_of(folder: Path) -> Record:
+def record_of(folder: Path, times: int = 1) -> Record:
     """The record of a folder, checked.
+
+    Args:
+        folder: of the run.
+        times: how often the usual bounds it may have.
 
     Raises:
         ClbenchError: if there is none that a run can have written, in half a line.
         OSError: if it cannot be read.
     """
-    reading.check(folder / "record.jsonl")
+    reading.check(folder / "record.jsonl", times)
     try:
         record = Record.load(folder)
     except (RecursionError, ValueError, TypeError) as error:
@@ -148,9 +155,7 @@ def whole(folder: Path) -> Record:
     try:
         if not recipe_of(folder):
             raise ClbenchError("there is no config.yaml in it, or an empty one")
-        record = record_of(folder)
-        if not record.events:
-            raise ClbenchError("record.jsonl is empty")
+        record = record_of(folder, OWN)
     except ClbenchError as error:
         raise ClbenchError(one_line(f"{folder} cannot be gone on with: {error}")) from error
     except OSError as error:
