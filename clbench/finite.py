@@ -45,12 +45,14 @@ class Loss:
         value: ().
         losses_B: (B,), of the samples, before any method.
         terms: of the methods.
+        changing: names of the methods that change the network, its gradients or its weights.
     """
 
     step: int
     value: Tensor
     losses_B: Tensor
     terms: Sequence[Term]
+    changing: Sequence[str] = ()
 
     def reason(self) -> str:
         """Why the loss is not finite, in one line; empty if it is."""
@@ -58,6 +60,8 @@ class Loss:
         if math.isfinite(value):
             return ""
         where = f"at step {self.step} of this task"
+        names = "+".join(self.changing)
+        other = f", or change the settings of methods.{names}" if names else ""
         if _finite(self.losses_B):
             for term in self.terms:
                 if not _finite(term.values):
@@ -69,9 +73,9 @@ class Loss:
         elif self.step == 1:
             return (
                 f"the training loss is {value} {where}, before anything was trained: the network's "
-                "output is not finite; look at model.weights, and at trainer.precision"
+                f"output is not finite; look at model.weights and at trainer.precision{other}"
             )
-        return f"the training loss is {value} {where}: {CALM}"
+        return f"the training loss is {value} {where}: {CALM}{other}"
 
 
 class LossWatch:

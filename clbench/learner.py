@@ -62,6 +62,8 @@ class Learner(L.LightningModule):
         self._penalty = overriding(methods, "penalty")
         self._project = overriding(methods, "project")
         self._after_step = overriding(methods, "after_step")
+        changing = [*overriding(methods, "surgery"), *self._project]
+        self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
 
     def on_fit_start(self) -> None:
@@ -111,7 +113,8 @@ class Learner(L.LightningModule):
         self.sample_count += len(batch.labels) if batch.share else 0
         value = loss.detach()
         self.last_loss = value if first or self.last_loss is None else self.last_loss + value
-        self.watch.add(Loss(self.step_count + 1, value, plain_B.detach(), terms))
+        plain_B = plain_B.detach()
+        self.watch.add(Loss(self.step_count + 1, value, plain_B, terms, self.changing))
         # Lightning divides by the number of batches that it accumulates at most.
         return loss * self.accumulate if self.accumulate > 1 else loss
 

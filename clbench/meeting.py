@@ -24,7 +24,8 @@ from typing import Any
 from clbench.contact import LOCAL, Line, find, key, open_store, start
 from clbench.errors import ClbenchError
 from clbench.folder import recipe_hash
-from clbench.processes import is_first, share_cores, world_size
+from clbench.preflight import check_processes
+from clbench.processes import is_first, say, share_cores, world_size
 from clbench.recipe import Recipe
 from clbench.rollcall import LEAVING, Alone, Chosen, Failure, RollCall
 from clbench.trainer import make_trainer, quiet
@@ -45,10 +46,14 @@ def meet(recipe: Recipe) -> RollCall:
     quiet()
     try:
         trainer = make_trainer(recipe, 1)
+        check_processes(recipe, trainer)
     except ClbenchError as error:  # on all processes alike
         if is_first():
             raise
         raise SystemExit(2) from error
+    asked = recipe.trainer.get("precision")
+    if trainer.precision == "bf16-mixed" and str(asked) in ("16", "16-mixed"):
+        say(f"trainer.precision = {asked!r}: a CPU has bf16-mixed instead, which is taken")
     world = trainer.world_size
     before = _here.world if _here else world_size()
     if before not in (1, world):

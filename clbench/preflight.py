@@ -28,7 +28,7 @@ from clbench.launch import cores
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
-from clbench.methods import METHODS
+from clbench.methods import METHODS, name_of
 from clbench.models import backbone
 from clbench.processes import apart
 from clbench.recipe import Recipe
@@ -55,7 +55,6 @@ def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
         ClbenchError: one line: what does not work, why, and the way out.
     """
     device: torch.device = trainer.strategy.root_device
-    _processes(recipe, trainer, device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         model = _build(recipe).to(device)
@@ -102,8 +101,17 @@ def single_classes(recipe: Recipe, stream: Stream) -> str:
     )
 
 
-def _processes(recipe: Recipe, trainer: L.Trainer, device: torch.device) -> None:
-    """Refuse more processes than there can be, before any is started."""
+def check_processes(recipe: Recipe, trainer: L.Trainer) -> None:
+    """Refuse more processes than there can be, before any is started.
+
+    Args:
+        recipe: the run's.
+        trainer: one of the run's.
+
+    Raises:
+        ClbenchError: naming the argument of the Trainer.
+    """
+    device: torch.device = trainer.strategy.root_device
     most = max(16, 2 * cores())
     if device.type == "cpu" and trainer.num_devices > most:
         raise ClbenchError(
@@ -208,6 +216,7 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     small = _alone(recipe, device, least)
     batches, context = _task(small, model, head)
     learner = Learner(context, [], small)
+    learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
     own = [m for m in overriding(methods, "optimizer") if type(m) in METHODS.values()]
     learner.methods = [method.model_copy(deep=True) for method in own]
     model.train()

@@ -160,6 +160,8 @@ def quiet() -> None:
         ".*smaller than the logging interval.*",
         ".*`training_step` returned.*",
         ".*`srun` command is available.*",
+        ".*AMP with fp16 is not supported on CPU.*",  # said by `meet`, once
+        ".*is supported for historical reasons.*",
     ):
         warnings.filterwarnings("ignore", message)
     torch.set_float32_matmul_precision("high")

@@ -9,7 +9,6 @@ built (:func:`clbench.trainer.make_trainer`).
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,8 +120,8 @@ def _word(value: object) -> str:
 
 def _bound(value: Any) -> str | None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and 0 <= value < 1e30 and math.isfinite(value):
-        return None
+    if number and (value == 0 or 1e-30 <= value < 1e30):
+        return None  # what is smaller is 0 in single precision: no step would move anything
     return "must be a number above 0, or 0 to leave gradients as they are"
 
 

@@ -267,3 +267,8 @@ def test_the_recorder_writes_json_only(tmp_path):
     Recorder(tmp_path).add("task", loss=NAN, curve=[{"x": INF}])
     event = json.loads((tmp_path / "record.jsonl").read_text())
     assert event == {"event": "task", "loss": None, "curve": [{"x": None}]}
+
+
+def test_a_method_that_changes_the_network_is_named(small, tmp_path):
+    with pytest.raises(ClbenchError, match=r"not finite.* settings of methods\.lora"):
+        clbench.run(small | {"methods": {"lora": {"alpha": 1e300}}}, tmp_path / "run")

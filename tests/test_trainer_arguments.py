@@ -8,8 +8,10 @@ import pytest
 from helpers import RECIPE
 
 from clbench.errors import ClbenchError
-from clbench.preflight import preflight
+from clbench.meeting import meet
+from clbench.preflight import check_processes, preflight
 from clbench.recipe import parse
+from clbench.runner import run
 from clbench.trainer import make_trainer, quiet
 from clbench.trainer_arguments import OWNED, RULES
 
@@ -43,7 +45,7 @@ BAD = [
     ("precision", [32.0, "fp32", "bf16_mixed"]),
     ("log_every_n_steps", [0, 2.0, "5", True, *ODD]),
     ("accumulate_grad_batches", [0, 1.5, "2", None, True, {0: 2}, *ODD]),
-    ("gradient_clip_val", [-1, "1", True, 1e40, *ODD]),
+    ("gradient_clip_val", [-1, "1", True, 1e40, 1e-300, *ODD]),
     ("gradient_clip_algorithm", ["norm", "value", "max", 1, *ODD]),
     ("enable_progress_bar", [0, 1, "no", *ODD]),
     ("enable_model_summary", ["yes", *ODD]),
@@ -103,17 +105,37 @@ def test_what_makes_sense_is_taken_and_trains(name, value, tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_here_is_refused_before_it_starts(trainer, message, tmp_path, monkeypatch):
+def test_what_cannot_be_here_is_refused_before_it_starts(trainer, message, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 
     def start():
         made = recipe(trainer)
-        preflight(made, tmp_path, make_trainer(made, 1))
+        check_processes(made, make_trainer(made, 1))
 
     with pytest.raises(ClbenchError, match=message) as error:
         start()
     assert one_line(error)
+
+
+def test_too_many_processes_are_refused_before_one_is_started(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr("clbench.meeting.start", lambda count: started.append(count) or [])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ClbenchError, match="devices = 100: that many processes"):
+        run(recipe({"devices": 100}), tmp_path / "run")
+    assert not started
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", 16])
+@pytest.mark.filterwarnings("error:.*AMP with fp16", "error:.*historical")
+def test_half_precision_on_a_cpu_is_said_to_be_another_once(precision, capsys):
+    meet(recipe({"precision": precision}))
+    said = capsys.readouterr()
+    assert said.out.count("a CPU has bf16-mixed instead") == 1
+    assert not said.err
 
 
 def test_every_argument_of_the_installed_lightning_is_known():

@@ -213,6 +213,10 @@ def _chunks(files: FileImages) -> tuple[Tensor, ...]:
 
 def _open(path: Path, files: FileImages) -> CachedImages | None:
     """The cache if it is there and whole."""
+    if path.is_dir():
+        raise ClbenchError(f"the image cache {shown(path)} is a folder: remove it")
+    if not path.is_file():  # a pipe would be waited at for ever
+        return None
     try:
         return CachedImages(path, files)
     except FileNotFoundError:

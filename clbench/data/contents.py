@@ -140,6 +140,8 @@ def _why(error: OSError, path: Path) -> str:
 
 def _load(table: Path, count: int) -> np.ndarray | None:
     """The rows of a table; None if there is none, or it is damaged."""
+    if not table.is_file():  # a pipe would be waited at for ever
+        return None
     try:
         content = table.read_bytes()
     except OSError:

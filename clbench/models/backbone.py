@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -146,7 +147,8 @@ def check(config: ModelConfig) -> None:
         return
     if is_file(config):
         if not Path(config.weights).is_file():
-            raise ClbenchError(f"model.weights: there is no file {config.weights}")
+            why = ", but a folder: name a file in it" if Path(config.weights).is_dir() else ""
+            raise ClbenchError(f"model.weights: there is no file {config.weights}{why}")
         return
     if full_tag(config) not in timm.list_pretrained(f"{config.backbone}*"):
         tags = timm.list_pretrained(f"{config.backbone}.*") or ["none published"]
@@ -216,7 +218,8 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
         model.reset_classifier(classes)  # type: ignore[operator]
     if not isinstance(model.get_classifier(), nn.Linear):  # type: ignore[operator]
         raise ClbenchError(
-            f"model.backbone = {config.backbone!r} does not end in one linear classifier"
+            f"model.backbone = {config.backbone!r} does not end in one linear classifier: choose a "
+            "backbone that does, and no model.options that take it away"
         )
     cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
     if config.weights == "pretrain":  # was trained with these, whatever timm's own weights expect
@@ -248,15 +251,19 @@ def create(
     known = timm.models.get_pretrained_cfg(tag or config.backbone, allow_unregistered=True)
     if config.backbone == "tiny_vit" or (known is not None and known.fixed_input_size):
         options.setdefault("img_size", size)
+    # The hub's client tells of each of its tries; what comes of them is said in one line below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         if tag is not None:
             hub.reach(str(getattr(known, "hf_hub_id", None) or ""))
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
     except Exception as error:  # the hub client raises a dozen kinds of its own
         if tag is None or isinstance(error, TypeError):
+            given = f"model.options = {shown(config.options)} and " if config.options else ""
             raise ClbenchError(
-                f"model.options = {shown(config.options)} and images.size = {size} do not fit "
-                f"{config.backbone}: {reason(error)}"
+                f"{given}images.size = {size} do{'' if given else 'es'} not fit {config.backbone}: "
+                f"{reason(error)}; change {'one of them' if given else 'it'}, or "
+                "choose another backbone"
             ) from error
         raise ClbenchError(
             f"model.weights = {tag!r} could not be loaded ({first_line(error)}); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -59,9 +60,11 @@ def read(path: Path) -> State:
     """
     start = _start(path)
     try:
-        if start[8:9] == b"{":
+        if _is_safetensors(start):
             return load_file(path)
-        contents = _load(path)
+        with warnings.catch_warnings():  # of torch, about how it reads
+            warnings.simplefilter("ignore")
+            contents = _load(path)
     except Exception as error:  # pickle's, zipfile's and safetensors' own kinds too
         raise ClbenchError(f"the weights {path} cannot be read: {_reason(error)}") from error
     return _state(contents, path)
@@ -80,9 +83,14 @@ def _start(path: Path) -> bytes:
     if not start:
         raise ClbenchError(f"the weights {path} cannot be read: the file is empty")
     for magic, what in STRANGERS.items():
-        if start.lstrip().startswith(magic):
+        # The header's length, with which safetensors begins, may look like anything.
+        if start.lstrip().startswith(magic) and not _is_safetensors(start):
             raise ClbenchError(f"the weights {path} cannot be read: this {what}")
     return start
+
+
+def _is_safetensors(start: bytes) -> bool:
+    return start[8:9] == b"{"
 
 
 def _load(path: Path) -> Any:
@@ -95,23 +103,24 @@ def _load(path: Path) -> Any:
         except Exception:
             names = []  # not in torch's present format: its own message is the better one
         context = torch.serialization.safe_globals([(Inert, name) for name in names])
-    with context:
-        return torch.load(path, map_location="cpu", weights_only=True)
+    with context, path.open("rb") as file:  # torch would go by the ending of a path's name
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _state(contents: Any, path: Path) -> State:
     """The state dict in what a training script saved."""
-    if isinstance(contents, Inert | nn.Module):
-        raise ClbenchError(
-            f"{path} holds a whole model, which only its own code could load: save "
-            "model.state_dict() where it was made"
-        )
-    within = ""
-    while isinstance(contents, Mapping) and not _is_state(contents):
+    within, seen = "", set[int]()
+    while isinstance(contents, Mapping) and not _is_state(contents) and id(contents) not in seen:
+        seen.add(id(contents))  # what holds itself would be opened for ever
         inner = {name: value for name, value in contents.items() if isinstance(value, Mapping)}
         named = [name for name in WRAPPERS if name in inner]
         tensors = [name for name, value in inner.items() if value and _is_state(value)]
         if not (named or len(tensors) == 1):
+            whole = [contents[name] for name in WRAPPERS if name in contents]
+            models = [value for value in whole if isinstance(value, Inert | nn.Module)]
+            if models:
+                contents = models[0]
+                break
             keys = ", ".join(str(key)[:40] for key in list(contents)[:8]) or "nothing"
             raise ClbenchError(
                 f"{path} holds no state dict of tensors{within} (it holds {keys}): save "
@@ -122,7 +131,12 @@ def _state(contents: Any, path: Path) -> State:
         if others:
             say(f"{path}: {chosen} is taken; {', '.join(others[:4])} would be other weights")
         contents, within = inner[chosen], f"{within} in {chosen}"
-    if not isinstance(contents, Mapping):
+    if isinstance(contents, Inert | nn.Module):
+        raise ClbenchError(
+            f"{path} holds a whole model, which only its own code could load: save "
+            "model.state_dict() where it was made"
+        )
+    if not (isinstance(contents, Mapping) and _is_state(contents)):
         raise ClbenchError(f"{path} holds no state dict of tensors: save model.state_dict()")
     return {str(name): tensor for name, tensor in contents.items()}
 
@@ -208,6 +222,10 @@ def _misfits(state: State, model: nn.Module, head: str) -> list[str]:
         f"{name} is of {state[name].dtype}"
         for name in both
         if wanted[name].is_floating_point() and not state[name].is_floating_point()
+    ] + [
+        f"{name} is {'without values (meta)' if state[name].is_meta else 'sparse'}, not dense"
+        for name in both
+        if state[name].is_meta or state[name].layout != torch.strided
     ]
     return (
         [f"missing {missing[:3]}"] * bool(missing)
@@ -234,7 +252,14 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if "TorchScript" in text:
         return "it is a TorchScript program: save model.state_dict() where it was made"
-    words = ("magic number", "Weights only load failed", "pickle", "not in a subdirectory")
-    if any(word.lower() in text.lower() for word in words):
+    if "central directory" in text or "not a ZIP archive" in text:
+        return "it is cut or damaged: is the file whole?"
+    words = (
+        *("magic number", "Weights only load failed", "pickle", "not in a subdirectory"),
+        *("weights_only", "hasRecord"),
+    )
+    if isinstance(error, KeyError | IndexError) or any(
+        word.lower() in text.lower() for word in words
+    ):
         return "it is no file of torch or safetensors, it is cut, or holds more than weights"
     return f"{first_line(error)}: is the file whole?"

@@ -262,3 +262,21 @@ def test_what_images_are_is_said_once(tmp_path, folder, capsys):
     assert len(said) == 1
     assert "in 2 images of set" in said[0]
     assert "largest value is 4000" in said[0]
+
+
+def test_a_pipe_in_the_place_of_a_cache_is_replaced(files, folder):
+    whole = cache(files, folder, "t").take(ALL)
+    (path,) = caches(folder)
+    path.unlink()
+    os.mkfifo(path)
+    assert torch.equal(cache(files, folder, "t").take(ALL), whole)
+    assert path.is_file()
+
+
+def test_a_folder_in_the_place_of_a_cache_is_named(files, folder):
+    cache(files, folder, "t")
+    (path,) = caches(folder)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ClbenchError, match="is a folder: remove it"):
+        cache(files, folder, "t")

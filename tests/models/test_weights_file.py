@@ -135,6 +135,16 @@ def cut(path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
+def in_itself():
+    contents = {}
+    contents["state_dict"] = contents
+    return contents
+
+
+def changed(change):
+    return {name: change(x) for name, x in model().state_dict().items()}
+
+
 def text(content):
     return lambda path: path.write_bytes(content)
 
@@ -143,6 +153,10 @@ def text(content):
     ("write", "message"),
     [
         (lambda path: torch.save(model(), path), "holds a whole model.*save model.state_dict"),
+        (lambda path: torch.save({"model": model()}, path), "holds a whole model"),
+        (lambda path: torch.save(in_itself(), path), "holds no state dict of tensors"),
+        (lambda path: torch.save(changed(torch.Tensor.to_sparse), path), "is sparse, not dense"),
+        (lambda path: torch.save(changed(lambda x: x.to("meta")), path), "without values"),
         (script, "TorchScript program: save model.state_dict"),
         (lambda path: torch.save(torch.ones(3), path), "holds no state dict of tensors"),
         (lambda path: torch.save({"epoch": 1}, path), r"it holds epoch\): save model"),
@@ -157,15 +171,18 @@ def text(content):
         (text(b"\x89HDF\r\n\x1a\n"), "Keras"),
         (text(b"hello, these are no weights at all"), "cannot be read"),
         (text(b"\x80\x02" + b"(" * 10_000), "cannot be read"),
+        (text(bytes(1000)), "no file of torch or safetensors"),
+        (text(b"hello"), "no file of torch or safetensors"),
         (lambda path: cut(path, 0.5), "is the file whole"),
         (text(b"\xff" * 8 + b"{" + b" " * 64), "cannot be read"),
-        (lambda path: path.mkdir(), "there is no file"),
+        (lambda path: path.mkdir(), "there is no file .*but a folder"),
         (os.mkfifo, "there is no file"),
         (lambda path: path.symlink_to("/dev/zero"), "there is no file"),
         (lambda path: path.symlink_to(path), "there is no file"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.filterwarnings("error:.*pickle protocol", "error:.*sparse", "error:.*TorchScript")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.(trace|save)")
 def test_what_cannot_be_loaded_is_one_line(tmp_path, write, message):
     path = tmp_path / "w.pth"
     write(path)
@@ -188,3 +205,20 @@ def test_whole_numbers_are_no_weights(tmp_path):
 def test_classes_of_the_file_are_not_loaded(tmp_path):
     torch.save({"state_dict": {"a": torch.ones(1)}, "settings": Settings()}, tmp_path / "w.pth")
     assert read(tmp_path / "w.pth").keys() == {"a"}
+
+
+def test_the_header_of_safetensors_may_be_of_any_length(tmp_path):
+    path, state = tmp_path / "w.safetensors", model().state_dict()
+    save_file(state, path)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    wanted = 0x3C20  # its bytes look like a space and the beginning of a web page
+    content = path.read_bytes()
+    header = content[8 : 8 + length].ljust(wanted)
+    path.write_bytes(wanted.to_bytes(8, "little") + header + content[8 + length :])
+    assert loaded(path).sha256 == sha256(state)
+
+
+def test_what_torch_wrote_is_read_under_any_name(tmp_path):
+    state = model().state_dict()
+    torch.save(state, tmp_path / "w.safetensors")
+    assert loaded(tmp_path / "w.safetensors").sha256 == sha256(state)
