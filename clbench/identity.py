@@ -69,10 +69,13 @@ def compare_recipe(record: Record, recipe: Recipe) -> None:
     """Compare the recipe in ``config.yaml`` with the one that the run began with.
 
     Raises:
-        ClbenchError: if it was changed since, beyond the place of the data.
+        ClbenchError: if it was changed since, beyond the place of the data, or the record is empty.
     """
+    path = record.folder / "record.jsonl"
+    if not record.events:
+        raise ClbenchError(f"{path} lags behind the checkpoint: it is empty: {_ways(record)}")
     try:
-        then = parse(read_text(record.run["recipe"], str(record.folder / "record.jsonl")))
+        then = parse(read_text(record.run["recipe"], str(path)))
     except (LookupError, ClbenchError):
         return  # of an older version, whose recipe is in config.yaml alone
     if fields := different(then, recipe):
@@ -124,11 +127,7 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
     Raises:
         ClbenchError: if the record ends before the checkpoint, or is another one.
     """
-    path = record.folder / "record.jsonl"
-    ways = (
-        "put it back from a copy, or remove the folder "
-        f"{record.folder / 'checkpoints'} to resume from the start"
-    )
+    path, ways = record.folder / "record.jsonl", _ways(record)
     events = record.until_task(task)
     if not events:
         raise ClbenchError(
@@ -139,6 +138,14 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
     if here != sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
         raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
     return events
+
+
+def _ways(record: Record) -> str:
+    """The ways out where a record is not the checkpoint's."""
+    return (
+        "put it back from a copy, or remove the folder "
+        f"{record.folder / 'checkpoints'} to resume from the start"
+    )
 
 
 def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:

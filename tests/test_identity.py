@@ -218,6 +218,16 @@ def test_a_record_that_does_not_fit_the_checkpoint(place, damage):
     assert "record.jsonl is not the one that the checkpoint was written after" in refused()
 
 
+@pytest.mark.parametrize("left", [b"", b'{"event": "run", "ti'])
+def test_a_record_without_a_line(place, left):
+    """Beside a checkpoint it has lost them; without one, the run has only just begun."""
+    path = place / "run" / "record.jsonl"
+    path.write_bytes(left)
+    assert "record.jsonl lags behind the checkpoint: it is empty" in refused()
+    shutil.rmtree(place / "run" / "checkpoints")
+    assert resume().finished
+
+
 def test_a_record_that_is_ahead_is_cut_back(place):
     """Killed between the line of a task and its checkpoint, the task is learned again."""
     path = place / "run" / "record.jsonl"
