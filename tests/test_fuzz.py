@@ -47,7 +47,7 @@ def test_what_is_spoilt_was_whole(base, tmp_path):
     [
         ("summary.json", '{"a": NaN}', "NaN is no JSON"),
         ("summary.json", '{"a": 1e999}', "1e999 is no JSON"),
-        ("record.jsonl", '{"event": "run"}', "the record has no end"),
+        ("record.jsonl", '{"event": "run"}', "it has no end"),
         ("record.jsonl", '{"event": "end"}', "accuracies"),
         ("model.safetensors", "x", "SafetensorError"),
         ("../stray", "", "it wrote ['stray']"),

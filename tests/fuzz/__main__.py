@@ -55,9 +55,10 @@ def try_one(kind: str, seed: int, number: int, base: Base, folder: Path) -> tupl
     text = f"{shlex.join(case.words)}\n{case.must}\n"
     (folder / "words.txt").write_text(text, encoding="utf-8", errors="replace")
     before = {path.name for path in folder.iterdir()}
+    began = time.time()
     outcome = attempt(lambda: run(case.words), folder)
-    reason = fault(outcome, case)
-    return outcome.code, reason or unsound(folder, before, outcome.code)
+    reason = fault(outcome, case) or unsound(folder, before, outcome.code, began - 0.01)
+    return outcome.code, reason
 
 
 def try_kind(kind: str, seed: int, numbers: range, base: Base, root: Path) -> Tally:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,55 +11,51 @@ from typing import Any, NoReturn
 PRODUCTS = {"stdout.txt", "stderr.txt", "out", "page", "data", "runs", "report"}
 
 
-def unsound(folder: Path, before: set[str], code: int) -> str | None:
+def unsound(folder: Path, before: set[str], code: int, since: float = 0.0) -> str | None:
     """What is wrong with what a command left in a folder, or None.
 
     Args:
         folder: where it was run.
         before: names in it that were there.
         code: its exit code.
+        since: when it began, as files' times are; what is older is not its doing.
     """
     strays = {path.name for path in folder.iterdir()} - before - PRODUCTS
     if strays:
         return f"it wrote {sorted(strays)[:3]}"
-    partial = [path for path in _files(folder) if ".partial" in path.name]
+    written = [path for path in _files(folder) if path.lstat().st_mtime >= since]
+    partial = [path for path in written if ".partial" in path.name]
     if partial:
         return f"it left {partial[0].relative_to(folder)}"
-    for record in sorted(folder.glob("out/record.jsonl")) if not code else ():
-        if wrong := _run(record.parent):
-            return wrong
-    for page in sorted(folder.glob("page/*.html")) if not code else ():
-        if wrong := _page(page.read_text(encoding="utf-8")):
-            return f"{page.relative_to(folder)}: {wrong}"
+    for path in written if not code else ():
+        check = CHECKS.get(path.name if path.suffix != ".html" else path.suffix)
+        if check and (wrong := check(path)):
+            return f"{path.relative_to(folder)}: {wrong}"
     return None
 
 
 def _files(folder: Path) -> list[Path]:
     """The files of outputs; what a case was given is not looked at."""
-    return [path for name in ("out", "page", "data") for path in (folder / name).rglob("*")]
+    found = [path for name in ("out", "page", "data") for path in (folder / name).rglob("*")]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
-def _run(out: Path) -> str | None:
-    """What is wrong with a finished run."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _json(path: Path) -> str | None:
     try:
-        lines = (out / "record.jsonl").read_text(encoding="utf-8").splitlines()
-        events = [strict(line) for line in lines]
-        summary = strict((out / "summary.json").read_text(encoding="utf-8"))
-        for name in ("environment.json", "split_manifest.json"):
-            strict((out / name).read_text(encoding="utf-8"))
-        weights = load_file(out / "model.safetensors")
-    except (ValueError, OSError, SafetensorError) as error:
+        values = strict(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+    return None if values else "it is empty"
+
+
+def _record(path: Path) -> str | None:
+    """What is wrong with the record of a finished run."""
+    try:
+        events = [strict(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
         return f"{type(error).__name__}: {error}"
     if events[-1]["event"] != "end":
-        return "the record has no end"
-    if not summary:
-        return "the summary is empty"
-    broken = [name for name, x in weights.items() if x.is_floating_point() and not _finite(x)]
-    if broken:
-        return f"weights that are no numbers: {broken[:3]}"
+        return "it has no end"
     accuracies = [
         value
         for event in events
@@ -66,9 +63,20 @@ def _run(out: Path) -> str | None:
         for scenario in ("task_incremental", "class_incremental")
         for value in event[scenario]
     ]
-    if not accuracies or not all(0 <= value <= 1 for value in accuracies):
-        return f"accuracies {accuracies[:5]}"
-    return None
+    sound = accuracies and all(0 <= value <= 1 for value in accuracies)
+    return None if sound else f"accuracies {accuracies[:5]}"
+
+
+def _weights(path: Path) -> str | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        return f"SafetensorError: {error}"
+    broken = [name for name, x in weights.items() if x.is_floating_point() and not _finite(x)]
+    return f"weights that are no numbers: {broken[:3]}" if broken else None
 
 
 def _finite(tensor: Any) -> bool:
@@ -121,8 +129,9 @@ class _Tags(HTMLParser):
             self.wrong.append(f"</{tag}>")
 
 
-def _page(text: str) -> str | None:
+def _page(path: Path) -> str | None:
     """What is wrong with a page."""
+    text = path.read_text(encoding="utf-8")
     tags = _Tags()
     tags.feed(text)
     tags.close()
@@ -133,3 +142,14 @@ def _page(text: str) -> str | None:
     if "<script>alert" in text:
         return "a name became a script"
     return None
+
+
+#: What is looked at, by its name.
+CHECKS: dict[str, Callable[[Path], str | None]] = {
+    "summary.json": _json,
+    "environment.json": _json,
+    "split_manifest.json": _json,
+    "record.jsonl": _record,
+    "model.safetensors": _weights,
+    ".html": _page,
+}

@@ -218,7 +218,6 @@ def _wrapped(random: Random, folder: Path, base: Base) -> tuple[Path, Any]:
                 state[key] * float("nan"), state[key] + float("inf"), None, "x", 3, [1.0],
                 state[key].to_sparse(), torch.tensor(1.0), torch.empty(0),
                 state[key].to(torch.complex64),
-                torch.quantize_per_tensor(state[key].float(), 0.1, 0, torch.qint8),
                 torch.empty(state[key].shape, device="meta"),
             )
         )  # fmt: skip
