@@ -23,6 +23,7 @@ from typing import IO, Any, Literal
 import torch
 from torch import Tensor
 
+from clbench import saved
 from clbench.disk import atomic, sync, write_atomic
 from clbench.errors import ClbenchError
 
@@ -122,9 +123,11 @@ def load(
     """
     compared = set() if compared is None else compared
     tree = _read(_file(folder, "task", number), compared)["tree"]
-    return _Unpacking(folder, number, {}, compared).tree(
+    state: dict[str, Any] = _Unpacking(folder, number, {}, compared).tree(
         {k: v for k, v in tree.items() if not parts or k in parts}
     )
+    saved.check(folder, state)
+    return state
 
 
 def last(folder: Path) -> dict[str, Any] | None:
@@ -211,7 +214,7 @@ class _Unpacking:
     def tree(self, node: Any) -> Any:
         if isinstance(node, dict):
             if node.keys() == {REFERENCE}:
-                return self._tensor(node[REFERENCE]).clone()
+                return self._tensor(str(node[REFERENCE])).clone()
             return {name: self.tree(inner) for name, inner in node.items()}
         if isinstance(node, list | tuple):
             return type(node)(self.tree(inner) for inner in node)
@@ -226,7 +229,10 @@ class _Unpacking:
                 )
             path = _file(self.folder, "task", self.left.pop())
             self.tensors |= _read(path, self.compared)["tensors"]
-        return self.tensors[key]
+        tensor = self.tensors[key]
+        if not isinstance(tensor, Tensor):
+            raise ClbenchError(f"{self.folder / 'checkpoints'} holds {key!r:.80} that is no tensor")
+        return tensor
 
 
 def _file(folder: Path, kind: str, number: int) -> Path:
@@ -246,7 +252,8 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
         contents: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=True, mmap=True
         )
-        contents["tree"], contents["tensors"]
+        if not all(isinstance(contents[part], dict) for part in ("tree", "tensors")):
+            raise ValueError("it is no checkpoint")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClbenchError(

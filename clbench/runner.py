@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench import checkpoints, finite, footprint
+from clbench import checkpoints, finite, footprint, saved
 from clbench import folder as run_folder
 from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, world_size
@@ -229,6 +229,9 @@ class Run:
         compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
+        like = self.network.model.state_dict()
+        classes = len(self.stream.class_names)
+        saved.check_fit(self.folder, checkpoint, like, len(self.stages), classes)
         if not checkpoints.summed(self.folder, done):
             say(f"The checkpoint in {self.folder} is of an older version: it has no checksum.")
         events = take_up(record, self.stages[done - 1].index, checkpoint)
@@ -236,7 +239,7 @@ class Run:
             self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
         for name, method in self.named_methods.items():
-            method.load_state_dict(checkpoint["methods"][name])
+            saved.take_up(self.folder, name, method, checkpoint["methods"].get(name))
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
         how = (

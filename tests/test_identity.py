@@ -204,6 +204,54 @@ def test_the_way_out_of_a_damaged_checkpoint(place, capsys):
     assert "No task in run is finished: the run begins anew." in capsys.readouterr().out
 
 
+def _edit(tree, *path, to):
+    *way, last = path
+    for key in way:
+        tree = tree[key]
+    tree[last] = to
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("done",), "1", "its done is not"),
+        (("done",), 9, "it counts 9 tasks"),
+        (("step",), -2, "its step is not"),
+        (("shown",), [], "its shown is not"),
+        (("shown", "fc.bias"), {}, "its shown is not"),
+        (("theta", "fc.bias"), torch.zeros(3), "fc.bias in its theta is of another shape"),
+        (("theta", "other"), torch.zeros(3), "its theta lacks or adds other"),
+        (("theta", "fc.bias"), torch.full((10,), torch.nan), "its theta is not"),
+        (("learned",), torch.zeros(3, dtype=torch.bool), "it knows 3 classes"),
+        (("learned",), 3, "its learned is not"),
+        (("start", "head"), None, "its start is not"),
+    ],
+)
+def test_a_checkpoint_of_somebody(place, path, to, reason):
+    """Without a checksum, as of an older version, what is in it is looked at."""
+    folder = place / "run" / "checkpoints"
+    (folder / "task_001.sha256").unlink()
+    state = checkpoints.load(place / "run", 1)
+    _edit(state, *path, to=to)
+    torch.save({"tree": state, "tensors": {}}, folder / "task_001.pt")
+    told = refused()
+    assert reason in told
+    assert "remove the folder to resume from the start" in told
+
+
+@pytest.mark.parametrize(
+    "contents", [[], {"tree": {}, "tensors": []}, {"tree": [], "tensors": {}}, {"tree": 3}]
+)
+def test_a_file_with_other_contents(place, contents):
+    folder = place / "run" / "checkpoints"
+    (folder / "task_001.sha256").unlink()
+    for name in ("task_001.pt", "methods_001.pt"):
+        before = (folder / name).read_bytes()
+        torch.save(contents, folder / name)
+        assert "resume from the start" in refused()
+        (folder / name).write_bytes(before)
+
+
 @pytest.mark.parametrize("damage", ["lags", "edited", "foreign"])
 def test_a_record_that_does_not_fit_the_checkpoint(place, damage):
     path = place / "run" / "record.jsonl"
