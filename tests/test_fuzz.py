@@ -12,13 +12,13 @@ from fuzz.judge import fault
 from fuzz.sane import unsound
 
 SAMPLE = {
-    "recipes": 30,
-    "words": 15,
+    "recipes": 24,
+    "words": 12,
     "suites": 8,
     "trainers": 6,
-    "folders": 8,
+    "folders": 4,
     "images": 4,
-    "weights": 4,
+    "weights": 3,
 }
 
 

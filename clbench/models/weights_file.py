@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickletools
 import stat
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -92,7 +93,8 @@ def _load(path: Path) -> Any:
     context: Any = nullcontext()
     if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # from torch 2.6 on
         context = torch.serialization.safe_globals([(Inert, name) for name in _classes(path)])
-    with context:
+    with context, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what cannot be used is refused, in the one line of that
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -196,7 +198,7 @@ def _without_prefix(state: State, model: nn.Module, head: str, source: str) -> S
 
 
 def _misfits(state: State, model: nn.Module, head: str) -> list[str]:
-    """What is missing, unexpected, of another shape or of whole numbers."""
+    """What is missing, unexpected, of another shape, of whole numbers or sparse."""
     headless = f"{head}.weight" not in state
     wanted = {
         name: tensor
@@ -218,6 +220,7 @@ def _misfits(state: State, model: nn.Module, head: str) -> list[str]:
         for name in both
         if wanted[name].is_floating_point() and not state[name].is_floating_point()
     ]
+    kinds += [f"{name} is sparse" for name in both if state[name].layout != torch.strided]
     return (
         [f"missing {missing[:3]}"] * bool(missing)
         + [f"unexpected {[name[:60] for name in strange[:3]]}"] * bool(strange)

@@ -166,8 +166,11 @@ def trainers(random: Random, folder: Path, base: Base) -> Case:
     import lightning
 
     names = sorted(inspect.signature(lightning.Trainer).parameters)
-    sure = random.random() < 0.4
-    if sure:
+    sure, fine = random.random() < 0.4, random.random() < 0.2
+    if fine:
+        name = random.choice(sorted(SENSE))
+        chosen = {name: random.choice(SENSE[name])}
+    elif sure:
         name = random.choice(sorted(wrong.TRAINER))
         chosen = {name: random.choice(wrong.TRAINER[name])}
     else:
@@ -175,7 +178,23 @@ def trainers(random: Random, folder: Path, base: Base) -> Case:
     values = base.recipe() | {"process_timeout": 3.0}  # other nodes never come
     values["trainer"] |= chosen
     written(values, folder / "r.yaml")
-    return refused(("--config", "r.yaml", "--output", "out"), sure or nonsense(chosen))
+    words = ("--config", "r.yaml", "--output", "out")
+    return Case(words, "take") if fine else refused(words, sure or nonsense(chosen))
+
+
+#: What must be taken.
+SENSE: dict[str, tuple[Any, ...]] = {
+    "gradient_clip_val": (0.5, 1, 0),
+    "precision": ("bf16-mixed", 32, "32"),
+    "log_every_n_steps": (1, 50),
+    "accumulate_grad_batches": (1, 2),
+    "deterministic": (True, "warn", None),
+    "benchmark": (False, None),
+    "detect_anomaly": (True, False),
+    "enable_progress_bar": (None, True),
+    "devices": (1, "1", "auto"),
+    "strategy": ("auto",),
+}
 
 
 def _argument(random: Random) -> Any:
