@@ -7,6 +7,7 @@ checkpoint is saved is known, and so that a disk that is full costs a line and n
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -24,12 +25,15 @@ from torch import Tensor
 from torch.utils.tensorboard import summary
 
 from clbench.disk import atomic
+from clbench.errors import reason
+from clbench.processes import is_first, say
 from clbench.recipe import Recipe
 from clbench.record import SCENARIOS, Record
-from clbench.trainer import is_first, say
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
 NAME = "events.out.tfevents.{:010}.clbench"
+#: What a disk says that may have room later.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Bytes, and seconds, after which what was logged is written.
 MOST, SECONDS = 1 << 16, 10.0
 BINS = 64
@@ -55,6 +59,7 @@ class StreamLogger(Logger):
         self._written = time.monotonic()
         self._synced = True
         self._told = False
+        self._full: OSError | None = None
 
     @property
     def name(self) -> str:
@@ -91,12 +96,19 @@ class StreamLogger(Logger):
             self._add(values, record.tasks[-1]["last_step"])
 
     def save(self) -> None:
-        """Bring everything logged so far to the disk, before a checkpoint says it is there."""
+        """Bring everything logged so far to the disk, before a checkpoint says it is there.
+
+        Raises:
+            OSError: if the disk is full. What else goes wrong costs a line.
+        """
+        self._full = None
         with self._safely():
             self._write()
             if self._file is not None and not self._synced:
                 os.fsync(self._file)
                 self._synced = True
+        if self._full is not None:
+            raise self._full
 
     def finalize(self, status: str) -> None:
         """Called at the end of each Trainer; :meth:`close` ends the stream."""
@@ -134,12 +146,13 @@ class StreamLogger(Logger):
         try:
             yield
         except Exception as error:
-            if not self._told:
+            if isinstance(error, OSError) and error.errno in FULL:
+                self._full = error
+            elif not self._told:
                 self._told = True
-                reason = " ".join(str(error).split()) or type(error).__name__
                 say(
-                    f"TensorBoard's file in {self.folder} is not complete ({reason[:300]}): the "
-                    "run goes on, and writes the rest once it can"
+                    f"TensorBoard's file in {self.folder} is not complete ({reason(error)[:300]}): "
+                    "the run goes on, and writes the rest once it can"
                 )
 
 

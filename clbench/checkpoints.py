@@ -25,7 +25,8 @@ from torch import Tensor
 
 from clbench import saved
 from clbench.disk import atomic, sync, write_atomic
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, first_line
+from clbench.weights import content
 
 Keep = Literal["all", "last", "none"]
 REFERENCE = "__tensor__"
@@ -255,10 +256,9 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
         if not all(isinstance(contents[part], dict) for part in ("tree", "tensors")):
             raise ValueError("it is no checkpoint")
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClbenchError(
-            f"{path} cannot be read ({reason}): put it back from a copy, or remove the folder "
-            f"{path.parent} to resume from the start"
+            f"{path} cannot be read ({first_line(error)}): put it back from a copy, or remove the "
+            f"folder {path.parent} to resume from the start"
         ) from error
     return contents
 
@@ -284,5 +284,5 @@ def _hash(tensor: Tensor) -> str:
     """SHA-256 of a tensor and of its layout: sums over another layout may round differently."""
     plain = tensor.detach().cpu()
     digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} {plain.stride()};".encode())
-    digest.update(plain.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    digest.update(content(plain.contiguous()))
     return digest.hexdigest()

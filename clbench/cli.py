@@ -149,6 +149,7 @@ def field_help() -> str:
 
     def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
         default = info.default
+        default = str(default).lower() if isinstance(default, bool) else default  # as in YAML
         usual = "" if default in (PydanticUndefined, None) else f" [{default}]"
         owned = f" (of {', '.join(of)})" if of else ""
         text = f"{info.description or ''}{usual}{owned}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
 from clbench.estimate import Shared, estimate
 from clbench.folder import plain
@@ -15,7 +16,7 @@ from clbench.launch import Job, Launch, train_words
 from clbench.launchers import choose_launcher
 from clbench.lock import alone
 from clbench.needs import Missing
-from clbench.record import Record, write_atomic
+from clbench.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
@@ -247,7 +248,10 @@ def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing)
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append(Job(name, train_words(place.folder), log, place.folder))
+        words = train_words(place.folder)
+        if place.state == "interrupted":  # for want of time, perhaps
+            words = [*words, "--process_timeout", str(place.run.recipe.process_timeout)]
+        todo.append(Job(name, words, log, place.folder))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:

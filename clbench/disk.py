@@ -39,14 +39,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path, side: Path | None = None) -> Iterator[IO[bytes]]:
     """Opens a file to write that takes its place only when it is whole and on the disk.
 
     It is written under another name, :data:`SIDE`, which is made anew: whatever stood there, a
     link that leads elsewhere, say, is taken away and not written through. What cannot be finished
     is removed.
+
+    Args:
+        path: the file.
+        side: the other name, where several processes may write the file at once; each has its own.
     """
-    side = path.with_name(SIDE.format(path.name))
+    side = side or path.with_name(SIDE.format(path.name))
     try:
         side.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

@@ -34,11 +34,30 @@ def shown(value: Any) -> str:
     return text if len(text) <= VALUE else f"{text[: VALUE // 2]}…{text[1 - VALUE // 2 :]}"
 
 
+def reason(error: BaseException) -> str:
+    r"""What an exception says, on one line; its kind if it says nothing.
+
+    >>> reason(ValueError("no\n  such value")), reason(KeyboardInterrupt())
+    ('no such value', 'KeyboardInterrupt')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of what an exception says, of at most 200 characters; or its kind.
+
+    >>> first_line(ValueError("no such value\nat 0x7f")), first_line(ValueError())
+    ('no such value', 'ValueError')
+    """
+    line = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:200]} …"
+
+
 def one_line(text: str) -> str:
     r"""A message as the one line it is to be: what would break it is escaped.
 
     >>> one_line("a\nb α")
-    'a\\nb α'
+    'a\nb α'
     """
     if len(text) > MESSAGE:
         text = f"{text[: MESSAGE // 2]} … {text[-MESSAGE // 2 :]}"

@@ -22,16 +22,20 @@ from clbench.launch import cores
 from clbench.method import overriding
 from clbench.needs import Retained, absent_weights, pretraining_steps, retained
 from clbench.outline import Absent, Outline, outline
+from clbench.preflight import check_tasks, preflight
+from clbench.processes import apart, device_count
 from clbench.recipe import Recipe, parse
 from clbench.speed import Speed, measure
 from clbench.streams import Stream, Task
-from clbench.trainer import count_steps
+from clbench.trainer import accumulated, count_steps, make_trainer, quiet
 from clbench.trial import STAGES, Overheads, alone, try_out
 
 #: Measurements that estimates have in common, by what they depend on.
 Shared = dict[str, Any]
 #: Hooks that pass over the weights in every step.
 PER_STEP = ("penalty", "project", "after_step")
+#: Hooks that change what of the network is trained, and how.
+CHANGING = ("surgery", "trainable", "optimizer")
 #: What a recipe calls a GPU.
 GPUS = ("gpu", "cuda")
 #: Passes over the weights around a task.
@@ -139,10 +143,12 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
     weights = absent_weights(recipe)
-    sketch, beside, speed = _measured(recipe, {} if shared is None else shared)
+    quiet()
+    with apart():
+        sketch, least, beside, speed = _measured(recipe, {} if shared is None else shared)
     keeps, world = retained(recipe, sketch), devices(recipe)
     costs = Costs(recipe, beside, speed, world, sketch.each)
-    tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs))
+    tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs, least))
     steps, images = pretraining_steps(recipe, sketch)
     start = sketch.seconds + beside.start + speed.make + 3 * speed.copy
     start += sum(source.seconds for source in sketch.sources)
@@ -167,8 +173,11 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     )
 
 
-def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, Overheads, Speed]:
-    """The stream in outline, what a run does beside its network, and the network."""
+def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, int, Overheads, Speed]:
+    """The stream in outline, images the network needs, what a run does beside it, and the network.
+
+    The network is tried out as a run would try it, so that it is refused as it would be there.
+    """
 
     def once(make: Callable[[], Any], *keys: object) -> Any:
         key = json.dumps(keys, default=str)
@@ -185,6 +194,20 @@ def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, Overheads, Speed
         del values[key]
     del values["optimizer"]["lr"]
     network = [values["model"].pop(key) for key in ("backbone", "options", "channels_last")]
+    changed = {
+        name: settings
+        for name, settings in values["methods"].items()
+        if any(overriding([own.methods[name]], hook) for hook in CHANGING)
+    }
+    least: int = once(
+        lambda: preflight(own, None, make_trainer(own, 1)),
+        "preflight",
+        network,
+        [values[key] for key in ("augment", "optimizer", "trainer")],
+        data[2],
+        changed,
+        min(2, own.batch_size),
+    )
     kind = stream.independent, min(STAGES, len(stream.tasks))
     beside: Overheads = once(lambda: try_out(own, stream), "trial", values, kind)
     # Memory that earlier networks have left to the process is not that of this run.
@@ -200,7 +223,7 @@ def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, Overheads, Speed
         [method.model_dump(mode="json") for method in surgeons],
         beside.trunk,
     )
-    return sketch, beside, speed
+    return sketch, least, beside, speed
 
 
 @dataclass(frozen=True)
@@ -260,28 +283,24 @@ class Costs:
 
 def devices(recipe: Recipe) -> int:
     """How many devices a run trains on."""
-    wanted = recipe.trainer.get("devices", "auto")
     nodes = int(recipe.trainer.get("num_nodes", 1))
     gpus = torch.cuda.device_count() if recipe.trainer.get("accelerator") != "cpu" else 0
-    if isinstance(wanted, list | tuple):
-        return nodes * len(wanted)
-    if str(wanted).isdigit() and int(wanted):
-        return nodes * int(wanted)
-    if isinstance(wanted, str) and "," in wanted:
-        return nodes * len([name for name in wanted.split(",") if name.strip()])
-    return nodes * max(1, gpus)
+    return nodes * (device_count(recipe.trainer.get("devices", "auto")) or max(1, gpus))
 
 
-def _tasks(recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs) -> Iterator[TaskEstimate]:
+def _tasks(
+    recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs, least: int
+) -> Iterator[TaskEstimate]:
     """Walk the stages of a run as :class:`~clbench.runner.Run` does."""
     stages: Sequence[Task] = stream.tasks
     for method in overriding(list(recipe.methods.values()), "arrange"):
         stages = method.arrange(stages)
+    check_tasks(recipe, stages, least)
     accumulate, last = costs.beside.accumulated, 0
     for number, stage in enumerate(stages):
         rules = recipe.for_task(stage.name)
         mixed = [Mixed(stage.train, share) for share in costs.beside.mixed if number]
-        steps, samples = length(rules, Examples(stage.train, tuple(mixed)))
+        steps, samples = length(rules, Examples(stage.train, tuple(mixed)), least)
         tests = [t for t in stream.tasks if t.index <= stage.index]
         if stream.independent:
             tests = [stage]
@@ -312,18 +331,20 @@ def _tasks(recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs) -> Ite
         )
 
 
-def length(recipe: Recipe, examples: Examples) -> tuple[int, int]:
+def length(recipe: Recipe, examples: Examples, least: int = 1) -> tuple[int, int]:
     """Optimiser steps of a task, and the samples they see.
 
     Args:
         recipe: the task's own settings.
         examples: what the task trains on.
+        least: images that the network needs at a time.
     """
-    sizes = [sum(parts) for parts in Batches(examples, recipe.batch_size, (0,)).sizes()]
+    batches = Batches(examples, recipe.batch_size, (0,), least=least)
+    sizes = [sum(parts) for parts in batches.sizes()]
     steps = count_steps(recipe, len(sizes))
     if recipe.epochs is not None:
         return steps, recipe.epochs * sum(sizes)
-    accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
+    accumulate = accumulated(recipe)
     # The last step of an epoch takes the batches that are left.
     epochs, rest = divmod(steps, -(-len(sizes) // accumulate))
     return steps, epochs * sum(sizes) + sum(sizes[: rest * accumulate])

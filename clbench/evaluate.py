@@ -10,10 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench.data.batches import Split, fetch_ahead, rank_and_world, world_size
+from clbench.data.batches import Split, fetch_ahead
 from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError
 from clbench.models import features
+from clbench.processes import rank_and_world, world_size
 
 
 @dataclass(frozen=True)

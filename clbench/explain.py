@@ -6,11 +6,15 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from clbench.errors import shown
+from clbench.errors import ClbenchError, shown
+from clbench.plain import check_plain
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 #: Pydantic's words for these are a programmer's, by the type of the error.
 PLAINER = {
@@ -21,6 +25,8 @@ PLAINER = {
     "tuple_type": "should be a list, as in [a, b]",
     "int_parsing_size": "is too large for a whole number",
 }
+#: Options of the command line that are no fields, which people misspell as well.
+OPTIONS = tuple(f"--{name}" for name in ("config", "output", "resume", "dry_run", "print_config"))
 #: What pydantic puts behind a place in a union: the names of the types that were tried.
 TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
 #: Mistakes that are told at once.
@@ -96,6 +102,25 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(title, lines)
 
 
+def read_section(kind: type[Settings], values: Any, name: str) -> Settings:
+    """Settings that stand by themselves, from plain values.
+
+    Args:
+        kind: of the settings.
+        values: as read from YAML.
+        name: what they are called in messages.
+
+    Raises:
+        ClbenchError: one line naming the key, the value and the reason.
+    """
+    check_plain(values, name)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        known = [f"{name}.{field}" for field in kind.model_fields]
+        raise ClbenchError(explain_all(within(name, name, error).errors(), known)) from error
+
+
 def _place(error: ErrorDetails, known: Collection[str]) -> str:
     """The dotted key, without the names of a union's types that pydantic puts behind it."""
     parts = [str(part) for part in error["loc"]]
@@ -120,4 +145,5 @@ def _right_key(place: str, known: Sequence[str]) -> str:
     if same:
         return f" (did you mean {same[0]}?)"
     siblings = [key for key in known if key.rpartition(".")[0] == section]
-    return nearest(place, siblings) or nearest(leaf, known)
+    near = nearest(place, siblings) or nearest(leaf, known)
+    return near or ("" if section else nearest(place, OPTIONS))

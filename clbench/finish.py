@@ -70,7 +70,7 @@ def _make_again(record: Record) -> None:
     """Make what a finished run left behind from its record and its last checkpoint."""
     folder = record.folder
     numbers = checkpoints.numbers(folder)
-    if numbers:
+    if numbers and not (folder / WEIGHTS).exists():
         files.export(record, checkpoints.load(folder, numbers[-1], ("shown",))["shown"])
     files.write(record)
     if not (folder / WEIGHTS).exists():

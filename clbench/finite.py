@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from clbench.data.batches import world_size
 from clbench.errors import ClbenchError
+from clbench.processes import world_size
+from clbench.weights import tensors_in
 
 #: What helps against training that diverges.
 CALM = "lower optimizer.lr, add schedule.warmup, or set trainer.gradient_clip_val"
@@ -176,7 +177,7 @@ def check_task(
                 f"is not finite ({found}): change its settings"
             )
     for name, memory in memories.items():
-        if any(bool(tensor.isnan().any()) for tensor in _tensors(memory)):
+        if any(bool(tensor.isnan().any()) for tensor in tensors_in(memory)):
             raise ClbenchError(
                 f"methods.{name}: what it remembers of task {task} holds values that are no "
                 f"numbers: change its settings, or {CALM}"
@@ -200,14 +201,3 @@ def _finite(tensor: Tensor) -> bool:
         return True
     low, high = torch.aminmax(tensor.detach())
     return math.isfinite(low) and math.isfinite(high)
-
-
-def _tensors(value: object) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _tensors(inner)

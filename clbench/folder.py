@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -197,6 +198,14 @@ def recipe_of(folder: Path) -> Recipe:
 def plain(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, which :func:`clbench.recipe.parse` reads again."""
     return recipe.model_dump(mode="json")
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the resolved recipe without its name, the place of the data and its patience."""
+    other = ("name", "data_dir", "process_timeout")
+    values = {k: v for k, v in plain(recipe).items() if k not in other}
+    # Not sorted: the order of methods matters.
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def environment(weights: dict[str, str], manifest_hash: str, device: torch.device) -> str:

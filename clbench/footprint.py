@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
 
 from clbench.method import Method
+from clbench.weights import tensors_in
 
 Footprint = dict[str, float | int | bool]
 
@@ -53,22 +54,11 @@ def measure(method: Method, image_bytes: int, seconds: float, task_seconds: floa
         "past_data": needs.past_data,
         "task_boundaries": needs.task_boundaries,
         "stored_samples": samples,
-        "stored_bytes": samples * image_bytes + sum(map(_size, _tensors(method.state_dict()))),
+        "stored_bytes": samples * image_bytes + sum(map(_size, tensors_in(method.state_dict()))),
         "weight_copies": needs.copies,
         "extra_passes_per_step": needs.passes,
         "time_share": seconds / task_seconds,
     }
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _tensors(inner)
 
 
 def _size(tensor: Tensor) -> int:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
-import json
 import os
 import queue
 import selectors
@@ -25,6 +23,7 @@ from typing import Any
 
 from clbench.contact import LOCAL, Line, find, key, open_store, start
 from clbench.errors import ClbenchError
+from clbench.folder import recipe_hash
 from clbench.processes import is_first, share_cores, world_size
 from clbench.recipe import Recipe
 from clbench.rollcall import LEAVING, Alone, Chosen, Failure, RollCall
@@ -71,9 +70,7 @@ def meet(recipe: Recipe) -> RollCall:
             address = (place.main_address, place.main_port) if chosen else (LOCAL, 0)
         except ValueError as error:
             raise ClbenchError(f"MASTER_PORT must be the number of a port: {error}") from error
-        # Names and folders may differ between nodes.
-        values = recipe.model_dump(mode="json", exclude={"name", "data_dir"})
-        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        digest = recipe_hash(recipe)  # names and folders may differ between nodes
         limit = min(COMING, recipe.process_timeout)
         if rank == 0:
             _here = First(world, nodes, starts, address, limit, digest)
@@ -83,7 +80,30 @@ def meet(recipe: Recipe) -> RollCall:
     return _here
 
 
-class First(RollCall):
+class _Member(RollCall):
+    """One of several processes.
+
+    Args:
+        rank: which.
+        world: how many there are.
+        starts: how many of them are started from here.
+    """
+
+    def __init__(self, rank: int, world: int, starts: int) -> None:
+        super().__init__(rank, world)
+        self.starts = starts
+
+    def start_others(self) -> None:
+        """Start the other processes of this machine, once."""
+        if self.starts and not self.children:
+            self.children = list(start(self.starts))
+
+    def close(self) -> None:
+        """The end of this process."""
+        self._leave()
+
+
+class First(_Member):
     """The first process: the others are connected to it.
 
     Args:
@@ -104,8 +124,8 @@ class First(RollCall):
         limit: float,
         digest: str,
     ) -> None:
-        super().__init__(0, world)
-        self.starts, self.limit, self.digest = starts, limit, digest
+        super().__init__(0, world, starts)
+        self.limit, self.digest = limit, digest
         self.all_here_by = time.monotonic() + limit
         self.lines: dict[int, Line] = {}
         self.done = dict.fromkeys(range(1, world), 0)
@@ -129,14 +149,10 @@ class First(RollCall):
         return chosen
 
     def start_others(self) -> None:
-        """Start the other processes of this machine, once."""
+        """As for any process; the time in which all have to come begins now."""
         if self.starts and not self.children:
             self.all_here_by = time.monotonic() + self.limit
-            self.children = list(start(self.starts))
-
-    def close(self) -> None:
-        """The end of this process."""
-        self._leave()
+        super().start_others()
 
     def _tell(self, failure: Failure) -> None:
         self._send({"failed": failure.line, "signal": failure.signal})
@@ -237,7 +253,7 @@ class First(RollCall):
         return f"{what}ended with exit code {code}"
 
 
-class Other(RollCall):
+class Other(_Member):
     """Any process but the first, to which it is connected; the arguments are as there."""
 
     def __init__(
@@ -250,8 +266,7 @@ class Other(RollCall):
         limit: float,
         digest: str,
     ) -> None:
-        super().__init__(rank, world)
-        self.starts = starts
+        super().__init__(rank, world, starts)
         self.first_is_gone, self.first_is_done = False, 0
         self.folders: queue.Queue[dict[str, Any]] = queue.Queue()
         self.line = find(address, nodes, limit, rank)
@@ -264,15 +279,6 @@ class Other(RollCall):
             message = self.folders.get()
             if message["run"] == self.run:
                 return Chosen(Path(message["folder"]), message["resume"], message["over"])
-
-    def start_others(self) -> None:
-        """Start the other processes of this machine, once."""
-        if self.starts and not self.children:
-            self.children = list(start(self.starts))
-
-    def close(self) -> None:
-        """The end of this process."""
-        self._leave()
 
     def _tell(self, failure: Failure) -> None:
         self.line.send({"failed": failure.line, "signal": failure.signal})

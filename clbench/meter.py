@@ -10,10 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench.board import StreamLogger
-from clbench.data.batches import Split, world_size
+from clbench.data.batches import Split
 from clbench.data.transforms import Transform
 from clbench.evaluate import Evaluator
 from clbench.method import Method
+from clbench.processes import world_size
 from clbench.record import SCENARIOS, Event
 from clbench.retention import RetentionTest
 from clbench.streams import Stream, Task

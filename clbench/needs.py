@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import huggingface_hub
 import timm
 import torch
 
@@ -17,12 +16,11 @@ from clbench.data.datasets import imagenet_validation
 from clbench.data.images import FileImages
 from clbench.errors import ClbenchError
 from clbench.models import backbone
+from clbench.models.hub import cached
 from clbench.models.training import pretrained_path
 from clbench.network import pretraining_transform
 from clbench.outline import Absent, Outline, outline
 from clbench.recipe import Recipe
-
-FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,15 @@ def absent_weights(recipe: Recipe) -> Absent | None:
         return None
     tag = backbone.full_tag(model)
     about = timm.models.get_pretrained_cfg(tag, allow_unregistered=True)
-    hub = str(getattr(about, "hf_hub_id", None) or "")
-    if hub and any(isinstance(huggingface_hub.try_to_load_from_cache(hub, f), str) for f in FILES):
+    repository = str(getattr(about, "hf_hub_id", None) or "")
+    if repository and cached(repository):
         return None
     url = str(getattr(about, "url", None) or "")
     if url and (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file():
         return None
-    how = f"fetched from {f'https://huggingface.co/{hub}' if hub else url}; without a network, "
+    how = (
+        f"from {f'https://huggingface.co/{repository}' if repository else url}; without a network, "
+    )
     return Absent(tag, how + "download them elsewhere and give the file as model.weights", True)
 
 

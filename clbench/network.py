@@ -13,10 +13,10 @@ from clbench.data.transforms import Transform
 from clbench.method import Context
 from clbench.models import backbone
 from clbench.models.training import pretrain, put_rows, train_head
+from clbench.processes import say
 from clbench.recipe import Recipe
 from clbench.seeding import seed_everything
 from clbench.streams import Stream, Task
-from clbench.trainer import say
 from clbench.weights import State, snapshot
 
 

@@ -23,28 +23,29 @@ from clbench.batch_norm import least_batch
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Transform
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, reason
 from clbench.launch import cores
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods import METHODS
 from clbench.models import backbone
+from clbench.processes import apart
 from clbench.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Stream, Task
-from clbench.trainer import accumulated, make_trainer
+from clbench.trainer import accumulated, fit, make_trainer
 
 #: Rows of the head; the stream's are not known yet.
 CLASSES = 2
 
 
-def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> int:
+def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
     """Try out what a run will do, before its data is read.
 
     Args:
         recipe: the run's.
-        folder: the run folder.
+        folder: the run folder; None: there is none.
         trainer: one of the run's, as :func:`~clbench.trainer.make_trainer` makes it.
 
     Returns:
@@ -58,7 +59,8 @@ def preflight(recipe: Recipe, folder: Path, trainer: L.Trainer) -> int:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         model = _build(recipe).to(device)
-        _space(model, folder)
+        if folder is not None:
+            _space(model, folder)
         _logits(recipe, model)
         least = _step(recipe, model, device)
     if devices:
@@ -132,7 +134,7 @@ def _build(recipe: Recipe) -> nn.Module:
     except ClbenchError:
         raise
     except Exception as error:  # a thousand networks, each with failures of its own
-        raise ClbenchError(f"{_named(recipe)} cannot be built: {_why(error)}") from error
+        raise ClbenchError(f"{_named(recipe)} cannot be built: {reason(error)}") from error
     wanted = config.channels_last
     if wanted or (wanted is None and backbone.prefers_channels_last(model, torch.device("cpu"))):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -148,8 +150,8 @@ def _space(model: nn.Module, folder: Path) -> None:
         raise ClbenchError(f"the run folder {folder} cannot be used: {error.strerror}") from error
     if free < needed:
         raise ClbenchError(
-            f"{folder}: {free / 1e6:,.0f} MB are free there, and the weights alone will take "
-            f"{needed / 1e6:,.0f} MB: make room, or say --output on another disk"
+            f"{folder}: {free / 1e6:,.2f} MB are free there, and the weights alone will take "
+            f"{needed / 1e6:,.2f} MB: make room, or say --output on another disk"
         )
 
 
@@ -182,7 +184,7 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
     except Exception as error:  # whatever a network's own code raises
         size = recipe.images.size
         raise ClbenchError(
-            f"{_named(recipe)} does not run on {size} × {size} images: {_why(error)}; change "
+            f"{_named(recipe)} does not run on {size} × {size} images: {reason(error)}; change "
             "images.size or model.options, or choose another backbone"
         ) from error
 
@@ -210,20 +212,16 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     learner.methods = [method.model_copy(deep=True) for method in own]
     model.train()
     try:
-        trainer = make_trainer(small, 1)
-        try:
-            trainer.fit(learner, train_dataloaders=batches)
-        except SystemExit as error:
-            if not trainer.interrupted:
-                raise
-            raise KeyboardInterrupt from error
+        with apart():
+            trainer = make_trainer(small, 1)
+        fit(trainer, learner, batches)
     except ClbenchError:
         raise
     except Exception as error:  # Lightning, torch and the network, each with its own
         given = "".join(f", trainer.{k} = {v!r}" for k, v in recipe.trainer.items())
         raise ClbenchError(
             f"{_named(recipe)} cannot be trained on {small.images.size} × {small.images.size} "
-            f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {_why(error)}"
+            f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {reason(error)}"
         ) from error
     return least
 
@@ -258,7 +256,6 @@ def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "accumulate_grad_batches": min(2, accumulated(recipe)),
-        "plugins": LightningEnvironment(),  # not that of srun or torchrun
     }
     trainer.pop("profiler", None)
     return recipe.model_copy(
@@ -299,8 +296,3 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
 def _named(recipe: Recipe) -> str:
     options = f" with model.options = {recipe.model.options}" if recipe.model.options else ""
     return f"model.backbone = {recipe.model.backbone!r}{options}"
-
-
-def _why(error: Exception) -> str:
-    """An exception as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from clbench.errors import ClbenchError
 
 #: Settings of ``trainer`` that say where a run is computed, not what.
 PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
+
+_apart = False
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -48,6 +51,22 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return mean
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within it, Trainers are for this process alone, whoever has started it beside others."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
+
+
+def is_apart() -> bool:
+    """Whether this is within :func:`apart`."""
+    return _apart
+
+
 def placement(trainer: Mapping[str, Any]) -> dict[str, int]:
     """``devices`` and ``num_nodes`` as torchrun or srun, which started this process, has them.
 
@@ -55,13 +74,13 @@ def placement(trainer: Mapping[str, Any]) -> dict[str, int]:
         trainer: the recipe's arguments of the Trainer.
 
     Returns:
-        The two numbers; nothing where the process was started on its own.
+        The two numbers; nothing where the process was started on its own, or is :func:`apart`.
 
     Raises:
         ClbenchError: if the recipe says other numbers.
     """
     who, world, local = _started_by()
-    if not who:
+    if not who or _apart:
         return {}
     if world % local:
         raise ClbenchError(
@@ -70,7 +89,7 @@ def placement(trainer: Mapping[str, Any]) -> dict[str, int]:
         )
     numbers = {"devices": local, "num_nodes": world // local}
     for name, number in numbers.items():
-        wanted = _count(trainer.get(name, "auto"))
+        wanted = device_count(trainer.get(name, "auto"))
         if wanted not in (None, number):
             where = "on every node" if name == "devices" else "nodes"
             raise ClbenchError(
@@ -121,7 +140,7 @@ def _started_by() -> tuple[str, int, int]:
     return "", 1, 1
 
 
-def _count(devices: Any) -> int | None:
+def device_count(devices: Any) -> int | None:
     """How many devices a value of the Trainer asks for; None: as many as there are."""
     if isinstance(devices, str):
         words = [word for word in devices.split(",") if word.strip()]

@@ -92,15 +92,15 @@ class Recipe(Section):
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
     checkpoints: Keep = Field(
         "last",
-        description="weights to keep: after the last task; after all (for sweeps over every task; "
-        "equal weights are stored once); none once the run has finished",
+        description="weights to keep: last: after the last task; all: after every task, for sweeps "
+        "over them (equal weights are stored once); none: nothing once the run has finished",
     )
     process_timeout: float = Field(
         1800.0,
         gt=0,
         le=1e7,
-        description="seconds that the processes of a run wait for each other: to meet (at most 300 "
-        "of them), and in each operation that they do together",
+        description="seconds that the processes of a run wait for each other in each operation "
+        "that they do together; to meet at the start, 300 s at most",
     )
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clbench import scores
-from clbench.disk import append, recordable, to_json
-from clbench.disk import atomic as atomic
-from clbench.disk import write_atomic as write_atomic
+from clbench.disk import append, recordable, to_json, write_atomic
 from clbench.errors import ClbenchError
 
 Scenario = Literal["task_incremental", "class_incremental"]

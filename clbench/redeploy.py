@@ -17,11 +17,11 @@ from clbench.identity import compare, compare_recipe, state_of, take_up
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
+from clbench.processes import say
 from clbench.recipe import Recipe
 from clbench.record import Event, Record
 from clbench.runner import Run
 from clbench.seeding import derive
-from clbench.trainer import say
 
 
 class Redeployment:
@@ -38,7 +38,7 @@ class Redeployment:
 
     def __init__(self, recipe: Recipe, record: Record, numbers: list[int]) -> None:
         self.record, self.numbers = record, numbers
-        self.run = Run(recipe, record.folder, resume=False)
+        self.run = Run(recipe, record.folder, resume=False, tries=False)
         self.compared = set[Path]()
         for line in compare(record, self.run.identity(), self.run.stream.manifest):
             say(line)

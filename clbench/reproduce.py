@@ -16,13 +16,13 @@ from rich.table import Table
 from clbench.comparison import compare
 from clbench.errors import ClbenchError
 from clbench.estimate import Estimate, Shared, estimate
+from clbench.folder import recipe_hash
 from clbench.needs import Missing, lacking
 from clbench.recipe import Recipe, merge, parse
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.forecast import duration, size
 from clbench.streams.transfer import TransferConfig
-from clbench.suite import recipe_hash
 from clbench.yamlfile import PLACES, nested, read
 
 #: Above this many seconds a person at a terminal is asked first.

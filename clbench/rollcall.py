@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import torch.distributed as dist
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, first_line
 
 #: Seconds that the main thread has to come to its end once a process is gone, before it is ended.
 GRACE = 5.0
@@ -181,14 +181,14 @@ class RollCall(ABC):
         if isinstance(error, ClbenchError):
             return Failure(str(error))
         # gloo says in brackets where in its source
-        first = re.sub(r"^\[[^ ]*\] ", "", (str(error).splitlines() or [""])[0])
+        first = re.sub(r"^\[[^ ]*\] ", "", first_line(error))
         if lost:
             return Failure(
                 f"process {self.rank} of {self.world} lost the others or waited too long for them "
-                f"({first[:200]}): go on with --resume, and raise process_timeout if they were busy"
+                f"({first}): go on with --resume, and raise process_timeout if they were busy"
             )
         return Failure(
-            f"process {self.rank} of {self.world} failed: {type(error).__name__}: {first[:200]}"
+            f"process {self.rank} of {self.world} failed: {type(error).__name__}: {first}"
         )
 
     def _leave(self) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clbench import checkpoints, finite, footprint, saved
 from clbench import folder as run_folder
 from clbench.board import StreamLogger
-from clbench.data.batches import Batches, Examples, world_size
+from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
 from clbench.disk import write_atomic, writing_to
 from clbench.evaluate import Evaluator, total
@@ -33,7 +33,7 @@ from clbench.method import Context, Method, overriding
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
-from clbench.processes import mean_over_processes
+from clbench.processes import is_first, say, world_size
 from clbench.recipe import Recipe, parse
 from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen, trust
@@ -41,15 +41,7 @@ from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Task
-from clbench.trainer import (
-    accumulated,
-    count_steps,
-    is_first,
-    make_trainer,
-    peak_memory,
-    quiet,
-    say,
-)
+from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
 from clbench.weights import State, snapshot
 from clbench.yamltext import dump
 
@@ -89,8 +81,7 @@ def run(
 def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -> Chosen:
     """What the first process decides for all."""
     folder, resume = run_folder.take(recipe, place, resume, held)
-    record = folder / "record.jsonl"
-    if resume and record.exists() and record.stat().st_size:
+    if resume and (folder / "record.jsonl").exists():
         trust.whole(folder)  # it may be anybody's
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
@@ -121,9 +112,10 @@ class Run:
         recipe: what to do.
         folder: the run folder; it exists and holds ``config.yaml``.
         resume: whether to go on from a checkpoint in it.
+        tries: whether what is known before the first step is tried before it.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool, tries: bool = True) -> None:
         quiet()
         self.recipe, self.folder = recipe, folder
         self.checkpoint = last_checkpoint(folder) if resume else None
@@ -133,7 +125,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        least = preflight(recipe, folder, trainer)
+        least = preflight(recipe, folder, trainer) if tries else 1
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
         for images in (self.stream.train_images, self.stream.test_images):
@@ -287,51 +279,58 @@ class Run:
             task.name,
         )
         self.network.load(shown)
-        event: Event = {
-            "task": task.index,
-            "name": task.name,
-            "last_step": self.first_step,
-            **self.meter.test(self.network.model, task, seen),
-            "validation": self.meter.validation(self.network.model, task, seen),
-            "retention": self.meter.retention(self.network.model),
-            "curve": curve,
-            "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
-            "distance": distances(context, shown),
-            "modes": modes(context.model),
-            "loss": float(mean_over_processes(learner.last_loss))
-            if learner.last_loss is not None
-            else None,
-            "processes": world_size(),
-            "steps": learner.step_count,
-            "samples": total(learner.sample_count, self.device),
-            "seconds": time.perf_counter() - began,
-            "peak_memory_bytes": peak_memory(self.device),
-        }
+        event = self._measure(context, learner, seen, shown, curve)
+        event["seconds"] = seconds = time.perf_counter() - began
+        event["peak_memory_bytes"] = peak_memory(self.device)
         event["footprint"] = {
-            name: footprint.measure(m, self.image_bytes, clock.of(m), event["seconds"])
+            name: footprint.measure(m, self.image_bytes, clock.of(m), seconds)
             for name, m in self.named_methods.items()
         }
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
         say(f"{title}: {screen.line(event)}")
         if is_first():
-            anchors, head = vars(context.anchors), context.anchors.previous.state
-            state = {
-                "done": number,
-                "step": self.first_step,
-                "stages": len(self.stages),
-                "record_sha256": self.recorder.sha256,
-                "trained": trained,
-                "theta": theta,
-                "shown": shown,
-                "learned": seen,
-                "start": {"head": {name: head[name].cpu() for name in self.head}}
-                | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
-            }
-            methods = {name: m.state_dict() for name, m in self.named_methods.items()}
-            keep = recipe.checkpoints
-            checkpoints.save(self.folder, number, state, methods, keep, self.stored)
+            self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
+
+    def _measure(
+        self, context: Context, learner: Learner, seen: Tensor, shown: State, curve: list[Event]
+    ) -> Event:
+        """What there is to record of a task; the network holds the weights that are shown."""
+        model, task = self.network.model, context.task
+        return {
+            "task": task.index,
+            "name": task.name,
+            "last_step": self.first_step,
+            **self.meter.test(model, task, seen),
+            "validation": self.meter.validation(model, task, seen),
+            "retention": self.meter.retention(model),
+            "curve": curve,
+            "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
+            "distance": distances(context, shown),
+            "modes": modes(context.model),
+            "loss": learner.run_loss,
+            "processes": world_size(),
+            "steps": learner.step_count,
+            "samples": total(learner.sample_count, self.device),
+        }
+
+    def _save(self, number: int, context: Context, weights: dict[str, State], seen: Tensor) -> None:
+        """Write the checkpoint of a task, with which it is finished."""
+        anchors, head = vars(context.anchors), context.anchors.previous.state
+        state = {
+            "done": number,
+            "step": self.first_step,
+            "stages": len(self.stages),
+            "record_sha256": self.recorder.sha256,
+            **weights,
+            "learned": seen,
+            "start": {"head": {name: head[name].cpu() for name in self.head}}
+            | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
+        }
+        methods = {name: m.state_dict() for name, m in self.named_methods.items()}
+        keep = self.recipe.checkpoints
+        checkpoints.save(self.folder, number, state, methods, keep, self.stored)
 
     def _prepare(
         self, recipe: Recipe, number: int, task: Task, theta: State, learned: Tensor, clock: Clock
@@ -393,12 +392,7 @@ class Run:
         learner.channels_last = self.network.channels_last
         learner.model.train()
         trainer = make_trainer(recipe, learner.context.total_steps, title, self.logger)
-        try:
-            trainer.fit(learner, train_dataloaders=batches)
-        except SystemExit as error:
-            if not trainer.interrupted:
-                raise
-            raise KeyboardInterrupt from error
+        fit(trainer, learner, batches)
         learner.to(self.device)
         if world_size() > 1:  # running statistics differ between processes
             for tensor in learner.model.state_dict().values():

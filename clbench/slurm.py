@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
-from clbench.explain import explain_all, within
+from clbench.explain import read_section
 from clbench.launch import Changed, Job
-from clbench.plain import check_plain
 from clbench.report.reading import json_of
 from clbench.settings import Section
 from clbench.slurm_job import Work, answer_file
@@ -60,13 +60,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         ClbenchError: one line naming the key, the value and the reason.
     """
-    check_plain(values, "slurm")
-    try:
-        made = Settings.model_validate(values)
-    except ValidationError as error:
-        known = [f"slurm.{name}" for name in Settings.model_fields]
-        lines = within("slurm", "slurm", error).errors()
-        raise ClbenchError(explain_all(lines, known)) from error
+    made = read_section(Settings, values, "slurm")
     if made.signal_delay_s >= made.timeout_min * 60:
         raise ClbenchError(
             f"slurm.signal_delay_s = {made.signal_delay_s}: must be shorter than the time limit, "
@@ -268,8 +262,6 @@ def _read_book(folder: Path) -> dict[str, str]:
 
 
 def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:
-    from clbench.record import write_atomic
-
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "jobs.json", json.dumps(jobs, indent=1))
 

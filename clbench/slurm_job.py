@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.disk import write_atomic
 from clbench.launch import THREADS, reason
-from clbench.record import write_atomic
 
 #: Seconds that a run has to stop by itself before it is killed.
 STOP = 10.0

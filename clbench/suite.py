@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,8 @@ from typing import Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
-from clbench.folder import plain, recipe_of
+from clbench.folder import recipe_hash as recipe_hash
+from clbench.folder import recipe_of
 from clbench.names import wrong_name
 from clbench.plain import check_plain
 from clbench.products import lacking
@@ -226,13 +225,6 @@ def _check(tune: Tuning, cell: Cell) -> None:
             )
     for settings in corners(space):
         cell.plan(tune.seed, try_of(tune, settings))
-
-
-def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe without its name and the place of the data."""
-    values = {k: v for k, v in plain(recipe).items() if k not in ("name", "data_dir")}
-    # Not sorted: the order of methods matters.
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def hashes_below(folder: Path) -> dict[str, Path]:

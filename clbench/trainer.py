@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -20,10 +21,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
-from clbench.errors import ClbenchError
-from clbench.processes import by_srun, placement, torchelastic
-from clbench.processes import is_first as is_first
-from clbench.processes import say as say
+from clbench.errors import ClbenchError, reason
+from clbench.processes import by_srun, is_apart, placement, torchelastic
 from clbench.progress import TaskProgress
 from clbench.recipe import Recipe
 
@@ -49,10 +48,15 @@ def make_trainer(
         "log_every_n_steps": max(1, min(50, total_steps // 10)),
     } | recipe.trainer
     arguments |= placement(recipe.trainer)
-    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect() and not torchelastic():
+    if is_apart():
+        arguments["plugins"] = LightningEnvironment()
+    elif "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect() and not torchelastic():
         # Lightning's own requeueing would load its checkpoint of one task in the middle of another.
         # In a script of sbatch it would wait for processes that nobody starts.
-        place = SLURMEnvironment(auto_requeue=False) if by_srun() else LightningEnvironment()
+        try:
+            place = SLURMEnvironment(auto_requeue=False) if by_srun() else LightningEnvironment()
+        except RuntimeError as error:  # what srun was told
+            raise ClbenchError(f"srun: {reason(error)}") from error
         arguments.setdefault("plugins", place)
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
@@ -89,9 +93,8 @@ def _refused(arguments: dict[str, Any], given: list[str], error: Exception) -> C
 
     blamed = [name for name in given if works_without(name)] or given
     values = ", ".join(f"trainer.{name} = {arguments[name]!r}" for name in blamed)
-    reason = " ".join(str(error).split()) or type(error).__name__
     return ClbenchError(
-        f"{values or 'trainer'}: Lightning refuses it ({reason}); change it or leave it out"
+        f"{values or 'trainer'}: Lightning refuses it ({reason(error)}); change it or leave it out"
     )
 
 
@@ -109,6 +112,16 @@ class _OwnSigterm(L.Callback):
         """Undo what Lightning has just done."""
         if self.before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.before)
+
+
+def fit(trainer: L.Trainer, learner: L.LightningModule, batches: Iterable[Any]) -> None:
+    """Train, and raise Ctrl-C as what it is: Lightning makes an exit of it."""
+    try:
+        trainer.fit(learner, train_dataloaders=batches)
+    except SystemExit as error:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from error
 
 
 def count_steps(recipe: Recipe, batches: int) -> int:

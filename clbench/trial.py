@@ -14,7 +14,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,8 @@ from clbench.recipe import Recipe
 from clbench.runner import Run
 from clbench.speed import Pace, now, pace
 from clbench.streams import Storage, Stream, StreamConfig, Task
-from clbench.trainer import peak_memory
+from clbench.trainer import accumulated, peak_memory
+from clbench.weights import tensors_in
 
 #: The networks that may stand in, the size of their images, and the most samples of a batch.
 TINY: tuple[dict[str, Any], ...] = (
@@ -187,11 +188,10 @@ class _Trial(Run):
         reset_peak()
         began = time.perf_counter()
         folder.mkdir()
-        super().__init__(_small(recipe, stream), folder, resume=False)
+        super().__init__(_small(recipe, stream), folder, resume=False, tries=False)
         self.start = time.perf_counter() - began
         self.found = list[Stage]()
-        accumulate = int(recipe.trainer.get("accumulate_grad_batches", 1))
-        self.batch, self.accumulated = min(recipe.batch_size, BATCH), accumulate
+        self.batch, self.accumulated = min(recipe.batch_size, BATCH), accumulated(recipe)
         self.count = _Count(self.network.model)
         tasks = [
             replace(task, validation=_few(task.validation, TESTS), test=_few(task.test, TESTS))
@@ -385,14 +385,8 @@ def _at(x: float, first: tuple[float, float], second: tuple[float, float]) -> fl
 
 def _alike(value: object, shapes: set[tuple[int, ...]]) -> int:
     """Bytes of all tensors of these shapes in nested mappings and sequences."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size() * (tuple(value.shape) in shapes)
-    inner: Iterable[object] = ()
-    if isinstance(value, Mapping):
-        inner = value.values()
-    elif isinstance(value, list | tuple):
-        inner = value
-    return sum(_alike(one, shapes) for one in inner)
+    alike = (x for x in tensors_in(value) if tuple(x.shape) in shapes)
+    return sum(x.numel() * x.element_size() for x in alike)
 
 
 def reset_peak() -> None:

@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from clbench.errors import ClbenchError
-from clbench.explain import explain_all, nearest, within
-from clbench.plain import check_plain
+from clbench.explain import nearest, read_section
 from clbench.record import Record, Scenario
 from clbench.settings import Section
 from clbench.yamlfile import nested
@@ -81,13 +80,7 @@ def read_tuning(values: Any, methods: Sequence[str]) -> Tuning:
     Raises:
         ClbenchError: naming the key, the value and the way out.
     """
-    check_plain(values, "tune")
-    try:
-        tuning = Tuning.model_validate(values)
-    except ValidationError as error:
-        known = [f"tune.{name}" for name in Tuning.model_fields]
-        told = within("tune", "tune", error).errors()
-        raise ClbenchError(explain_all(told, known)) from error
+    tuning = read_section(Tuning, values, "tune")
     for method in tuning.methods:
         if method not in methods:
             raise ClbenchError(

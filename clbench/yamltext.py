@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError, reason, shown
 
 #: Values in a text once its aliases are expanded, levels of nesting, and keys of one mapping.
 NODES, DEPTH, KEYS = 100_000, 32, 1_000
@@ -32,33 +32,33 @@ _WORDS = {
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None)}
 
 
-def read_text(text: str, name: str) -> Any:
+def read_text(text: str, name: str, aliases: bool = True) -> Any:
     """Plain values from YAML text.
 
     Args:
         text: one document.
         name: of the file or option, for messages.
+        aliases: False refuses them, in files that only runs write.
 
     Raises:
         ClbenchError: if it is no valid YAML, naming the place; if a key is there twice or is no
             text; or if it is larger or deeper than any settings are.
     """
     try:
-        return _Reader(text, name).document()
+        return _Reader(text, name, aliases).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark and not name.startswith("--") else ""
         raise ClbenchError(f"{name}{place}: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ClbenchError(f"{name} is no valid YAML: {reason}") from error
+        raise ClbenchError(f"{name} is no valid YAML: {reason(error)}") from error
 
 
 class _Reader:
     """One document's events, put together."""
 
-    def __init__(self, text: str, name: str) -> None:
-        self.name = name
+    def __init__(self, text: str, name: str, aliases: bool) -> None:
+        self.name, self.aliases = name, aliases
         self.events: Iterator[Any] = yaml.parse(text, _PARSER)
         self.nodes = 0
         #: By anchor: the value, its nodes and its height; None while it is being read.
@@ -98,6 +98,8 @@ class _Reader:
         return value, height
 
     def alias(self, event: Any, depth: int) -> tuple[Any, int]:
+        if not self.aliases:
+            raise self.wrong(event, f"has an alias (*{event.anchor:.40}): no run writes one")
         if event.anchor not in self.anchors:
             raise self.wrong(event, f"there is no anchor &{event.anchor} before *{event.anchor}")
         known = self.anchors[event.anchor]

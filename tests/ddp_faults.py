@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-RANK, WHERE, CALL, KIND = os.environ["FAULT"].split(",")
+RANK, WHERE, CALL, KIND = os.environ.get("FAULT", ",,,").split(",")
 MINE = os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")))
 
 

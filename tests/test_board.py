@@ -6,6 +6,7 @@ import shutil
 import struct
 import time
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -119,13 +120,15 @@ def test_what_a_stranger_left_is_not_followed(tmp_path):
     assert other.read_text() == "mine"
 
 
-def test_a_full_disk_costs_a_line_and_nothing_once_there_is_room(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_costs_nothing_once_it_does_not(tmp_path, monkeypatch, capsys, number):
+    """A full one stops the run before a checkpoint; another fault costs a line."""
     logger = log(tmp_path, [1, 2])
     real, room = os.write, [20]
 
     def full(file, data):
         if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
         done = real(file, bytes(data)[: room[0]])
         room[0] -= done
         return done
@@ -133,10 +136,11 @@ def test_a_full_disk_costs_a_line_and_nothing_once_there_is_room(tmp_path, monke
     monkeypatch.setattr(os, "write", full)
     for step in (3, 4):
         logger.log_metrics({"train/loss": step}, step)
-        logger.save()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert str(tmp_path) in line
-    assert "No space left" in line
+        with pytest.raises(OSError, match="No space") if number == errno.ENOSPC else nullcontext():
+            logger.save()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (number != errno.ENOSPC)
+    assert all(str(tmp_path) in line and "Input/output error" in line for line in lines)
     monkeypatch.undo()
     logger.log_metrics({"train/loss": 5}, 5)
     logger.close()

@@ -69,6 +69,7 @@ def one_line(result):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--confg mine.yaml", r"unknown key confg \(did you mean --config\?\)"),
         ("--sead 1", r"unknown key sead \(did you mean seed\?\)"),
         ("--methods.sfa.pp 0.5", r"unknown key methods.sfa.pp \(did you mean methods.sfa.p\?\)"),
         ("--methods.sfq.p 0.5", r"no method 'sfq' \(did you mean sfa\?\)"),
@@ -244,3 +245,11 @@ def test_configs_merge_from_left_to_right(call, tmp_path):
 def test_without_a_config_the_default_is_run(call):
     values = yaml.safe_load("\n".join(printed(call("--print_config", config=None))))
     assert values["stream"]["name"] == "split_digits"
+
+
+def test_help_writes_defaults_as_yaml_does():
+    from clbench.cli import field_help
+
+    assert "[false]" in field_help()
+    assert "[False]" not in field_help()
+    assert "[True]" not in field_help()

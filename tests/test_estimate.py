@@ -323,3 +323,28 @@ def test_a_large_network_on_a_cpu(recipe):
     recipe["model"] = {"backbone": "vit_base_patch16_224", "weights": "none"}
     recipe |= {"images": {"size": 224}, "batch_size": 128}
     assert 10e9 < estimate(recipe).memory["peak"] < 30e9
+
+
+RESNET = {"backbone": "resnet10t", "weights": "none", "options": {}}
+
+
+def test_a_last_image_joins_the_batch_before_it(recipe):
+    sizes = {"first_tasks": 1, "train_per_class": 29, "validation": 0}
+    more = {"stream": sizes, "images": {"size": 32}, "model": RESNET, "epochs": 2, "batch_size": 19}
+    made = estimate(merge(recipe, more))
+    assert (made.tasks[0].steps, made.tasks[0].samples) == (2 * 3, 2 * 58)
+    with pytest.raises(ClbenchError, match=r"batch_size = 1: .* BatchNorm, which needs at least 2"):
+        estimate(merge(recipe, more | {"batch_size": 1}))
+
+
+def test_a_network_that_a_run_would_refuse_is_refused(recipe):
+    recipe["model"] = RESNET | {"options": {"in_chans": 1}}
+    with pytest.raises(ClbenchError, match=r"in_chans.*does not run on 32 × 32 images"):
+        estimate(merge(recipe, {"images": {"size": 32}}))
+
+
+def test_a_process_beside_others_estimates_for_all(recipe, monkeypatch):
+    variables = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0}
+    for name, value in (variables | {"TORCHELASTIC_RUN_ID": "none"}).items():
+        monkeypatch.setenv(name, str(value))
+    assert estimate(merge(recipe, {"stream": {"first_tasks": 1}})).steps

@@ -162,6 +162,14 @@ def test_tables_need_no_checkpoint_and_weights_need_one(folder, whole):
     assert Record.load(folder).finished
 
 
+def test_a_picture_needs_no_whole_checkpoint(folder, whole):
+    (folder / "curves.png").unlink()
+    for path in (folder / "checkpoints").glob("task_*.pt"):
+        path.write_bytes(b"damaged")
+    resume(folder)
+    assert not missing(folder)
+
+
 @pytest.mark.parametrize("error", [ValueError("Expected end of text,\nfound '$'"), OSError("font")])
 def test_a_picture_that_fails_costs_a_line(learned, whole, monkeypatch, capsys, error):
     def fail(record):
@@ -199,7 +207,7 @@ def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, caps
     """From the first scalar to the last picture."""
 
     def fail(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("clbench.board._begin", fail)
     record = clbench.run(recipe | {"steps": 1}, tmp_path / "run")
@@ -207,7 +215,7 @@ def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, caps
     assert not missing(record.folder)
     lines = [line for line in capsys.readouterr().out.splitlines() if "TensorBoard's" in line]
     assert len(lines) == 1
-    assert "No space left on device" in lines[0]
+    assert "Input/output error" in lines[0]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])

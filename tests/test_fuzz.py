@@ -86,9 +86,10 @@ def lines(count):
     ],
 )
 def test_the_judge(monkeypatch, tmp_path, command, word):
-    monkeypatch.setattr("fuzz.judge.SECONDS", 0.5)
+    seconds = 1 if word == "hangs" else 60
+    monkeypatch.setattr("fuzz.judge.SECONDS", seconds)
     refuse, take = Case((), "refuse"), Case((), "take")
-    assert word in fault(attempt(command, tmp_path, seconds=0.6), refuse)
+    assert word in fault(attempt(command, tmp_path, seconds=seconds + 0.1), refuse)
     refused = attempt(lines(1), tmp_path)
     assert fault(refused, refuse) is None
     assert "sense is refused" in fault(refused, take)

@@ -202,3 +202,17 @@ def test_tasks_of_one_class_are_said(recipe, tmp_path, capsys, no_pictures, logi
     for line in (*said, *record.run["warnings"]):
         assert "of one class alone, the loss is 0" in line
         assert "train_logits: seen" in line
+
+
+@pytest.mark.parametrize("started", ["torchrun", "srun"])
+def test_processes_that_others_started_try_it_out_too(tmp_path, monkeypatch, started):
+    variables = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1}
+    variables |= {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
+    if started == "srun":
+        variables = {"NTASKS": 2, "NNODES": 1, "PROCID": 1, "LOCALID": 1, "NODEID": 0, "STEP_ID": 0}
+        variables |= {"NTASKS_PER_NODE": 2}
+        variables = {f"SLURM_{name}": n for name, n in variables.items()}
+        variables["SLURM_JOB_NAME"] = "clbench"
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    try_out(tmp_path, trainer={"accelerator": "cpu"})

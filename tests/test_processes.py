@@ -136,3 +136,9 @@ def test_the_mean_leaves_the_tensor_alone(monkeypatch):
     value = torch.tensor(3.0)
     assert mean_over_processes(value) == 3.5
     assert value == 3
+
+
+def test_what_lightning_refuses_of_srun_is_one_line(srun):
+    srun(2, 1)
+    with pytest.raises(ClbenchError, match="srun: You set `--ntasks=2`"):
+        make_trainer(parse(RECIPE), 1)

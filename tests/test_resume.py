@@ -1,6 +1,7 @@
 """A run that is killed goes on, and ends as if nothing had happened."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from helpers import comparable
 
+import clbench
+from clbench.recipe import merge
 from clbench.record import Record
 
 TRAIN = Path(__file__).parent.parent / "train.py"
@@ -85,6 +88,20 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
 def test_a_half_written_line_is_passed_over(tmp_path):
     (tmp_path / "record.jsonl").write_text('{"event": "run"}\n{"event": "ta')
     assert [event["event"] for event in Record.load(tmp_path).events] == ["run"]
+
+
+def test_a_record_whose_first_line_is_half_written_begins_anew(recipe, tmp_path, no_pictures):
+    recipe = merge(recipe, {"stream": {"first_tasks": 1}, "steps": 1})
+    clbench.run(recipe, tmp_path / "whole")
+    whole = (tmp_path / "whole" / "record.jsonl").read_bytes()
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    shutil.copy(tmp_path / "whole" / "config.yaml", cut)
+    for written in (b"", whole[:100]):
+        (cut / "record.jsonl").write_bytes(written)
+        record = clbench.run(recipe, cut, resume=True)
+        assert comparable(record) == comparable(Record.load(tmp_path / "whole"))
+        shutil.rmtree(cut / "checkpoints")
 
 
 def test_resuming_a_finished_run_changes_nothing(long, tmp_path):

@@ -15,6 +15,7 @@ from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.folder import plain
 from clbench.launch import Job
+from clbench.needs import Missing
 from clbench.recipe import parse
 from clbench.suite import expand, load, recipe_hash
 from clbench.watch import Watch, seconds_left
@@ -100,6 +101,7 @@ def test_the_hash_is_of_what_decides_the_numbers():
     one = parse(BASE)
     same = parse(BASE | {"name": "other", "data_dir": "/elsewhere"})
     assert recipe_hash(one) == recipe_hash(same)
+    assert recipe_hash(one) == recipe_hash(parse(BASE | {"process_timeout": 60}))
     assert recipe_hash(one) != recipe_hash(parse(BASE | {"batch_size": 7}))
     assert recipe_hash(parse(plain(one))) == recipe_hash(one)
     orders = [parse(BASE | {"methods": m}) for m in ({"sfa": {}, "l2": {}}, {"l2": {}, "sfa": {}})]
@@ -258,3 +260,16 @@ def test_threads_and_gpus_are_shared_out(monkeypatch):
 def test_a_killed_process_says_so(tmp_path):
     (tmp_path / "log").write_text("fine so far\n")
     assert launch.reason(tmp_path / "log", -9).startswith("killed by signal 9")
+
+
+def test_a_run_that_was_cut_off_gets_the_patience_that_the_suite_has_now(tmp_path):
+    def planned(seconds):
+        values = SUITE | {"seeds": [0], "base": BASE | {"process_timeout": seconds}}
+        return expand(values, "s").runs
+
+    started = []
+    for seconds in (30, 60):
+        places = comparison.survey(planned(seconds), tmp_path / "runs")
+        comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Missing(False))
+    new, again = ([job.words for job in jobs] for jobs in started)
+    assert again == [[*words, "--process_timeout", "60.0"] for words in new]

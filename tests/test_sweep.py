@@ -310,3 +310,8 @@ def test_a_run_that_cannot_be_reproduced_says_so(plain_run, tmp_path, capsys):
     code, out, _ = call(capsys, folder, "--alpha", "0.5,1")
     assert code == 0
     assert "WARNING: at α = 1" in out
+
+
+def test_a_sweep_trains_nothing_so_that_nothing_is_tried_out(plain_run, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    assert sweep(plain_run.folder, "alpha", [1.0]).reproduced

@@ -14,8 +14,7 @@ from torch import Tensor
 from clbench.data.images import Images
 from clbench.data.transforms import DRAWS
 from clbench.errors import ClbenchError
-from clbench.processes import rank_and_world as rank_and_world
-from clbench.processes import world_size as world_size
+from clbench.processes import rank_and_world
 from clbench.seeding import generator
 
 Step = TypeVar("Step")

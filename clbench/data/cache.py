@@ -26,6 +26,7 @@ from clbench.data.batches import fetch_ahead
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages, Images
 from clbench.data.words import counted, note, shown
+from clbench.disk import atomic
 from clbench.errors import ClbenchError
 
 #: Bytes of decoded images that a thread works on at once, and most images.
@@ -227,25 +228,18 @@ def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
     begun = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
     _remove_abandoned(path)
     row = _row(files.size)
-    try:
-        with begun.open("wb") as file:
-            descr = np.lib.format.dtype_to_descr(row)
-            header = {"descr": descr, "fortran_order": False, "shape": (len(files),)}
-            np.lib.format.write_array_header_1_0(file, header)
-            # Room is taken before hours of decoding, not found missing after them.
-            if hasattr(os, "posix_fallocate") and len(files):
-                os.posix_fallocate(file.fileno(), 0, file.tell() + len(files) * row.itemsize)
-            for pixels in _decoded(files, name, workers):
-                rows = np.zeros(len(pixels), dtype=row)
-                rows["pixels"] = pixels
-                rows["sum"] = [zlib.crc32(image.data) for image in pixels]
-                file.write(rows.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(begun, path)
-        contents.sync_folder(path.parent)
-    finally:
-        begun.unlink(missing_ok=True)
+    with atomic(path, begun) as file:
+        descr = np.lib.format.dtype_to_descr(row)
+        header = {"descr": descr, "fortran_order": False, "shape": (len(files),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        # Room is taken before hours of decoding, not found missing after them.
+        if hasattr(os, "posix_fallocate") and len(files):
+            os.posix_fallocate(file.fileno(), 0, file.tell() + len(files) * row.itemsize)
+        for pixels in _decoded(files, name, workers):
+            rows = np.zeros(len(pixels), dtype=row)
+            rows["pixels"] = pixels
+            rows["sum"] = [zlib.crc32(image.data) for image in pixels]
+            file.write(rows.tobytes())
 
 
 def _remove_abandoned(path: Path) -> None:

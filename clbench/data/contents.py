@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from clbench.data.decode import BadImages
+from clbench.disk import atomic
 
 ROW = np.dtype(
     [
@@ -83,26 +84,8 @@ def joined(digests: np.ndarray, about: str = "") -> str:
 
 def write_whole(path: Path, parts: Sequence[bytes]) -> None:
     """Write a file that is either there and whole or not there, also after a loss of power."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Let a rename in a folder survive a loss of power, where folders can be synced."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with atomic(path, path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")) as file:
+        file.writelines(parts)
 
 
 def _facts(paths: Sequence[Path]) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clbench.data.words import few, shown
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, reason
 
 Fit = Literal["crop", "squash"]
 Range = tuple[float, float]
@@ -127,7 +127,7 @@ def _reason(error: Exception, content: bytes) -> str:
         return "not an image, or of a kind that is not read"
     if isinstance(error, MemoryError):
         return "too large for the memory"
-    return " ".join(str(error).split()) or type(error).__name__
+    return reason(error)
 
 
 def _upright(content: bytes, size: int, limits: Range | None, notes: Notes) -> Image.Image:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
 from clbench.errors import ClbenchError
+from clbench.processes import is_first
 
 
 def shown(path: Path | str) -> str:
@@ -70,5 +69,5 @@ def note(line: str, everywhere: bool = False) -> None:
         line: printed as :func:`shown` has it.
         everywhere: on any process, where only one of them comes to know it.
     """
-    if everywhere or getattr(rank_zero_only, "rank", None) in (None, 0):
+    if everywhere or is_first():
         print(shown(line), flush=True)

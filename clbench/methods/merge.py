@@ -301,7 +301,7 @@ class TaskArithmetic(Merging):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
 
     scale: float = Field(
-        0.4, ge=0, description="λ, factor of the summed changes; 0.4 where it is not tuned [1]"
+        0.4, ge=0, description="λ, factor of the summed changes; 0.4 is usual where it is not tuned"
     )
 
     def new_store(self) -> Store:

@@ -17,9 +17,10 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from clbench.data.batches import Batch, Examples, Mixed, Split, world_size
+from clbench.data.batches import Batch, Examples, Mixed, Split
 from clbench.method import Context, Method, Needs
 from clbench.models.training import extract
+from clbench.processes import world_size
 from clbench.seeding import generator
 
 

@@ -13,9 +13,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.finite import flaw
 from clbench.models import (
+    hub,
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
@@ -248,22 +249,19 @@ def create(
     if config.backbone == "tiny_vit" or (known is not None and known.fixed_input_size):
         options.setdefault("img_size", size)
     try:
+        if tag is not None:
+            hub.reach(str(getattr(known, "hf_hub_id", None) or ""))
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
     except Exception as error:  # the hub client raises a dozen kinds of its own
         if tag is None or isinstance(error, TypeError):
-            reason = " ".join(str(error).split())
             raise ClbenchError(
                 f"model.options = {shown(config.options)} and images.size = {size} do not fit "
-                f"{config.backbone}: {reason or type(error).__name__}"
+                f"{config.backbone}: {reason(error)}"
             ) from error
         raise ClbenchError(
-            f"model.weights = {tag!r} could not be loaded ({_first_line(error)}); "
+            f"model.weights = {tag!r} could not be loaded ({first_line(error)}); "
             "without a network, download the weights elsewhere and give the file"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _packaged() -> State:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from clbench.batch_norm import least_batch
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
+from clbench.disk import atomic
 from clbench.errors import ClbenchError
 from clbench.evaluate import evaluating
 from clbench.finite import flaw
@@ -30,7 +31,6 @@ from clbench.models.backbone import (
     features,
     head_names,
 )
-from clbench.record import atomic
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State, sha256

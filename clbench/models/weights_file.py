@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, first_line
+from clbench.processes import say
 from clbench.weights import State
 
 #: Endings of files that people keep weights in.
@@ -79,7 +79,7 @@ def _start(path: Path) -> bytes:
         with path.open("rb") as file:
             start = file.read(64)
     except (OSError, ValueError) as error:
-        raise ClbenchError(f"the weights {path} cannot be read: {_first_line(error)}") from error
+        raise ClbenchError(f"the weights {path} cannot be read: {first_line(error)}") from error
     if not start:
         raise ClbenchError(f"the weights {path} cannot be read: the file is empty")
     for magic, what in STRANGERS.items():
@@ -132,7 +132,7 @@ def _state(contents: Any, path: Path) -> State:
         chosen = (named or tensors)[0]
         others = [str(name) for name in tensors if name not in (chosen, "optimizer")]
         if others:
-            _say(f"{path}: {chosen} is taken; {', '.join(others[:4])} would be other weights")
+            say(f"{path}: {chosen} is taken; {', '.join(others[:4])} would be other weights")
         contents, within = inner[chosen], f"{within} in {chosen}"
     if not isinstance(contents, Mapping):
         raise ClbenchError(f"{path} holds no state dict of tensors: save model.state_dict()")
@@ -168,9 +168,10 @@ def fit(state: State, model: nn.Module, head: str, source: str, network: str) ->
         converted = _converted(state, model)
         if converted is None or _misfits(converted, model, head):
             raise ClbenchError(
-                f"model.weights = {source!r} do not fit {network}: {'; '.join(wrong)}"
+                f"model.weights = {source!r} do not fit {network}: {'; '.join(wrong)}; if they are "
+                "another network's, name that one as model.backbone"
             )
-        _say(f"{source}: made for another image size or under older names; timm has converted them")
+        say(f"{source}: made for another image size or under older names; timm has converted them")
         state = converted
     return state
 
@@ -193,7 +194,7 @@ def _without_prefix(state: State, model: nn.Module, head: str, source: str) -> S
     inside = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)}
     beside = [name for name in state if not name.startswith(prefix)]
     if beside:
-        _say(f"{source}: left out what is not in {prefix}* ({len(beside)}: {beside[0][:60]} …)")
+        say(f"{source}: left out what is not in {prefix}* ({len(beside)}: {beside[0][:60]} …)")
     return inside
 
 
@@ -249,14 +250,4 @@ def _reason(error: Exception) -> str:
     words = ("magic number", "Weights only load failed", "pickle", "not in a subdirectory")
     if any(word.lower() in text.lower() for word in words):
         return "it is no file of torch or safetensors, it is cut, or holds more than weights"
-    return f"{_first_line(error)}: is the file whole?"
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
-    return line if len(line) <= 200 else f"{line[:200]} …"
-
-
-@rank_zero_only
-def _say(line: str) -> None:
-    print(line, flush=True)
+    return f"{first_line(error)}: is the file whole?"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
-from clbench.record import SCENARIOS, Scenario, write_atomic
+from clbench.record import SCENARIOS, Scenario
 from clbench.report import tables
 from clbench.report.compare import Comparison
 from clbench.report.html import page

@@ -101,6 +101,7 @@ def curves(record: Record) -> Figure:
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.25)
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1].set_xlabel("training step (vertical lines: a new task)")
     if len(names) <= NAMES:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", title="task")

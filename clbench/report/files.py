@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from clbench.disk import to_json, write_atomic
+from clbench.errors import reason
 from clbench.products import LOADER, WEIGHTS
 from clbench.record import SCENARIOS, Record
 from clbench.report.figures import FIGURES, draw
@@ -56,8 +57,7 @@ def attempt(what: str, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"{what} could not be made: {reason[:300]}", flush=True)
+        print(f"{what} could not be made: {reason(error)[:300]}", flush=True)
         return None
 
 

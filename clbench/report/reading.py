@@ -14,16 +14,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clbench.errors import ClbenchError
+from clbench.yamltext import WHOLE, read_text
 
 #: Bytes, values and depth that a file may have; a record of 200 tasks has a hundredth of them.
 BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
-#: The same of a recipe.
-RECIPE_BYTES, RECIPE_VALUES = 1 << 20, 50_000
-#: Whole numbers beyond are no setting and no count.
-LARGEST = 2**63
+#: Bytes of a recipe.
+RECIPE_BYTES = 1 << 20
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -81,32 +78,13 @@ def json_of(path: Path) -> Any:
 
 
 def yaml_of(path: Path) -> Any:
-    """The values of a YAML file.
+    """The values of a YAML file, as :func:`~clbench.yamltext.read_text` has them.
 
     Raises:
         ClbenchError: if it is none, or holds more than is read, with the reason.
         OSError: if it cannot be read.
     """
-    text = read(path, RECIPE_BYTES)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
-    try:
-        depth = 0
-        for count, event in enumerate(yaml.parse(text, loader)):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-            elif isinstance(event, yaml.AliasEvent):
-                raise ClbenchError(
-                    f"{path.name} has an alias (*{event.anchor:.40}): no run writes one"
-                )
-            if depth > DEPTH or count > RECIPE_VALUES:
-                much = f"is deeper than {DEPTH}" if depth > DEPTH else f"has over {RECIPE_VALUES:,}"
-                raise ClbenchError(f"{path.name} {much} values")
-        values = yaml.load(text, loader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClbenchError(f"{path.name} is no valid YAML: {first:.200}") from error
+    values = read_text(read(path, RECIPE_BYTES), path.name, aliases=False)
     tame(values, path.name)
     return values
 
@@ -126,7 +104,7 @@ def tame(values: Any, name: str) -> None:
             waiting += [(inner, depth + 1) for inner in (*value.keys(), *value.values())]
         elif isinstance(value, list):
             waiting += [(inner, depth + 1) for inner in value]
-        elif isinstance(value, int) and abs(value) >= LARGEST:
+        elif isinstance(value, int) and abs(value) >= WHOLE:
             raise ClbenchError(f"{name} holds a whole number of {value.bit_length()} bits")
         elif isinstance(value, str) and not value.isascii() and _HALF.search(value):
             raise ClbenchError(f"{name} holds half a character")

@@ -44,7 +44,10 @@ def show(record: Record, console: Console | None = None) -> None:
     console.print(table)
     retention = summary["retention"]
     if retention["pretrained"] is None:
-        console.print("Retention was not measured: no images of the pretraining task at hand.")
+        console.print(
+            "Retention was not measured: it needs weights with the head of their pretraining, and "
+            "images for it; --dry_run says which is missing."
+        )
     elif retention["after_task"]:
         console.print(
             f"Retention (top-1): {percent(retention['pretrained'] + retention['change'])} % "

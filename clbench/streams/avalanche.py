@@ -90,8 +90,9 @@ class AvalancheConfig(StreamConfig):
         try:
             return make(**arguments)
         except (TypeError, ValueError, AssertionError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
             raise ClbenchError(
-                f"avalanche-lib refuses {self.benchmark}({self.arguments}): {error}"
+                f"avalanche-lib refuses {self.benchmark}({self.arguments}): {reason}"
             ) from error
 
 

@@ -65,9 +65,12 @@ class FolderConfig(DividedConfig):
         }
         for name, wrong in given.items():
             if wrong:
+                # What a config says cannot be left out on the command line.
+                unset = f"--{name} {1 if name == 'stream.tasks' else 'null'}"
                 raise ClbenchError(
                     f"{name} = {getattr(self, name.removeprefix('stream.'))}, but stream.train "
-                    f"lists {len(loaded)} folders, one a task: leave {name} out, or give one folder"
+                    f"lists {len(loaded)} folders, one a task: "
+                    f"leave {name} out ({unset}), or give one folder"
                 )
         counts = Counter(name for data in loaded for name in data.classes)
         shared = sorted(name for name, count in counts.items() if count > 1)

@@ -99,7 +99,7 @@ class Campaign:
 def is_refused(ended: Ended) -> bool:
     """Whether a run had room, or ended in one line that says what is full, with exit code 2."""
     errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
-    one = len(errors) == 1 and "No space left" in errors[0] and "Traceback" not in ended.output
+    one = len(errors) == 1 and "make room" in errors[0] and "Traceback" not in ended.output
     return ended.code == 0 or (ended.code == 2 and one)
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import yaml
 from helpers import comparable
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -59,6 +60,8 @@ def _lines(path: Path) -> list[str]:
 
 def _timeless(node):
     if isinstance(node, dict):
+        if isinstance(node.get("recipe"), str):  # the text of config.yaml
+            node = node | {"recipe": yaml.safe_load(node["recipe"])}
         skipped = (*MEASURED, "time_share", "data_dir")
         return {key: _timeless(value) for key, value in node.items() if key not in skipped}
     return [_timeless(value) for value in node] if isinstance(node, list) else node

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from clbench.errors import ClbenchError
-from clbench.models import TRIED, backbone
+from clbench.models import TRIED, backbone, hub
 from clbench.models.backbone import ModelConfig, features, head_names, load
 from clbench.weights import sha256, snapshot
 
@@ -231,6 +231,21 @@ def test_weights_of_another_network_do_not_fit(tmp_path):
         load(config("resnet18", tmp_path / "w.safetensors"), 5, 32)
 
 
+def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
+    asked = []
+
+    class Session:
+        def head(self, url, timeout):
+            asked.append(url)
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(hub, "cached", lambda repository: False)
+    monkeypatch.setattr(hub.huggingface_hub, "get_session", Session)
+    with pytest.raises(ClbenchError, match=r"\(Name or service not known\); without a network"):
+        load(config("resnet18", "resnet18.tv_in1k"), 5, 32)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("error", [OSError("no route\nto host"), RuntimeError("")])
 def test_tag_that_cannot_be_downloaded_is_one_clear_error(monkeypatch, error):
     real = timm.create_model
@@ -241,6 +256,7 @@ def test_tag_that_cannot_be_downloaded_is_one_clear_error(monkeypatch, error):
         return real(name, **options)
 
     monkeypatch.setattr(backbone.timm, "create_model", offline)
+    monkeypatch.setattr(hub, "reach", lambda repository: None)
     message = (
         r"'resnet18.tv_in1k' could not be loaded \((no route|RuntimeError)\); without a network"
     )
@@ -250,6 +266,7 @@ def test_tag_that_cannot_be_downloaded_is_one_clear_error(monkeypatch, error):
 
 
 def test_tag_gives_the_published_head_and_normalisation(monkeypatch):
+    monkeypatch.setattr(hub, "reach", lambda repository: None)
     real = timm.create_model
     monkeypatch.setattr(
         backbone.timm, "create_model", lambda name, pretrained=False, **o: real(name, **o)

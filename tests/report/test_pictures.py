@@ -209,3 +209,9 @@ def test_print_keeps_headings_with_their_tables():
     printed = css[css.index("@media print") : css.index("</style>")]
     assert re.search(r"h3::after \{[^}]*height: 50mm; margin-bottom: -50mm", printed)
     assert re.search(r"h3, caption \{ break-inside: avoid", printed)
+
+
+def test_steps_are_whole_numbers_on_the_axis_of_a_short_run(tmp_path):
+    figure = figures.curves(write(tmp_path, 3))
+    figure.axes[-1].set_xlim(1, 3)
+    assert all(float(tick).is_integer() for tick in figure.axes[-1].get_xticks())

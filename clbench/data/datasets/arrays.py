@@ -14,8 +14,8 @@ from clbench.data.datasets.base import (
     Source,
     every_fifth,
     from_torchvision,
+    kind_and_reason,
     labelled,
-    one_line,
 )
 from clbench.data.datasets.repacked import IDX_SHAPES, other_archives, read_idx, unpack_checked
 
@@ -157,7 +157,7 @@ def _repacked_idx(
     except (ValueError, OSError) as error:
         if download:
             return None
-        raise source.missing(root, one_line(error)) from error
+        raise source.missing(root, kind_and_reason(error)) from error
 
 
 def _cifar(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
@@ -189,4 +189,4 @@ def _unpack_repacked_cifar(
         unpack_checked(archives[0][0], root, sums)
     except (ValueError, OSError) as error:
         if not download:
-            raise source.missing(root, one_line(error)) from error
+            raise source.missing(root, kind_and_reason(error)) from error

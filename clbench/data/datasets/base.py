@@ -78,7 +78,7 @@ class Source:
         )
 
 
-def one_line(error: Exception) -> str:
+def kind_and_reason(error: Exception) -> str:
     """The error's type and message on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -120,7 +120,7 @@ def from_torchvision(
         except Exception as error:
             failure = error
     # torchvision's "use download=True" would name an option that clbench does not have.
-    reason = "" if "download=True" in str(failure) else one_line(failure)
+    reason = "" if "download=True" in str(failure) else kind_and_reason(failure)
     other = [path for path, md5 in archives if path.is_file() and not check_integrity(path, md5)]
     if other:
         reason = (

@@ -10,8 +10,8 @@ from clbench.data.datasets.base import (
     DataSet,
     Labelled,
     Source,
+    kind_and_reason,
     labelled,
-    one_line,
     require_files,
 )
 
@@ -127,7 +127,7 @@ def _read_mat(source: Source, root: Path, path: Path, key: str) -> Any:
     try:
         content = loadmat(path)
     except Exception as error:
-        raise source.missing(root, f"{path} cannot be read: {one_line(error)}") from error
+        raise source.missing(root, f"{path} cannot be read: {kind_and_reason(error)}") from error
     if key not in content:
         raise source.missing(root, f"{path} has no variable '{key}'")
     return content[key]
