@@ -49,7 +49,6 @@ METHODS: dict[str, Any] = {
     "gem": {"samples": 8},
     "l2": {},
     "lora": {"rank": 2},
-    "mofo": {"fraction": 0.1},
     "replay": {"fraction": 0.1},
     "ties": {},
     "wise_ft": {},
