@@ -24,6 +24,7 @@ from typing import IO, Any, Literal
 import torch
 from torch import Tensor
 
+from clbench import saved
 from clbench.disk import atomic, sync, write_atomic
 from clbench.errors import ClbenchError, first_line
 from clbench.weights import content
@@ -124,9 +125,11 @@ def load(
     """
     compared = set() if compared is None else compared
     tree = _read(_file(folder, "task", number), compared)["tree"]
-    return _Unpacking(folder, number, {}, compared).tree(
+    state: dict[str, Any] = _Unpacking(folder, number, {}, compared).tree(
         {k: v for k, v in tree.items() if not parts or k in parts}
     )
+    saved.check(folder, state)
+    return state
 
 
 def last(folder: Path) -> dict[str, Any] | None:
@@ -213,7 +216,7 @@ class _Unpacking:
     def tree(self, node: Any) -> Any:
         if isinstance(node, dict):
             if node.keys() == {REFERENCE}:
-                return self._tensor(node[REFERENCE]).clone()
+                return self._tensor(str(node[REFERENCE])).clone()
             return {name: self.tree(inner) for name, inner in node.items()}
         if isinstance(node, list | tuple):
             return type(node)(self.tree(inner) for inner in node)
@@ -228,7 +231,10 @@ class _Unpacking:
                 )
             path = _file(self.folder, "task", self.left.pop())
             self.tensors |= _read(path, self.compared)["tensors"]
-        return self.tensors[key]
+        tensor = self.tensors[key]
+        if not isinstance(tensor, Tensor):
+            raise ClbenchError(f"{self.folder / 'checkpoints'} holds {key!r:.80} that is no tensor")
+        return tensor
 
 
 def _file(folder: Path, kind: str, number: int) -> Path:
@@ -250,7 +256,7 @@ def _read(path: Path, compared: set[Path]) -> dict[str, Any]:
             path, map_location="cpu", weights_only=True, mmap=True
         )
         if not all(isinstance(contents[part], dict) for part in ("tree", "tensors")):
-            raise ValueError("it is of another kind")
+            raise ValueError("it is no checkpoint")
     except Exception as error:
         raise ClbenchError(
             f"{path} cannot be read ({first_line(error)}): put it back from a copy, or remove the "

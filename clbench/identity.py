@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-from torch import Tensor
-
-from clbench import checkpoints
+from clbench import checkpoints, saved
 from clbench.errors import ClbenchError
 from clbench.folder import different
 from clbench.recipe import Recipe, parse
@@ -72,10 +69,13 @@ def compare_recipe(record: Record, recipe: Recipe) -> None:
     """Compare the recipe in ``config.yaml`` with the one that the run began with.
 
     Raises:
-        ClbenchError: if it was changed since, beyond the place of the data.
+        ClbenchError: if it was changed since, beyond the place of the data, or the record is empty.
     """
+    path = record.folder / "record.jsonl"
+    if not record.events:
+        raise ClbenchError(f"{path} lags behind the checkpoint: it is empty: {_ways(record)}")
     try:
-        then = parse(read_text(record.run["recipe"], str(record.folder / "record.jsonl")))
+        then = parse(read_text(record.run["recipe"], str(path)))
     except (LookupError, ClbenchError):
         return  # of an older version, whose recipe is in config.yaml alone
     if fields := different(then, recipe):
@@ -109,63 +109,16 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def whole(folder: Path, number: int, state: dict[str, Any], parts: set[str]) -> dict[str, Any]:
-    """The state after task ``number`` if it holds ``parts``, and nothing of another kind.
+    """The state after task ``number`` if it holds ``parts``.
 
     Raises:
         ClbenchError: if no run has left it.
     """
-    lacking = sorted(parts - state.keys())
-    odd = [key for key, value in state.items() if not _is_kind(key, value, number)]
-    if lacking or odd:
-        told = f"lacks {', '.join(lacking)}" if lacking else f"has an odd {', '.join(odd)}"
-        raise foreign(folder, told)
+    if lacking := sorted(parts - state.keys()):
+        saved.refuse(folder, f"it lacks {', '.join(lacking)}")
+    if state.get("done", number) != number:
+        saved.refuse(folder, f"it is of task {state['done']}, not {number}")
     return state
-
-
-def check_fits(
-    folder: Path, state: Mapping[str, Any], own: Mapping[str, Tensor], rows: int
-) -> None:
-    """See that the weights of a checkpoint are of the run's network.
-
-    Args:
-        folder: of the run.
-        state: of a checkpoint, as far as it was read.
-        own: the network's tensors.
-        rows: of its head.
-
-    Raises:
-        ClbenchError: if they are not.
-    """
-    for part in ("theta", "shown", "trained"):
-        if part in state and _layout(state[part]) != _layout(own):
-            raise foreign(folder, f"has the {part} weights of another network")
-    if "learned" in state and state["learned"].shape != (rows,):
-        raise foreign(folder, f"has learned {tuple(state['learned'].shape)} of {rows} classes")
-
-
-def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _is_kind(key: str, value: Any, number: int) -> bool:
-    """Whether a part of a checkpoint is what a run writes there."""
-    if key == "done":
-        return type(value) is int and value == number
-    if key in ("step", "stages"):
-        return type(value) is int and value >= 0
-    if key == "learned":
-        return isinstance(value, Tensor) and value.dtype == torch.bool
-    if key in ("theta", "shown", "trained"):
-        return isinstance(value, dict) and all(isinstance(x, Tensor) for x in value.values())
-    return key != "methods" or isinstance(value, dict)
-
-
-def foreign(folder: Path, told: str) -> ClbenchError:
-    """The error for a checkpoint that no such run has left: what it ``told``, and the way out."""
-    return ClbenchError(
-        f"a file in {folder / 'checkpoints'} is no checkpoint of the run (it {told}): put the "
-        "run's own back, or remove the folder to resume from the start"
-    )
 
 
 def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -179,11 +132,7 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
     Raises:
         ClbenchError: if the record ends before the checkpoint, or is another one.
     """
-    path = record.folder / "record.jsonl"
-    ways = (
-        "put it back from a copy, or remove the folder "
-        f"{record.folder / 'checkpoints'} to resume from the start"
-    )
+    path, ways = record.folder / "record.jsonl", _ways(record)
     events = record.until_task(task)
     if not events:
         raise ClbenchError(
@@ -194,6 +143,14 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
     if here != sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
         raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
     return events
+
+
+def _ways(record: Record) -> str:
+    """The ways out where a record is not the checkpoint's."""
+    return (
+        "put it back from a copy, or remove the folder "
+        f"{record.folder / 'checkpoints'} to resume from the start"
+    )
 
 
 def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from clbench import checkpoints
+from clbench import checkpoints, saved
 from clbench.anchors import Anchor, Anchors
 from clbench.deploy import deploy
-from clbench.identity import check_fits, compare, compare_recipe, state_of, take_up
+from clbench.identity import compare, compare_recipe, state_of, take_up
 from clbench.loss import ClassLoss
 from clbench.method import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
@@ -63,25 +63,26 @@ class Redeployment:
             assert last is not None
             for name, method in named.items():
                 if overriding([method], "deploy"):
-                    method.load_state_dict(last["methods"].get(name, {}))
+                    saved.take_up(self.record.folder, name, method, last["methods"])
         events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
         return Record(self.record.folder, (self.record.run, *events))
 
     def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
         parts = ("trained", "learned", "start")
-        saved = state_of(self.record.folder, number, parts, self.compared)
-        own = self.run.network.model.state_dict()
-        check_fits(self.record.folder, saved, own, len(self.run.stream.class_names))
+        state = state_of(self.record.folder, number, parts, self.compared)
+        like = self.run.network.model.state_dict()
+        classes = len(self.run.stream.class_names)
+        saved.check_fit(self.record.folder, state, like, len(self.run.stages), classes)
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
-        context = self._context(number, saved, methods)
+        context = self._context(number, state, methods)
         refreshed = partial(self.run.refreshed, context) if refresh else None
-        _, shown = deploy(methods, saved["trained"], context, refreshed)
+        _, shown = deploy(methods, state["trained"], context, refreshed)
         self.run.network.load(shown)
-        return self._measure(context, saved["learned"], number == len(self.run.stages))
+        return self._measure(context, state["learned"], number == len(self.run.stages))
 
-    def _context(self, number: int, saved: dict[str, Any], methods: Sequence[Method]) -> Context:
-        run, start = self.run, saved["start"]
+    def _context(self, number: int, state: dict[str, Any], methods: Sequence[Method]) -> Context:
+        run, start = self.run, state["start"]
         network, task = run.network, run.stages[number - 1]
         recipe = run.recipe.for_task(task.name)
         run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
@@ -100,7 +101,7 @@ class Redeployment:
             total_steps=0,
             transform=network.transform(recipe),
             losses=ClassLoss(
-                recipe.train_logits, task.train.labels, run.stream.task_of_class, saved["learned"]
+                recipe.train_logits, task.train.labels, run.stream.task_of_class, state["learned"]
             ),
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench import checkpoints, finite, footprint
+from clbench import checkpoints, finite, footprint, saved
 from clbench import folder as run_folder
 from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples
@@ -26,10 +26,8 @@ from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
 from clbench.identity import (
-    check_fits,
     compare,
     compare_recipe,
-    foreign,
     last_checkpoint,
     take_up,
 )
@@ -232,24 +230,22 @@ class Run:
         done: int = checkpoint["done"]
         record = Record.load(self.folder)
         if not 0 < done <= len(self.stages):
-            raise foreign(self.folder, f"is of task {done} of {len(self.stages)}")
+            saved.refuse(self.folder, f"it is of task {done} of {len(self.stages)}")
         compare_recipe(record, self.recipe)
         for line in compare(record, self.identity(), self.stream.manifest):
             say(line)
         self._mend_manifest(record)
+        like = self.network.model.state_dict()
+        classes = len(self.stream.class_names)
+        saved.check_fit(self.folder, checkpoint, like, len(self.stages), classes)
         if not checkpoints.summed(self.folder, done):
             say(f"The checkpoint in {self.folder} is of an older version: it has no checksum.")
         events = take_up(record, self.stages[done - 1].index, checkpoint)
         if self.recipe.checkpoints == "all":
             self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
-        own = self.network.model.state_dict()
-        check_fits(self.folder, checkpoint, own, len(self.stream.class_names))
         for name, method in self.named_methods.items():
-            try:
-                method.load_state_dict(checkpoint["methods"][name])
-            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                raise foreign(self.folder, f"has an odd state of {name}") from error
+            saved.take_up(self.folder, name, method, checkpoint["methods"])
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
         how = (

@@ -207,6 +207,54 @@ def test_the_way_out_of_a_damaged_checkpoint(place, capsys):
     assert "No task in run is finished: the run begins anew." in capsys.readouterr().out
 
 
+def _edit(tree, *path, to):
+    *way, last = path
+    for key in way:
+        tree = tree[key]
+    tree[last] = to
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "reason"),
+    [
+        (("done",), "1", "its done is not"),
+        (("done",), 9, "it is of task 9, not 1"),
+        (("step",), -2, "its step is not"),
+        (("shown",), [], "its shown is not"),
+        (("shown", "fc.bias"), {}, "its shown is not"),
+        (("theta", "fc.bias"), torch.zeros(3), "fc.bias in its theta is of another shape"),
+        (("theta", "other"), torch.zeros(3), "its theta lacks or adds other"),
+        (("theta", "fc.bias"), torch.full((10,), torch.nan), "its theta is not"),
+        (("learned",), torch.zeros(3, dtype=torch.bool), "it knows 3 classes"),
+        (("learned",), 3, "its learned is not"),
+        (("start", "head"), None, "its start is not"),
+    ],
+)
+def test_a_checkpoint_of_somebody(place, path, to, reason):
+    """Without a checksum, as of an older version, what is in it is looked at."""
+    folder = place / "run" / "checkpoints"
+    (folder / "task_001.sha256").unlink()
+    state = checkpoints.load(place / "run", 1)
+    _edit(state, *path, to=to)
+    torch.save({"tree": state, "tensors": {}}, folder / "task_001.pt")
+    told = refused()
+    assert reason in told
+    assert "remove the folder to resume from the start" in told
+
+
+@pytest.mark.parametrize(
+    "contents", [[], {"tree": {}, "tensors": []}, {"tree": [], "tensors": {}}, {"tree": 3}]
+)
+def test_a_file_with_other_contents(place, contents):
+    folder = place / "run" / "checkpoints"
+    (folder / "task_001.sha256").unlink()
+    for name in ("task_001.pt", "methods_001.pt"):
+        before = (folder / name).read_bytes()
+        torch.save(contents, folder / name)
+        assert "resume from the start" in refused()
+        (folder / name).write_bytes(before)
+
+
 @pytest.mark.parametrize("damage", ["lags", "edited", "foreign"])
 def test_a_record_that_does_not_fit_the_checkpoint(place, damage):
     path = place / "run" / "record.jsonl"
@@ -219,6 +267,16 @@ def test_a_record_that_does_not_fit_the_checkpoint(place, damage):
     event["samples" if damage == "edited" else "last_step"] += 1
     path.write_text("".join([*lines[:2], json.dumps(event) + "\n"]))
     assert "record.jsonl is not the one that the checkpoint was written after" in refused()
+
+
+@pytest.mark.parametrize("left", [b"", b'{"event": "run", "ti'])
+def test_a_record_without_a_line(place, left):
+    """Beside a checkpoint it has lost them; without one, the run has only just begun."""
+    path = place / "run" / "record.jsonl"
+    path.write_bytes(left)
+    assert "record.jsonl lags behind the checkpoint: it is empty" in refused()
+    shutil.rmtree(place / "run" / "checkpoints")
+    assert resume().finished
 
 
 def test_a_record_that_is_ahead_is_cut_back(place):
@@ -249,13 +307,13 @@ def test_a_config_that_was_edited(place, capsys):
 def test_a_sweep_of_files_that_are_no_checkpoints(place):
     resume()
     checkpoints.save(place / "run", 2, {"done": 2}, {}, "all")
-    with pytest.raises(ClbenchError, match="is no checkpoint of the run"):
+    with pytest.raises(ClbenchError, match="is no checkpoint of this run"):
         sweep("run", "alpha", [0.5])
 
 
 def test_a_file_that_is_no_checkpoint(place):
     checkpoints.save(place / "run", 1, {"done": 1}, {}, "all")
-    assert "is no checkpoint of the run (it lacks learned, shown, step, theta)" in refused()
+    assert "is no checkpoint of this run (it lacks learned, shown, step, theta)" in refused()
 
 
 def test_saving_reads_no_earlier_file(place, monkeypatch):
@@ -296,7 +354,7 @@ def test_a_pipe_among_the_checkpoints_is_not_waited_for(place, name):
 @pytest.mark.parametrize("content", ["", '{"event": "run", "tit'])
 def test_a_record_without_a_whole_line(place, content, capsys):
     (place / "run" / "record.jsonl").write_text(content)
-    assert "record.jsonl has no line: put it back from a copy, or remove the folder" in refused()
+    assert "record.jsonl lags behind the checkpoint: it is empty" in refused()
     shutil.rmtree(place / "run" / "checkpoints")  # as after a kill within the first line
     assert resume().finished
     assert "the run begins anew" in capsys.readouterr().out
@@ -332,16 +390,16 @@ def rewrite(path, **changes):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("task", {"done": 99}, "has an odd done"),
-        ("task", {"done": -1}, "has an odd done"),
-        ("task", {"done": "x"}, "has an odd done"),
-        ("task", {"stages": [1]}, "has an odd stages"),
-        ("task", {"stages": 1, "shown": None}, "has an odd shown"),
-        ("task", {"step": "1"}, "has an odd step"),
-        ("task", {"shown": None}, "has an odd shown"),
-        ("task", {"theta": {"a": 1}}, "has an odd theta"),
-        ("task", {"theta": {"a": torch.zeros(1)}}, "has the theta weights of another network"),
-        ("task", {"learned": torch.zeros(7).bool()}, r"has learned \(7,\) of 4 classes"),
+        ("task", {"done": 99}, "it is of task 99, not 1"),
+        ("task", {"done": -1}, "its done is not what a run writes"),
+        ("task", {"done": "x"}, "its done is not what a run writes"),
+        ("task", {"stages": [1]}, "its stages is not what a run writes"),
+        ("task", {"stages": 1, "shown": None}, "its shown is not what a run writes"),
+        ("task", {"step": "1"}, "its step is not what a run writes"),
+        ("task", {"shown": None}, "its shown is not what a run writes"),
+        ("task", {"theta": {"a": 1}}, "its theta is not what a run writes"),
+        ("task", {"theta": {"a": torch.zeros(1)}}, "its theta lacks or adds a"),
+        ("task", {"learned": torch.zeros(7).bool()}, "it knows 7 classes, and the stream has 4"),
     ],
 )
 def test_a_checkpoint_from_elsewhere(place, name, changes, message):
@@ -361,4 +419,4 @@ def test_a_checkpoint_without_what_a_method_remembers(place):
     path = place / "run" / "checkpoints" / "methods_001.pt"
     rewrite(path)
     torch.save({"tree": {}, "tensors": {}}, path)
-    assert "has an odd state of sfa" in refused()
+    assert "what sfa remembered is not what a run writes" in refused()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickletools
 import stat
 import sys
 import warnings
+import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -95,16 +97,26 @@ def _is_safetensors(start: bytes) -> bool:
 
 def _load(path: Path) -> Any:
     """What ``torch.save`` wrote, with :class:`Inert` in the place of what is not tensors."""
-    wrappers = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
     context: Any = nullcontext()
-    if wrappers is not None:  # from torch 2.6 on
-        try:
-            names = wrappers(path)
-        except Exception:
-            names = []  # not in torch's present format: its own message is the better one
-        context = torch.serialization.safe_globals([(Inert, name) for name in names])
-    with context, path.open("rb") as file:  # torch would go by the ending of a path's name
+    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # from torch 2.6 on
+        context = torch.serialization.safe_globals([(Inert, name) for name in _classes(path)])
+    # Torch would go by the ending of a path's name.
+    with context, path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what cannot be used is refused, in the one line of that
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _classes(path: Path) -> set[str]:
+    """Classes and functions that a file names, beside those that torch takes: none is loaded."""
+    try:
+        if zipfile.is_zipfile(path):
+            return set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        with path.open("rb") as file:
+            # Torch's format before 1.6: a mark, a version, the machine, then what was saved.
+            found = [op for _ in range(4) for op in pickletools.genops(file)]
+    except Exception:
+        return set()  # not in torch's formats: its own message is the better one
+    return {str(word).replace(" ", ".") for op, word, _ in found if op.name == "GLOBAL"}
 
 
 def _state(contents: Any, path: Path) -> State:
@@ -201,7 +213,7 @@ def _without_prefix(state: State, model: nn.Module, head: str, source: str) -> S
 
 
 def _misfits(state: State, model: nn.Module, head: str) -> list[str]:
-    """What is missing, unexpected, of another shape or of whole numbers."""
+    """What is missing, unexpected, of another shape, of whole numbers or sparse."""
     headless = f"{head}.weight" not in state
     wanted = {
         name: tensor

@@ -1,6 +1,7 @@
 """What is spoilt: a small recipe, a suite, a finished run, weights, and a folder of images."""
 
 import copy
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,42 @@ SUITE: dict[str, Any] = {
     "overrides": {"ewc": {"optimizer": {"lr": 0.1}}},
     "tune": {
         "tries": 2,
-        "all": {"optimizer.lr": [0.01, 0.1]},
+        "tasks": 1,
+        "space": {"optimizer.lr": [0.01, 0.1]},
         "methods": {"sfa": {"methods.sfa.p": [0.5, 0.9]}},
     },
 }
+#: Methods with settings that suit the small recipe.
+METHODS: dict[str, Any] = {
+    "sfa": {"p": 0.5},
+    "ewc": {"strength": 1.0, "samples": 8},
+    "flow": {"temperature": 1.0},
+    "gem": {"samples": 8},
+    "l2": {},
+    "lora": {"rank": 2},
+    "replay": {"fraction": 0.1},
+    "ties": {},
+    "wise_ft": {},
+    "hft": {},
+    "linear_probe": {},
+}
+
+
+#: How a suite's methods were tuned.
+TUNING: dict[str, Any] = {
+    "tries": 2, "tasks": 1, "seed": 0, "scenario": "task_incremental",
+    "cells": [
+        {
+            "name": "plain", "method": "plain", "space": {"optimizer.lr": [0.01, 0.1]}, "chosen": 0,
+            "tries": [
+                {"number": 0, "settings": {"optimizer.lr": 0.01}, "value": 0.6, "reason": "",
+                 "folder": "tuning/plain/0", "state": "finished"},
+                {"number": 1, "settings": {"optimizer.lr": 0.1}, "value": None,
+                 "reason": "it diverged", "folder": "tuning/plain/1", "state": "failed"},
+            ],
+        }
+    ],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,13 +79,17 @@ class Base:
     """Where whole things lie.
 
     Attributes:
-        run: a finished run folder.
+        run: a finished run folder, with a sweep.
+        cut: one that was stopped after the first of its two tasks.
+        suite: a folder of two runs and how they were tuned.
         images: a folder with ``train`` and ``test``, four classes each.
         weights: two files of weights of :data:`RECIPE`'s network.
         data: the data folder of all runs.
     """
 
     run: Path
+    cut: Path
+    suite: Path
     images: Path
     weights: tuple[Path, Path]
     data: Path
@@ -66,15 +103,26 @@ def prepare(folder: Path) -> Base:
     """Make everything once."""
     import torch
 
-    from clbench import run
+    from clbench import run, sweep
 
     folder.mkdir(parents=True, exist_ok=True)
     images, weights = folder / "images", folder / "w.pth"
     base = Base(
-        folder / "run", images, (weights, folder / "run/model.safetensors"), folder / "data"
+        folder / "run",
+        folder / "cut",
+        folder / "suite",
+        images,
+        (weights, folder / "run/model.safetensors"),
+        folder / "data",
     )
     wise = base.recipe() | {"methods": {"wise_ft": {}}, "checkpoints": "all"}
-    run(wise, base.run)
+    wise["stream"]["first_tasks"] = 2
+    with _kept_at_first(base.cut):
+        run(wise, base.run)
+    sweep.sweep(base.run, "alpha", [0.0, 0.5, 1.0])
+    for seed in (0, 1):
+        run(base.recipe() | {"seed": seed, "methods": {}}, base.suite / f"plain-seed{seed}")
+    (base.suite / "tuning.json").write_text(json.dumps(TUNING))
     random = np.random.default_rng(0)
     for part, count in (("train", 6), ("test", 2)):
         for name in "abcd":
@@ -87,6 +135,22 @@ def prepare(folder: Path) -> Base:
 
     torch.save({"state_dict": load_file(base.weights[1])}, weights)
     return base
+
+
+def _kept_at_first(target: Path) -> Any:
+    """While this holds, a run's folder is copied when its first task is finished."""
+    from unittest.mock import patch
+
+    from clbench import checkpoints
+
+    save = checkpoints.save
+
+    def saved(folder: Path, number: int, *others: Any, **named: Any) -> None:
+        save(folder, number, *others, **named)
+        if number == 1:
+            copied(folder, target)
+
+    return patch.object(checkpoints, "save", saved)
 
 
 def copied(source: Path, target: Path) -> Path:

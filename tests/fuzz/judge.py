@@ -4,17 +4,18 @@ import math
 from typing import Any
 
 from fuzz.attempt import SECONDS, Outcome
+from fuzz.case import Case
 
 #: Exit codes that mean something: done, a run of a suite failed, a mistake that users can mend.
 CODES = (0, 1, 2)
 
 
-def fault(outcome: Outcome, refuse: bool = False) -> str | None:
+def fault(outcome: Outcome, case: Case | None = None) -> str | None:
     """Why a command is at fault, or None.
 
     Args:
         outcome: what it did.
-        refuse: whether what it was given makes no sense.
+        case: what it was, if that says what must become of it.
     """
     text = outcome.out + outcome.err
     if outcome.seconds > SECONDS:
@@ -30,8 +31,10 @@ def fault(outcome: Outcome, refuse: bool = False) -> str | None:
         return f"control characters: {errors[0][:200]!r}"
     if outcome.code == 2 and len(errors[0]) > 2100:
         return f"an error of {len(errors[0])} characters"
-    if outcome.code == 0 and refuse:
+    if case and outcome.code == 0 and case.must == "refuse":
         return "nonsense is taken"
+    if case and outcome.code == 2 and case.must == "take":
+        return f"sense is refused: {errors[0][:200]}"
     return None
 
 
@@ -43,4 +46,4 @@ def nonsense(values: Any) -> bool:
         return any(map(nonsense, values.values()))
     if isinstance(values, list):
         return any(map(nonsense, values))
-    return isinstance(values, str) and values.startswith("DEEP")
+    return isinstance(values, str) and values in ("DEEP100", "DEEP3000")

@@ -3,17 +3,29 @@
 import copy
 import math
 import re
+from datetime import date, datetime
 from random import Random
 from typing import Any
 
-NUMBERS = (0, -1, 1, 2, 1.5, -0.5, 1e-30, 1e30, 10**30, math.nan, math.inf, -math.inf)
+NUMBERS = (
+    0, -1, 1, 2, 3, 1.0, 1.5, -0.5, -0.0, 1e-30, 1e30, 1e300, 5e-324, 10**9, 2**31, 2**63, 10**30,
+    10**400, math.nan, math.inf, -math.inf,
+)  # fmt: skip
 WORDS = (
     "", " ", "a\nb", "x" * 3000, "../../x", "..", "~", "~/x", "$HOME", "{{}}", "{0}", "%s", "null",
     "[1, 2", "{a: 1", "a: b: c", "# x", "pics #2", "*a", "&a", "@a", "!!python/object:os.system",
     "yes", "no", "1e3", "012", "1:30", "é", "数字", "مرحبا", "🦆", "\x00", "\x1b[31m", "\ud800",
     "=1+1", "<script>alert(1)</script>", "$\\frac", "/dev/null", "/dev/zero", "/", ".", "nan",
+    "0,5", "1e-3", ".5", "1_000", "0x10", "1/2", "50%", "-1", "inf", "None", "True", "auto",
+    "\u2028", "\u202e", "a\u00a0b", "\ufeff", "e\u0301", "C:\\x", "file:///etc/passwd", "a/b",
+    "/proc/self", "2026-01-01", "\"", "'", "`x`", "$(x)", "a;b", "a,b", "--seed", "-x", "%(x)s",
+    "\\", "CON", "x" * 255, "none",
 )  # fmt: skip
-OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"a": 1}, [1, "a"], {"": ""}, [None])
+OTHERS: tuple[Any, ...] = (
+    None, True, False, [], {}, [[]], {"a": 1}, [1, "a"], {"": ""}, [None], [math.nan], {1: 2},
+    {None: 1}, {True: "x"}, [{}], date(2026, 1, 1), datetime(2026, 1, 1), b"x", {"name": "a"},
+    [0.5, 0.5], list(range(2000)), {"x": {"x": {"x": {}}}},
+)  # fmt: skip
 
 
 def value(random: Random) -> Any:
@@ -56,7 +68,9 @@ def spoil(values: dict[str, Any], random: Random) -> dict[str, Any]:
     holder: Any = values
     for step in way:
         holder = holder[step]
-    change = random.choice(("value", "value", "value", "gone", "misspelt", "list", "new"))
+    change = random.choice(
+        ("value", "value", "value", "gone", "misspelt", "list", "new", "other", "text", "twisted")
+    )
     if change == "value":
         holder[key] = value(random)
     elif change == "gone":
@@ -65,9 +79,36 @@ def spoil(values: dict[str, Any], random: Random) -> dict[str, Any]:
         holder[misspell(str(key), random)] = holder.pop(key)
     elif change == "list":
         holder[key] = [holder[key]]
+    elif change == "other":
+        holder[key] = copy.deepcopy(_at(values, random.choice(places(values))))
+    elif change == "text":
+        holder[key] = str(holder[key])
+    elif change == "twisted":
+        holder[key] = _twisted(holder[key], random)
     elif isinstance(holder, dict):
         holder[random.choice(WORDS)] = value(random)
     return values
+
+
+def _at(values: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        values = values[step]
+    return values
+
+
+def _twisted(old: Any, random: Random) -> Any:
+    """A value near to the old one, as a slip makes it."""
+    if isinstance(old, bool) or old is None:
+        return random.choice((not old, 1, 0, "off", "none"))
+    if isinstance(old, int | float):
+        return random.choice(
+            (-old, old + 0.5, old * 1000, old / 3, float(old), f"{old}%", [old, old])
+        )
+    if isinstance(old, str):
+        return random.choice((old.upper(), f" {old}", f"{old}\n", old + "s", old[:-1], [old]))
+    if isinstance(old, list):
+        return random.choice((old[::-1], old + old, old[1:], [old], {str(x): x for x in old}))
+    return random.choice((list(old), [old], dict.fromkeys(old), [{k: v} for k, v in old.items()]))
 
 
 def misspell(word: str, random: Random) -> str:

@@ -79,6 +79,22 @@ def test_what_people_have_loads(tmp_path, file, make):
     assert torch.equal(pretrained.head.weight, state["fc.weight"])
 
 
+@pytest.mark.parametrize("beside", [{}, BESIDE])
+def test_torch_s_format_before_1_6_loads(tmp_path, beside):
+    state = model().state_dict()
+    path = tmp_path / "w.pth"
+    torch.save(beside | {"state_dict": state}, path, _use_new_zipfile_serialization=False)
+    assert loaded(path).sha256 == sha256(state)
+
+
+def test_a_sparse_tensor_is_refused_in_one_line(tmp_path, recwarn):
+    state = model().state_dict()
+    torch.save(state | {"fc.weight": state["fc.weight"].to_sparse()}, tmp_path / "w.pth")
+    with pytest.raises(ClbenchError, match=r"fc\.weight is sparse"):
+        loaded(tmp_path / "w.pth")
+    assert not recwarn.list
+
+
 def test_what_is_left_out_is_said(tmp_path, capsys):
     state = prefixed("model.", model().state_dict())
     torch.save({"state_dict": state | {"criterion.weight": torch.ones(2)}}, tmp_path / "w.ckpt")
