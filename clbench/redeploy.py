@@ -61,9 +61,11 @@ class Redeployment:
         if len(self.numbers) < len(self.run.stages):
             last = checkpoints.last(self.record.folder)
             assert last is not None
+            # A method that the sweep adds has nothing to remember.
+            states = {name: {} for name in named} | last["methods"]
             for name, method in named.items():
                 if overriding([method], "deploy"):
-                    saved.take_up(self.record.folder, name, method, last["methods"])
+                    saved.take_up(self.record.folder, name, method, states)
         events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
         return Record(self.record.folder, (self.record.run, *events))
 
