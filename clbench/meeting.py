@@ -32,6 +32,8 @@ from clbench.trainer import make_trainer, quiet
 
 #: Seconds that processes have to come; most of them may be imports from a slow disk.
 COMING = 300.0
+#: Seconds after which a line says who is waited for.
+QUIET = 5.0
 
 _here: RollCall | None = None
 
@@ -135,6 +137,7 @@ class First(_Member):
         self.lines: dict[int, Line] = {}
         self.done = dict.fromkeys(range(1, world), 0)
         self.gone: set[int] = set()
+        self._told = False
         self._folder: dict[str, Any] | None = None
         self.server = socket.create_server((LOCAL if nodes == 1 else "", 0))
         self.store = open_store(address, limit)
@@ -230,6 +233,15 @@ class First(_Member):
             if rank in missing and child.poll() is not None:
                 self._lose(Failure(self._fate(rank)))
                 return
+        waited = self.limit - (self.all_here_by - time.monotonic())
+        if missing and not self.children and waited > QUIET and not self._told:
+            self._told = True
+            ranks = ", ".join(map(str, missing))
+            print(
+                f"Waiting up to {self.limit:g} s for {ranks} of {self.world} processes, which are "
+                "to be started beside this one.",
+                flush=True,
+            )
         if missing and (self.children or not self.starts) and time.monotonic() > self.all_here_by:
             ranks = ", ".join(map(str, missing))
             self._lose(
