@@ -57,7 +57,7 @@ def one_line(text: str) -> str:
     r"""A message as the one line it is to be: what would break it is escaped.
 
     >>> one_line("a\nb α")
-    'a\nb α'
+    'a\\nb α'
     """
     if len(text) > MESSAGE:
         text = f"{text[: MESSAGE // 2]} … {text[-MESSAGE // 2 :]}"
