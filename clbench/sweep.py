@@ -111,6 +111,8 @@ def read_values(text: str) -> list[float]:
     ([0.0, 0.25, 0.5, 0.75, 1.0], [0.1, 0.3])
     """
     try:
+        if not text.isascii():  # Decimal takes digits of any script
+            raise ValueError
         if ":" not in text:
             values = [Decimal(word) for word in text.split(",")]
         else:  # exact in decimals: 0:1:0.05 ends at 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, shown
 from clbench.explain import nearest, read_section
 from clbench.record import Record, Scenario
 from clbench.settings import Section
@@ -74,6 +74,10 @@ class Tuning(Section):
         return self.space | self.methods.get(method, {})
 
 
+#: Keys that say which run it is, or where things lie.
+FIXED = ("seed", "name", "data_dir")
+
+
 def read_tuning(values: Any, methods: Sequence[str]) -> Tuning:
     """The ``tune`` section of a suite with these methods.
 
@@ -92,6 +96,13 @@ def read_tuning(values: Any, methods: Sequence[str]) -> Tuning:
             raise ClbenchError(
                 f"tune: nothing to search for {method}: give tune.space or tune.methods.{method}"
             )
+        for key, choices in space.items():
+            if key.partition(".")[0] in FIXED:
+                raise ClbenchError(f"tune: {key} is no setting to be chosen: leave it out")
+            if isinstance(choices, list) and len({repr(choice) for choice in choices}) < len(
+                choices
+            ):
+                raise ClbenchError(f"tune: {key} = {shown(choices)} names a value twice")
         lists = [choices for choices in space.values() if isinstance(choices, list)]
         count = math.prod(map(len, lists))
         if len(lists) == len(space) and count < tuning.tries:

@@ -159,3 +159,15 @@ def test_streams_are_cut_short_or_refuse(tmp_path):
         build(first_tasks=9)
     with pytest.raises(ClbenchError, match=r"raise stream\.validation"):
         build(validation=0, test_on="validation")
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"optimizer.lr": [0.1, 0.1]}, "optimizer.lr = .* names a value twice"),
+        ({"seed": [0, 1]}, "seed is no setting to be chosen"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(space, message):
+    with pytest.raises(ClbenchError, match=message):
+        read_tuning({"tries": 2, "space": space}, ["sfa"])

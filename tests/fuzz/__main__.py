@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -37,6 +38,10 @@ def run(words: tuple[str, ...]) -> int:
     from clbench.cli import main
 
     if words[0:1] != ("*suite",):
+        # Processes that a run starts for itself are this program again, by its words.
+        here = sys.modules["__main__"]
+        here.__spec__ = find_spec("clbench.__main__")
+        sys.argv = ["clbench", *words]
         return main(list(words))
     from clbench import comparison, suite
 

@@ -20,7 +20,8 @@ def unsound(folder: Path, before: set[str], code: int, since: float = 0.0) -> st
         code: its exit code.
         since: when it began, as files' times are; what is older is not its doing.
     """
-    strays = {path.name for path in folder.iterdir()} - before - PRODUCTS
+    # A misspelt word may name another folder of another case.
+    strays = {path.name for path in folder.iterdir() if path.name.lower() not in PRODUCTS} - before
     if strays:
         return f"it wrote {sorted(strays)[:3]}"
     written = [path for path in _files(folder) if path.lstat().st_mtime >= since]

@@ -12,7 +12,7 @@ TRAINER: dict[str, tuple[Any, ...]] = {
     "gradient_clip_val": (-1, math.nan, "x", [1], True),
     "gradient_clip_algorithm": ("mean", 1),
     "log_every_n_steps": (-1, 1.5, "x"),
-    "precision": ("foo", 8, "16", "bf16-mixd", -32, []),
+    "precision": ("foo", 8, "bf16-mixd", -32, []),
     "devices": (0, -2, 1.5, "x", {}, [-1], []),
     "num_nodes": (0, -1, 1.5, "x", 2**40),
     "strategy": ("ddp_x", "", 1, []),
