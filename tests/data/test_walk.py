@@ -231,3 +231,14 @@ def test_paths_that_are_no_folder(root, name):
     with pytest.raises(ClbenchError, match=r"is no path|does not exist or is not a folder") as e:
         image_folder(root / name, None)
     assert str(e.value).isprintable()
+
+
+def test_the_whole_file_system_is_no_folder_of_classes():
+    with pytest.raises(ClbenchError, match="/ is the root of the file system"):
+        listing(Path("/"))
+
+
+def test_a_long_listing_says_so_once(root, monkeypatch, capsys):
+    monkeypatch.setattr("clbench.data.datasets.walk.QUIET", -1.0)
+    listing(root)
+    assert capsys.readouterr().out.count("folders so far") == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ FOREIGN = {
 
 TRAINING = ("train", "training")
 TESTING = ("test", "testing", "val", "valid", "validation", "eval", "dev")
+#: Seconds after which a line says that a folder is still being listed.
+QUIET = 5.0
 DECODERS = dict.fromkeys([".heic", ".heif"], ": pip install pillow-heif, or save them as JPEG")
 #: Device and inode of a folder, by whatever path it is reached.
 Identity = tuple[int, int]
@@ -74,8 +77,14 @@ def listing(root: Path) -> Listing:
         root: must exist.
 
     Raises:
-        ClbenchError: if a folder cannot be read, or a class folder's name cannot be used.
+        ClbenchError: if a folder cannot be read, a class folder's name cannot be used, or it is all
+            there is on this machine.
     """
+    if root.resolve() == Path(root.resolve().anchor):
+        raise ClbenchError(
+            f"{shown(root)} is the root of the file system, which holds everything: give the "
+            "folder that has a folder for each class"
+        )
     passed = Passed()
     folders: dict[str, str] = {}
     for entry in _entries(root):
@@ -92,9 +101,15 @@ def listing(root: Path) -> Listing:
                 )
             folders[name] = entry.path
     classes = tuple(sorted(folders))
+    began, told = time.monotonic(), False
     above = frozenset([_identity(os.fspath(root))])
-    images = tuple(_images(folders[name], above, passed) for name in classes)
-    return Listing(classes, images, passed)
+    images = []
+    for number, name in enumerate(classes):
+        if not told and time.monotonic() - began > QUIET:
+            told = True
+            note(f"Listing {root}: {number:,} of {len(classes):,} folders so far.")
+        images.append(_images(folders[name], above, passed))
+    return Listing(classes, tuple(images), passed)
 
 
 def _class_name(entry: os.DirEntry[str]) -> str:
