@@ -160,7 +160,10 @@ def _writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ClbenchError(f"the output folder {folder} cannot be written: {error}") from error
+        raise ClbenchError(
+            f"the output folder {folder} cannot be written: {error}: make room, make it writable, or "
+            "choose another --output"
+        ) from error
 
 
 def _put(folder: Path, recipe: Recipe) -> None:

@@ -19,7 +19,7 @@ from clbench.batch_norm import least_batch
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
 from clbench.disk import atomic
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, reason
 from clbench.evaluate import evaluating
 from clbench.finite import flaw
 from clbench.lock import alone
@@ -259,7 +259,8 @@ def pretrain(
                     file.write(save(kept, {"sha256": sha256(kept)}))
     except OSError as error:
         raise ClbenchError(
-            f"the cache of pretrained weights {cache} cannot be used: {error}"
+            f"the cache of pretrained weights {cache} cannot be used: {reason(error)}: make room "
+            "there, or say --data_dir on another disk"
         ) from error
     return kept
 
