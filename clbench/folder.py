@@ -161,8 +161,8 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ClbenchError(
-            f"the output folder {folder} cannot be written: {error}: make room, make it writable, or "
-            "choose another --output"
+            f"the output folder {folder} cannot be written: {error}: make room, make it writable, "
+            "or choose another --output"
         ) from error
 
 
