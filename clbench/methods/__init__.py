@@ -94,11 +94,13 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     own = [name for name, method in methods.items() if overriding([method], "optimizer")]
     if len(own) > 1:
         raise ClbenchError(f"methods: {' and '.join(own)} each bring an optimiser; choose one")
-    if own and optimizer != "adamw":
-        raise ClbenchError(
-            f"methods: {own[0]} is a rule for Adam's updates: set optimizer.name: adamw, "
-            f"not {optimizer}"
-        )
+    for name, method in methods.items():
+        if method.optimizers and optimizer not in method.optimizers:
+            known = " or ".join(method.optimizers)
+            raise ClbenchError(
+                f"methods: {name} is a rule for the updates of {known}: set optimizer.name: "
+                f"{known}, not {optimizer}, and a learning rate that suits it"
+            )
     pointless = [name for name in methods if name in (*PAST, "multitask") or name in rewinding]
     if independent and pointless:
         raise ClbenchError(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from clbench.anchors import Anchor
 from clbench.method import Context, Method, Needs
-from clbench.weights import State, Weights, distance, lerp
+from clbench.weights import State, Weights, lerp, trunk_distance
 
 
 def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:
@@ -72,8 +73,10 @@ class WiSEFT(Method):
             return theta
         anchor: Anchor = getattr(context.anchors, self.anchor)
         averaged = towards(anchor, theta, self.alpha, context.head)
-        moved = distance(theta, averaged)
-        self._activity = {"active": float(moved > 0), "distance_moved": moved}
+        self._activity = {
+            "active": float(any(not torch.equal(x, averaged[n]) for n, x in theta.items())),
+            "distance_moved": trunk_distance(theta, averaged, context.head),
+        }
         return averaged
 
     def activity(self) -> dict[str, float]:
