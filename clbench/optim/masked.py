@@ -28,9 +28,6 @@ Decay = Literal["all", "selected"]
 #: For ``unfiltered``: the parameters that the authors' code leaves unfiltered [1].
 BIAS_AND_NORM = ("*bias", "*norm*")
 
-#: Settings of a group that the plain optimiser does not have.
-_OWN = ("select", "fraction", "decay", "unfiltered", "seed", "draws")
-
 #: Entries that are stepped together. What a step needs beyond the optimiser's state is a copy of
 #: these, not of all weights; and small temporaries are taken from warm memory.
 _BATCH = 1 << 21
@@ -67,7 +64,7 @@ class MaskedOptimizer(Optimizer, ABC):
         """
         saved = state_dict["param_groups"]
         if len(saved) == len(self.param_groups):
-            own = [{key: group[key] for key in _OWN} for group in self.param_groups]
+            own = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
             saved = [kept | group for kept, group in zip(own, saved, strict=True)]
         super().load_state_dict(state_dict | {"param_groups": saved})
 
