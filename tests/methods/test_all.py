@@ -43,6 +43,8 @@ NEUTRAL = {
     "l1": {"strength": 0},
     "l2": {"strength": 0},
     "ewc": {"strength": 0},
+    "ewc_merge": {"strength": 0},
+    "fisher_merge": {"weight": 0},
     "replay": {"fraction": 0},
     "gem": {"samples": 0},
     "agem": {"samples": 0},
