@@ -120,6 +120,8 @@ class Method(Section):
     averages: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
+    #: The recipe's optimisers that the method works with; none: any.
+    optimizers: ClassVar[tuple[str, ...]] = ()
 
     def take_settings(self, settings: Method) -> None:
         """Take up the fields of another of the kind; what is remembered stays."""

@@ -130,10 +130,15 @@ def pretraining_transform(recipe: Recipe) -> Transform:
 
 
 def distances(context: Context, shown: State) -> dict[str, float]:
-    """Euclidean distances of the evaluated weights from both anchors, over the parameters."""
-    names = [name for name, _ in named_weights(context.model)]
+    """Euclidean distances of the evaluated weights from both anchors, over the trunk's parameters.
+
+    The head is left out: every method trains it, and a task's rows are not even an anchor's own.
+    """
+    names = [name for name, _ in named_weights(context.model) if name not in context.head]
 
     def distance(anchor: Anchor) -> float:
+        if not names:
+            return 0.0
         here = [anchor.state[name] for name in names]
         differences = torch._foreach_sub([shown[name].to(here[0].device) for name in names], here)
         return float(torch.stack(torch._foreach_norm(differences)).norm())

@@ -1,10 +1,13 @@
-"""Optimisers and learning-rate schedules: their settings, and what is made of them."""
+"""Optimisers and learning-rate schedules: their settings, and what is made of them.
+
+[0] Chen et al., *Symbolic discovery of optimization algorithms*, Algorithm 2 (Lion).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -16,20 +19,33 @@ from torch.optim import Optimizer as TorchOptimizer
 from clbench.settings import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+#: Lion's betas in [0].
+LION_BETAS = (0.9, 0.99)
 
 
 class Optimizer(Section):
     """The optimiser of every task; each task starts a fresh one."""
 
-    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    name: Literal["sgd", "adamw", "lion"] = Field("sgd", description="sgd, adamw or lion")
     lr: float = Field(0.01, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
     nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    betas: tuple[Share, Share] = Field((0.9, 0.999), description="decay of the moments (adamw)")
+    betas: tuple[Share, Share] = Field(
+        (0.9, 0.999), description="decay of the moments (adamw; lion, whose default is 0.9, 0.99)"
+    )
     eps: float = Field(1e-8, gt=0, description="added to the denominator (adamw)")
     weight_decay: float = Field(
-        0.0, ge=0, description="weight decay (decoupled for adamw, added to the gradient for sgd)"
+        0.0,
+        ge=0,
+        description="weight decay (decoupled for adamw and lion, added to the gradient for sgd)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _betas_of_lion(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("name") == "lion":
+            return {"betas": LION_BETAS, **values}
+        return values
 
     @model_validator(mode="after")
     def _momentum_for_nesterov(self) -> Optimizer:
@@ -69,6 +85,10 @@ def make_optimizer(
             weight_decay=rules.weight_decay,
             fused=fused,
         )
+    if rules.name == "lion":
+        from timm.optim import Lion  # here: settings alone should not wait for timm
+
+        return Lion(parameters, rules.lr, rules.betas, rules.weight_decay)
     optimizer = SGD(
         parameters,
         lr=rules.lr,

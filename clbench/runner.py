@@ -333,6 +333,7 @@ class Run:
             "curve": curve,
             "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
             "distance": distances(context, shown),
+            "distance_over": "trunk",  # records without this are over all parameters
             "modes": modes(context.model),
             "loss": learner.run_loss,
             "processes": world_size(),

@@ -223,7 +223,9 @@ def _own(recipe: Recipe, method: str, parameter: str, anchor: str | None) -> flo
     if method not in recipe.methods:
         return 1.0
     settings = recipe.methods[method]
-    value: float = getattr(settings, parameter)
+    value: float | str = getattr(settings, parameter)
+    if isinstance(value, str):  # scale: mean, another value after every task
+        return None
     unlike = parameter == "alpha" and value != 1 and getattr(settings, "anchor", None) != anchor
     return None if unlike else value
 

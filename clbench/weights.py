@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -63,6 +63,30 @@ def distance(a: Weights, b: Weights) -> float:
         return float(difference.norm())
     same_keys(a, b)
     return math.hypot(*(distance(a[name], b[name]) for name in a))
+
+
+def is_statistic(name: str) -> bool:
+    """Whether an entry of a state dict is a running statistic of a normalisation."""
+    return name.endswith(("running_mean", "running_var"))
+
+
+def trunk_distance(a: State, b: State, head: Sequence[str]) -> float:
+    """Euclidean distance over the trunk's weights: neither the head nor running statistics.
+
+    The head is trained anew by every method, the linear probe included, and statistics are in
+    units of their own: over both, a distance says little about how far a network has moved.
+
+    Args:
+        a, b: state dicts of a plain network.
+        head: names of the head's parameters.
+
+    >>> a = {"w": torch.tensor([3.0]), "running_var": torch.ones(1), "fc": torch.zeros(1)}
+    >>> b = {"w": torch.tensor([0.0]), "running_var": torch.zeros(1), "fc": torch.ones(1)}
+    >>> trunk_distance(a, b, ["fc"])
+    3.0
+    """
+    names = [name for name in a if name not in head and not is_statistic(name)]
+    return distance({name: a[name] for name in names}, {name: b[name] for name in names})
 
 
 def same_keys(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:

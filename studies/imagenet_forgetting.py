@@ -32,7 +32,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
             "retention",
         ),
         Claim("FLOW: FLOW learns the target less well than fine-tuning", "sequential", "flow"),
-        Claim("FLOW: FLOW keeps more than ℓ2", "flow", "l2", "retention"),
+        Claim("FLOW: FLOW keeps more than ℓ2", "flow", "l2 to θ_*", "retention"),
         Claim("FLOW: FLOW keeps more than WiSE-FT", "flow", "wise_ft", "retention"),
         Claim("FLOW: FLOW has a better average than fine-tuning", "flow", "sequential", "average"),
         Claim(
@@ -41,7 +41,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
             "linear_probe",
             "average",
         ),
-        Claim("FLOW: FLOW has a better average than ℓ2", "flow", "l2", "average"),
+        Claim("FLOW: FLOW has a better average than ℓ2", "flow", "l2 to θ_*", "average"),
         Claim("FLOW: FLOW has a better average than WiSE-FT", "flow", "wise_ft", "average"),
         Claim(
             "FLOW: WiSE-FT on top keeps more than FLOW alone", "flow_wise_ft", "flow", "retention"
@@ -61,7 +61,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
         ),
         Claim("SFA: SFA (p = 0.9) is above replay 5 %", "sfa_p90", "replay_5"),
         Claim("SFA: Task Arithmetic is at or below sequential", "sequential", "task_arithmetic"),
-        Claim("SFA: SFA (p = 0.9) is above ℓ2", "sfa_p90", "l2"),
+        Claim("SFA: SFA (p = 0.9) is above ℓ2", "sfa_p90", "l2 to θ_*"),
         Claim("SFA: SFA (p = 0.9) is above EWC (online)", "sfa_p90", "ewc_online"),
         Claim("MoFO: MoFO is above full fine-tuning (AdamW) in OP", "mofo", "sequential_adamw"),
         Claim(
@@ -97,7 +97,7 @@ the order of the class names; one validation image for each of 500 ImageNet clas
         ),
         Claim(
             "FLOW: at the same rate (0.01), ℓ2 keeps more than fine-tuning",
-            "l2",
+            "l2 to θ_*",
             "sequential, lr 0.01",
             "retention",
         ),

@@ -117,6 +117,13 @@ def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:
     return group.by_seed(metric, scenario)
 
 
+def heading(section: Section, study: Study, metric: str) -> str:
+    """A metric's name; distances of older records are over all parameters, the head among them."""
+    runs = [run for group in section.groups for run in group.finished]
+    old = any("distance_over" not in run.record.tasks[-1] for run in runs)
+    return study.metrics[metric] + ", head included" * (metric == "distance" and old)
+
+
 def page(study: Study, made: Comparison, tuning: dict[str, Any] | None) -> str:
     """The page, as Markdown."""
     name = study.name
@@ -145,7 +152,7 @@ def _table(section: Section, study: Study) -> str:
     reference = next(g for g in section.groups if g.label == study.reference)
     heads = [
         "method",
-        *study.metrics.values(),
+        *(heading(section, study, metric) for metric in study.metrics),
         *(f"Δ {study.metrics[metric]}" for metric in versus),
         "stored images",
         "copies",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from clbench.errors import ClbenchError
 from clbench.method import Method, overriding
 from clbench.methods.ewc import EWC
+from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
 from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
@@ -35,6 +36,8 @@ METHODS: dict[str, type[Method]] = {
     "l1": L1,
     "l2": L2,
     "ewc": EWC,
+    "ewc_merge": EWCMerge,
+    "fisher_merge": FisherMerge,
     "replay": Replay,
     "gem": GEM,
     "agem": AGEM,
@@ -44,7 +47,7 @@ METHODS: dict[str, type[Method]] = {
 }
 
 #: Methods that live on what earlier tasks left behind.
-PAST = ("ewc", "replay", "gem", "agem")
+PAST = ("ewc", "ewc_merge", "fisher_merge", "replay", "gem", "agem")
 
 #: Pairs that make no sense together, and why.
 CLASHES = {
@@ -53,6 +56,16 @@ CLASHES = {
     ("sfa", "lora"): "SFA averages weights, and LoRA trains factors of them; wise_ft with anchor: "
     "previous averages LoRA's merged weights at the end of a task",
     ("gem", "agem"): "both project the gradient against a memory of past tasks",
+    **{
+        (name, "lora"): f"{name} averages weights, and LoRA trains factors of them"
+        for name in ("ewc_merge", "fisher_merge")
+    },
+    **{
+        (merging, name): f"{name} merges with the previous task's weights, where {merging} starts "
+        "every task from the pretrained ones"
+        for merging in ("task_arithmetic", "ties")
+        for name in ("ewc_merge", "fisher_merge")
+    },
     **{
         ("multitask", name): "multitask training has no past task, as it learns all at once"
         for name in PAST
@@ -94,11 +107,6 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     own = [name for name, method in methods.items() if overriding([method], "optimizer")]
     if len(own) > 1:
         raise ClbenchError(f"methods: {' and '.join(own)} each bring an optimiser; choose one")
-    if own and optimizer != "adamw":
-        raise ClbenchError(
-            f"methods: {own[0]} is a rule for Adam's updates: set optimizer.name: adamw, "
-            f"not {optimizer}"
-        )
     late = [name for name, method in methods.items() if getattr(method, "first_task", 1) > 1]
     if independent and late:
         raise ClbenchError(
@@ -106,6 +114,13 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
             f"stream.independent no task has any before it; methods.{late[0]}.start_at: 1 averages "
             "with the pretrained ones"
         )
+    for name, method in methods.items():
+        if method.optimizers and optimizer not in method.optimizers:
+            known = " or ".join(method.optimizers)
+            raise ClbenchError(
+                f"methods: {name} is a rule for the updates of {known}: set optimizer.name: "
+                f"{known}, not {optimizer}, and a learning rate that suits it"
+            )
     pointless = [name for name in methods if name in (*PAST, "multitask") or name in rewinding]
     if independent and pointless:
         raise ClbenchError(

@@ -182,7 +182,7 @@ class EWC(Method):
         self._activity = measured(self.penalty(context.model), context.model, last)
         if self.strength == 0:
             return
-        fisher = self._of_task(context)
+        fisher = fisher_of_task(context, self.labels, self.samples)
         theta = {name: weight.detach().clone() for name, weight in named_weights(context.model)}
         if self.mode == "online" and self._fisher:
             fisher = {name: self.decay * self._fisher[name] + f for name, f in fisher.items()}
@@ -191,27 +191,6 @@ class EWC(Method):
             self._constant += add_quadratic(self._fisher, self._centre, fisher, theta)
         else:
             self._fisher, self._centre = fisher, theta
-
-    def _of_task(self, context: Context) -> State:
-        """The Fisher of the task that ends, 0 for rows of the head that were never learned."""
-        split = context.task.train
-        random = generator(context.seed)
-        if self.samples is not None and self.samples < len(split):
-            chosen = torch.randperm(len(split), generator=random)[: self.samples].sort().values
-            split = Split(split.images, split.index[chosen], split.labels[chosen])
-        fisher = fisher_diagonal(
-            context.model,
-            plain_batches(split, context),
-            context.losses,
-            self.labels,
-            random,
-            chunk=min(CHUNK, context.batch_size),  # more than training has room for may not fit
-        )
-        learned = context.anchors.previous.learned.clone()
-        learned[context.task.classes.start : context.task.classes.stop] = True
-        for name in context.head:
-            fisher[name][~learned] = 0
-        return fisher
 
     def activity(self) -> dict[str, float]:
         return self._activity
@@ -222,6 +201,36 @@ class EWC(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._fisher, self._centre = dict(state["fisher"]), dict(state["centre"])
         self._constant = float(state["constant"])
+
+
+def fisher_of_task(
+    context: Context, labels: Literal["data", "model"], samples: int | None
+) -> State:
+    """The Fisher diagonal of a task that ends, 0 for rows of the head that were never learned.
+
+    Args:
+        context: of the task; its network holds the trained weights.
+        labels: as for :func:`fisher_diagonal`.
+        samples: training images it is computed on; None: all.
+    """
+    split = context.task.train
+    random = generator(context.seed)
+    if samples is not None and samples < len(split):
+        chosen = torch.randperm(len(split), generator=random)[:samples].sort().values
+        split = Split(split.images, split.index[chosen], split.labels[chosen])
+    fisher = fisher_diagonal(
+        context.model,
+        plain_batches(split, context),
+        context.losses,
+        labels,
+        random,
+        chunk=min(CHUNK, context.batch_size),  # more than training has room for may not fit
+    )
+    learned = context.anchors.previous.learned.clone()
+    learned[context.task.classes.start : context.task.classes.stop] = True
+    for name in context.head:
+        fisher[name][~learned] = 0
+    return fisher
 
 
 def add_quadratic(fisher: State, centre: State, more: State, theta: State) -> float:

@@ -2,13 +2,15 @@
 
 [0] Ilharco et al., *Editing models with task arithmetic*, section 2.
 [1] Yadav et al., *TIES-Merging: resolving interference when merging models*, Algorithm 1.
+[2] Kleiman et al., *Soup to go: mitigating forgetting during continual learning with model
+    averaging*, tables 1 to 7: weights of 0.75 and 0.25, or 0.33 for each of three models.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,9 +18,11 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.method import Context, Method, Needs
-from clbench.weights import State, Weights, distance, same_keys
+from clbench.weights import State, Weights, is_statistic, same_keys, trunk_distance
 
 Trim = Literal["tensor", "model"]
+#: λ, or 1/number of models.
+Scale = float | Literal["mean"]
 #: What is kept of all task vectors so far, for one tensor.
 Total = tuple[Tensor, ...]
 
@@ -59,18 +63,19 @@ RULES = {
 }
 
 
-def task_arithmetic(base: Weights, models: Sequence[Weights], scale: float) -> Weights:
+def task_arithmetic(base: Weights, models: Sequence[Weights], scale: Scale) -> Weights:
     """The weights base + λ·Σ (model − base) [0].
 
     Args:
         base: what the models were trained from; a tensor of any shape, or a state dict.
         models: at least one, of the same structure and shapes.
-        scale: λ, the factor of the summed task vectors.
+        scale: λ, the factor of the summed task vectors; ``mean`` is 1/number of models, which
+            gives the mean of the models: their weights sum to 1.
 
     Returns:
-        New weights; exactly the model for one model at scale 1. Running statistics of a state
-        dict (…running_mean, …running_var) are the plain mean over the models, as a sum could make
-        a variance negative; entries that are not floating point are the last model's.
+        New weights; exactly the model for one model at scale 1 (or ``mean``). Running statistics
+        of a state dict (…running_mean, …running_var) are the plain mean over the models, as a sum
+        could make a variance negative; entries that are not floating point are the last model's.
 
     Raises:
         ValueError: if there are no models, or names or shapes differ.
@@ -115,13 +120,13 @@ def ties(
     return _merge(base, models, scale, Store("ties", density, trim))
 
 
-def _merge(base: Weights, models: Sequence[Weights], scale: float, store: Store) -> Weights:
+def _merge(base: Weights, models: Sequence[Weights], scale: Scale, store: Store) -> Weights:
     if not models:
         raise ValueError("there are no models to merge")
     first = _as_state(base)
     for model in models:
         store.add(first, _as_state(model))
-    whole = len(models) == 1 and scale == 1 and store.density == 1
+    whole = len(models) == 1 and store.factor(scale) == 1 and store.density == 1
     merged = dict(_as_state(models[0])) if whole else store.merged(first, scale)
     copies = {name: tensor.clone() if whole else tensor for name, tensor in merged.items()}
     return copies[""] if isinstance(base, Tensor) else copies
@@ -166,7 +171,7 @@ class Store:
                     f"{tuple(model[name].shape)}"
                 )
         vectors = {n: model[n] - x for n, x in base.items() if x.is_floating_point()}
-        weights = {n: x for n, x in vectors.items() if not _is_statistic(n)}
+        weights = {n: x for n, x in vectors.items() if not is_statistic(n)}
         if self.density < 1:
             vectors |= trimmed(weights, self.density, self.trim)
         for name in model:
@@ -179,21 +184,21 @@ class Store:
                 self.totals[name] = _add_sum(total, vectors[name])
         self.count += 1
 
-    def merged(self, base: State, scale: float) -> State:
+    def factor(self, scale: Scale) -> float:
+        """λ for the models taken up so far."""
+        return 1 / self.count if scale == "mean" else scale
+
+    def merged(self, base: State, scale: Scale) -> State:
         """New weights: the base with the merged task vectors, times ``scale``."""
-        state = {}
+        state, factor = {}, self.factor(scale)
         for name, total in self.totals.items():
             if not base[name].is_floating_point():
                 state[name] = total[0].clone()
-            elif _is_statistic(name):
+            elif is_statistic(name):
                 state[name] = base[name] + total[0] / self.count
             else:
-                state[name] = base[name] + scale * self.rule.read(total)
+                state[name] = base[name] + factor * self.rule.read(total)
         return state
-
-
-def _is_statistic(name: str) -> bool:
-    return name.endswith(("running_mean", "running_var"))
 
 
 def trimmed(vectors: State, density: float, trim: Trim) -> State:
@@ -248,7 +253,7 @@ class Merging(Method):
 
     @property
     @abstractmethod
-    def factor(self) -> float:
+    def scaling(self) -> Scale:
         """λ."""
 
     def deploy(self, theta: State, context: Context) -> State:
@@ -259,13 +264,13 @@ class Merging(Method):
             # Weights that are not shown may be deployed after those that are: same task.
             store.add(base, trunk)
             self._last = context.task.index
-        alone = store.count == 1 and self.factor == 1 and store.density == 1
-        merged = trunk if alone else store.merged(base, self.factor)
-        moved = distance(trunk, merged)
+        alone = store.count == 1 and store.factor(self.scaling) == 1 and store.density == 1
+        merged = trunk if alone else store.merged(base, self.scaling)
+        changed = any(not torch.equal(x, merged[name]) for name, x in trunk.items())
         self._activity = {
-            "active": float(moved > 0),
-            "distance_moved": moved,
-            "distance_to_pretrained": distance(base, merged),
+            "active": float(changed),
+            "distance_moved": trunk_distance(trunk, merged, context.head),
+            "distance_to_pretrained": trunk_distance(base, merged, context.head),
             "merged_tasks": float(store.count),
         }
         return theta if alone else theta | {n: x.to(theta[n].device) for n, x in merged.items()}
@@ -294,21 +299,25 @@ class Merging(Method):
 class TaskArithmetic(Merging):
     """θ = θ_* + λ·Σ (θ_task − θ_*) over the tasks learned so far, each trained from θ_* [0].
 
-    Memory: θ_* and the running sum. For one task, ``scale: 1`` is plain fine-tuning.
+    With ``scale: mean`` λ is 1/number of tasks learned so far, so that the tasks' weights sum to 1,
+    as in the tables of [2]. Memory: θ_* and the running sum. For one task, ``scale: 1`` and
+    ``scale: mean`` are plain fine-tuning.
     """
 
     summary: ClassVar[str] = "train every task from the pretrained weights, add the changes up"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
 
-    scale: float = Field(
-        0.4, ge=0, description="λ, factor of the summed changes; 0.4 is usual where it is not tuned"
+    scale: Annotated[float, Field(ge=0)] | Literal["mean"] = Field(
+        0.4,
+        description="λ, factor of the summed changes; 0.4 is usual where it is not tuned; mean: "
+        "1/number of tasks so far",
     )
 
     def new_store(self) -> Store:
         return Store("task_arithmetic")
 
     @property
-    def factor(self) -> float:
+    def scaling(self) -> Scale:
         return self.scale
 
 
@@ -330,5 +339,5 @@ class TIES(Merging):
         return Store("ties", self.density, self.trim)
 
     @property
-    def factor(self) -> float:
+    def scaling(self) -> Scale:
         return self.scale

@@ -3,6 +3,7 @@
 [0] Chen et al., *MoFO: momentum-filtered optimizer for mitigating forgetting in LLM fine-tuning*,
     Algorithm 1.
 [1] The authors' code, which leaves biases and norm layers unfiltered.
+[2] Chen et al., *Symbolic discovery of optimization algorithms*, Algorithm 2 (Lion).
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
-from clbench.optim import MaskedAdamW
+from clbench.optim import MaskedAdamW, MaskedLion
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -52,13 +52,15 @@ def bias_and_norm(model: nn.Module) -> frozenset[str]:
 class MoFO(Method):
     """AdamW that updates, in each tensor, the entries of largest momentum [0, Algorithm 1].
 
-    It stands in for the recipe's optimiser, with the settings of that; ``optimizer.name`` must be
-    adamw. Weight decay reaches all entries unless ``decay: selected``. With ``fraction: 1`` the
-    recipe's optimiser is used as it is.
+    It stands in for the recipe's optimiser, with the settings of that. On ``optimizer.name: lion``
+    the same rule filters Lion's updates by Lion's momentum [2], which [0] does not try. Weight
+    decay reaches all entries unless ``decay: selected``. With ``fraction: 1`` the recipe's
+    optimiser is used as it is.
     """
 
     summary: ClassVar[str] = "AdamW that updates the entries of largest momentum only"
     needs: ClassVar[Needs] = Needs()
+    optimizers: ClassVar[tuple[str, ...]] = ("adamw", "lion")
 
     fraction: float = Field(
         0.15, gt=0, le=1, description="share of each tensor's entries that a step updates"
@@ -75,7 +77,7 @@ class MoFO(Method):
 
     _seed: int = 0
     _unfiltered: frozenset[str] = frozenset()
-    _optimizer: MaskedAdamW | None = None
+    _optimizer: MaskedAdamW | MaskedLion | None = None
 
     def start(self, context: Context) -> None:
         self._seed, self._optimizer = context.seed, None
@@ -85,11 +87,6 @@ class MoFO(Method):
     def optimizer(
         self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
     ) -> Optimizer | None:
-        if settings.name != "adamw":
-            raise ClbenchError(
-                f"methods: mofo filters AdamW's updates, so optimizer.name must be adamw, got "
-                f"{settings.name}; say optimizer.name: adamw and a learning rate that suits it"
-            )
         if self.fraction == 1:
             return None
         filtered = [p for name, p in parameters if name not in self._unfiltered]
@@ -98,16 +95,23 @@ class MoFO(Method):
             {"params": filtered, "fraction": self.fraction},
             {"params": full, "fraction": 1.0},
         ]
-        self._optimizer = MaskedAdamW(
-            [group for group in groups if group["params"]],
-            settings.lr,
-            settings.betas,
-            settings.eps,
-            settings.weight_decay,
-            self.select,
-            decay=self.decay,
-            seed=self._seed,
-        )
+        groups = [group for group in groups if group["params"]]
+        lr, decay = settings.lr, settings.weight_decay
+        if settings.name == "lion":
+            self._optimizer = MaskedLion(
+                groups, lr, settings.betas, decay, self.select, decay=self.decay, seed=self._seed
+            )
+        else:
+            self._optimizer = MaskedAdamW(
+                groups,
+                lr,
+                settings.betas,
+                settings.eps,
+                decay,
+                self.select,
+                decay=self.decay,
+                seed=self._seed,
+            )
         return self._optimizer
 
     def activity(self) -> dict[str, float]:

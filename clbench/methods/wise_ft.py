@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
-from clbench.weights import State, Weights, distance, lerp
+from clbench.weights import State, Weights, lerp, trunk_distance
 
 
 def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:
@@ -89,11 +90,10 @@ class WiSEFT(Method):
         if self.new_rows == "average":
             anchor = anchor.whole()
         averaged = towards(anchor, theta, self.alpha, context.head)
-        moved = distance(theta, averaged)
         self._activity = {
-            "active": float(moved > 0),
+            "active": float(any(not torch.equal(x, averaged[n]) for n, x in theta.items())),
             "averaged_head_rows": float(anchor.learned.sum()),
-            "distance_moved": moved,
+            "distance_moved": trunk_distance(theta, averaged, context.head),
         }
         return averaged
 

@@ -13,6 +13,7 @@ from clbench.record import Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.gather import Run, gather
+from clbench.report.names import title
 from clbench.report.section import Group, Section
 from clbench.report.texts import one_line
 from clbench.report.tuning import Tuning
@@ -227,7 +228,7 @@ def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[
     for runs in groups:
         told = {named.get(run.folder) or run.name for run in runs}
         name = told.pop() if len(told) == 1 else None
-        names.append(name or "+".join(runs[0].methods) or "sequential")
+        names.append(title(name, runs[0].record.run["methods"]))
     names = [one_line(name, LABEL) for name in names]
     for name in [name for name, count in Counter(names).items() if count > 1]:
         same = [i for i, other in enumerate(names) if other == name]

@@ -43,6 +43,8 @@ NEUTRAL = {
     "l1": {"strength": 0},
     "l2": {"strength": 0},
     "ewc": {"strength": 0},
+    "ewc_merge": {"strength": 0},
+    "fisher_merge": {"weight": 0},
     "replay": {"fraction": 0},
     "gem": {"samples": 0},
     "agem": {"samples": 0},
@@ -189,9 +191,19 @@ def test_combinations_of_the_papers(small, tmp_path, methods):
     assert record.summary()["inactive"] == []
 
 
-def test_a_method_with_an_optimiser_of_its_own_asks_for_adam(recipe):
-    with pytest.raises(ClbenchError, match="mofo is a rule for Adam's updates"):
+def test_a_method_says_which_optimisers_it_works_with(recipe):
+    with pytest.raises(ClbenchError, match=r"mofo is a rule for the updates of adamw or lion"):
         parse(recipe | {"methods": {"mofo": {}}})
+
+
+def test_an_optimiser_of_its_own_need_not_be_adam(recipe, monkeypatch):
+    class Own(METHODS["sequential"]):
+        def optimizer(self, parameters, settings):
+            return None
+
+    monkeypatch.setitem(METHODS, "own", Own)
+    parsed = parse(recipe | {"optimizer": {"name": "sgd"}, "methods": {"own": {}}})
+    assert list(parsed.methods) == ["own"]
 
 
 def test_past_data_is_out_of_reach_of_methods_that_do_not_declare_it(small, tmp_path, monkeypatch):

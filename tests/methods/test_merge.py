@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from clbench.anchors import Anchor, Anchors
 from clbench.methods.merge import TIES, TaskArithmetic, task_arithmetic, ties
@@ -20,6 +21,41 @@ def close(actual, expected):
 @pytest.mark.parametrize("scale", [0.3, 0.5, 1.0])
 def test_task_arithmetic_of_the_reference(scale):
     close(task_arithmetic(BASE, MODELS, scale), REFERENCE[f"task_arithmetic/lambda{scale}"])
+
+
+def test_weights_that_sum_to_one_are_the_mean_of_the_models():
+    merged = task_arithmetic(BASE, MODELS, "mean")
+    torch.testing.assert_close(merged, torch.stack(MODELS).mean(0), rtol=1e-5, atol=1e-6)
+    assert torch.equal(merged, task_arithmetic(BASE, MODELS, 1 / len(MODELS)))
+    assert torch.equal(task_arithmetic(BASE, MODELS[:1], "mean"), MODELS[0])
+
+
+def test_the_mean_is_over_the_tasks_so_far():
+    method = TaskArithmetic(scale="mean")
+    for number, (theta, context) in enumerate(contexts(), start=1):
+        shown = method.deploy(theta, context)
+        wanted = torch.stack(MODELS[:number]).mean(0)
+        torch.testing.assert_close(shown["w"], wanted, rtol=1e-5, atol=1e-6)
+    assert method.activity()["merged_tasks"] == len(MODELS)
+
+
+@pytest.mark.parametrize("scale", ["median", -0.1])
+def test_scale_is_a_number_or_mean(scale):
+    with pytest.raises(ValidationError):
+        TaskArithmetic(scale=scale)
+
+
+def test_distances_are_over_the_weights_of_the_trunk():
+    method = TaskArithmetic(scale=0.5)
+    norms = {"bn.running_var": torch.zeros(2), "n": torch.tensor(0)}
+    anchor = Anchor({"w": torch.zeros(2), "fc.weight": torch.zeros(3)} | norms, torch.zeros(3) > 0)
+    context = SimpleNamespace(
+        task=SimpleNamespace(index=0), head=("fc.weight",), anchors=Anchors(anchor, anchor)
+    )
+    theta = {"w": torch.tensor([6.0, 8.0]), "fc.weight": torch.full((3,), 50.0)}
+    method.deploy(theta | {"bn.running_var": torch.full((2,), 900.0), "n": norms["n"]}, context)
+    activity = method.activity()
+    assert (activity["distance_moved"], activity["distance_to_pretrained"]) == (5, 5)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0])
@@ -142,7 +178,9 @@ def test_task_after_task_and_through_resuming(make, expected, tmp_path):
     assert torch.equal(shown["fc.weight"], theta["fc.weight"])
 
 
-@pytest.mark.parametrize("method", [TaskArithmetic(scale=1), TIES(scale=1, density=1)])
+@pytest.mark.parametrize(
+    "method", [TaskArithmetic(scale=1), TaskArithmetic(scale="mean"), TIES(scale=1, density=1)]
+)
 def test_one_task_at_the_neutral_setting_is_plain_fine_tuning(method):
     theta, context = next(contexts())
     assert method.deploy(theta, context) is theta

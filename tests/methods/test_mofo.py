@@ -7,7 +7,7 @@ from torch import nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.mofo import MoFO, bias_and_norm
-from clbench.optim import MaskedAdamW
+from clbench.optim import MaskedAdamW, MaskedLion
 from clbench.recipe import Optimizer, parse
 from clbench.runner import run
 
@@ -92,10 +92,26 @@ def test_random_selection_follows_the_seed_of_the_task():
     assert not torch.equal(outcomes[0], outcomes[2])
 
 
-def test_needs_adamw():
-    method = MoFO()
-    with pytest.raises(ClbenchError, match=r"must be adamw, got sgd; say optimizer\.name: adamw"):
-        method.optimizer(list(network().named_parameters()), Optimizer(name="sgd"))
+@pytest.mark.parametrize("name", ["sgd"])
+def test_needs_an_optimiser_with_a_momentum_it_can_filter(recipe, name):
+    message = r"mofo .* updates of adamw or lion: set optimizer\.name: adamw or lion, not sgd"
+    with pytest.raises(ClbenchError, match=message):
+        parse(recipe | {"optimizer": {"name": name}, "methods": {"mofo": {}}})
+
+
+def test_filters_lion_by_lions_momentum():
+    model = network()
+    method = MoFO(fraction=0.25)
+    method.start(SimpleNamespace(model=model, seed=0))
+    lion = Optimizer(name="lion", lr=0.01, weight_decay=0.1)
+    optimizer = method.optimizer(list(model.named_parameters()), lion)
+    assert type(optimizer) is MaskedLion
+    (group,) = optimizer.param_groups
+    expected = {"lr": 0.01, "weight_decay": 0.1, "betas": (0.9, 0.99), "fraction": 0.25}
+    assert {key: group[key] for key in expected} == expected
+    method = MoFO(fraction=1)
+    method.start(SimpleNamespace(model=model, seed=0))
+    assert method.optimizer(list(model.named_parameters()), lion) is None
 
 
 @pytest.mark.parametrize("fields", [{"fraction": 0}, {"fraction": 1.3}, {"select": "half_blocks"}])
@@ -104,19 +120,23 @@ def test_refuses_wrong_fields(fields):
         MoFO(**fields)
 
 
-def final_weights(recipe, folder, methods):
+def final_weights(recipe, folder, methods, optimizer="adamw"):
     from safetensors.torch import load_file
 
-    adamw = {"optimizer": {"name": "adamw", "lr": 0.003}}
-    record = run(parse(recipe | adamw | {"methods": methods, "steps": 4}), folder)
+    own = {"optimizer": {"name": optimizer, "lr": 0.003}}
+    record = run(parse(recipe | own | {"methods": methods, "steps": 4}), folder)
     (file,) = folder.rglob("*.safetensors")
     return record, load_file(file)
 
 
-def test_in_a_stream(recipe, tmp_path):
-    _, plain = final_weights(recipe, tmp_path / "plain", {})
-    _, neutral = final_weights(recipe, tmp_path / "neutral", {"mofo": MoFO(fraction=1)})
-    record, mofo = final_weights(recipe, tmp_path / "mofo", {"mofo": MoFO()})
+@pytest.mark.parametrize("optimizer", ["adamw", "lion"])
+def test_in_a_stream(recipe, tmp_path, optimizer):
+    def weights(name, methods):
+        return final_weights(recipe, tmp_path / name, methods, optimizer)
+
+    _, plain = weights("plain", {})
+    _, neutral = weights("neutral", {"mofo": MoFO(fraction=1)})
+    record, mofo = weights("mofo", {"mofo": MoFO()})
     assert all(torch.equal(neutral[name], x) for name, x in plain.items())
     assert not all(torch.equal(mofo[name], x) for name, x in plain.items())
     tasks = [event for event in record.events if event["event"] == "task"]

@@ -74,6 +74,19 @@ def test_head_rows_the_anchor_never_learned_are_not_diluted(anchor, seed):
     assert method.activity()["active"] == 1
 
 
+def test_the_distance_moved_is_over_the_weights_of_the_trunk():
+    method, tuned = WiSEFT(alpha=0.5), state(3)
+    method.deploy(tuned, context([True] * 5, [True] * 5))
+    way = float((tuned["conv.weight"] - state(1)["conv.weight"]).norm())
+    assert method.activity()["distance_moved"] == pytest.approx(way / 2)
+
+
+def test_a_head_that_moves_alone_is_active():
+    method, tuned = WiSEFT(alpha=0.5), state(1) | {"fc.weight": state(3)["fc.weight"]}
+    method.deploy(tuned, context([True] * 5, [True] * 5))
+    assert method.activity() == {"active": 1.0, "distance_moved": 0.0}
+
+
 def test_alpha_1_is_plain_fine_tuning():
     method, tuned = WiSEFT(alpha=1), state(3)
     assert method.deploy(tuned, context([True] * 5, [True] * 5)) is tuned

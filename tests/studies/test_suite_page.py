@@ -10,6 +10,9 @@ import yaml
 from report.made_up import run_folder
 from scipy import stats
 
+from clbench.methods import METHODS
+from clbench.report.names import title
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "studies"))
 
@@ -85,4 +88,9 @@ def test_studies_name_methods_of_their_suites(study):
     names = (study.name, *study.more)
     suites = [yaml.safe_load((ROOT / "suites" / f"{name}.yaml").read_text()) for name in names]
     named = {name for claim in study.claims for name in (claim.better, claim.worse)}
-    assert named | {study.reference} <= {name for suite in suites for name in suite["methods"]}
+    shown = {
+        title(name, {m: METHODS[m](**fields).model_dump() for m, fields in methods.items()})
+        for suite in suites
+        for name, methods in suite["methods"].items()
+    }
+    assert named | {study.reference} <= shown
