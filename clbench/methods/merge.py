@@ -237,6 +237,7 @@ class Merging(Method):
 
     rewinds: ClassVar[bool] = True
     averages: ClassVar[bool] = True
+    scope_means: ClassVar[str] = "the way from trained to merged weights, against that from θ_*"
 
     _store: Store | None = None
     _last: int = -1
@@ -261,12 +262,13 @@ class Merging(Method):
             self._last = context.task.index
         alone = store.count == 1 and self.factor == 1 and store.density == 1
         merged = trunk if alone else store.merged(base, self.factor)
-        moved = distance(trunk, merged)
+        moved, trained = distance(trunk, merged), distance(base, trunk)
         self._activity = {
             "active": float(moved > 0),
             "distance_moved": moved,
             "distance_to_pretrained": distance(base, merged),
             "merged_tasks": float(store.count),
+            "scope": min(1.0, moved / trained) if trained else 0.0,
         }
         return theta if alone else theta | {n: x.to(theta[n].device) for n, x in merged.items()}
 
