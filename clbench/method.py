@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from clbench.anchors import Anchors
 from clbench.data.batches import Batch, Examples
 from clbench.models.backbone import Probe
+from clbench.models.training import Reading
 from clbench.settings import Section
 from clbench.weights import State
 
@@ -90,6 +91,7 @@ class Context:
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
+        reading: how the run passes images through the network where it does not train on them.
     """
 
     task: Task
@@ -103,6 +105,7 @@ class Context:
     batch_size: int
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def device(self) -> torch.device:

@@ -36,6 +36,7 @@ from clbench.loss import ClassLoss
 from clbench.meeting import meet
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
+from clbench.models.training import Reading
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
@@ -438,6 +439,7 @@ class Run:
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
             probe=recipe.model.probe,
+            reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
         )
         for method in self.methods:
             with clock(method):

@@ -63,7 +63,10 @@ def show(record: Record, console: Console | None = None) -> None:
     for name in summary["inactive"]:
         console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
     for name in summary["ineffective"]:
-        told = sentence(name, summary["scope"][name], "docs/methods.md says of what")
+        from clbench.methods import METHODS  # PyTorch takes seconds
+
+        means = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], means)
         console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
     needs = summary["footprint"]
     console.print(
