@@ -16,6 +16,7 @@ from clbench.batch_norm import frozen
 from clbench.data.batches import Batch
 from clbench.finite import Loss, LossWatch, Term
 from clbench.footprint import Clock
+from clbench.gradient_share import GradientShares
 from clbench.method import Context, Method, overriding
 from clbench.methods import name_of
 from clbench.optimizer import learning_rate, make_optimizer
@@ -62,6 +63,7 @@ class Learner(L.LightningModule):
         self._penalty = overriding(methods, "penalty")
         self._project = overriding(methods, "project")
         self._after_step = overriding(methods, "after_step")
+        self.shares = GradientShares(self._penalty, self.total_steps)
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
@@ -121,6 +123,7 @@ class Learner(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
+        self.shares.look(self.model, self.step_count + 1)
         for method in self._project:
             with self.clock(method):
                 method.project(self.model)
