@@ -2,8 +2,8 @@
 
     python studies/claims.py [--output docs/results]
 
-Every table on a study's page whose first column is headed *claim* is taken over, so that a page
-and this table cannot differ.
+Every table on a study's page whose first column is headed *claim*, and which has verdicts, is taken
+over, so that a page and this table cannot differ.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
-VERDICTS = ("reproduced", "not reproduced", "too noisy to say")
+from clbench.report.verdicts import RULE, Outcome
+
+VERDICTS = get_args(Outcome)
+#: Columns that are taken over; those that a page has not are left empty.
+COLUMNS = ("claim", "compared", "number", "n", "could see", "would take", "verdict")
 
 
-def claims_of(page: Path) -> Iterator[tuple[str, str, str]]:
-    """Claim, number and verdict of every row of the page's tables of claims.
+def claims_of(page: Path) -> Iterator[dict[str, str]]:
+    """Every row of the page's tables of claims, by column.
 
     Raises:
         ValueError: for a verdict that is none of :data:`VERDICTS`.
@@ -29,32 +34,38 @@ def claims_of(page: Path) -> Iterator[tuple[str, str, str]]:
             heads = []
         elif not heads:
             heads = cells
-        elif heads[0] == "claim" and set(line) - set("|- "):
+        elif heads[0] == "claim" and "verdict" in heads and set(line) - set("|- "):
             row = dict(zip(heads, cells, strict=True))
             if row["verdict"] not in VERDICTS:
                 raise ValueError(f"{page}: {row['claim']}: {row['verdict']!r} is no verdict")
-            yield row["claim"], row.get("number", "–"), row["verdict"]
+            yield {name: row.get(name, "–") for name in COLUMNS}
 
 
 def table(pages: Sequence[Path]) -> str:
     """The page of all claims, as Markdown."""
-    rows = [(page, *claim) for page in pages for claim in claims_of(page)]
-    counts = Counter(verdict for *_, verdict in rows)
+    rows = [(page, claim) for page in pages for claim in claims_of(page)]
+    counts = Counter(claim["verdict"] for _, claim in rows)
+    decided = sum(counts[verdict] for verdict in ("reproduced", "not reproduced"))
     lines = [
         "# The papers' claims",
         "",
         "Made by `python studies/claims.py` from the pages of the studies, which say how each",
-        "number was measured, when a claim counts as reproduced, and, where it was not, why.",
+        "number was measured, what a claim that is not a test compares besides the methods, and,",
+        "where a claim was not reproduced, why.",
         "",
-        f"Of {len(rows)} claims: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS) + ".",
+        f"Of {len(rows)} claims, {decided} are decided: "
+        + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
+        + ".",
+        "",
+        RULE,
     ]
     last = None
-    for page, claim, number, verdict in rows:
+    for page, claim in rows:
         if page != last:
             title = page.read_text().splitlines()[0].removeprefix("# ")
             lines += ["", f"## [{title}]({page.parent.name}/README.md)", ""]
-            lines += ["| claim | number | verdict |", "| --- | --- | --- |"]
-        lines.append(f"| {claim} | {number} | {verdict} |")
+            lines += [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join(['---'] * len(COLUMNS))} |"]
+        lines.append(f"| {' | '.join(claim.values())} |")
         last = page
     return "\n".join(lines) + "\n"
 

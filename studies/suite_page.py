@@ -15,22 +15,45 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from page_claims import (
+    MORE,
+    Claim,
+    Judged,
+    as_json,
+    claims_part,
+    difference_cell,
+    judge_claims,
+    row,
+    scores,
+)
 
 import clbench
 from clbench.recipe import merge
 from clbench.record import Scenario
 from clbench.report.compare import Comparison, Group, Section, compare
-from clbench.report.statistics import Difference, difference, estimate
+from clbench.report.confounds import MARK
+from clbench.report.metrics import SCENARIO_TITLES
+from clbench.report.statistics import difference, estimate
+from clbench.report.texts import slug
+from clbench.report.tuning import Tuning
 from clbench.suite import PLACES
 from clbench.yamlfile import find, read, read_text
 
+__all__ = ["COLUMNS", "Claim", "Study", "main"]
 RESULTS = Path("docs/results")
+#: Metrics of what a method costs: heading and digits.
+COSTS = {
+    "stored_samples": ("stored images", 0),
+    "weight_copies": ("copies", 0),
+    "extra_passes_per_step": ("extra passes", 1),
+    "seconds": ("s a run", 0),
+}
 #: Metrics of the page's main table, with their headings.
 COLUMNS = {
     "overall_performance": "OP",
@@ -42,38 +65,25 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A paper's claim that one method beats another.
-
-    Attributes:
-        text: the claim.
-        better, worse: names of methods in the suite.
-        metric: in which the first is claimed to be higher.
-        sign: -1 if it is claimed to be lower.
-    """
-
-    text: str
-    better: str
-    worse: str
-    metric: str = "overall_performance"
-    sign: int = 1
-
-
-@dataclass(frozen=True)
 class Study:
     """What a page says besides the numbers.
 
     Attributes:
-        name: of the suite, and of the folder of results.
+        name: of the folder of results, and of the suite if ``only`` names none.
         title: of the page.
         about: paragraphs before the numbers.
         reading: paragraphs after them: what the numbers say, and why.
-        claims: what is checked.
-        scenario: of the accuracies.
-        reference: the method that differences are taken from.
-        figures: of the report.
+        claims: what is checked, decided before the runs.
+        scenario: of the accuracies, where a claim names none.
+        reference: the method that differences are taken from. If it is plain fine-tuning, each
+            method's is that run of it which differs in nothing else, if there is one.
+        figures: of the report, for each stream.
         metrics: columns of the table, with their headings.
         more: suites whose runs stand on the page too.
+        only: the suites, if none has the study's name.
+        scenarios: of the tables and figures; ``scenario`` by default.
+        streams: names of the streams, in the page's order, by what tells them: part of the title
+            that a report gives them, or a suite of several. All, by their titles, if empty.
     """
 
     name: str
@@ -86,35 +96,42 @@ class Study:
     figures: tuple[str, ...] = ("frontier",)
     metrics: dict[str, str] = field(default_factory=lambda: COLUMNS)
     more: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
+    streams: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites whose runs stand on the page."""
+        return self.only or (self.name, *self.more)
+
+    @property
+    def tables(self) -> tuple[Scenario, ...]:
+        """The scenarios of the tables and figures."""
+        return self.scenarios or (self.scenario,)
 
 
-def verdict(gap: Difference | None) -> str:
-    """What a paired difference says about the claim that it is above zero.
+def sections_of(study: Study, made: Comparison) -> dict[str, Section]:
+    """The streams of a page by name.
 
-    Reproduced: its 95 % t interval lies above zero; not reproduced: below; else too noisy.
+    Raises:
+        ValueError: if a name stands for no stream, or for several.
     """
-    if gap is None or gap.within_noise is None or gap.within_noise:
-        return "too noisy to say"
-    return "reproduced" if gap.mean > 0 else "not reproduced"
+    if not study.streams:
+        return {section.title: section for section in made.sections}
+    found = {}
+    for name, text in study.streams.items():
+        held = [s for s in made.sections if text in s.title or text in suites_of(s)]
+        if len(held) != 1:
+            titles = ", ".join(repr(s.title) for s in made.sections)
+            raise ValueError(f"{text!r} stands for {len(held)} of the streams {titles}")
+        found[name] = held[0]
+    return found
 
 
-def gap_of(section: Section, claim: Claim, scenario: Scenario) -> Difference | None:
-    """The paired difference that decides a claim, positive where it holds."""
-    groups = {group.label: group for group in section.groups}
-    if claim.better not in groups or claim.worse not in groups:
-        return None
-    ours, theirs = (
-        {seed: claim.sign * v for seed, v in scores(groups[name], claim.metric, scenario).items()}
-        for name in (claim.better, claim.worse)
-    )
-    return difference(ours, theirs)
-
-
-def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:
-    """A metric of each seed's run; ``distance`` is that from θ_* after the last task."""
-    if metric == "distance":
-        return {r.seed: float(r.record.tasks[-1]["distance"]["pretrained"]) for r in group.finished}
-    return group.by_seed(metric, scenario)
+def suites_of(section: Section) -> set[str]:
+    """The suites whose runs are in a section, as far as the folders tell."""
+    return {run.folder.parent.name for group in section.groups for run in group.runs}
 
 
 def heading(section: Section, study: Study, metric: str) -> str:
@@ -124,97 +141,135 @@ def heading(section: Section, study: Study, metric: str) -> str:
     return study.metrics[metric] + ", head included" * (metric == "distance" and old)
 
 
-def page(study: Study, made: Comparison, tuning: dict[str, Any] | None) -> str:
+def page(
+    study: Study,
+    sections: Mapping[str, Section],
+    judged: Sequence[Judged],
+    tunings: Sequence[Tuning] = (),
+) -> str:
     """The page, as Markdown."""
     name = study.name
-    (section,) = made.sections
+    suites = ", ".join(f"`clbench compare {suite}`" for suite in study.suites)
     parts = [
         f"# {study.title}",
         f"Made by\n\n```bash\npython studies/{name}.py\n```\n\nfrom the records in "
         f"[`records/`](records); they by `python studies/{name}.py --run`, which is "
-        f"`clbench compare {name}` and a copy of its records.",
+        f"{suites} and a copy of the records.",
         study.about.strip(),
-        *(f"![{figure}]({figure}.png)" for figure in study.figures),
-        _table(section, study),
-        "## Claims\n\nThe number is the paired difference over seeds, in the claim's favour if "
-        "positive, with its 95 % t interval; a claim is too noisy to say where that holds "
-        "zero.\n\n" + _claims(section, study),
-        study.reading.strip(),
     ]
-    if tuning:
-        parts.append(_tries(tuning))
+    for title, section in sections.items():
+        parts += [f"## {title}"] * (len(sections) > 1)
+        parts += [
+            f"![{figure}]({file}.png)"
+            for figure, (stream, _), file in figures_of(study, sections)
+            if stream == title
+        ]
+        parts += [_table(section, study, scenario) for scenario in study.tables]
+    if judged:
+        parts.append(claims_part(judged))
+    parts.append(study.reading.strip())
+    parts += map(_tries, tunings)
     parts.append("Numbers: [`table.csv`](table.csv), [`claims.json`](claims.json).")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(section: Section, study: Study) -> str:
+def figures_of(
+    study: Study, sections: Mapping[str, Section]
+) -> Iterator[tuple[str, tuple[str, Scenario], str]]:
+    """The figures of a page: name, stream and scenario, and the file without its ending."""
+    for title in sections:
+        own = f"-{slug(title, 60)}" if len(sections) > 1 else ""
+        for figure in study.figures:
+            for scenario in study.tables:
+                apart = f"-{scenario}" if len(study.tables) > 1 else ""
+                yield figure, (title, scenario), f"{figure}{apart}{own}"
+
+
+def _table(section: Section, study: Study, scenario: Scenario) -> str:
+    """The main table of a stream, with differences from the reference nearest to each method."""
+    references = _references(section, study)
     versus = [m for m in ("overall_performance", "retention") if m in study.metrics]
-    reference = next(g for g in section.groups if g.label == study.reference)
+    versus = versus if references else []
     heads = [
         "method",
         *(heading(section, study, metric) for metric in study.metrics),
         *(f"Δ {study.metrics[metric]}" for metric in versus),
-        "stored images",
-        "copies",
-        "extra passes",
-        "s a run",
+        *(heading for heading, _ in COSTS.values()),
     ]
-    lines = [_row(heads), _row(["---"] * len(heads))]
-    for row in section.leaderboard(study.scenario):
-        group = row.group
+    lines = [row(heads), row(["---"] * len(heads))]
+    nearest, besides = dict[str, list[str]](), dict[str, list[str]]()
+    for line in section.leaderboard(scenario):
+        group = line.group
+        reference = section.nearest(references, group)
+        found = () if reference is None else section.confounds(group, reference)
+        if reference is not None:
+            nearest.setdefault(reference.label, []).append(group.label)
+        if found:
+            told = f"from {reference.label if reference else ''}: "
+            besides.setdefault(told + "; ".join(c.words for c in found), []).append(group.label)
         lost = len(group.runs) - len(group.finished)
         cells = [group.label + f" ({lost} of {len(group.runs)} runs diverged)" * (lost > 0)]
         for metric in study.metrics:
-            found = scores(group, metric, study.scenario)
-            cells.append(_spread(list(found.values()), 1 if metric == "distance" else 100))
+            values = list(scores(group, metric, scenario).values())
+            cells.append(_spread(values, 1 if metric in MORE else 100))
         for metric in versus:
-            own, base = (scores(g, metric, study.scenario) for g in (group, reference))
-            cells.append("–" if group is reference else _difference(difference(own, base)))
-        for metric, digits in (
-            ("stored_samples", 0),
-            ("weight_copies", 0),
-            ("extra_passes_per_step", 1),
-            ("seconds", 0),
-        ):
-            cost = group.estimate(metric, study.scenario)
+            if reference is None:
+                cells.append("–")
+                continue
+            gap = difference(*(scores(g, metric, scenario) for g in (group, reference)))
+            cells.append(difference_cell(gap) + f" {MARK}" * bool(found))
+        for metric, (_, digits) in COSTS.items():
+            cost = group.estimate(metric, scenario)
             cells.append("–" if cost is None else f"{cost.mean:.{digits}f}")
-        lines.append(_row(cells))
-    return (
-        f"In %, mean ± standard deviation of {len(reference.finished)} seeds; Δ: paired difference "
-        f"from {study.reference} with its 95 % t interval, **bold** where that excludes zero.\n\n"
-        + "\n".join(lines)
-    )
+        lines.append(row(cells))
+    text = f"In %, {SCENARIO_TITLES[scenario]}, mean ± standard deviation over seeds."
+    if versus:
+        text += (
+            " Δ: paired difference with its 95 % t interval, **bold** where that excludes zero "
+            f"(not corrected); {_compared(nearest, study.reference)}."
+        )
+    parts = [text, "\n".join(lines)]
+    if besides and versus:
+        told = "".join(f"\n* {', '.join(of)}: {text}" for text, of in besides.items())
+        parts.append(f"{MARK} More than the method differs, so that Δ is no test of it:\n{told}")
+    return "\n\n".join(parts)
 
 
-def _claims(section: Section, study: Study) -> str:
-    lines = [_row(["claim", "number", "verdict"]), _row(["---"] * 3)]
-    for claim in study.claims:
-        gap = gap_of(section, claim, study.scenario)
-        percent = 1 if claim.metric == "distance" else 100
-        lines.append(_row([claim.text, _difference(gap, percent, bold=False), verdict(gap)]))
-    return "\n".join(lines)
+def _references(section: Section, study: Study) -> list[Group]:
+    """The groups that differences are taken from: all that use the same methods as the reference,
+    so that each method finds one which differs in nothing else."""
+    own = next((g for g in section.groups if g.label == study.reference), None)
+    if own is None:
+        return []
+    return [g for g in section.groups if g.runs[0].methods == own.runs[0].methods == [] or g is own]
 
 
-def _tries(tuning: dict[str, Any]) -> str:
-    lines = [_row(["method", "tries: setting → validation accuracy; the choice in bold"])]
-    lines.append(_row(["---"] * 2))
-    for cell in tuning["cells"]:
+def _compared(nearest: Mapping[str, Sequence[str]], usual: str) -> str:
+    others = {label: of for label, of in nearest.items() if label != usual}
+    told = f"from {usual}"
+    if others:
+        told += ", but, as less else differs, from " + " and from ".join(
+            f"{label} for {', '.join(of)}" for label, of in others.items()
+        )
+    return told
+
+
+def _tries(tuning: Tuning) -> str:
+    lines = [row(["method", "tries: setting → validation accuracy; the choice in bold"])]
+    lines.append(row(["---"] * 2))
+    for cell in tuning.cells:
         told = []
-        for made in cell["tries"]:
-            settings = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in made["settings"].items())
-            value = "failed" if made["value"] is None else f"{100 * made['value']:.1f}"
+        for made in cell.tries:
+            settings = ", ".join(f"{k.split('.')[-1]} {v}" for k, v in made.settings.items())
+            value = "failed" if made.value is None else f"{100 * made.value:.1f}"
             text = f"{settings} → {value}"
-            told.append(f"**{text}**" if made["number"] == cell["chosen"] else text)
-        lines.append(_row([cell["method"], "; ".join(told)]))
+            told.append(f"**{text}**" if made.number == cell.chosen else text)
+        lines.append(row([cell.method, "; ".join(told)]))
     return (
-        f"## Tries\n\n{tuning['tries']} for every method, each on the first {tuning['tasks']} "
+        f"## Tries\n\n{tuning.budget} for every method, each on the first {tuning.tasks} "
         "tasks, scored by the mean accuracy on their validation parts; the first of equals is "
         "taken. No test data was read.\n\n" + "\n".join(lines)
     )
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _spread(values: Sequence[float], scale: float = 100) -> str:
@@ -228,61 +283,47 @@ def _spread(values: Sequence[float], scale: float = 100) -> str:
     return f"{scale * found.mean:.1f} ± {scale * found.std:.1f}"
 
 
-def _difference(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:
-    if gap is None:
-        return "–"
-    if gap.low is None or gap.high is None:
-        return f"{scale * gap.mean:+.1f}"
-    text = f"{scale * gap.mean:+.1f} [{scale * gap.low:+.1f}, {scale * gap.high:+.1f}]"
-    return f"**{text}**" if bold and not gap.within_noise else text
-
-
 def write(study: Study, folder: Path) -> Path:
-    """The page and its files, from the records kept in the folder."""
+    """The page and its files, from the records kept in the folder.
+
+    Raises:
+        ValueError: if a claim or the study names a stream that is not there.
+    """
     from clbench.report.tables import leaderboard_csv
 
     labels = {
         config.parent: yaml.safe_load(config.read_text())["name"].rsplit("-seed", 1)[0]
-        for config in (folder / "records").glob("*/config.yaml")
+        for config in (folder / "records").rglob("config.yaml")
     }
     made = compare([folder / "records"], labels)
-    tries = folder / "tuning.json"
-    tuning = json.loads(tries.read_text()) if tries.is_file() else None
-    (section,) = made.sections
-    found = [
-        {
-            "claim": claim.text,
-            "difference": None if gap is None else [gap.mean, gap.low, gap.high],
-            "verdict": verdict(gap),
-        }
-        for claim in study.claims
-        for gap in (gap_of(section, claim, study.scenario),)
-    ]
-    (folder / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    sections = sections_of(study, made)
+    judged = judge_claims(study.claims, sections, study.scenario)
+    told = [as_json(one) for one in judged]
+    (folder / "claims.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.csv").write_text(leaderboard_csv(made))
-    for figure in study.figures:
-        made.figure(figure, study.scenario).savefig(
-            folder / f"{figure}.png", dpi=110, bbox_inches="tight"
-        )
-    text = page(study, made, tuning)
-    (folder / "README.md").write_text(text)
+    for figure, (title, scenario), file in figures_of(study, sections):
+        number = made.sections.index(sections[title])
+        drawn = made.figure(figure, scenario, number)
+        drawn.savefig(folder / f"{file}.png", dpi=110, bbox_inches="tight")
+    (folder / "README.md").write_text(page(study, sections, judged, made.tunings))
     return folder / "README.md"
 
 
 def keep(suites: Sequence[Path], folder: Path) -> None:
-    """Copy what the page needs of the runs of suites; tuning and machine are those of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Copy what the page needs of the runs of suites, each into a folder of its name if several."""
     shutil.rmtree(folder / "records", ignore_errors=True)
-    for record in sorted(path for runs in suites for path in runs.glob("runs/*/record.jsonl")):
-        place = folder / "records" / record.parent.name
+    for runs in suites:
+        place = folder / "records" / (runs.name if len(suites) > 1 else "")
         place.mkdir(parents=True)
-        for name in ("record.jsonl", "config.yaml"):
-            shutil.copy(record.parent / name, place / name)
+        for record in sorted(runs.glob("runs/*/record.jsonl")):
+            (place / record.parent.name).mkdir()
+            for name in ("record.jsonl", "config.yaml"):
+                shutil.copy(record.parent / name, place / record.parent.name / name)
+        if (runs / "tuning.json").is_file():
+            shutil.copy(runs / "tuning.json", place if len(suites) > 1 else folder)
     about = json.loads(next(iter(suites[0].glob("runs/*/environment.json"))).read_text())
     about.pop("command", None)
     (folder / "environment.json").write_text(json.dumps(about, indent=1) + "\n")
-    if (suites[0] / "tuning.json").is_file():
-        shutil.copy(suites[0] / "tuning.json", folder / "tuning.json")
 
 
 def main(study: Study, argv: Sequence[str] | None = None) -> None:
@@ -296,8 +337,8 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     if given.run:
         stream = read_text(given.stream, "--stream")
-        names = (study.name, *study.more)
-        keep([run(name, stream, given.data_dir, given.jobs) for name in names], given.output)
+        made = [run(name, stream, given.data_dir, given.jobs) for name in study.suites]
+        keep(made, given.output)
     print(write(study, given.output))
 
 

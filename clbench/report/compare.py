@@ -142,7 +142,8 @@ def compare(
         about = run.record.run
         sections[about["stream"], tuple(about["tasks"]), about["backbone"]].append(run)
     numbers = iter(range(len(runs)))
-    made = [_section(key, found, named, numbers) for key, found in sections.items()]
+    tries = {c.method: len(c.tries) for tuning in tuned for c in tuning.cells}
+    made = [_section(key, found, named, numbers, tries) for key, found in sections.items()]
     titles = Counter(section.title for section in made)
     if any(count > 1 for count in titles.values()):
         made = [
@@ -185,6 +186,7 @@ def _section(
     runs: Sequence[Run],
     named: Mapping[Path, str],
     numbers: Iterator[int],
+    tries: Mapping[str, int],
 ) -> Section:
     stream, tasks, backbone = key
     groups: dict[Any, list[Run]] = defaultdict(list)
@@ -199,10 +201,11 @@ def _section(
             else:
                 by_seed[run.seed] = run
         found.append([by_seed[seed] for seed in sorted(by_seed)])
-    texts = _labels(found, named)
     made = tuple(
-        Group(text, tuple(members), next(numbers))
-        for text, members in zip(texts, found, strict=True)
+        Group(text, tuple(members), next(numbers), tries.get(name, 0))
+        for name, text, members in zip(
+            _names(found, named), _labels(found, named), found, strict=True
+        )
     )
     warnings = [
         f"{run.folder.name} repeats the recipe and the seed of {first.folder.name}; only the "
@@ -222,14 +225,22 @@ def _section(
     return Section(title, made, tasks, (*warnings_of(runs), *warnings))
 
 
-def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
-    """A name for each group: the suite's, the recipe's or the methods', made unique."""
+def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
+    """A name for each group: the suite's, the recipe's or the methods'."""
     names = []
     for runs in groups:
         told = {named.get(run.folder) or run.name for run in runs}
         name = told.pop() if len(told) == 1 else None
-        names.append(title(name, runs[0].record.run["methods"]))
-    names = [one_line(name, LABEL) for name in names]
+        names.append(name or "+".join(runs[0].methods) or "sequential")
+    return [one_line(name, LABEL) for name in names]
+
+
+def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
+    """The names, with what penalties stay near, made unique."""
+    names = [
+        one_line(title(name, runs[0].record.run["methods"]), LABEL)
+        for name, runs in zip(_names(groups, named), groups, strict=True)
+    ]
     for name in [name for name, count in Counter(names).items() if count > 1]:
         same = [i for i, other in enumerate(names) if other == name]
         settings = [groups[i][0].settings for i in same]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from clbench.record import SCENARIOS, Scenario
+from clbench.report.confounds import Confound, confounds
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, bounds
 from clbench.report.statistics import Difference, Estimate, difference, estimate
 
 Kind = Literal["bound", "past", "oblivious"]
+#: Methods that all others are compared with.
+BASELINES = ("sequential", "multitask")
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,13 @@ class Group:
         label: the method's name in the report, unique within its section.
         runs: by seed; unfinished ones are listed but do not count.
         number: unique within the report.
+        tries: settings that were tried in tuning before.
     """
 
     label: str
     runs: tuple[Run, ...]
     number: int
+    tries: int = 0
 
     @property
     def finished(self) -> list[Run]:
@@ -66,12 +71,14 @@ class Row:
         scores: by metric; None where there is none.
         marks: by metric: ``best``, ``tie`` (within noise of the best) or nothing.
         versus: by baseline (``sequential``, ``multitask``) and metric.
+        besides: by baseline: what differs from it besides the method.
     """
 
     group: Group
     scores: Mapping[str, Estimate | None]
     marks: Mapping[str, str]
     versus: Mapping[str, Mapping[str, Difference | None]]
+    besides: Mapping[str, tuple[Confound, ...]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,10 @@ class Section:
         return self._boards[scenario]
 
     @cached_property
+    def _found(self) -> dict[tuple[int, int], tuple[Confound, ...]]:
+        return {}
+
+    @cached_property
     def _boards(self) -> dict[Scenario, list[Row]]:
         return {scenario: self._board(scenario) for scenario in SCENARIOS}
 
@@ -127,7 +138,8 @@ class Section:
                 group,
                 scores[group.number],
                 marks[group.number],
-                {name: self._versus(group, name, scenario) for name in ("sequential", "multitask")},
+                {name: self._versus(group, name, scenario) for name in BASELINES},
+                {name: self.besides(name, group) for name in BASELINES},
             )
             for group in self.groups
         ]
@@ -139,16 +151,36 @@ class Section:
         return sorted(rows, key=place)
 
     def baseline(self, name: str, of: Group) -> Group | None:
-        """The baseline's group whose settings are nearest to a method's own; None for itself."""
-        found = [group for group in self.groups if group.is_method(name)]
+        """The baseline's group to compare a method with; None for itself.
+
+        One that differs in nothing else, if there is one; else the one that differs least.
+        """
+        return self.nearest([group for group in self.groups if group.is_method(name)], of)
+
+    def nearest(self, among: Sequence[Group], of: Group) -> Group | None:
+        """The group among some that differs least from one besides the methods; None for itself."""
+        if any(group is of for group in among):
+            return None
         ours = of.runs[0].settings
 
-        def apart(group: Group) -> int:
+        def apart(group: Group) -> tuple[int, int]:
             theirs = group.runs[0].settings
-            return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs)
+            differ = sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs)
+            return len(self.confounds(of, group)), differ
 
-        nearest = min(found, key=apart, default=None)
-        return None if nearest is of else nearest
+        return min(among, key=apart, default=None)
+
+    def confounds(self, ours: Group, theirs: Group) -> tuple[Confound, ...]:
+        """What differs between two groups besides the methods."""
+        key = ours.number, theirs.number
+        if key not in self._found:
+            self._found[key] = confounds(ours, theirs)
+        return self._found[key]
+
+    def besides(self, name: str, of: Group) -> tuple[Confound, ...]:
+        """What differs between a method and its baseline besides the method."""
+        other = self.baseline(name, of)
+        return () if other is None else self.confounds(of, other)
 
     def compared(self, name: str) -> dict[str, list[str]]:
         """Labels of the methods by that of the baseline's group they are compared with."""

@@ -1,0 +1,245 @@
+"""What differs between two methods' runs besides the methods, so that a difference misleads.
+
+A difference of scores tells of two methods only if their runs differ in nothing else. What else
+does is read from the recipes and, for what a recipe leaves to the data (steps, samples, weights,
+normalisation layers), from the records. The methods and what they set are no confound, but:
+
+* settings of a method that both runs use, beside which others differ;
+* where both use the same methods, all settings of theirs that differ, if it is more than one.
+
+A method's own definition may force a difference: multitask learns one stage, so only the whole of
+its steps and samples counts; linear probing leaves the trunk alone, and HFT some of its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from clbench.report.gather import Run, flatten
+from clbench.report.texts import one_line
+
+if TYPE_CHECKING:
+    from clbench.report.section import Group
+
+#: Settings of what is looked at, not of what is learned.
+ASIDE = ("eval_every", "retention.data")
+#: Settings that are judged by what came of them: the record has steps and samples.
+LENGTH = ("epochs", "steps")
+#: Settings that every optimiser has; the others are part of which one it is.
+OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
+#: Methods whose definition leaves normalisation layers of the trunk alone.
+STILL = ("linear_probe", "hft")
+#: Shares of the samples by which partial batches and replayed ones may differ.
+SLACK = 0.05
+#: Names for people; other parts go by their keys.
+NAMES = {
+    "optimizer.name": "optimiser",
+    "optimizer.lr": "learning rate",
+    "optimizer.weight_decay": "weight decay",
+    "schedule.name": "schedule",
+    "schedule.over": "schedule over",
+    "schedule.warmup": "warm-up",
+    "samples": "samples seen",
+    "batch_size": "batch size",
+    "model.head": "head",
+    "model.weights": "weights",
+    "batch_norm": "BatchNorm layers in training mode",
+    "train_logits": "logits in the loss",
+    "tuning": "tries of tuning",
+}
+MARK = "†"
+
+
+@dataclass(frozen=True)
+class Confound:
+    """A difference between two methods' runs.
+
+    Attributes:
+        part: the dotted key of the setting, or ``steps``, ``samples``, ``weights``, ``splits``,
+            ``retention`` (its images), ``batch_norm``, ``tuning``, ``recipe`` (unknown).
+        ours: the first's value, for people.
+        theirs: the other's.
+        times: for how many tasks it was set apart; 0 for all at once.
+    """
+
+    part: str
+    ours: str
+    theirs: str
+    times: int = 0
+
+    @property
+    def words(self) -> str:
+        """For people.
+
+        >>> Confound("optimizer.lr", "0.01", "0.001").words
+        'learning rate 0.01, not 0.001'
+        """
+        name = NAMES.get(self.part, self.part)
+        if self.part == "recipe":
+            return "unknown, as config.yaml is not there"
+        tasks = f" (in {self.times} task{'s' * (self.times > 1)})" if self.times else ""
+        return one_line(f"{name} {self.ours}, not {self.theirs}{tasks}", 200)
+
+    def within(self, parts: Sequence[str]) -> bool:
+        """Whether it is, or is part of, one of some parts.
+
+        >>> Confound("optimizer.lr", "0.01", "0.001").within(["optimizer"])
+        True
+        """
+        return any(self.part == part or self.part.startswith(f"{part}.") for part in parts)
+
+
+def confounds(ours: Group, theirs: Group) -> tuple[Confound, ...]:
+    """What differs between two groups of runs besides the methods; nothing between equal groups."""
+    a, b = _pair(ours, theirs)
+    found = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
+    if ours.tries != theirs.tries:
+        found.append(Confound("tuning", str(ours.tries), str(theirs.tries)))
+    return tuple(found)
+
+
+def _pair(ours: Group, theirs: Group) -> tuple[Run, Run]:
+    """Runs to compare: finished ones of the same seed, if there are some."""
+    a, b = ({run.seed: run for run in g.finished or g.runs} for g in (ours, theirs))
+    seed = next((seed for seed in a if seed in b), None)
+    return (next(iter(a.values())), next(iter(b.values()))) if seed is None else (a[seed], b[seed])
+
+
+def _settings(a: Run, b: Run) -> Iterator[Confound]:
+    if not (a.recipe and b.recipe):
+        yield Confound("recipe", "unknown", "unknown")
+    found: dict[str, list[tuple[str, str]]] = {}
+    apart = set[str]()
+    for key in sorted(a.settings.keys() | b.settings.keys()):
+        part = _part(key, a, b)
+        ours, theirs = (_value(run, key, part) for run in (a, b))
+        if ours != theirs and not _idle(part, a, b):
+            found.setdefault(part, []).append((_shown(ours), _shown(theirs)))
+            if part != key:
+                apart.add(part)
+    settled = _of_methods(a, b, [part for part in found if part.startswith("methods.")])
+    for part, values in found.items():
+        if part not in settled:
+            yield Confound(part, *values[0], times=len(values) if part in apart else 0)
+
+
+def _idle(part: str, a: Run, b: Run) -> bool:
+    """Whether a setting is the method itself, or says nothing that the records do not say."""
+    if part == "methods" or part in ASIDE:
+        return True
+    if part in LENGTH:
+        return a.finished and b.finished
+    section = part.split(".")[0]
+    if section == "stream":
+        return _same(a, b, _splits)
+    if part.startswith(("model.weights", "model.pretraining.")):
+        return _same(a, b, _digest)
+    if part.startswith("model.probe."):  # with other heads, the heads are what differs
+        return not all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
+    if section == "optimizer" and part not in OPTIMISER:
+        return a.settings.get("optimizer.name") != b.settings.get("optimizer.name")
+    return False
+
+
+def _of_methods(a: Run, b: Run, parts: Sequence[str]) -> set[str]:
+    """The methods' settings that are what is compared: not those of methods that both use, unless
+    both use the same methods and one setting is all that differs."""
+    if set(a.methods) == set(b.methods):
+        return set(parts) if len(parts) == 1 else set()
+    shared = set(a.methods) & set(b.methods)
+    return {part for part in parts if part.split(".")[1] not in shared}
+
+
+def _length(a: Run, b: Run) -> Iterator[Confound]:
+    """Steps and samples as they were; of a single stage for all tasks, in total."""
+    if not (a.finished and b.finished):
+        return
+    for part, slack in (("steps", 0.0), ("samples", SLACK)):
+        ours, theirs = ([int(t.get(part, 0)) for t in run.record.tasks] for run in (a, b))
+        if len(ours) != len(theirs):
+            ours, theirs = [sum(ours)], [sum(theirs)]
+        if any(abs(x - y) > slack * max(x, y) for x, y in zip(ours, theirs, strict=True)):
+            yield Confound(part, f"{sum(ours):,}", f"{sum(theirs):,}")
+
+
+def _start(a: Run, b: Run) -> Iterator[Confound]:
+    """Other weights, splits or images to retain under the same settings."""
+    kinds = {"splits": _splits, "retention": _retained}
+    if a.seed == b.seed:
+        kinds["weights"] = _digest  # those that a run makes are others for each seed
+    for part, kind in kinds.items():
+        ours, theirs = kind(a), kind(b)
+        if ours and theirs and ours != theirs:
+            yield Confound(part, str(ours)[:12], str(theirs)[:12])
+
+
+def _layers(a: Run, b: Run) -> Iterator[Confound]:
+    """BatchNorm layers that move their statistics, where no definition of a method keeps them."""
+    if any(name in STILL for name in (*a.methods, *b.methods)):
+        return
+    key, found = "batch_norms_in_training_mode", []
+    for run in (a, b):
+        last = run.record.tasks[-1] if run.record.tasks else {}
+        found.append((last.get("modes") or {}).get(key))
+    if None not in found and found[0] != found[1]:
+        yield Confound("batch_norm", str(found[0]), str(found[1]))
+
+
+def _digest(run: Run) -> Any:
+    return (run.record.run.get("weights") or {}).get("sha256")
+
+
+def _splits(run: Run) -> Any:
+    return run.record.run.get("split_manifest_sha256")
+
+
+def _retained(run: Run) -> Any:
+    return run.record.run.get("retention_images_sha256")
+
+
+def _same(a: Run, b: Run, kind: Callable[[Run], Any]) -> bool:
+    return kind(a) is not None and kind(a) == kind(b)
+
+
+def _part(key: str, a: Run, b: Run) -> str:
+    """A key without the name of a task: ``per_task.NAME.optimizer.lr`` is ``optimizer.lr``."""
+    for run in (a, b):
+        for task in run.recipe.get("per_task") or ():
+            if key.startswith(f"per_task.{task}."):
+                return key.removeprefix(f"per_task.{task}.")
+    return key
+
+
+def _value(run: Run, key: str, part: str) -> Any:
+    """A setting; a task without its own has that of all, an older recipe the default."""
+    for name in (key, part):
+        if name in run.settings:
+            return run.settings[name]
+    return _defaults().get(part) if run.recipe else None
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The defaults of a recipe's keys, those of the methods included."""
+    from pydantic import BaseModel
+
+    from clbench.methods import METHODS  # torch takes a while
+    from clbench.recipe import Recipe, fields
+
+    every = list(fields(Recipe))
+    for name, method in METHODS.items():
+        every += fields(method, f"methods.{name}.")
+    found = dict[str, Any]()
+    for key, info in every:
+        if not info.is_required():
+            value = info.get_default(call_default_factory=True)
+            if not isinstance(value, BaseModel):
+                found |= flatten({key: list(value) if isinstance(value, tuple) else value})
+    return found
+
+
+def _shown(value: object) -> str:
+    return "–" if value is None else one_line(str(value), 60)

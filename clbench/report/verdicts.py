@@ -1,0 +1,201 @@
+"""Whether paired differences decide a claim: one rule for every page, table and study.
+
+A claim is about the mean of paired differences (equal seeds, in the claim's favour if positive). It
+is tested by Student's t in both directions at 95 %, corrected over all claims of a page by Holm's
+step-down procedure [0]: reproduced if the differences say that it holds, not reproduced if they say
+that it does not, and else too noisy to say, with the number of seeds that it would take. What
+cannot be tested, as more differs than the claim is about, is none: it is "not a test".
+
+[0] Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import nctdtrinc, stdtr, stdtrit
+
+from clbench.report.statistics import LEVEL, SAME, Difference, difference
+
+#: Share of wrong decisions on a page where no claim holds; and of true ones that are seen.
+ALPHA, POWER = 1 - LEVEL, 0.8
+#: Nobody runs more seeds.
+MOST = 10_000
+Outcome = Literal["reproduced", "not reproduced", "too noisy to say", "not a test"]
+#: ``above``: the mean is above 0, and no less than ``margin`` if that is given; ``no_less``: it is
+#: above −``margin``; ``equal``: it lies between −``margin`` and ``margin``.
+Kind = Literal["above", "no_less", "equal"]
+RULE = (
+    "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
+    "95 % t interval; its two-sided p is corrected by Holm over all claims of the page, and a "
+    "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign. "
+    "*Could see*: the smallest difference that so many seeds show with 80 % power at the level "
+    "that Holm leaves, given the spread of the differences. *Would take*: the seeds that show the "
+    "difference found. Not a test: more differs than what the claim is about."
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claim about the mean of paired differences.
+
+    Attributes:
+        gaps: the differences, one for each seed that both have.
+        kind: what is claimed of their mean.
+        margin: of ``no_less`` and ``equal``; of ``above`` the smallest difference that counts.
+        unfair: reasons why the differences do not test the claim.
+    """
+
+    gaps: Sequence[float]
+    kind: Kind = "above"
+    margin: float = 0.0
+    unfair: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the differences say.
+
+    Attributes:
+        outcome: in words.
+        gap: mean and 95 % t interval, not corrected; None without a pair.
+        p: two-sided, corrected by Holm; None for what was not tested.
+        could_see: the smallest difference that so many seeds show with 80 % power; None below two.
+        would_take: seeds that show the difference found with 80 % power, where it is too noisy;
+            None if decided, or if no number up to :data:`MOST` does.
+        unfair: why it is not a test.
+    """
+
+    outcome: Outcome
+    gap: Difference | None
+    p: float | None = None
+    could_see: float | None = None
+    would_take: int | None = None
+    unfair: tuple[str, ...] = ()
+
+
+def judge(questions: Sequence[Question]) -> list[Verdict]:
+    """The verdicts on all claims of a page, in order.
+
+    >>> one, other = judge([Question([0.1, 0.11, 0.12]), Question([0.1, -0.1, 0.12])])
+    >>> one.outcome, other.outcome
+    ('reproduced', 'too noisy to say')
+    """
+    asked = [number for number, q in enumerate(questions) if not q.unfair]
+    sides = {number: _sides(questions[number]) for number in asked}
+    alone = [min(1.0, 2 * min(sides[number])) for number in asked]
+    corrected = dict(zip(asked, holm(alone), strict=True))
+    decided = sum(p < ALPHA for p in corrected.values())
+    order = sorted(asked, key=lambda number: corrected[number])
+    found = []
+    for number, question in enumerate(questions):
+        gap = difference(
+            dict(enumerate(question.gaps)), dict.fromkeys(range(len(question.gaps)), 0)
+        )
+        if number not in corrected:
+            found.append(Verdict("not a test", gap, unfair=question.unfair))
+            continue
+        p = corrected[number]
+        level = ALPHA / (len(asked) - min(order.index(number), decided, len(asked) - 1))
+        spread, n = _spread(question.gaps), len(question.gaps)
+        could_see = None if n < 2 else smallest_difference(spread, n, level)
+        if p < ALPHA:
+            holds, fails = sides[number]
+            found.append(
+                Verdict("reproduced" if holds < fails else "not reproduced", gap, p, could_see)
+            )
+            continue
+        takes = None if n < 2 else seeds_needed(spread, _away(question), level)
+        found.append(Verdict("too noisy to say", gap, p, could_see, takes))
+    return found
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P values, corrected for testing all of them (Holm's step-down procedure), in their order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected, largest = [0.0] * len(values), 0.0
+    for rank, number in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[number]))
+        corrected[number] = largest
+    return corrected
+
+
+def smallest_difference(spread: float, n: int, level: float = ALPHA) -> float:
+    """The smallest mean of ``n`` paired differences that a two-sided t test sees with 80 % power.
+
+    Args:
+        spread: standard deviation of the differences.
+        n: of them, two at least.
+        level: of the test.
+    """
+    critical = float(stdtrit(n - 1, 1 - level / 2))
+    return float(nctdtrinc(n - 1, 1 - POWER, critical)) * spread / math.sqrt(n)
+
+
+def seeds_needed(spread: float, away: float, level: float = ALPHA) -> int | None:
+    """The number of pairs from which a t test sees a difference with 80 % power.
+
+    Args:
+        spread: standard deviation of the differences.
+        away: the difference.
+        level: of the test.
+
+    Returns:
+        The number, or None if it is above :data:`MOST`.
+    """
+    if away <= SAME or smallest_difference(spread, MOST, level) > away:
+        return None
+    low, high = 1, MOST  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        if smallest_difference(spread, middle, level) <= away:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _sides(question: Question) -> tuple[float, float]:
+    """One-sided p values of the claim's holding and of its failing; 1 where too few seeds tell."""
+    low, high = _bounds(question)
+    if question.kind == "equal":  # holds within both bounds, fails beyond one
+        holds = max(_above(question.gaps, low), _above(question.gaps, high, -1))
+        return holds, min(_above(question.gaps, low, -1), _above(question.gaps, high))
+    return _above(question.gaps, low), _above(question.gaps, high, -1)
+
+
+def _bounds(question: Question) -> tuple[float, float]:
+    """Above the first the claim holds, below the second it fails; of ``equal``, its two ends."""
+    if question.kind == "above":
+        return 0.0, question.margin
+    return -question.margin, question.margin if question.kind == "equal" else -question.margin
+
+
+def _above(gaps: Sequence[float], bound: float, sign: int = 1) -> float:
+    """One-sided p value of a t test that the mean is above a bound, or with −1 below."""
+    if len(gaps) < 2:
+        return 1.0
+    away, spread = sign * (sum(gaps) / len(gaps) - bound), _spread(gaps)
+    if spread <= SAME:
+        return 1.0 if abs(away) <= SAME else float(away < 0)
+    return float(stdtr(len(gaps) - 1, -away * math.sqrt(len(gaps)) / spread))
+
+
+def _away(question: Question) -> float:
+    """How far the mean is from where the claim would be undecided for ever."""
+    mean = sum(question.gaps) / len(question.gaps)
+    low, high = _bounds(question)
+    if question.kind == "equal":
+        return abs(question.margin - abs(mean))
+    return max(mean - low, high - mean)
+
+
+def _spread(gaps: Sequence[float]) -> float:
+    mean = sum(gaps) / max(1, len(gaps))
+    return math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1))

@@ -1,0 +1,273 @@
+"""Claims of a page: what is compared, whether it is a test, and the verdict on it.
+
+A claim says beforehand what is compared with what and by which score; the rule is that of
+:mod:`clbench.report.verdicts`, and what makes a comparison none is that of
+:mod:`clbench.report.confounds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from clbench.record import Scenario
+from clbench.report.confounds import Confound
+from clbench.report.metrics import METRICS, SCENARIO_TITLES
+from clbench.report.section import Group, Section
+from clbench.report.statistics import Difference
+from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
+
+#: Metrics of the record that no report has, with their names: not in percent.
+MORE = {"distance": "distance to θ_*", "loss": "training loss"}
+HEADS = (
+    "claim",
+    "compared",
+    "number",
+    "n",
+    "could see",
+    "p (Holm)",
+    "would take",
+    "verdict",
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A paper's claim that one method beats another.
+
+    Attributes:
+        text: the claim.
+        better, worse: names of methods in the suite.
+        metric: in which the first is claimed to be higher; besides the report's, ``distance`` (to
+            θ_*, after the last task) and ``loss`` (of training, at the end of each task).
+        sign: -1 if it is claimed to be lower.
+        scenario: of the accuracies; the study's by default.
+        section: name of the stream, as in the study's ``streams``; may be left out if there is
+            but one.
+        part: differences that the claim is about, or that it allows for, besides the method: a key
+            as ``optimizer.lr``, the start of one as ``optimizer``, or another part of
+            :class:`clbench.report.confounds.Confound`.
+        kind: ``above``, or that the first is ``no_less`` or ``equal``, but for the margin.
+        margin: in the metric's own unit (0.01 is one point); of ``above`` it is the smallest
+            difference that counts: what is below it for certain is not reproduced.
+    """
+
+    text: str
+    better: str
+    worse: str
+    metric: str = "overall_performance"
+    sign: int = 1
+    scenario: Scenario | None = None
+    section: str = ""
+    part: str | tuple[str, ...] = ()
+    kind: Kind = "above"
+    margin: float = 0.0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The differences that are claimed."""
+        return (self.part,) if isinstance(self.part, str) else self.part
+
+    @property
+    def percent(self) -> float:
+        """The factor of the numbers shown."""
+        return 1 if self.metric in MORE else 100
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: what was claimed.
+        compared: what was compared, in words.
+        runs: seeds that either method was to have, so that lost ones are seen.
+        besides: what differs besides the methods.
+        verdict: what the runs say.
+    """
+
+    claim: Claim
+    compared: str
+    runs: int
+    besides: tuple[Confound, ...]
+    verdict: Verdict
+
+
+def judge_claims(
+    claims: Sequence[Claim], sections: Mapping[str, Section], scenario: Scenario
+) -> list[Judged]:
+    """The verdicts on all claims of a page, corrected for being so many.
+
+    Args:
+        claims: of the page.
+        sections: the streams by name.
+        scenario: of claims that name none.
+
+    Raises:
+        ValueError: if a claim names no stream, or one that is not there.
+    """
+    asked = [_ask(claim, sections, claim.scenario or scenario) for claim in claims]
+    verdicts = judge([question for question, *_ in asked])
+    return [
+        Judged(claim, compared, runs, besides, verdict)
+        for claim, (_, compared, runs, besides), verdict in zip(
+            claims, asked, verdicts, strict=True
+        )
+    ]
+
+
+def _ask(
+    claim: Claim, sections: Mapping[str, Section], scenario: Scenario
+) -> tuple[Question, str, int, tuple[Confound, ...]]:
+    section = _section_of(claim, sections)
+    score = MORE.get(claim.metric) or METRICS[claim.metric].label
+    told = [
+        f"{claim.better} − {claim.worse}" if claim.sign > 0 else f"{claim.worse} − {claim.better}"
+    ]
+    told += [score]
+    if claim.metric not in (*MORE, "retention"):
+        told.append(SCENARIO_TITLES[scenario])
+    told += [claim.section] * (len(sections) > 1)
+    compared = ", ".join(told)
+    groups = {group.label: group for group in section.groups}
+    lost = [name for name in (claim.better, claim.worse) if name not in groups]
+    if lost:
+        return Question((), unfair=(f"no runs of {' and '.join(lost)}",)), compared, 0, ()
+    ours, theirs = groups[claim.better], groups[claim.worse]
+    a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
+    gaps = [claim.sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
+    besides = section.confounds(ours, theirs)
+    unfair = [c.words for c in besides if not c.within(claim.parts)]
+    unfair += [text for group in (ours, theirs) for text in _without_effect(group)]
+    if not gaps:
+        unfair.append("no seed for which both have the score")
+    question = Question(gaps, claim.kind, claim.margin, tuple(unfair))
+    runs = len({run.seed for group in (ours, theirs) for run in group.runs})
+    return question, compared, runs, besides
+
+
+def _section_of(claim: Claim, sections: Mapping[str, Section]) -> Section:
+    if not claim.section and len(sections) == 1:
+        return next(iter(sections.values()))
+    if claim.section not in sections:
+        raise ValueError(
+            f"the claim {claim.text!r} is about the stream {claim.section!r}; there are "
+            + ", ".join(map(repr, sections))
+        )
+    return sections[claim.section]
+
+
+def _without_effect(group: Group) -> list[str]:
+    """Methods that did nothing in any of a group's runs."""
+    idle = [set(run.summary["inactive"]) for run in group.finished]
+    names = sorted(set.intersection(*idle)) if idle else []
+    return [f"{name} had no effect in {group.label}" for name in names]
+
+
+def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:
+    """A metric of each seed's finished run."""
+    if metric == "distance":
+        return {r.seed: float(r.record.tasks[-1]["distance"]["pretrained"]) for r in group.finished}
+    if metric == "loss":
+        return {r.seed: fmean(t["loss"] for t in r.record.tasks) for r in group.finished}
+    return group.by_seed(metric, scenario)
+
+
+def claims_part(judged: Sequence[Judged]) -> str:
+    """The part of a page that has the claims, as Markdown."""
+    lines = [row(HEADS), row(["---"] * len(HEADS))]
+    for one in judged:
+        n = one.verdict.gap.n if one.verdict.gap else 0
+        lines.append(
+            row(
+                [
+                    one.claim.text,
+                    one.compared,
+                    *verdict_cells(one.verdict, one.claim.percent, n, one.runs),
+                ]
+            )
+        )
+    parts = [f"## Claims\n\n{RULE}{_kinds(judged)}", "\n".join(lines)]
+    return "\n\n".join([*parts, *_besides(judged)])
+
+
+def verdict_cells(verdict: Verdict, percent: float, n: int, runs: int = 0) -> list[str]:
+    """The cells of a verdict, from the number to the verdict."""
+    takes = "–"
+    if verdict.outcome == "too noisy to say":
+        takes = "over 10,000" if verdict.would_take is None else f"{verdict.would_take:,}"
+    return [
+        difference_cell(verdict.gap, percent, bold=False),
+        f"{n} of {runs}" if runs > n else str(n),
+        "–" if verdict.could_see is None else f"{percent * verdict.could_see:.1f}",
+        "–" if verdict.p is None else p_cell(verdict.p),
+        takes,
+        verdict.outcome,
+    ]
+
+
+def _kinds(judged: Sequence[Judged]) -> str:
+    """What the claims that are not of the usual kind say."""
+    told = []
+    for one in judged:
+        margin = f"{one.claim.percent * one.claim.margin:g}"
+        if one.claim.kind == "no_less":
+            told.append(f"*{one.claim.text}*: no less but for {margin}")
+        elif one.claim.kind == "equal":
+            told.append(f"*{one.claim.text}*: equal within {margin}")
+        elif one.claim.margin:
+            told.append(f"*{one.claim.text}*: by {margin} if it is to count")
+    return f" Claims of another kind: {'; '.join(told)}." if told else ""
+
+
+def _besides(judged: Sequence[Judged]) -> list[str]:
+    """The table of what differs besides the methods, if anything does."""
+    lines = [row(["claim", "not a test, as", "claimed or allowed for"]), row(["---"] * 3)]
+    for one in judged:
+        named = [c.words for c in one.besides if c.within(one.claim.parts)]
+        if named or one.verdict.unfair:
+            told = ["; ".join(one.verdict.unfair) or "–", "; ".join(named) or "–"]
+            lines.append(row([one.claim.text, *told]))
+    if len(lines) == 2:
+        return []
+    about = "Read from the recipes and the records; the first method's value stands first."
+    return [f"### What differs besides the method\n\n{about}", "\n".join(lines)]
+
+
+def as_json(one: Judged) -> dict[str, Any]:
+    """A claim as ``claims.json`` has it; numbers in the metric's own unit."""
+    verdict, gap = one.verdict, one.verdict.gap
+    return {
+        "claim": one.claim.text,
+        "compared": one.compared,
+        "difference": None if gap is None else [gap.mean, gap.low, gap.high],
+        "n": gap.n if gap else 0,
+        "p_holm": verdict.p,
+        "could_see": verdict.could_see,
+        "would_take": verdict.would_take,
+        "verdict": verdict.outcome,
+        "not_a_test": list(verdict.unfair),
+        "besides": [{"part": c.part, "better": c.ours, "worse": c.theirs} for c in one.besides],
+    }
+
+
+def row(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def p_cell(p: float) -> str:
+    """A p value for people."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def difference_cell(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:
+    """A difference with its interval, bold where that excludes zero."""
+    if gap is None:
+        return "–"
+    if gap.low is None or gap.high is None:
+        return f"{scale * gap.mean:+.1f}"
+    text = f"{scale * gap.mean:+.1f} [{scale * gap.low:+.1f}, {scale * gap.high:+.1f}]"
+    return f"**{text}**" if bold and not gap.within_noise else text
