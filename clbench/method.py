@@ -89,6 +89,7 @@ class Context:
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
+        shared: whether the tasks of the stream share their labels, and so the head's rows.
     """
 
     task: Task
@@ -102,6 +103,7 @@ class Context:
     batch_size: int
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
+    shared: bool = False
 
     @property
     def device(self) -> torch.device:

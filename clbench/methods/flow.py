@@ -20,7 +20,7 @@ from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe
-from clbench.models.training import put_rows, train_head
+from clbench.models.training import put_rows, rows_of, train_head
 from clbench.weights import State
 
 
@@ -110,6 +110,7 @@ class FLOW(Method):
     _tau: float = math.inf
     _table: Tensor | None = None
     _own: Tensor | None = None
+    _is_own: Tensor | None = None
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -134,6 +135,8 @@ class FLOW(Method):
         train = context.task.train
         self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
+        self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
+        self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
 
     def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
@@ -175,7 +178,12 @@ class FLOW(Method):
         if self.per == "batch" or not from_start:
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
-        head, losses_N = train_head(reference, task, context.transform, self.probe, context.seed)
+        start = None
+        if from_start and anchors.previous.learned[task.classes.start : task.classes.stop].all():
+            start = rows_of(anchors.previous.state, context.head, task.classes)  # tasks share them
+        head, losses_N = train_head(
+            reference, task, context.transform, self.probe, context.seed, start=start
+        )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
             self._frozen = reference
@@ -186,8 +194,9 @@ class FLOW(Method):
         """Weights (B,) from the frozen reference's losses on the batch as it is augmented [1]."""
         assert self._context is not None
         assert self._frozen is not None
+        assert self._is_own is not None
         classes = self._context.task.classes
-        own = (batch.labels >= classes.start) & (batch.labels < classes.stop)
+        own = self._is_own[batch.indices]
         inputs = self._context.transform.train(batch.images, batch.draws)
         logits_BC = self._frozen(inputs).float()[:, classes.start : classes.stop]
         labels_B = torch.where(own, batch.labels - classes.start, 0)
