@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Scores:
 
     Attributes:
         task_incremental: among the classes of the sample's task.
-        class_incremental: among all classes seen so far.
+        class_incremental: among all classes seen so far. Where tasks share labels, the same.
     """
 
     task_incremental: list[float]
@@ -47,29 +47,29 @@ class Evaluator:
     autocast: Callable[[], AbstractContextManager[object]]
 
     def accuracy(
-        self, model: nn.Module, split: Split, task_of_class: Tensor, tasks: list[int], seen: Tensor
+        self, model: nn.Module, splits: Sequence[Split], task_of_class: Tensor, seen: Tensor
     ) -> Scores:
-        """Accuracy on each of ``tasks``, reduced over all processes; no sample counts twice.
+        """Accuracy on each of ``splits``, reduced over all processes; no sample counts twice.
 
         Args:
             model: the network; its training mode is restored.
-            split: the images of all these tasks together.
+            splits: the images of each task that is to be reported, of one source.
             task_of_class: int64 (C,), the task of each class.
-            tasks: indices of the tasks to report.
             seen: bool (C,), the classes seen so far.
 
         Raises:
             ClbenchError: if the network's output for an image is not finite.
         """
         device = next(model.parameters()).device
-        count = int(task_of_class.max()) + 1
-        tallies = torch.zeros(4, count, dtype=torch.int64, device=device)
+        tallies = torch.zeros(4, len(splits), dtype=torch.int64, device=device)
         owner = task_of_class.to(device)
         unseen = ~seen.to(device)
-        for inputs, labels in self._batches(split, device):
+        sizes = torch.tensor([len(split) for split in splits])
+        of_split = torch.arange(len(splits)).repeat_interleave(sizes)
+        for inputs, labels, positions in self._batches(Split.joined(splits), device):
             logits = self._forward(model, model, inputs)
-            mine = owner[labels]
-            others = owner != mine[:, None]
+            mine = of_split[positions].to(device)
+            others = owner != owner[labels][:, None]
             right_task = logits.masked_fill(others, -torch.inf).argmax(1) == labels
             right_class = logits.masked_fill(unseen, -torch.inf).argmax(1) == labels
             ones = torch.ones_like(mine)
@@ -80,7 +80,7 @@ class Evaluator:
         if world_size() > 1:
             dist.all_reduce(tallies)
         _refuse(int(tallies[3].sum()))
-        by_task, by_class, totals = (row[tasks].tolist() for row in tallies[:3].cpu())
+        by_task, by_class, totals = tallies[:3].tolist()
         return Scores(
             [right / total for right, total in zip(by_task, totals, strict=True)],
             [right / total for right, total in zip(by_class, totals, strict=True)],
@@ -100,7 +100,7 @@ class Evaluator:
         device = next(model.parameters()).device
         head = head.to(device)
         tallies = torch.zeros(4, dtype=torch.int64, device=device)
-        for inputs, labels in self._batches(split, device):
+        for inputs, labels, _ in self._batches(split, device):
             logits = self._forward(model, lambda x: head(features(model, x)), inputs)
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
             tallies[0] += best[:, 0].sum()
@@ -119,20 +119,22 @@ class Evaluator:
         with evaluating(model), torch.inference_mode(), self.autocast():
             return function(inputs).float()
 
-    def _batches(self, split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(
+        self, split: Split, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Inputs, labels and, on the CPU, positions in the split of this process's samples."""
         rank, world = rank_and_world()
-        index, labels = split.index[rank::world], split.labels[rank::world]
-        if not len(index):  # fewer images than processes
+        mine = torch.arange(len(split))[rank::world]
+        if not len(mine):  # fewer images than processes
             return
-        steps = zip(index.split(self.batch_size), labels.split(self.batch_size), strict=True)
         fetched = fetch_ahead(
-            lambda step: (split.images.take(step[0]), step[1]),
-            steps,
+            lambda positions: (split.images.take(split.index[positions]), positions),
+            mine.split(self.batch_size),
             self.workers if split.images.slow else 0,
         )
-        for images, batch_labels in fetched:
+        for images, positions in fetched:
             inputs = self.transform.test(images.to(device, non_blocking=True))
-            yield inputs, batch_labels.to(device, non_blocking=True)
+            yield inputs, split.labels[positions].to(device, non_blocking=True), positions
 
 
 def _refuse(count: int) -> None:

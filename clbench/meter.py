@@ -109,9 +109,7 @@ class Meter:
         self, model: nn.Module, tasks: Sequence[Task], splits: Sequence[Split], seen: Tensor
     ) -> dict[str, Any]:
         numbers = [task.index for task in tasks]
-        scores = self.evaluator.accuracy(
-            model, Split.joined(splits), self.stream.task_of_class, numbers, seen
-        )
+        scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
         return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
 
 

@@ -92,6 +92,7 @@ class Context:
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
         reading: how the run passes images through the network where it does not train on them.
+        shared: whether the tasks of the stream share their labels, and so the head's rows.
     """
 
     task: Task
@@ -106,6 +107,7 @@ class Context:
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
     reading: Reading = field(default_factory=Reading)
+    shared: bool = False
 
     @property
     def device(self) -> torch.device:

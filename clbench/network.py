@@ -12,7 +12,7 @@ from clbench.anchors import Anchor, Anchors, named_weights
 from clbench.data.transforms import Transform
 from clbench.method import Context
 from clbench.models import backbone
-from clbench.models.training import pretrain, put_rows, train_head
+from clbench.models.training import pretrain, put_rows, rows_of, train_head
 from clbench.processes import say
 from clbench.recipe import Recipe
 from clbench.seeding import seed_everything
@@ -74,14 +74,24 @@ class Network:
         self.model.to(self.device)
 
     def rewind(self, theta: State) -> None:
-        """Take up θ_*; of ``theta``, only the head stays (not even that on independent tasks)."""
-        if self.stream.independent:
+        """Take up θ_*; of ``theta``, only the head stays, where each task has rows of its own."""
+        if self.stream.independent or self.stream.shared:
             self.load(self.theta_pretrained)
         else:
             self.load(self.theta_pretrained | {name: theta[name] for name in self.head})
 
-    def probe(self, task: Task, recipe: Recipe) -> Tensor:
-        """Train the task's rows of the head on frozen features; the samples' losses (N,)."""
+    def probe(self, task: Task, recipe: Recipe, learned: Tensor) -> Tensor:
+        """Train the task's rows of the head on frozen features; the samples' losses (N,).
+
+        Args:
+            task: the task.
+            recipe: its settings.
+            learned: bool (C,), rows learned on the trunk as it is. Tasks that share them go on
+                from there; other rows start at random.
+        """
+        start = None
+        if learned[task.classes.start : task.classes.stop].all():
+            start = rows_of(self.model.state_dict(), self.head, task.classes)
         head, losses = train_head(
             self.model,
             task,
@@ -90,6 +100,7 @@ class Network:
             recipe.seed,
             4,
             task.index,
+            start=start,
             batch_size=recipe.eval_batch_size,
             workers=recipe.images.workers,
             autocast=self.autocast,

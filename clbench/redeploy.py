@@ -108,6 +108,7 @@ class Redeployment:
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe=recipe.model.probe,
+            shared=run.stream.shared,
         )
 
     def _measure(self, context: Context, seen: Tensor, last: bool) -> Event:
@@ -118,7 +119,7 @@ class Redeployment:
             event["validation"] = meter.validation(model, task, seen)
         else:
             owner = run.stream.task_of_class
-            found = meter.evaluator.accuracy(model, task.test, owner, [task.index], seen)
+            found = meter.evaluator.accuracy(model, [task.test], owner, seen)
             event |= {"evaluated": [task.index], **asdict(found)}
         return event | {"retention": meter.retention(model) if last else None}
 

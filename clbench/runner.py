@@ -207,6 +207,7 @@ class Run:
             tasks=identity["tasks"],
             class_names=identity["class_names"],
             independent=stream.independent,
+            shared_labels=stream.shared,
             test_on=recipe.stream.test_on,
             train_logits=recipe.train_logits,
             warnings=[self.warning] if self.warning else [],
@@ -398,17 +399,18 @@ class Run:
     ) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network = self.network
-        rewinds = self.stream.independent or any(method.rewinds for method in self.methods)
+        stream = self.stream
+        rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
         else:
             network.load(theta)
-        if self.stream.independent:
+        if stream.independent or (rewinds and stream.shared):
             learned = torch.zeros_like(learned)
         rows = torch.zeros_like(learned)
         rows[task.classes.start : task.classes.stop] = True
         probed = recipe.model.head == "linear_probe"
-        probe_losses = network.probe(task, recipe) if probed else None
+        probe_losses = network.probe(task, recipe, learned) if probed else None
         anchors = network.anchors(learned, rows & probed, rewinds or number == 1)
         model: nn.Module = network.model
         for method in overriding(self.methods, "surgery"):
@@ -425,9 +427,7 @@ class Run:
             smallest(recipe, model, self.head),
         )
         seen = learned | rows
-        loss = ClassLoss(recipe.train_logits, examples.labels, self.stream.task_of_class, seen).to(
-            self.device
-        )
+        loss = ClassLoss(recipe.train_logits, examples.labels, stream.task_of_class, seen)
         context = Context(
             task=task,
             model=model,
@@ -435,12 +435,13 @@ class Run:
             anchors=anchors,
             total_steps=count_steps(recipe, len(batches)),
             transform=network.transform(recipe),
-            losses=loss,
+            losses=loss.to(self.device),
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
             probe=recipe.model.probe,
             reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
+            shared=stream.shared,
         )
         for method in self.methods:
             with clock(method):

@@ -325,11 +325,11 @@ class _TimedEvaluator(Evaluator):
 
     report: Callable[[float, int], None] = lambda *_: None
 
-    def accuracy(self, model: nn.Module, split: Split, *rest: Any) -> Scores:
+    def accuracy(self, model: nn.Module, splits: Sequence[Split], *rest: Any) -> Scores:
         """See :meth:`Evaluator.accuracy`."""
         began = time.perf_counter()
-        scores = super().accuracy(model, split, *rest)
-        self.report(time.perf_counter() - began, len(split))
+        scores = super().accuracy(model, splits, *rest)
+        self.report(time.perf_counter() - began, sum(map(len, splits)))
         return scores
 
 

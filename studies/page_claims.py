@@ -131,7 +131,7 @@ def _ask(
         told.append(SCENARIO_TITLES[scenario])
     told += [claim.section] * (len(sections) > 1)
     compared = ", ".join(told)
-    groups = {group.label: group for group in section.groups}
+    groups = {text: group for group in section.groups for text in (group.name, group.label)}
     lost = [name for name in (claim.better, claim.worse) if name not in groups]
     if lost:
         return Question((), unfair=(f"no runs of {' and '.join(lost)}",)), compared, 0, ()

@@ -27,6 +27,12 @@ def data(count=37, classes=6, kind=TensorImages):
     return Split(kind(pixels), index, torch.arange(count) % classes)
 
 
+def by_owner(split):
+    """A split for each task, in the order of the images."""
+    rows = [(OWNER[split.labels] == task).nonzero().flatten() for task in range(3)]
+    return [Split(split.images, split.index[r], split.labels[r]) for r in rows]
+
+
 def evaluator(batch_size=10, workers=0):
     return Evaluator(PLAIN, batch_size, workers, nullcontext)
 
@@ -60,7 +66,7 @@ def test_accuracy_against_a_loop(network):
         own = [c for c in range(6) if OWNER[c] == task]
         by_task[task].append(max(own, key=lambda c: logits[c]) == label)
         by_class[task].append(max(range(4), key=lambda c: logits[c]) == label)
-    found = evaluator().accuracy(network, split, OWNER, [0, 1, 2], seen)
+    found = evaluator().accuracy(network, by_owner(split), OWNER, seen)
     assert found.task_incremental == [fraction(right) for right in by_task]
     assert found.class_incremental == [fraction(right) for right in by_class]
     assert 0 < min(found.task_incremental) <= max(found.task_incremental) < 1
@@ -69,8 +75,9 @@ def test_accuracy_against_a_loop(network):
 
 def test_only_the_tasks_asked_for_are_reported(network):
     seen = torch.ones(6, dtype=torch.bool)
-    every = evaluator().accuracy(network, data(), OWNER, [0, 1, 2], seen)
-    some = evaluator().accuracy(network, data(), OWNER, [2, 0], seen)
+    splits = by_owner(data())
+    every = evaluator().accuracy(network, splits, OWNER, seen)
+    some = evaluator().accuracy(network, [splits[2], splits[0]], OWNER, seen)
     for name in ("task_incremental", "class_incremental"):
         assert getattr(some, name) == [getattr(every, name)[task] for task in (2, 0)]
 
@@ -78,10 +85,9 @@ def test_only_the_tasks_asked_for_are_reported(network):
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (36, 0), (37, 0), (500, 0), (10, 3)])
 def test_batches_and_workers_change_nothing(network, batch_size, workers):
     seen = torch.ones(6, dtype=torch.bool)
-    wanted = evaluator().accuracy(network, data(), OWNER, [0, 1, 2], seen)
-    found = evaluator(batch_size, workers).accuracy(
-        network, data(kind=SlowImages), OWNER, [0, 1, 2], seen
-    )
+    wanted = evaluator().accuracy(network, by_owner(data()), OWNER, seen)
+    slow = by_owner(data(kind=SlowImages))
+    found = evaluator(batch_size, workers).accuracy(network, slow, OWNER, seen)
     assert found == wanted
 
 
@@ -116,7 +122,7 @@ def test_no_sample_counts_twice_on_several_processes(network, processes, world, 
         if top_k:
             return evaluator().top_k(network, network.fc, split)
         seen = torch.ones(6, dtype=torch.bool)
-        return evaluator().accuracy(network, split, OWNER, [0, 1, 2], seen)
+        return evaluator().accuracy(network, by_owner(split), OWNER, seen)
 
     wanted = measure()
     assert processes(world, measure) == wanted
@@ -158,7 +164,7 @@ def test_measuring_leaves_weights_statistics_and_gradients_alone():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 8), nn.BatchNorm2d(6), nn.Flatten()).train()
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    evaluator().accuracy(model, data(), OWNER, [0], torch.ones(6, dtype=torch.bool))
+    evaluator().accuracy(model, [data()], OWNER, torch.ones(6, dtype=torch.bool))
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.training

@@ -233,7 +233,7 @@ def test_the_network_is_not_scored_without_finite_output():
     evaluator = Evaluator(plain, 4, 0, torch.no_grad)
     model = Half(48, 2)
     with pytest.raises(ClbenchError, match="output is not finite for 2 of the images"):
-        evaluator.accuracy(model, split, torch.tensor([0, 0]), [0], torch.ones(2) > 0)
+        evaluator.accuracy(model, [split], torch.tensor([0, 0]), torch.ones(2) > 0)
     with pytest.raises(ClbenchError, match="output is not finite for 2 of the images"):
         evaluator.top_k(model, model, split)
 

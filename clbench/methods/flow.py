@@ -24,7 +24,7 @@ from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
-from clbench.models.training import put_rows, train_head
+from clbench.models.training import put_rows, rows_of, train_head
 from clbench.scope import Remark, is_little
 from clbench.temperature import Moving, MovingMedian, median
 from clbench.weights import State
@@ -139,6 +139,7 @@ class FLOW(Method):
     _own: Tensor | None = None
     _fitted: float = 0.0
     _remarks: Sequence[Remark] = ()
+    _is_own: Tensor | None = None
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -168,6 +169,8 @@ class FLOW(Method):
         train = context.task.train
         self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
+        self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
+        self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
         self._remarks = list(self._doubts(weights_N))
         if given == "batch_median" or given == "running_median":
@@ -241,6 +244,9 @@ class FLOW(Method):
         if self.per == "batch" or not from_start:
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
+        start = None
+        if from_start and anchors.previous.learned[task.classes.start : task.classes.stop].all():
+            start = rows_of(anchors.previous.state, context.head, task.classes)  # tasks share them
         if again:
             # Neither the numbers of a probe before the task nor those of head_refit after it.
             heads = train_fold_heads(
@@ -262,6 +268,7 @@ class FLOW(Method):
             probe,
             context.seed,
             **vars(context.reading),
+            start=start,
         )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
@@ -272,8 +279,8 @@ class FLOW(Method):
     def _batch_weights(self, batch: Batch) -> Tensor:
         """Weights (B,) from the frozen reference's losses on a batch."""
         assert self._context is not None
-        classes = self._context.task.classes
-        own = (batch.labels >= classes.start) & (batch.labels < classes.stop)
+        assert self._is_own is not None
+        own = self._is_own[batch.indices]
         if self._frozen is not None:
             losses_B = self._batch_losses(batch, self._frozen, own)
         else:

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe
-from clbench.models.training import put_rows, train_head
+from clbench.models.training import put_rows, rows_of, train_head
 from clbench.weights import State
 
 
@@ -45,10 +45,6 @@ class HeadRefit(Method):
     def deploy(self, theta: State, context: Context) -> State:
         classes, names = context.task.classes, context.head
         trunk = plain_copy(context.model, theta)
-        tuned = nn.Linear(theta[names[0]].shape[1], len(classes))
-        for name in names:
-            own = getattr(tuned, name.rsplit(".", 1)[-1])
-            own.data.copy_(theta[name][classes.start : classes.stop])
         head, losses_N = train_head(
             trunk,
             context.task,
@@ -56,7 +52,7 @@ class HeadRefit(Method):
             self.probe or context.probe,
             context.seed,
             1,  # not the numbers of a head that another method probes before the task
-            start=tuned if self.start_from == "tuned" else None,
+            start=rows_of(theta, names, classes) if self.start_from == "tuned" else None,
         )
         refit = theta | {name: theta[name].clone() for name in names}
         put_rows(refit, names, classes, head)

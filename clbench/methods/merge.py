@@ -237,7 +237,8 @@ def _largest(magnitudes_N: Tensor, density: float) -> Tensor:
 class Merging(Method):
     """What the rows of the family share: each task from θ_*, then one more task vector.
 
-    The trunk is merged; the head's rows are those that were trained. Memory is on the CPU.
+    The trunk is merged; the head's rows are those that were trained, unless tasks share them: then
+    they are merged as well, from those the first task started from. Memory is on the CPU.
     """
 
     rewinds: ClassVar[bool] = True
@@ -246,6 +247,7 @@ class Merging(Method):
 
     _store: Store | None = None
     _last: int = -1
+    _head: State = {}
     _activity: dict[str, float] = {"active": 0.0}
 
     @abstractmethod
@@ -258,8 +260,12 @@ class Merging(Method):
         """λ."""
 
     def deploy(self, theta: State, context: Context) -> State:
-        trunk = {name: x.cpu() for name, x in theta.items() if name not in context.head}
+        merging = theta.keys() - (() if context.shared else context.head)
+        trunk = {name: x.cpu() for name, x in theta.items() if name in merging}
         base = {name: context.anchors.pretrained.state[name].cpu() for name in trunk}
+        if context.shared:
+            self._head = self._head or {name: base[name].clone() for name in context.head}
+            base |= self._head
         store = self._store = self._store or self.new_store()
         if self._last != context.task.index:
             # Weights that are not shown may be deployed after those that are: same task.
@@ -289,13 +295,15 @@ class Merging(Method):
             "last": self._last,
             "count": self._store.count,
             "totals": {name: list(total) for name, total in self._store.totals.items()},
+            **({"head": self._head} if self._head else {}),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        self._store, self._last = None, -1
+        self._store, self._last, self._head = None, -1, {}
         if state:
             self._store = self.new_store()
             self._last, self._store.count = cast("int", state["last"]), cast("int", state["count"])
+            self._head = dict(cast("State", state.get("head", {})))
             totals = cast("dict[str, list[Tensor]]", state["totals"])
             self._store.totals = {name: tuple(total) for name, total in totals.items()}
 

@@ -110,7 +110,8 @@ class Replay(Method):
     _index: Tensor = torch.empty(0, dtype=torch.int64)
     _labels: Tensor = torch.empty(0, dtype=torch.int64)
     _ranks: Tensor = torch.empty(0, dtype=torch.float64)
-    _classes: range = range(0)
+    #: bool (N,): training images that are not of the current task.
+    _past: Tensor | None = None
     _seen: Tensor | None = None
     _replayed: Tensor | None = None
 
@@ -133,14 +134,17 @@ class Replay(Method):
         return replace(examples, mixed=(*examples.mixed, Mixed(stored, self.fraction)))
 
     def start(self, context: Context) -> None:
-        self._classes = context.task.classes
+        train = context.task.train
+        self._past = torch.ones(len(train.images), dtype=torch.bool, device=context.device)
+        self._past[train.index.to(context.device)] = False
         self._seen = self._replayed = torch.zeros((), dtype=torch.int64, device=context.device)
 
     def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
         """Weighs nothing: counts what is really replayed."""
         assert self._seen is not None
         assert self._replayed is not None
-        past = (batch.labels < self._classes.start) | (batch.labels >= self._classes.stop)
+        assert self._past is not None
+        past = self._past[batch.indices]
         self._seen, self._replayed = self._seen + len(past), self._replayed + past.sum()
         return None
 

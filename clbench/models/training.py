@@ -209,6 +209,15 @@ def put_rows(state: State, names: Sequence[str], classes: range, head: nn.Linear
         state[name][classes.start : classes.stop] = getattr(head, name.rsplit(".", 1)[-1])
 
 
+def rows_of(state: State, names: Sequence[str], classes: range) -> nn.Linear:
+    """A copy of a task's rows of the network's head; the arguments are those of `put_rows`."""
+    head = nn.Linear(state[names[0]].shape[1], len(classes))
+    for name in names:
+        own = getattr(head, name.rsplit(".", 1)[-1])
+        own.data.copy_(state[name][classes.start : classes.stop])
+    return head
+
+
 def pretrained_path(
     config: ModelConfig, stream: Stream, transform: Transform, seed: int, cache: Path
 ) -> Path:

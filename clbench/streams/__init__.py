@@ -2,12 +2,15 @@
 
 from clbench.streams.avalanche import AvalancheConfig
 from clbench.streams.base import Storage, Stream, StreamConfig, Task
+from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedConfig
 from clbench.streams.folder import FolderConfig
 from clbench.streams.split import SPLITS, SplitConfig
 from clbench.streams.transfer import TransferConfig
 
 STREAMS: dict[str, type[StreamConfig]] = {
     **dict.fromkeys(SPLITS, SplitConfig),
+    **dict.fromkeys(PERMUTED, PermutedConfig),
+    **dict.fromkeys(ROTATED, RotatedConfig),
     "transfer6": TransferConfig,
     "image_folder": FolderConfig,
     "avalanche": AvalancheConfig,
@@ -16,6 +19,9 @@ STREAMS: dict[str, type[StreamConfig]] = {
 
 def describe(name: str) -> str:
     """One line about a stream, for ``--list``."""
+    domains = {**PERMUTED, **ROTATED}
+    if name in domains:
+        return domains[name].summary
     return SPLITS[name].summary if name in SPLITS else STREAMS[name].summary
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clbench.data.arranged import ArrangedImages
 from clbench.data.batches import Split
 from clbench.data.contents import joined
 from clbench.data.datasets import DataSet, Labelled
 from clbench.data.decode import BadImages
 from clbench.data.duplicates import tell_duplicates
 from clbench.data.images import GuardedImages, Images, JoinedImages
+from clbench.data.words import few
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
 
@@ -33,10 +36,13 @@ def assemble(
     own: Mapping[str, Storage] | None = None,
     about: Mapping[str, object] | None = None,
     compare: bool = False,
+    shared: bool = False,
+    arrange: Callable[[int], Tensor] | None = None,
 ) -> Stream:
     """Lay out the tasks.
 
-    Only images that the stream uses are opened.
+    Global labels count the classes in stream order; where tasks share labels, they count the
+    classes in each task. Only images that the stream uses are opened.
 
     Args:
         config: names the stream, the validation share and limits on the number of images.
@@ -50,10 +56,16 @@ def assemble(
             batch can mix them.
         about: more for the manifest.
         compare: whether to say which image files are there more than once.
+        shared: whether tasks share their labels.
+        arrange: gives arrangements of the pixels by the side of the stored images, see
+            :class:`~clbench.data.arranged.ArrangedImages`; groups choose among them.
 
     Raises:
-        ClbenchError: if an image cannot be read, or a class has too few images.
+        ClbenchError: if an image cannot be read, a class has too few images, or tasks that are to
+            share labels are not of one size.
     """
+    if shared:
+        _refuse_sizes(groups)
     storages = [(own or {}).get(data.name, storage) for data in datasets]
     used = [
         [*(c for g in groups if g.dataset == d for c in g.labels)] for d in range(len(datasets))
@@ -69,27 +81,32 @@ def assemble(
     )
     _refuse_empty(config, datasets, groups, trained, tested)
     train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages)
+    if arrange is not None:
+        train.arrange(arrange)
+        test.arrange(arrange)
     allowed = torch.zeros(len(train.images), dtype=torch.bool)
     guarded = GuardedImages(train.images, allowed)
     tasks: list[Task] = []
-    names: list[str] = []
+    called = [
+        [datasets[group.dataset].classes[label] for label in group.labels] for group in groups
+    ]
+    first = 0
     for number, group in enumerate(groups):
         parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
-        first = len(names)
-        for label in group.labels:
-            new = len(names)
-            kept, out = hold_out(train.of_class(group.dataset, label), config.validation, label)
+        for new, label in enumerate(group.labels, first):
+            kept, out = hold_out(train.of_class(group, label), config.validation, label)
             parts[0].append(_labelled(guarded, kept, new))
             parts[1].append(_labelled(train.images, out, new))
-            parts[2].append(_labelled(test.images, test.of_class(group.dataset, label), new))
-            names.append(datasets[group.dataset].classes[label])
+            parts[2].append(_labelled(test.images, test.of_class(group, label), new))
         splits = [Split.joined(part) for part in parts]
-        tasks.append(Task(number, group.name, range(first, len(names)), *splits))
+        classes = range(first, first + len(group.labels))
+        tasks.append(Task(number, group.name, classes, *splits))
+        first = 0 if shared else classes.stop
     if compare:
         tell_duplicates(trained, tested, train.images.digests(), test.images.digests())
     return Stream(
         tasks=tuple(tasks),
-        class_names=tuple(names),
+        class_names=_joint_names(called) if shared else tuple(itertools.chain(*called)),
         train_images=train.images,
         test_images=test.images,
         allowed=allowed,
@@ -98,14 +115,43 @@ def assemble(
         manifest={
             "version": MANIFEST,
             "stream": config.name,
+            **({"labels": "shared"} if shared else {}),
             **(about or {}),
             "validation": config.validation,
             "train_images": train.images.fingerprint(),
             "test_images": test.images.fingerprint(),
             "pretrain_classes": [datasets[0].classes[label] for label in pretrain_classes],
-            "tasks": [_entry(task, names) for task in tasks],
+            "tasks": [_entry(*one) for one in zip(tasks, called, strict=True)],
         },
+        shared=shared,
     )
+
+
+def _refuse_sizes(groups: Sequence[Group]) -> None:
+    sizes = [len(group.labels) for group in groups]
+    if len(set(sizes)) > 1:
+        raise ClbenchError(
+            f"stream.labels = 'shared', but the tasks have {few(sizes)} classes: tasks that share "
+            "labels have equally many"
+        )
+    if sizes[0] < 2:
+        raise ClbenchError(
+            f"tasks that share labels have {sizes[0]} class{'es' * (not sizes[0])} each, so that "
+            "there is nothing to tell apart: make tasks of two classes or more"
+        )
+
+
+def _joint_names(called: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The name of each label that tasks share, from what the classes of each task are called.
+
+    >>> _joint_names([["0", "2"], ["1", "2"]])
+    ('0 | 1', '2')
+    """
+    return tuple(_joint_name(list(dict.fromkeys(names))) for names in zip(*called, strict=True))
+
+
+def _joint_name(names: Sequence[str]) -> str:
+    return " | ".join(names[:3]) + (" | …" if len(names) > 3 else "")
 
 
 def choose(part: Labelled, classes: Sequence[int], most: int | None, whole: set[int]) -> Labelled:
@@ -176,11 +222,20 @@ class _Part:
     def __init__(self, labelled: Sequence[Labelled], sources: Sequence[Images]) -> None:
         self.labelled = labelled
         self.images: Images = sources[0] if len(sources) == 1 else JoinedImages(sources)
+        #: The images as they are stored.
+        self.plain = self.images
 
-    def of_class(self, dataset: int, label: int) -> Tensor:
-        """Positions of a class's images."""
-        start = sum(len(one.labels) for one in self.labelled[:dataset])
-        return torch.from_numpy(np.flatnonzero(self.labelled[dataset].labels == label) + start)
+    def arrange(self, arrange: Callable[[int], Tensor]) -> None:
+        """Have the images in all arrangements, one after the other."""
+        side = self.plain.take(torch.tensor([0])).shape[-1]
+        self.images = ArrangedImages(self.plain, arrange(side))
+
+    def of_class(self, group: Group, label: int) -> Tensor:
+        """Positions of the images of a class, in its group's arrangement."""
+        start = sum(len(one.labels) for one in self.labelled[: group.dataset])
+        start += group.arrangement * len(self.plain)
+        mine = np.flatnonzero(self.labelled[group.dataset].labels == label)
+        return torch.from_numpy(mine + start)
 
 
 def _open(
@@ -219,18 +274,19 @@ def _apart(train: _Part, test: _Part, labels: Sequence[int]) -> tuple[Split, Spl
     """Training and test data of the pretraining classes, labelled 0…K-1."""
     if not labels:
         return None
+    whole = Group("pretraining", 0, tuple(labels))
     return tuple(  # type: ignore[return-value]
         Split.joined(
-            [_labelled(part.images, part.of_class(0, c), new) for new, c in enumerate(labels)]
+            [_labelled(part.plain, part.of_class(whole, c), new) for new, c in enumerate(labels)]
         )
         for part in (train, test)
     )
 
 
-def _entry(task: Task, names: Sequence[str]) -> dict[str, object]:
+def _entry(task: Task, classes: list[str]) -> dict[str, object]:
     return {
         "name": task.name,
-        "classes": names[task.classes.start : task.classes.stop],
+        "classes": classes,
         "train": len(task.train),
         "test": len(task.test),
         "validation_images": task.validation.index.tolist(),

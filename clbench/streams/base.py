@@ -123,7 +123,7 @@ class Task:
     Attributes:
         index: its row in the accuracy matrix, from 0.
         name: for people.
-        classes: the global labels it is about.
+        classes: the global labels it is about; tasks that share labels all have the same.
         train, validation, test: its data. The validation part is held out of the training data.
     """
 
@@ -142,11 +142,14 @@ class Stream:
     Attributes:
         tasks: in the order they are learned.
         class_names: for each global label; global labels count the classes in stream order.
+            Where tasks share labels, a label may stand for another class in every task.
         train_images, test_images: the two sources all splits point into.
         allowed: bool (N,), which training images may be taken now.
         pretraining: training and test data of classes set apart for pretraining, labels 0…K-1.
         independent: whether every task starts from the pretrained weights.
         manifest: what went where; :attr:`manifest_hash` identifies it.
+        shared: whether tasks share their labels: one label space and one head of its size, so
+            that the network is never told which task an image is of (domain-incremental).
     """
 
     tasks: tuple[Task, ...]
@@ -157,6 +160,7 @@ class Stream:
     pretraining: tuple[Split, Split] | None
     independent: bool
     manifest: dict[str, object]
+    shared: bool = False
 
     @property
     def manifest_hash(self) -> str:
@@ -165,9 +169,12 @@ class Stream:
 
     @property
     def task_of_class(self) -> Tensor:
-        """Task index of each global label, int64 (C,); -1 for one that no task learns."""
+        """Task index of each global label, int64 (C,); -1 for one that no task learns.
+
+        Of tasks that share labels, the first: there is one group of classes to choose among.
+        """
         owner = torch.full((len(self.class_names),), -1)
-        for task in self.tasks:
+        for task in reversed(self.tasks):
             owner[task.classes.start : task.classes.stop] = task.index
         return owner
 
@@ -264,8 +271,16 @@ class StreamConfig(Section, ABC):
 
 @dataclass(frozen=True)
 class Group:
-    """The classes of one task before labels are global: of which data set, which labels."""
+    """The classes of one task before labels are global.
+
+    Attributes:
+        name: of the task.
+        dataset: number of the data set they are of.
+        labels: theirs in it.
+        arrangement: number of the arrangement its images are seen in, see :func:`assemble`.
+    """
 
     name: str
     dataset: int
     labels: tuple[int, ...]
+    arrangement: int = 0

@@ -7,7 +7,7 @@ import unicodedata
 from abc import ABC
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -63,6 +63,12 @@ Sizes = Annotated[int | list[int], BeforeValidator(_sizes)]
 Groups = Annotated[list[list[Class]] | None, BeforeValidator(_tasks_of_classes)]
 Classes = Annotated[list[Class], BeforeValidator(_list_of_classes)]
 
+#: Whether the same place in the head stands for classes of several tasks.
+Labels = Literal["own", "shared"]
+LABELS = (
+    "own: every task has outputs of its own; shared: the tasks are told apart by nothing, and "
+    "have one head, as large as one task's number of classes (domain-incremental)"
+)
 TASKS = "number of tasks of equal size, or the number of classes of each task, e.g. [2, 3, 1]"
 
 
@@ -80,6 +86,10 @@ class DividedConfig(StreamConfig, ABC):
         description="the classes of each task in order, by name or number, e.g. [[cat, dog], "
         "[3, 7, 1]], instead of `tasks` and `order_seed`. A number counts the classes from 0 in "
         "label order, of folders in the order of names; a text (quoted, if of digits) is a name",
+    )
+    labels: Labels = Field(
+        "own",
+        description=LABELS + ". The first class of every task has output 0, the second 1 …",
     )
 
     def groups(self, names: Sequence[str], labels: Sequence[int]) -> list[Group]:
@@ -131,6 +141,33 @@ class DividedConfig(StreamConfig, ABC):
         if self.tasks not in (1, len(made)):
             note(f"stream.classes makes {len(made)} tasks: stream.tasks is not used")
         return made
+
+
+def usable(
+    names: Sequence[str], pretrain_classes: Sequence[Class], leave_out: Sequence[Class]
+) -> tuple[list[int], list[int]]:
+    """Labels of the classes that tasks can learn, in label order, and of those set apart.
+
+    Args:
+        names: of the data set's classes, by label.
+        pretrain_classes, leave_out: the stream's fields.
+
+    Raises:
+        ClbenchError: if they name classes that are not there, or one more than once.
+    """
+    apart = numbers(pretrain_classes, names, "stream.pretrain_classes")
+    out = numbers(leave_out, names, "stream.leave_out")
+    if len(set(apart)) < len(apart):
+        raise ClbenchError(
+            f"stream.pretrain_classes = {pretrain_classes} name a class more than once"
+        )
+    both = sorted(set(apart) & set(out))
+    if both:
+        raise ClbenchError(
+            f"stream.pretrain_classes and stream.leave_out both name {few(both)}: a class is "
+            "either set apart or not used"
+        )
+    return [c for c in range(len(names)) if c not in {*apart, *out}], apart
 
 
 def divide(

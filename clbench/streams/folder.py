@@ -55,7 +55,10 @@ class FolderConfig(DividedConfig):
         if self.test is None:
             note("No stream.test: every fifth image of each class is held out for testing")
             about["test"] = "every fifth image of each class"
-        return assemble(self, loaded, groups, data_dir, storage, about=about, compare=True)
+        shared = self.labels == "shared"
+        return assemble(
+            self, loaded, groups, data_dir, storage, about=about, compare=True, shared=shared
+        )
 
     def _one_a_task(self, trains: Sequence[Path], loaded: Sequence[DataSet]) -> list[Group]:
         given = {
@@ -72,17 +75,32 @@ class FolderConfig(DividedConfig):
                     f"lists {len(loaded)} folders, one a task: "
                     f"leave {name} out ({unset}), or give one folder"
                 )
+        if self.labels == "shared":
+            _refuse_different(trains, loaded)
         counts = Counter(name for data in loaded for name in data.classes)
         shared = sorted(name for name, count in counts.items() if count > 1)
-        if shared:
+        if shared and self.labels == "own":
             note(
                 f"{counted(len(shared), 'class name')} in several folders of stream.train "
-                f"({few(shared, 3)}): each task learns classes of its own"
+                f"({few(shared, 3)}): each task learns classes of its own; stream.labels: shared "
+                "makes them the same"
             )
         return [
             Group(name, number, tuple(range(len(loaded[number].classes))))
             for number, name in enumerate(distinguishing(trains))
         ]
+
+
+def _refuse_different(trains: Sequence[Path], loaded: Sequence[DataSet]) -> None:
+    """Classes that tasks share have the same names in all folders."""
+    for folder, data in zip(trains, loaded, strict=True):
+        odd = sorted(set(data.classes) ^ set(loaded[0].classes))
+        if odd:
+            raise ClbenchError(
+                f"stream.labels = 'shared', but not all of {shown(trains[0])} and {shown(folder)} "
+                f"have the {'classes' if len(odd) > 1 else 'class'} {few(odd, 5)}: give every "
+                "folder of stream.train the same class folders, or leave stream.labels out"
+            )
 
 
 def distinguishing(folders: Sequence[Path]) -> list[str]:

@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from clbench.data import datasets
-from clbench.data.words import few
-from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import Storage, Stream
-from clbench.streams.divide import Classes, DividedConfig, numbers
+from clbench.streams.divide import Classes, DividedConfig, usable
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,7 @@ class SplitConfig(DividedConfig):
     def build(self, data_dir: Path, storage: Storage) -> Stream:
         """See :meth:`StreamConfig.build`."""
         data = datasets.load(SPLITS[self.name].dataset, data_dir, self.download)
-        apart = numbers(self.pretrain_classes, data.classes, "stream.pretrain_classes")
-        out = numbers(self.leave_out, data.classes, "stream.leave_out")
-        if len(set(apart)) < len(apart):
-            raise ClbenchError(
-                f"stream.pretrain_classes = {self.pretrain_classes} name a class more than once"
-            )
-        both = sorted(set(apart) & set(out))
-        if both:
-            raise ClbenchError(
-                f"stream.pretrain_classes and stream.leave_out both name {few(both)}: a class is "
-                "either set apart or not used"
-            )
-        labels = [c for c in range(len(data.classes)) if c not in {*apart, *out}]
+        labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
         groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart)
+        shared = self.labels == "shared"
+        return assemble(self, [data], groups, data_dir, storage, apart, shared=shared)

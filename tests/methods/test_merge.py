@@ -151,6 +151,7 @@ def contexts():
     for index, model in enumerate(MODELS):
         context = SimpleNamespace(
             task=SimpleNamespace(index=index),
+            shared=False,
             head=("fc.weight",),
             anchors=Anchors(anchor, anchor),
         )
