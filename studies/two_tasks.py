@@ -42,7 +42,7 @@ class Way:
     """How task B is learned: plainly, unless told.
 
     Attributes:
-        interval: steps between averages with θ_o; 0: none.
+        interval: steps between averages with θ_o, the last of which is at the end; 0: none.
         beta: weight of θ_o in them.
         strength: λ of (λ/2)·Σ F·(θ − θ_o)²; 0: none.
         fisher: F: ones (ℓ2); the Fisher information, as it is or averaged over each kernel's inputs;
@@ -134,7 +134,7 @@ class TwoTasks:
         """
         self.model.load_state_dict(self.theta_o)
         total = self.steps["B"]
-        at = averaging_steps(total, way.interval / total) if way.interval else ()
+        at = averaging_steps(total, min(1.0, way.interval / total)) if way.interval else ()
         _train(
             self.model,
             self.tasks["B"]["train"],

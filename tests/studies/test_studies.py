@@ -1,6 +1,7 @@
 """The studies' mathematics, and their pages from small inputs."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 STUDIES = Path(__file__).parents[2] / "studies"
+sys.path.insert(0, str(STUDIES))  # modules beside the studies
 
 
 def load(name):
@@ -21,6 +23,7 @@ def load(name):
 
 mofo = load("mofo_two_variables")
 flow = load("flow_linear_theory")
+two_tasks = load("two_tasks")
 sfa = load("sfa_two_tasks")
 
 
@@ -84,9 +87,23 @@ def test_no_method_beats_l2_where_the_pretraining_data_are_isotropic():
     assert sums["ℓ2"] <= min(sums.values()) + 1e-5
 
 
-def result(sweep="ℓ2", value=1.0, seed=0, **numbers):
-    filled = dict.fromkeys(sfa._NUMBERS, 0.5) | numbers
-    return sfa.Result(sweep, value, seed, **filled, diverged=False)
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return two_tasks.data(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def learned(digits):
+    return two_tasks.TwoTasks(digits, seed=3, steps={"A": 6, "B": 8})
+
+
+def run(sweep="ℓ2", value=1.0, seed=0, **numbers):
+    return {
+        "sweep": sweep,
+        "value": value,
+        "seed": seed,
+        **dict.fromkeys(sfa.NUMBERS, 0.0),
+    } | numbers
 
 
 def test_area_under_a_front():
@@ -96,46 +113,92 @@ def test_area_under_a_front():
 
 
 def test_settings_are_chosen_on_validation_data():
-    good = result(a=0.1, b=0.1, validation_a=0.9, validation_b=0.9)
-    bad = result(value=2.0, a=0.9, b=0.9, validation_a=0.1, validation_b=0.1)
-    area, best = sfa.trade_off([good, bad], "ℓ2", 0)
-    assert area == pytest.approx(0.01)
-    assert best == pytest.approx(0.1)
+    good = run(test_A=0.1, test_B=0.1, validation_A=0.9, validation_B=0.9)
+    bad = run(value=2.0, test_A=0.9, test_B=0.9, validation_A=0.1, validation_B=0.1)
+    assert sfa.score([good, bad], "ℓ2", 0) == pytest.approx(0.01)
+    assert sfa.best([good, bad], "ℓ2", 0) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(
-    ("differences", "expected"),
-    [
-        ([0.1, 0.11, 0.12], "reproduced"),
-        ([-0.1, -0.11, -0.12], "not reproduced"),
-        ([0.1, -0.1, 0.12], "too noisy to say"),
-        ([0.01, 0.3, 0.01], "too noisy to say"),
-    ],
-)
-def test_verdicts(differences, expected):
-    assert sfa.verdict(differences) == expected
+def test_networks_that_need_no_method_belong_to_every_front():
+    runs = [
+        run(test_A=0.5, test_B=0.5, validation_A=0.5, validation_B=0.5),
+        run("after task A", None, test_A=1.0, test_B=0.1, validation_A=1.0, validation_B=0.1),
+        run("sequential", None, test_A=0.1, test_B=1.0, validation_A=0.1, validation_B=1.0),
+    ]
+    assert sfa.score(runs, "ℓ2", 0) == pytest.approx(0.25 + 2 * 0.5 * 0.1)
 
 
 def test_every_sweep_has_as_many_values():
-    assert len({len(sweep.values) for sweep in sfa.SWEEPS}) == 1
+    assert {len(set(sweep.values)) for sweep in sfa.SWEEPS} == {8}
 
 
-def test_study_from_runs_to_page(tmp_path, monkeypatch):
-    monkeypatch.setitem(sfa.RECIPE, "steps", 3)
-    monkeypatch.setattr(sfa, "SECOND_TASK", {"steps": 4})
-    todo = sfa.jobs([0, 1], values=2)
-    wanted = [job for job in todo if job.seed == 0]
-    results, records = sfa.run_all(wanted, 1)
-    assert not any(r.diverged for r in results)
-    by_name = {(r.sweep, r.value): r for r in results}
-    assert len({r.first for r in results if r.sweep != "multitask"}) == 1
-    assert by_name["sequential", None].distance > 0
-    assert 0 < by_name["SFA, interval", 0.05].averaged < by_name["SFA, interval", 0.05].distance
-    # A second seed for the spread, without more runs.
-    twice = [*results, *(sfa.replace(r, seed=1) for r in results)]
-    found = sfa.write(twice, records * 2, tmp_path)
-    assert "ℓ2 outside EWC" in found["claims"]
+def test_two_tasks_share_their_labels(digits):
+    for parts in digits.values():
+        for inputs, labels in parts.values():
+            assert inputs.shape[1] == 64
+            assert 0.9 < inputs.max() <= 1
+            assert set(labels.tolist()) == set(range(two_tasks.LABELS))
+
+
+def test_sfa_of_one_average_is_halfway_to_where_it_would_have_ended(learned):
+    learned.learn_b(two_tasks.PLAIN)
+    plain = {name: weight.clone() for name, weight in learned.model.state_dict().items()}
+    learned.learn_b(two_tasks.Way(interval=8, beta=0.5))
+    for name, weight in learned.model.state_dict().items():
+        torch.testing.assert_close(weight, (plain[name] + learned.theta_o[name]) / 2)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [two_tasks.Way(interval=2, beta=1.0), two_tasks.Way(interval=1, beta=1.0)],
+)
+def test_sfa_with_all_weight_on_the_first_task_stays_there(learned, way):
+    assert learned.learn_b(way) == learned.after_a()
+    assert learned.after_a()["distance"] == 0
+
+
+@pytest.mark.parametrize("fisher", ["", "true", "averaged", "blog"])
+def test_a_penalty_keeps_the_weights_nearer(learned, fisher):
+    free = learned.learn_b(two_tasks.PLAIN)["distance"]
+    off = learned.learn_b(two_tasks.Way(strength=1e-12, fisher=fisher))["distance"]
+    held = learned.learn_b(two_tasks.Way(strength=1e4, fisher=fisher))["distance"]
+    assert off == pytest.approx(free, rel=1e-4)
+    assert held < 0.97 * free
+
+
+def test_averaged_factors_are_one_for_each_output(learned):
+    true, averaged = learned.factors["true"], learned.factors["averaged"]
+    torch.testing.assert_close(averaged["0.weight"][:, 5], true["0.weight"].mean(1))
+    assert learned.factors["blog"]["0.weight"].shape == (two_tasks.WIDTH, 64)
+    assert float(learned.factors["blog"]["0.weight"][3].std()) == 0
+    assert len(learned.factors["blog"]["2.bias"].unique()) == 1
+
+
+def test_study_from_runs_to_page(digits, tmp_path):
+    runs = sfa.run_seed(digits, 0, {"A": 2, "B": 400 // 100})
+    assert len({(run["sweep"], run["value"]) for run in runs}) == len(runs)
+    # More seeds, without more runs; task B's accuracies differ, so that there is a spread.
+    many = [
+        run | {"seed": seed, "test_B": run["test_B"] * (1 - seed / 9)}
+        for seed in (0, 1, 2)
+        for run in runs
+    ]
+    claims = sfa.write(many, {"cpu_seconds": 1}, tmp_path)
+    assert "ℓ2 is outside EWC" in [one.claim for one in claims]
     names = {path.name for path in tmp_path.iterdir()}
     assert {"README.md", "runs.csv", "means.csv", "claims.json", "trade_off.png"} <= names
-    again, _ = sfa.read(tmp_path / "records.jsonl")
-    assert [r.a for r in again] == [r.a for r in twice]
+    page = (tmp_path / "README.md").read_text()
+    assert "{" not in page
+    sfa.main(["--output", str(tmp_path)])
+    assert (tmp_path / "README.md").read_text() == page
+
+
+def test_kept_runs_are_those_of_the_page():
+    folder = STUDIES.parent / "docs/results/sfa_two_tasks"
+    runs = sfa.read(folder / "runs.csv")
+    assert sfa.seeds_of(runs) == list(sfa.SEEDS)
+    about = json.loads((folder / "about.json").read_text())
+    assert (
+        sfa.page(runs, sfa.means(runs), sfa.judged(runs), about)
+        == (folder / "README.md").read_text()
+    )
