@@ -20,8 +20,8 @@ Even digits, then odd ones, with one head of five outputs (:mod:`two_tasks`). Wr
   with the tasks: the paper does not say which it has.
 * **Rule**: :mod:`clbench.report.verdicts`, Holm over all twelve claims of the page, n = 10.
 * Beside the claims: EWC with the Fisher information averaged over each kernel's inputs, as that program
-  averages. On the seeds of the layout EWC's own does not reach A's accuracy at any λ up to 1e10, as
-  pixels that are blank in A have none; averaged, it should.
+  averages. On the seeds of the layout EWC's own does not reach A's accuracy at any λ up to 1e10; if
+  that is for weights that have none, averaged it should.
 
 [0] Kleiman et al., *Soup to go: mitigating forgetting during continual learning with model
     averaging*, Fig. 9 (section 6), Fig. 10 and Table 2 (appendix).
@@ -37,18 +37,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from page_claims import HEADS, difference_cell, row, verdict_cells
-from scipy.stats import spearmanr
-from two_tasks import STEPS, data
+from two_tasks import STEPS, TwoTasks, data
 from two_tasks_figures import distance_figure, trade_off_figure
+from two_tasks_scores import above, area, area_by_lines, best, rank_correlation, score
 from two_tasks_sweeps import (
     AVERAGED,
     BETA,
     BLOG,
-    ENDS,
     EWC,
     FAST,
     L2,
@@ -79,57 +79,6 @@ OUTSIDE = (
 )
 #: Differences that are shown and are no claims.
 BESIDE = ((AVERAGED, EWC), (BLOG, AVERAGED), (BETA, AVERAGED), (L2, AVERAGED))
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Positions of the points that no other point beats in one way without losing in the other.
-
-    >>> front([(0.9, 0.2), (0.5, 0.5), (0.4, 0.4)])
-    [0, 1]
-    """
-    return [
-        i
-        for i, p in enumerate(points)
-        if not any(q[0] >= p[0] and q[1] >= p[1] and q != p for q in points)
-    ]
-
-
-def area(points: Sequence[tuple[float, float]]) -> float:
-    """Area of the union of the rectangles between (0, 0) and the points.
-
-    >>> round(area([(0.9, 0.2), (0.5, 0.5)]), 6)
-    0.33
-    """
-    total, height = 0.0, 0.0
-    for x, y in sorted(points, reverse=True):
-        if y > height:
-            total += x * (y - height)
-            height = y
-    return total
-
-
-def score(runs: Sequence[Run], sweep: str, seed: int) -> float:
-    """Area under a sweep's front: chosen on the validation parts, measured on the test parts."""
-    shown = [run for name in (sweep, *ENDS) for run in of(runs, name, seed)]
-    chosen = front([(run["validation_A"], run["validation_B"]) for run in shown])
-    return area([(shown[i]["test_A"], shown[i]["test_B"]) for i in chosen])
-
-
-def best(runs: Sequence[Run], sweep: str, seed: int) -> float:
-    """Mean test accuracy of A and B at the value that is best on the validation parts."""
-    one = max(of(runs, sweep, seed), key=lambda run: run["validation_A"] + run["validation_B"])
-    return (one["test_A"] + one["test_B"]) / 2
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rank correlation; 0 where either does not vary.
-
-    >>> rank_correlation([1, 2, 3], [0.1, 0.3, 0.9]), rank_correlation([1, 2], [0.5, 0.5])
-    (1.0, 0.0)
-    """
-    if len(set(first)) < 2 or len(set(second)) < 2:
-        return 0.0
-    return round(float(spearmanr(first, second).statistic), 6)
 
 
 @dataclass(frozen=True)
@@ -232,10 +181,17 @@ def page(
                 ]
             )
         )
-    beside = [row(["area × 100", "difference"]), row(["---"] * 2)]
-    for better, worse in BESIDE:
-        pairs = ({s: score(runs, name, s) for s in seeds} for name in (better, worse))
-        beside.append(row([f"{better} − {worse}", difference_cell(difference(*pairs))]))
+    beside = [row(["area × 100", "by rectangles", "by lines"]), row(["---"] * 3)]
+    for better, worse in (*OUTSIDE, *BESIDE):
+        cells = []
+        for rule in (area, area_by_lines):
+            pairs = ({s: score(runs, name, s, rule) for s in seeds} for name in (better, worse))
+            cells.append(difference_cell(difference(*pairs)))
+        beside.append(row([f"{better} − {worse}", *cells]))
+    gaps = {
+        name: {r["seed"]: above(runs, r, name) for r in of(runs, SLOW) if r["value"] == STEPS["B"]}
+        for name in (L2, EWC, BLOG)
+    }
     distances = [row(["p", "batches", "distance from θ_o", "accuracy on A", "accuracy on B"])]
     distances.append(row(["---"] * 5))
     for r in [r for r in rows if r["sweep"] == SLOW] + [single["sequential"]]:
@@ -251,6 +207,8 @@ def page(
     for name, value in {
         "command": COMMAND,
         "seeds": len(seeds),
+        "share": f"{100 * about['unimportant']['share']:.0f}",
+        "moved": f"{100 * about['unimportant']['moved']:.1f}",
         "seconds": f"{about['cpu_seconds']:.0f}",
         "single": "; ".join(
             f"{name} {_pm(r, 'test_A')} on A and {_pm(r, 'test_B')} on B"
@@ -258,6 +216,10 @@ def page(
         ),
         "areas": "\n".join(areas),
         "beside": "\n".join(beside),
+        "above": ", ".join(
+            f"{difference_cell(difference(gap, dict.fromkeys(gap, 0.0)), bold=False)} over {name}"
+            for name, gap in gaps.items()
+        ),
         "distances": "\n".join(distances),
         "rule": RULE,
         "claims": "\n".join(table),
@@ -281,7 +243,7 @@ def _csv(path: Path, rows: Sequence[Run]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for one in rows:
-            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in one.items()})
+            writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in one.items()})
 
 
 def read(path: Path) -> list[Run]:
@@ -305,8 +267,15 @@ def run_all(seeds: Sequence[int]) -> tuple[list[Run], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         tasks = data(Path(folder))
     runs = [run for seed in seeds for run in run_seed(tasks, seed)]
-    versions = {"clbench": clbench.__version__, "torch": torch.__version__}
-    return runs, versions | {"cpu_seconds": round(time.process_time() - started)}
+    about = {"clbench": clbench.__version__, "torch": torch.__version__}
+    about |= {"cpu_seconds": round(time.process_time() - started)}
+    return runs, about | {"unimportant": unimportant(tasks, seeds)}
+
+
+def unimportant(tasks: Any, seeds: Sequence[int]) -> dict[str, float]:
+    """Means of :meth:`TwoTasks.unimportant`, rounded."""
+    found = [TwoTasks(tasks, seed).unimportant() for seed in seeds]
+    return {key: round(fmean(one[key] for one in found), 4) for key in found[0]}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -147,6 +147,26 @@ class TwoTasks:
         )
         return self._numbers()
 
+    def unimportant(self, strength: float = 1e5, below: float = 0.01) -> dict[str, float]:
+        """Why EWC does not hold task A: weights of the first layer that have next to no Fisher.
+
+        Args:
+            strength: λ.
+            below: what is next to none, as a share of the layer's mean.
+
+        Returns:
+            ``share``: of such weights; ``moved``: their share of the squared distance from θ_o.
+        """
+        self.learn_b(Way(strength=strength, fisher="true"))
+        name = "0.weight"
+        fisher = self.factors["true"][name]
+        low = fisher < below * fisher.mean()
+        squares = (self.model.state_dict()[name] - self.theta_o[name]).double().square()
+        return {
+            "share": float(low.double().mean()),
+            "moved": float(squares[low].sum() / squares.sum()),
+        }
+
     @torch.no_grad()
     def _numbers(self) -> dict[str, float]:
         found = {}

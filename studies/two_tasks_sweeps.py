@@ -102,7 +102,10 @@ def run_seed(tasks: Any, seed: int, steps: dict[str, int] | None = None) -> list
     found = [(ENDS[0], None, two.after_a()), (ENDS[1], None, two.learn_b(Way()))]
     found += [(s.name, value, two.learn_b(s.way(value))) for s in SWEEPS for value in s.values]
     found.append((SINGLE[2], None, two.multitask()))
-    return [{"sweep": s, "value": value, "seed": seed} | numbers for s, value, numbers in found]
+    return [
+        {"sweep": s, "value": value and float(value), "seed": seed} | numbers
+        for s, value, numbers in found
+    ]
 
 
 def of(runs: Iterable[Run], sweep: str, seed: int | None = None) -> list[Run]:

@@ -128,6 +128,15 @@ def test_networks_that_need_no_method_belong_to_every_front():
     assert sfa.score(runs, "ℓ2", 0) == pytest.approx(0.25 + 2 * 0.5 * 0.1)
 
 
+def test_lines_bridge_what_steps_leave_out():
+    assert sfa.area_by_lines([(1.0, 0.0), (0.0, 1.0)]) == pytest.approx(0.5)
+    assert sfa.area([(1.0, 0.0), (0.0, 1.0)]) == 0
+    ends = [run("after task A", None, test_A=1.0), run("sequential", None, test_B=1.0)]
+    one = run(test_A=0.75, test_B=0.5)
+    assert sfa.above([*ends, run("EWC", test_A=0.4, test_B=0.5)], one, "EWC") == pytest.approx(0.35)
+    assert sfa.above(ends, one, "EWC") == pytest.approx(0.25)
+
+
 def test_every_sweep_has_as_many_values():
     assert {len(set(sweep.values)) for sweep in sfa.SWEEPS} == {8}
 
@@ -174,6 +183,14 @@ def test_averaged_factors_are_one_for_each_output(learned):
     assert len(learned.factors["blog"]["2.bias"].unique()) == 1
 
 
+def test_weights_without_fisher_information_are_free(learned):
+    found = learned.unimportant(strength=1e6, below=0.01)
+    everything = learned.unimportant(below=1e9)
+    assert everything == {"share": 1.0, "moved": 1.0}
+    assert 0 < found["share"] < 0.6
+    assert found["moved"] > found["share"]
+
+
 def test_study_from_runs_to_page(digits, tmp_path):
     runs = sfa.run_seed(digits, 0, {"A": 2, "B": 400 // 100})
     assert len({(run["sweep"], run["value"]) for run in runs}) == len(runs)
@@ -183,7 +200,8 @@ def test_study_from_runs_to_page(digits, tmp_path):
         for seed in (0, 1, 2)
         for run in runs
     ]
-    claims = sfa.write(many, {"cpu_seconds": 1}, tmp_path)
+    about = {"cpu_seconds": 1, "unimportant": sfa.unimportant(digits, [0])}
+    claims = sfa.write(many, about, tmp_path)
     assert "ℓ2 is outside EWC" in [one.claim for one in claims]
     names = {path.name for path in tmp_path.iterdir()}
     assert {"README.md", "runs.csv", "means.csv", "claims.json", "trade_off.png"} <= names
