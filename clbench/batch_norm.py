@@ -70,6 +70,29 @@ def least_batch(
     return 1
 
 
+def statistics(model: nn.Module) -> list[str]:
+    """Names of BatchNorm's running statistics, counters included, in the state dict."""
+    return [
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    ]
+
+
+@contextmanager
+def moving(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for BatchNorm: it normalises by the batch and moves its statistics."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def chunks(index: Tensor, size: int, least: int) -> list[Tensor]:
     """``index.split(size)``, where a last part of fewer than ``least`` joins the one before it."""
     parts = list(index.split(size))

@@ -49,6 +49,12 @@ class Probe(Section):
         False,
         description="train on augmented images: features are taken anew in every epoch, not once",
     )
+    batch_norm: Literal["eval", "train"] = Field(
+        "eval",
+        description="of the frozen trunk: eval, or train: it normalises by the batch and its "
+        "statistics move, and what comes after goes on with them (one pass an epoch, as for "
+        "augment)",
+    )
 
 
 class Pretraining(Section):
