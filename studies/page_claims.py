@@ -14,6 +14,7 @@ from typing import Any
 
 from clbench.record import Scenario
 from clbench.report.confounds import Confound
+from clbench.report.differences import p_value
 from clbench.report.metrics import METRICS, SCENARIO_TITLES
 from clbench.report.section import Group, Section
 from clbench.report.statistics import Difference
@@ -202,7 +203,7 @@ def verdict_cells(verdict: Verdict, percent: float, n: int, runs: int = 0) -> li
         difference_cell(verdict.gap, percent, bold=False),
         f"{n} of {runs}" if runs > n else str(n),
         "–" if verdict.could_see is None else f"{percent * verdict.could_see:.1f}",
-        "–" if verdict.p is None else p_cell(verdict.p),
+        "–" if verdict.p is None else p_value(verdict.p),
         takes,
         verdict.outcome,
     ]
@@ -256,11 +257,6 @@ def as_json(one: Judged) -> dict[str, Any]:
 def row(cells: Sequence[str]) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
-
-
-def p_cell(p: float) -> str:
-    """A p value for people."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def difference_cell(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:

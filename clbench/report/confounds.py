@@ -217,7 +217,8 @@ def _value(run: Run, key: str, part: str) -> Any:
     """A setting; a task without its own has that of all, an older recipe the default."""
     for name in (key, part):
         if name in run.settings:
-            return run.settings[name]
+            value = run.settings[name]
+            return None if value == "{}" else value  # what may be in it has keys of its own
     return _defaults().get(part) if run.recipe else None
 
 
@@ -237,7 +238,8 @@ def _defaults() -> dict[str, Any]:
         if not info.is_required():
             value = info.get_default(call_default_factory=True)
             if not isinstance(value, BaseModel):
-                found |= flatten({key: list(value) if isinstance(value, tuple) else value})
+                plain = flatten({key: list(value) if isinstance(value, tuple) else value})
+                found |= {k: v for k, v in plain.items() if v != "{}"}
     return found
 
 

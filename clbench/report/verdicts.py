@@ -126,6 +126,21 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def corrected(gaps: Sequence[Difference | None]) -> list[float | None]:
+    """P values of differences, corrected by Holm for being so many; None where none is known."""
+    values = [None if gap is None else gap.p for gap in gaps]
+    after = iter(holm([p for p in values if p is not None]))
+    return [None if p is None else next(after) for p in values]
+
+
+def seen(gap: Difference | None) -> float | None:
+    """The smallest difference that its seeds show with 80 % power; None if too few tell."""
+    if gap is None or gap.error is None or gap.degrees is None:
+        return None
+    critical = float(stdtrit(gap.degrees, 1 - ALPHA / 2))
+    return float(nctdtrinc(gap.degrees, 1 - POWER, critical)) * gap.error
+
+
 def smallest_difference(spread: float, n: int, level: float = ALPHA) -> float:
     """The smallest mean of ``n`` paired differences that a two-sided t test sees with 80 % power.
 
