@@ -161,10 +161,13 @@ def _section_of(claim: Claim, sections: Mapping[str, Section]) -> Section:
 
 
 def _without_effect(group: Group) -> list[str]:
-    """Methods that did nothing in any of a group's runs."""
-    idle = [set(run.summary["inactive"]) for run in group.finished]
-    names = sorted(set.intersection(*idle)) if idle else []
-    return [f"{name} had no effect in {group.label}" for name in names]
+    """Methods that did nothing, or next to nothing, in all of a group's runs."""
+    told = []
+    for key, text in (("inactive", "had no effect"), ("ineffective", "could do next to nothing")):
+        idle = [set(run.summary.get(key) or ()) for run in group.finished]
+        names = sorted(set.intersection(*idle)) if idle else []
+        told += [f"{name} {text} in {group.label}" for name in names]
+    return told
 
 
 def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:

@@ -82,8 +82,8 @@ class Study:
         more: suites whose runs stand on the page too.
         only: the suites, if none has the study's name.
         scenarios: of the tables and figures; ``scenario`` by default.
-        streams: names of the streams, in the page's order, by what tells them: part of the title
-            that a report gives them, or a suite of several. All, by their titles, if empty.
+        streams: names of the streams, in the page's order, by what tells them: one of several
+            suites, or part of the title that a report gives them. All, by their titles, if empty.
     """
 
     name: str
@@ -121,7 +121,8 @@ def sections_of(study: Study, made: Comparison) -> dict[str, Section]:
         return {section.title: section for section in made.sections}
     found = {}
     for name, text in study.streams.items():
-        held = [s for s in made.sections if text in s.title or text in suites_of(s)]
+        held = [s for s in made.sections if text in suites_of(s)]
+        held = held or [s for s in made.sections if text in s.title]
         if len(held) != 1:
             titles = ", ".join(repr(s.title) for s in made.sections)
             raise ValueError(f"{text!r} stands for {len(held)} of the streams {titles}")
@@ -171,7 +172,7 @@ def figures_of(
 ) -> Iterator[tuple[str, tuple[str, Scenario], str]]:
     """The figures of a page: name, stream and scenario, and the file without its ending."""
     for title in sections:
-        own = f"-{slug(title, 60)}" if len(sections) > 1 else ""
+        own = f"-{slug(title, 60).lower()}" if len(sections) > 1 else ""
         for figure in study.figures:
             for scenario in study.tables:
                 apart = f"-{scenario}" if len(study.tables) > 1 else ""
