@@ -199,17 +199,35 @@ def claims_part(judged: Sequence[Judged]) -> str:
 
 def verdict_cells(verdict: Verdict, percent: float, n: int, runs: int = 0) -> list[str]:
     """The cells of a verdict, from the number to the verdict."""
+    digits = 3 if percent == 1 else 1
     takes = "–"
     if verdict.outcome == "too noisy to say":
         takes = "over 10,000" if verdict.would_take is None else f"{verdict.would_take:,}"
     return [
-        difference_cell(verdict.gap, percent, bold=False),
+        difference_cell(verdict.gap, percent, bold=False, digits=digits),
         f"{n} of {runs}" if runs > n else str(n),
-        "–" if verdict.could_see is None else f"{percent * verdict.could_see:.1f}",
+        "–" if verdict.could_see is None else f"{percent * verdict.could_see:.{digits}f}",
         "–" if verdict.p is None else p_value(verdict.p),
         takes,
         verdict.outcome,
     ]
+
+
+def judge_numbers(
+    numbers: Mapping[str, Sequence[float]], percent: float = 1
+) -> tuple[dict[str, Verdict], str]:
+    """The verdicts of a study that is no suite, and the table of them, as Markdown.
+
+    Args:
+        numbers: by claim, a number for each seed, in the claim's favour if positive.
+        percent: the factor of the numbers shown.
+    """
+    verdicts = judge([Question(values) for values in numbers.values()])
+    heads = [head for head in HEADS if head != "compared"]
+    lines = [row(heads), row(["---"] * len(heads))]
+    for (text, values), verdict in zip(numbers.items(), verdicts, strict=True):
+        lines.append(row([text, *verdict_cells(verdict, percent, len(values))]))
+    return dict(zip(numbers, verdicts, strict=True)), "\n".join(lines)
 
 
 def _kinds(judged: Sequence[Judged]) -> str:
@@ -262,11 +280,16 @@ def row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def difference_cell(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:
+def difference_cell(
+    gap: Difference | None, scale: float = 100, bold: bool = True, digits: int = 1
+) -> str:
     """A difference with its interval, bold where that excludes zero."""
     if gap is None:
         return "–"
-    if gap.low is None or gap.high is None:
-        return f"{scale * gap.mean:+.1f}"
-    text = f"{scale * gap.mean:+.1f} [{scale * gap.low:+.1f}, {scale * gap.high:+.1f}]"
+    mean, *ends = (
+        None if v is None else f"{scale * v:+.{digits}f}" for v in (gap.mean, gap.low, gap.high)
+    )
+    if None in ends:
+        return str(mean)
+    text = f"{mean} [{', '.join(map(str, ends))}]"
     return f"**{text}**" if bold and not gap.within_noise else text
