@@ -100,10 +100,7 @@ def test_places_of_equal_data_are_no_difference(tmp_path):
     here, there = recipe(stream__train="here"), recipe(stream__train="there")
     assert not parts(tmp_path, ({"l2": {}}, here, {}), ({}, there, {}))
     away = {"manifest": "c" * 64}
-    assert parts(tmp_path / "2", ({"l2": {}}, here, away), ({}, there, {})) == [
-        "stream.train",
-        "splits",
-    ]
+    assert parts(tmp_path / "2", ({"l2": {}}, here, away), ({}, there, {})) == ["stream.train"]
 
 
 def edit(folder, **changes):
@@ -123,7 +120,7 @@ def edit(folder, **changes):
         ({"replay": {}}, {"samples": 97}, []),  # a partial batch
         ({"replay": {}}, {"samples": 50}, ["samples"]),
         ({"multitask": {}}, {"steps": 20, "samples": 200}, []),  # one stage, as much in total
-        ({"multitask": {}}, {"steps": 10, "samples": 100}, ["steps", "samples"]),
+        ({"multitask": {}}, {"steps": 10, "samples": 100}, ["steps"]),
         ({"lora": {}}, {"modes": {"batch_norms_in_training_mode": 0}}, ["batch_norm"]),
         ({"linear_probe": {}}, {"modes": {"batch_norms_in_training_mode": 0}}, []),
     ],
@@ -195,6 +192,20 @@ def test_per_task_settings_are_counted(tmp_path):
     section, a, b = section_of(tmp_path, ({"l2": {}}, recipe(per_task=own), {}), ({}, recipe(), {}))
     (found,) = section.confounds(a, b)
     assert found.words == "learning rate 0.2, not 0.01 (in 2 tasks)"
+
+
+@pytest.mark.parametrize("odd", [["x"], "x", 7, {"task 0": 3}, None])
+def test_recipes_that_no_run_wrote(tmp_path, odd):
+    keys = ("per_task", "optimizer__lr", "model", "methods")
+    strange = recipe(**{key: copy.deepcopy(odd) for key in keys})
+    for name, used in (("one", {"l2": {}}), ("other", {})):
+        config = strange if name == "one" else recipe()
+        folder = run_folder(tmp_path, used, config=config, folder=name, title=f"{name}-seed0")
+        if name == "one":
+            edit(folder, modes=odd, steps=odd)
+    made = compare([tmp_path])
+    assert len(made.runs) == 2
+    assert MARK in tables.markdown(made)
 
 
 @pytest.fixture
