@@ -40,7 +40,8 @@ class Claim:
 
     Attributes:
         text: the claim.
-        better, worse: names of methods in the suite.
+        better, worse: names of methods in the suite. Of several that it is claimed to beat, all
+            count: shown is the one that comes nearest, and the test is corrected for so many.
         metric: in which the first is claimed to be higher; besides the report's, ``distance`` (to
             θ_*, after the last task) and ``loss`` (of training, at the end of each task).
         sign: -1 if it is claimed to be lower.
@@ -57,7 +58,7 @@ class Claim:
 
     text: str
     better: str
-    worse: str
+    worse: str | tuple[str, ...]
     metric: str = "overall_performance"
     sign: int = 1
     scenario: Scenario | None = None
@@ -70,6 +71,11 @@ class Claim:
     def parts(self) -> tuple[str, ...]:
         """The differences that are claimed."""
         return (self.part,) if isinstance(self.part, str) else self.part
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The methods that it is claimed to beat."""
+        return (self.worse,) if isinstance(self.worse, str) else self.worse
 
     @property
     def percent(self) -> float:
@@ -123,30 +129,48 @@ def _ask(
     claim: Claim, sections: Mapping[str, Section], scenario: Scenario
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
     section = _section_of(claim, sections)
-    score = MORE.get(claim.metric) or METRICS[claim.metric].label
-    told = [
-        f"{claim.better} − {claim.worse}" if claim.sign > 0 else f"{claim.worse} − {claim.better}"
-    ]
-    told += [score]
+    groups = {group.label: group for group in section.groups}
+    told = _score(claim, scenario, claim.section if len(sections) > 1 else "")
+    lost = [name for name in (claim.better, *claim.rivals) if name not in groups]
+    if lost:
+        question = Question((), unfair=(f"no runs of {' and '.join(lost)}",))
+        return question, f"{_minus(claim, claim.rivals[0])}, {told}", 0, ()
+    ours = groups[claim.better]
+    gaps, besides, unfair = dict[str, list[float]](), dict[Confound, None](), _without_effect(ours)
+    for name in claim.rivals:
+        theirs = groups[name]
+        a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
+        gaps[name] = [claim.sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
+        found = section.confounds(ours, theirs)
+        besides |= dict.fromkeys(found)
+        unfair += [c.words for c in found if not c.within(claim.parts)]
+        unfair += _without_effect(theirs)
+        unfair += [] if gaps[name] else [f"no seed for which {claim.better} and {name} have it"]
+    nearest, *others = sorted(gaps, key=lambda name: fmean(gaps[name] or [0.0]))
+    runs = len({run.seed for name in (claim.better, nearest) for run in groups[name].runs})
+    best = f" (of {len(gaps)} the nearest)" if others else ""
+    question = Question(
+        gaps[nearest],
+        claim.kind,
+        claim.margin,
+        tuple(dict.fromkeys(unfair)),
+        tuple(gaps[name] for name in others),
+    )
+    return question, f"{_minus(claim, nearest)}{best}, {told}", runs, tuple(besides)
+
+
+def _minus(claim: Claim, rival: str) -> str:
+    """The difference that the number is."""
+    ours, theirs = (claim.better, rival)[:: claim.sign]
+    return f"{ours} − {theirs}"
+
+
+def _score(claim: Claim, scenario: Scenario, stream: str) -> str:
+    """The score that the number is of."""
+    told = [MORE.get(claim.metric) or METRICS[claim.metric].label]
     if claim.metric not in (*MORE, "retention"):
         told.append(SCENARIO_TITLES[scenario])
-    told += [claim.section] * (len(sections) > 1)
-    compared = ", ".join(told)
-    groups = {group.label: group for group in section.groups}
-    lost = [name for name in (claim.better, claim.worse) if name not in groups]
-    if lost:
-        return Question((), unfair=(f"no runs of {' and '.join(lost)}",)), compared, 0, ()
-    ours, theirs = groups[claim.better], groups[claim.worse]
-    a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
-    gaps = [claim.sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
-    besides = section.confounds(ours, theirs)
-    unfair = [c.words for c in besides if not c.within(claim.parts)]
-    unfair += [text for group in (ours, theirs) for text in _without_effect(group)]
-    if not gaps:
-        unfair.append("no seed for which both have the score")
-    question = Question(gaps, claim.kind, claim.margin, tuple(unfair))
-    runs = len({run.seed for group in (ours, theirs) for run in group.runs})
-    return question, compared, runs, besides
+    return ", ".join([*told, stream] if stream else told)
 
 
 def _section_of(claim: Claim, sections: Mapping[str, Section]) -> Section:

@@ -11,7 +11,7 @@ from clbench.report.compare import Comparison
 from clbench.report.confounds import MARK
 from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
 from clbench.report.pooled import POOLED, pooled
-from clbench.report.section import BASELINES, Row, Section
+from clbench.report.section import Row, Section
 from clbench.report.statistics import Difference, Estimate
 from clbench.report.tuning import Tuning
 
@@ -125,7 +125,7 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
             else:
                 line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
-    note = " ".join(_compared(section, name) for name in BASELINES)
+    note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
     return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body, note.strip())
 
 

@@ -47,12 +47,15 @@ class Question:
         kind: what is claimed of their mean.
         margin: of ``no_less`` and ``equal``; of ``above`` the smallest difference that counts.
         unfair: reasons why the differences do not test the claim.
+        others: differences from further rivals, for all of which it is claimed: it holds if it does
+            for each, and fails if it does for one, corrected for looking at so many.
     """
 
     gaps: Sequence[float]
     kind: Kind = "above"
     margin: float = 0.0
     unfair: tuple[str, ...] = ()
+    others: tuple[Sequence[float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,11 +181,16 @@ def seeds_needed(spread: float, away: float, level: float = ALPHA) -> int | None
 
 def _sides(question: Question) -> tuple[float, float]:
     """One-sided p values of the claim's holding and of its failing; 1 where too few seeds tell."""
-    low, high = _bounds(question)
-    if question.kind == "equal":  # holds within both bounds, fails beyond one
-        holds = max(_above(question.gaps, low), _above(question.gaps, high, -1))
-        return holds, min(_above(question.gaps, low, -1), _above(question.gaps, high))
-    return _above(question.gaps, low), _above(question.gaps, high, -1)
+    rivals = (question.gaps, *question.others)
+    each = [_sides_of(gaps, question.kind, *_bounds(question)) for gaps in rivals]
+    return max(p for p, _ in each), min(1.0, len(each) * min(p for _, p in each))
+
+
+def _sides_of(gaps: Sequence[float], kind: Kind, low: float, high: float) -> tuple[float, float]:
+    if kind == "equal":  # holds within both bounds, fails beyond one
+        holds = max(_above(gaps, low), _above(gaps, high, -1))
+        return holds, min(_above(gaps, low, -1), _above(gaps, high))
+    return _above(gaps, low), _above(gaps, high, -1)
 
 
 def _bounds(question: Question) -> tuple[float, float]:

@@ -162,6 +162,20 @@ def test_claims_with_a_margin(kind, margin, mean, expected):
         assert verdict.p == pytest.approx(min(1, 2 * min(max(low, high), fails)), abs=1e-12)
 
 
+def test_a_claim_against_several_rivals_is_one_against_each():
+    g = np.random.default_rng(4)
+    far, near, beaten = (g.normal(mean, 0.1, 6).tolist() for mean in (0.8, 0.3, -0.8))
+    holds = [stats.ttest_1samp(x, 0, alternative="greater").pvalue for x in (far, near)]
+    (both,) = judge([Question(near, others=(far,))])
+    assert both.outcome == "reproduced"
+    assert both.p == pytest.approx(2 * max(holds))
+    (one,) = judge([Question(beaten, others=(near, far))])
+    assert one.outcome == "not reproduced"
+    fails = stats.ttest_1samp(beaten, 0, alternative="less").pvalue
+    assert one.p == pytest.approx(2 * 3 * fails)
+    assert judge([Question(NOISY, others=(far,))])[0].outcome == "too noisy to say"
+
+
 def test_corrected_differences_skip_what_has_no_p():
     gaps = [difference(dict(enumerate(x)), dict.fromkeys(range(3), 0.0)) for x in (NOISY, CLEAR)]
     one = difference({0: 1.0}, {0: 0.5})

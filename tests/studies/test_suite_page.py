@@ -189,6 +189,23 @@ def test_claims_without_effect_or_runs_are_no_tests(tmp_path):
     assert found["nearer"]["p_holm"] == 1
 
 
+def test_claims_against_several_rivals(tmp_path):
+    suite_page.keep([suite(tmp_path / "one")], tmp_path / "kept")
+    claims_ = (
+        Claim("above both", "l2", ("sequential", "ewc")),
+        Claim("above one", "ewc", ("sequential", "l2")),
+        Claim("above nobody", "ewc", ("sequential", "nobody")),
+    )
+    text = suite_page.write(Study("one", "One", "", claims_), tmp_path / "kept").read_text()
+    found = judged(tmp_path / "kept")
+    verdicts = [row["verdict"] for row in found.values()]
+    assert verdicts == ["reproduced", "not reproduced", "not a test"]
+    assert found["above both"]["difference"][0] < 0.2  # that from ewc
+    assert "| above both | l2 − ewc (of 2 the nearest), OP, task-incremental |" in text
+    assert "| above one | ewc − l2 (of 2 the nearest), OP, task-incremental |" in text
+    assert found["above nobody"]["not_a_test"] == ["no runs of nobody"]
+
+
 def test_lost_seeds_are_seen(tmp_path):
     place = suite(tmp_path / "one")
     config = {"name": "ewc-seed9", "optimizer": {"lr": 0.1}}
@@ -205,5 +222,5 @@ def test_lost_seeds_are_seen(tmp_path):
 def test_studies_name_methods_of_their_suites(study):
     texts = [(ROOT / "suites" / f"{name}.yaml").read_text() for name in study.suites]
     suites = list(map(yaml.safe_load, texts))
-    named = {name for claim in study.claims for name in (claim.better, claim.worse)}
+    named = {name for claim in study.claims for name in (claim.better, *claim.rivals)}
     assert named | {study.reference} <= {name for suite in suites for name in suite["methods"]}
