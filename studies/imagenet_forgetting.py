@@ -16,7 +16,13 @@ from suite_page import COLUMNS, Claim, Study, main
 def at(rate: str, *told: tuple[str, ...]) -> list[Claim]:
     """Claims between rows of one rate: text, better, worse and, if not OP, the score."""
     return [
-        Claim(text, f"{better}-{rate}", f"{worse}-{rate}", *score[:1], sign=-1 if score[:1] == ["distance"] else 1)
+        Claim(
+            text,
+            f"{better}-{rate}",
+            f"{worse}-{rate}",
+            *score,
+            sign=-1 if score == ["distance"] else 1,
+        )
         for text, better, worse, *score in told
     ]
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from page_claims import judge_numbers
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ from clbench.errors import ClbenchError
 from clbench.method import Context, Method
 from clbench.methods.penalty import L2
 from clbench.record import Record
+from clbench.report.verdicts import RULE
 
 NAME = "sfa_two_tasks"
 COMMAND = f"python studies/{NAME}.py"
@@ -303,14 +305,6 @@ def trade_off(results: Sequence[Result], sweep: str, seed: int) -> tuple[float, 
     return area([(r.a, r.b) for r in chosen]), (best.a + best.b) / 2
 
 
-def verdict(differences: Sequence[float]) -> str:
-    """What paired differences over seeds say about the claim that they are positive."""
-    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    if abs(mean) <= spread or not (min(differences) > 0 or max(differences) < 0):
-        return "too noisy to say"
-    return "reproduced" if mean > 0 else "not reproduced"
-
-
 def rank_correlation(first: Sequence[Any], second: Sequence[float]) -> float:
     """Spearman's rank correlation; 0 where either does not vary.
 
@@ -335,7 +329,7 @@ def claims(results: Sequence[Result]) -> dict[str, Any]:
         ("SFA, interval", "EWC"),
     ):
         gaps = [x[0] - y[0] for x, y in zip(areas[better], areas[worse], strict=True)]
-        compared[f"{better} outside {worse}"] = _claim(gaps)
+        compared[f"{better} outside {worse}"] = gaps
     interval = [of(results, "SFA, interval", seed) for seed in seeds]
     for claim, what in (
         ("the smaller p, the smaller the distance, all parameters", lambda r: r.distance),
@@ -345,7 +339,8 @@ def claims(results: Sequence[Result]) -> dict[str, Any]:
         ranks = [
             rank_correlation([r.value for r in runs], [what(r) for r in runs]) for runs in interval
         ]
-        compared[claim] = _claim(ranks)
+        compared[claim] = ranks
+    verdicts, table = judge_numbers(compared)
     return {
         "trade_off": {
             name: {
@@ -355,7 +350,17 @@ def claims(results: Sequence[Result]) -> dict[str, Any]:
             }
             for name, pairs in areas.items()
         },
-        "claims": compared,
+        "claims": {
+            claim: _spread(compared[claim])
+            | {
+                "p_holm": one.p,
+                "could_see": one.could_see,
+                "would_take": one.would_take,
+                "verdict": one.outcome,
+            }
+            for claim, one in verdicts.items()
+        },
+        "table": table,
     }
 
 
@@ -365,10 +370,6 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
         "std": float(np.std(values, ddof=1)),
         "seeds": [round(v, 5) for v in values],
     }
-
-
-def _claim(values: Sequence[float]) -> dict[str, Any]:
-    return _spread(values) | {"verdict": verdict(values)}
 
 
 def means(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -562,17 +563,13 @@ def page(found: dict[str, Any], rows: Sequence[dict[str, Any]], seeds: int) -> s
         "",
         "## Claims",
         "",
-        "A claim counts as reproduced if the mean over seeds is above zero by more than its",
-        "standard deviation and all seeds agree in sign; as not reproduced if the same holds below",
-        "zero; otherwise it is too noisy to say. For *outside*, the number is the difference in",
-        "area within a seed; for p, Spearman's rank correlation of p with the distance, or with",
-        "the accuracy lost on A.",
+        RULE,
         "",
-        "| claim | number | verdict |",
-        "| --- | --- | --- |",
+        "For *outside*, the number is the difference in area within a seed; for p, Spearman's rank",
+        "correlation of p with the distance, or with the accuracy lost on A.",
+        "",
+        found["table"],
     ]
-    for claim, row in found["claims"].items():
-        lines.append(f"| {claim} | {row['mean']:+.4f} ± {row['std']:.4f} | {row['verdict']} |")
     lines += [
         "",
         "## Why",
@@ -606,7 +603,8 @@ def write(results: Sequence[Result], records: Sequence[Any], output: Path) -> di
     rows, found = means(results), claims(results)
     _csv(output / "runs.csv", [asdict(r) for r in results])
     _csv(output / "means.csv", rows)
-    (output / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    kept = {key: value for key, value in found.items() if key != "table"}
+    (output / "claims.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     with (output / "records.jsonl").open("w") as file:
         for result, events in zip(results, records, strict=True):
             key = {"sweep": result.sweep, "value": result.value, "seed": result.seed}

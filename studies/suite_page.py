@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 from page_claims import (
+    ALL,
     MORE,
     Claim,
     Judged,
@@ -45,7 +46,7 @@ from clbench.report.tuning import Tuning
 from clbench.suite import PLACES
 from clbench.yamlfile import find, read, read_text
 
-__all__ = ["COLUMNS", "Claim", "Study", "main"]
+__all__ = ["ALL", "COLUMNS", "Claim", "Study", "main"]
 RESULTS = Path("docs/results")
 #: Metrics of what a method costs: heading and digits.
 COSTS = {
@@ -82,8 +83,8 @@ class Study:
         more: suites whose runs stand on the page too.
         only: the suites, if none has the study's name.
         scenarios: of the tables and figures; ``scenario`` by default.
-        streams: names of the streams, in the page's order, by what tells them: part of the title
-            that a report gives them, or a suite of several. All, by their titles, if empty.
+        streams: names of the streams, in the page's order, by what tells them: one of several
+            suites, or part of the title that a report gives them. All, by their titles, if empty.
     """
 
     name: str
@@ -121,7 +122,8 @@ def sections_of(study: Study, made: Comparison) -> dict[str, Section]:
         return {section.title: section for section in made.sections}
     found = {}
     for name, text in study.streams.items():
-        held = [s for s in made.sections if text in s.title or text in suites_of(s)]
+        held = [s for s in made.sections if text in suites_of(s)]
+        held = held or [s for s in made.sections if text in s.title]
         if len(held) != 1:
             titles = ", ".join(repr(s.title) for s in made.sections)
             raise ValueError(f"{text!r} stands for {len(held)} of the streams {titles}")
@@ -178,7 +180,7 @@ def figures_of(
 ) -> Iterator[tuple[str, tuple[str, Scenario], str]]:
     """The figures of a page: name, stream and scenario, and the file without its ending."""
     for title in sections:
-        own = f"-{slug(title, 60)}" if len(sections) > 1 else ""
+        own = f"-{slug(title, 60).lower()}" if len(sections) > 1 else ""
         for figure in study.figures:
             for scenario in study.tables:
                 apart = f"-{scenario}" if len(study.tables) > 1 else ""

@@ -13,6 +13,7 @@ from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known
 from clbench.report.compare import Comparison
+from clbench.report.differences import differences
 from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
 from clbench.report.html_table import sortable, wide
@@ -128,6 +129,9 @@ def _section(number: int, section: Section, pictures: Pictures) -> str:
         parts.append(f"<h3>Leaderboard, {name}</h3>")
         parts.append(f'<p class="soft">Here the model {SCENARIO_ABOUT[scenario]}. {NOTE}</p>')
         parts.append(sortable(leaderboard(section, scenario), f"Leaderboard, {name}"))
+        if differ := differences(section, scenario):
+            parts.append(f"<h3>What differs besides the method, {name}</h3>")
+            parts.append(sortable(differ, f"Differences and what else differs, {name}"))
     tables = [(s, kept_table([section], s)) for s in SCENARIOS]
     if any(table for _, table in tables):
         parts.append("<h3>Retention and target</h3>")
@@ -173,7 +177,11 @@ def _notes() -> str:
         "90 % with ten and 93 % with twenty. Two seeds give no interval: their two values stand "
         "there instead; of one seed nothing is known but its value.</p>"
         "<p>Differences (Δ) pair runs of the same seed; their brackets are 95 % t intervals, for "
-        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0. Nothing "
-        "is corrected for comparing many methods. Every number leads to its runs.</p>"
+        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0, or, as "
+        "many methods are compared with one baseline, the p value is 0.05 or more after Holm’s "
+        "correction over those that the column tests. † marks a difference that is no test of the "
+        "method, as more than the method differs; a method is compared with the baseline that "
+        "differs in nothing else, if there is one. ≈ beside a score is not corrected. Every number "
+        "leads to its runs.</p>"
         f"<dl>{terms}</dl>"
     )

@@ -209,8 +209,8 @@ def test_tables_agree(tmp_path):
     text = tables.markdown(comparison)
     assert "| 100%\\_a&b\\|c | 2 | **60.0 ± 0.0** |" in text
     latex = tables.latex(comparison)
-    assert r"100\%\_a\&b|c & 2 & \textbf{60.0 $\pm$ 0.0} & +10.0" in latex
-    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 4
+    assert r"100\%\_a\&b|c & 2 & \textbf{60.0 $\pm$ 0.0} & +10.0 $\dagger$" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 6
     frame = comparison.table()
     assert frame.shape[0] == 4
 
@@ -234,7 +234,7 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
         "sequential (optimizer.lr=0.1)": ["l2"]
     }
     text = tables.markdown(comparison)
-    assert "nearest to its own: sequential (optimizer.lr=0.1) for l2." in text
+    assert "besides the method: sequential (optimizer.lr=0.1) for l2." in text
     (row,) = [
         row
         for row in tables.rows(comparison)
