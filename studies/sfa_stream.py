@@ -48,8 +48,7 @@ def claims(stream: str) -> list[Claim]:
         ("Task Arithmetic is at or below sequential", "sequential", "task_arithmetic"),
     ]  # fmt: skip
     made = [
-        Claim(f"{stream}: {text}", better, worse, section=stream)
-        for text, better, worse in told
+        Claim(f"{stream}: {text}", better, worse, section=stream) for text, better, worse in told
     ]
     made.append(
         Claim(
