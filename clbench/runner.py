@@ -319,7 +319,8 @@ class Run:
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
         say(f"{title}: {screen.line(event)}")
-        self._warn({name: told.get("scope", 1) for name, told in event["methods"].items()})
+        scopes = {name: told.get("scope", 1) for name, told in event["methods"].items()}
+        self._warn(scopes, f"task {task.name}")
         if is_first():
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
@@ -331,13 +332,13 @@ class Run:
                 say(f"Warning: {name}, task {task.name}: {what}: {detail}")
         self._warn(scopes)
 
-    def _warn(self, scopes: Mapping[str, float]) -> None:
+    def _warn(self, scopes: Mapping[str, float], where: str = "") -> None:
         """Say, once a run, which methods could do next to nothing."""
         for name, scope in scopes.items():
             if is_little(scope) and name not in self.warned:
                 self.warned.add(name)
                 means = self.named_methods[name].scope_means
-                say(f"Warning: {sentence(name, scope, means)}")
+                say(f"Warning: {sentence(name, scope, means, where)}")
 
     def _measure(
         self,

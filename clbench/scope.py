@@ -85,15 +85,17 @@ def foreseen(recipe: Recipe, total_steps: int) -> dict[str, float]:
     return {name: method.scope(plan) for name, method in recipe.methods.items()}
 
 
-def sentence(name: str, scope: float, means: str) -> str:
+def sentence(name: str, scope: float, means: str, where: str = "") -> str:
     """That a method could do next to nothing.
 
     Args:
         name: of the method.
         scope: of it.
         means: what the scope is a share of.
+        where: in what; nothing for the run.
     """
-    return f"method {name} could do next to nothing (scope {scope:.2%}): {means}"
+    told = f"method {name} could do next to nothing{where and f' in {where}'}"
+    return f"{told} (scope {scope:.2%}){means and f': {means}'}"
 
 
 def with_scope(
@@ -107,10 +109,9 @@ def with_scope(
         plan: of the task.
         measured: the scope that was measured in training; None where none was.
     """
-    values = dict(activity)
-    if values.get("active", 1):
-        values.setdefault("scope", method.scope(plan) if measured is None else measured)
-    return values
+    if not activity.get("active", 1):
+        return {key: value for key, value in activity.items() if key != "scope"}
+    return {"scope": method.scope(plan) if measured is None else measured, **activity}
 
 
 def mean_scopes(names: list[str], tasks: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
@@ -18,16 +17,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.anchors import Anchors
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.training import put_rows, train_head
+from clbench.reference import frozen_copy, same_trunk
 from clbench.scope import Remark, is_little
 from clbench.temperature import Moving, MovingMedian, median
-from clbench.weights import State
 
 __all__ = ["FLOW", "median", "sample_weights"]
 
@@ -137,6 +135,7 @@ class FLOW(Method):
     _losses: Tensor | None = None
     _fold: Tensor | None = None
     _own: Tensor | None = None
+    _is_own: Tensor | None = None
     _fitted: float = 0.0
     _remarks: Sequence[Remark] = ()
 
@@ -168,6 +167,8 @@ class FLOW(Method):
         train = context.task.train
         self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
+        self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
+        self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
         self._remarks = list(self._doubts(weights_N))
         if given == "batch_median" or given == "running_median":
@@ -271,9 +272,8 @@ class FLOW(Method):
     @torch.no_grad()
     def _batch_weights(self, batch: Batch) -> Tensor:
         """Weights (B,) from the frozen reference's losses on a batch."""
-        assert self._context is not None
-        classes = self._context.task.classes
-        own = (batch.labels >= classes.start) & (batch.labels < classes.stop)
+        assert self._is_own is not None
+        own = self._is_own[batch.indices]
         if self._frozen is not None:
             losses_B = self._batch_losses(batch, self._frozen, own)
         else:
@@ -305,25 +305,3 @@ def effective_sample_size(weights_N: Tensor) -> float:
     """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
     total, squares = weights_N.double().sum(), weights_N.double().square().sum()
     return float(total.square() / squares / len(weights_N) if squares > 0 else squares)
-
-
-def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
-    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound."""
-    pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    return all(torch.equal(x, previous[name]) for name, x in pretrained.items() if name not in head)
-
-
-def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
-    """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
-
-    Args:
-        model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
-        state: weights under the plain network's names; None for the model's own.
-    """
-    frozen = copy.deepcopy(model).requires_grad_(False).eval()
-    own = frozen.state_dict()
-    for name, tensor in (state or {}).items():
-        module, _, leaf = name.rpartition(".")
-        original = f"{module}.parametrizations.{leaf}.original"
-        own[original if original in own else name].copy_(tensor)
-    return frozen

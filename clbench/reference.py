@@ -1,0 +1,33 @@
+"""The frozen reference of a method: a copy of the network with the weights of an anchor."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from clbench.anchors import Anchors
+from clbench.weights import State
+
+
+def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
+    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound."""
+    pretrained, previous = anchors.pretrained.state, anchors.previous.state
+    return all(torch.equal(x, previous[name]) for name, x in pretrained.items() if name not in head)
+
+
+def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
+    """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
+
+    Args:
+        model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
+        state: weights under the plain network's names; None for the model's own.
+    """
+    frozen = copy.deepcopy(model).requires_grad_(False).eval()
+    own = frozen.state_dict()
+    for name, tensor in (state or {}).items():
+        module, _, leaf = name.rpartition(".")
+        original = f"{module}.parametrizations.{leaf}.original"
+        own[original if original in own else name].copy_(tensor)
+    return frozen
