@@ -23,6 +23,13 @@ from clbench.weights import distance
 CASES = {
     "sfa": {"methods": {"sfa": {"p": 0.5}}, "eval_every": 4},
     "flow": {"methods": {"flow": {}, "head_refit": {}}},
+    "flow_batch": {"methods": {"flow": {"temperature": "batch_median"}, "l2": {"strength": 0.1}}},
+    "flow_running": {
+        "methods": {
+            "flow": {"temperature": "running_median", "per": "batch", "losses": "out_of_fold"},
+            "replay": {"fraction": 0.25},
+        }
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},
@@ -110,12 +117,24 @@ def scalars(folder, tag):
     return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "still"])
 def test_two_processes_equal_one(compared, name):
     place, *_ = compared
     assert_equal(place / "one" / name, place / "two" / name)
     processes = [task["processes"] for task in Record.load(place / "two" / name).tasks]
     assert processes == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["flow", "flow_batch", "flow_running"])
+def test_temperatures_and_shares_are_of_all_processes(compared, name):
+    place, *_ = compared
+    one, two = (Record.load(place / kind / name).tasks for kind in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        found = [event["methods"]["flow"]["temperature"] for event in (first, second)]
+        assert found[0] == pytest.approx(found[1], rel=1e-3)
+        if name == "flow_batch":
+            found = [event["methods"]["l2"]["scope"] for event in (first, second)]
+            assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
 def test_the_loss_is_of_the_whole_batch_and_written_once(compared):

@@ -429,7 +429,7 @@ def test_what_it_says_of_its_weights(losses, fields, what, scope):
 def test_a_run_says_that_its_temperature_is_rounding(recipe, tmp_path, no_pictures, capsys):
     """As many features as images: on the screen, in the record and in the report."""
     recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 10}
-    recipe["model"] |= {"head": "linear_probe", "probe": {"epochs": 3_000, "lr": 1.0}}
+    recipe["model"] |= {"head": "linear_probe", "probe": {"epochs": 1_000, "lr": 3.0}}
     folder = tmp_path / "run"
     record = clbench.run(recipe | {"methods": {"flow": {}}}, folder)
     told = capsys.readouterr().out
