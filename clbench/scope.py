@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -65,8 +67,12 @@ class Plan:
         Learning rates are summed over steps: of plain SGD it is the share of the way that is left
         at a constant gradient.
         """
-        rates = [self.rate(number) for number in range(self.total_steps)]
-        return sum(rates[step:]) / sum(rates)
+        return 1 - self._sums[step] / self._sums[-1]
+
+    @cached_property
+    def _sums(self) -> list[float]:
+        """Learning rates summed up to each step, from 0 to T."""
+        return list(accumulate(map(self.rate, range(self.total_steps)), initial=0.0))
 
 
 def is_little(scope: float) -> bool:
