@@ -47,6 +47,7 @@ from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
 from clbench.seeding import derive, seed_everything
+from clbench.steps import steps_of_tasks
 from clbench.streams import Task
 from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
 from clbench.weights import State, snapshot
@@ -137,7 +138,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        least = preflight(recipe, folder, trainer) if tries else 1
+        least = self.least = preflight(recipe, folder, trainer) if tries else 1
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
         for images in (self.stream.train_images, self.stream.test_images):
@@ -153,6 +154,7 @@ class Run:
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
+        self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
@@ -168,6 +170,8 @@ class Run:
             done, (theta, learned) = 0, self._begin()
         else:
             done, theta, learned = self._take_up(self.checkpoint)
+        if self.recipe.schedule.over == "stream":
+            self.steps = steps_of_tasks(self.recipe, self.stages, self.least)
         for number, task in enumerate(self.stages[done:], done + 1):
             theta, learned = self._task(number, task, theta, learned)
         if is_first():
@@ -289,7 +293,14 @@ class Run:
             self.meter.curve(context.model, recipe.eval_every, task, seen, curve)
             if recipe.eval_every
             else None,
+            sum(self.steps) or None,
         )
+        if self.steps and self.steps[number - 1] != context.total_steps:
+            raise ClbenchError(
+                f"schedule.over = 'stream': task {task.name} has {context.total_steps} steps, and "
+                f"{self.steps[number - 1]} were counted before the first task, as a method changed "
+                "what it trains on: say steps in place of epochs"
+            )
         self._fit(learner, batches, recipe, title)
         for method in self.methods:
             with clock(method):

@@ -23,6 +23,21 @@ from clbench.weights import distance
 CASES = {
     "sfa": {"methods": {"sfa": {"p": 0.5}}, "eval_every": 4},
     "flow": {"methods": {"flow": {}, "head_refit": {}}},
+    # One schedule over all tasks; BatchNorm moves in the probe, and is frozen in training.
+    "stream": {
+        "methods": {},
+        "schedule": {"name": "cosine", "warmup": 0.2, "over": "stream"},
+        "images": {"size": 16},
+        "model": {
+            "backbone": "resnet10t",
+            "weights": "none",
+            "options": {},
+            "batch_norm_training": "frozen",
+            "head": "linear_probe",
+            "probe": {"epochs": 2, "batch_size": 16, "batch_norm": "train"},
+        },
+        "optimizer": {"name": "sgd", "lr": 0.01},
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},
@@ -110,7 +125,7 @@ def scalars(folder, tag):
     return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_two_processes_equal_one(compared, name):
     place, *_ = compared
     assert_equal(place / "one" / name, place / "two" / name)
@@ -133,7 +148,7 @@ def test_equal_weights_are_evaluated_exactly_equally(compared):
         assert one[key] == two[key]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_two_processes_take_over_a_run_of_one(compared, name):
     place, _, output = compared
     assert "Resuming after task 2/3, on 2 processes in place of 1." in output
@@ -142,7 +157,7 @@ def test_two_processes_take_over_a_run_of_one(compared, name):
     assert processes == [1, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_one_process_takes_over_a_run_of_two(compared, name, no_pictures, tmp_path, capsys):
     place, chosen, _ = compared
     folder = tmp_path / "taken"
