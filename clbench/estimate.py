@@ -425,11 +425,10 @@ def _notes(sketch: Outline, keeps: Retained, costs: Costs, peak: int) -> Iterato
 
 def _scopes(recipe: Recipe, tasks: Sequence[TaskEstimate]) -> Iterator[str]:
     """Methods that could do next to nothing, as far as settings tell; a mean over the tasks."""
-    found = [foreseen(recipe.for_task(task.name), task.steps) for task in tasks]
-    for name, method in recipe.methods.items():
-        scope = sum(of_task[name] for of_task in found) / len(found)
+    scopes = foreseen(recipe, {task.name: task.steps for task in tasks})
+    for name, scope in scopes.items():
         if is_little(scope):
-            yield sentence(name, scope, method.scope_means)
+            yield sentence(name, scope, recipe.methods[name].scope_means)
 
 
 def available(device: torch.device) -> int:

@@ -12,9 +12,17 @@ from clbench.weights import State
 
 
 def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
-    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound."""
+    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound.
+
+    Running statistics are left out: a probe can move them before the task.
+    """
     pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    return all(torch.equal(x, previous[name]) for name, x in pretrained.items() if name not in head)
+    moved = ("running_mean", "running_var", "num_batches_tracked")
+    return all(
+        torch.equal(x, previous[name])
+        for name, x in pretrained.items()
+        if name not in head and not name.endswith(moved)
+    )
 
 
 def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:

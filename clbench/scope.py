@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ class Plan:
     train_logits: Logits
 
     @classmethod
-    def of(cls, recipe: Recipe, total_steps: int) -> Plan:
+    def of(
+        cls, recipe: Recipe, total_steps: int, before: int = 0, stream_steps: int | None = None
+    ) -> Plan:
         """That of a task.
 
         Args:
             recipe: with the task's own settings.
             total_steps: of the task.
+            before: those of the tasks before it.
+            stream_steps: those of all tasks; default: up to the end of this one.
         """
         from clbench.optimizer import learning_rate  # PyTorch takes seconds
 
-        rate = learning_rate(recipe.schedule, total_steps)
+        rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
         return cls(total_steps, rate, recipe.train_logits)
 
     def left(self, step: int) -> float:
@@ -67,7 +72,7 @@ class Plan:
         Learning rates are summed over steps: of plain SGD it is the share of the way that is left
         at a constant gradient.
         """
-        return 1 - self._sums[step] / self._sums[-1]
+        return 1 - self._sums[step] / self._sums[-1] if self._sums[-1] else 0.0
 
     @cached_property
     def _sums(self) -> list[float]:
@@ -80,15 +85,22 @@ def is_little(scope: float) -> bool:
     return scope < LITTLE - 1e-9  # 1 - 0.9 is a little less than 0.1
 
 
-def foreseen(recipe: Recipe, total_steps: int) -> dict[str, float]:
-    """The scope of each method as far as it follows from settings; 1 where it does not.
+def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
+    """The mean scope of each method over tasks, as far as it follows from settings; 1 elsewhere.
 
     Args:
-        recipe: with the task's own settings.
-        total_steps: of the task.
+        recipe: the run's.
+        steps: optimiser steps of each task, by its name, in order.
     """
-    plan = Plan.of(recipe, total_steps)
-    return {name: method.scope(plan) for name, method in recipe.methods.items()}
+    found: dict[str, list[float]] = {name: [] for name in recipe.methods}
+    before, total = 0, sum(steps.values())
+    for task, count in steps.items():
+        rules = recipe.for_task(task)
+        plan = Plan.of(rules, count, before, total)
+        for name, method in rules.methods.items():
+            found[name].append(method.scope(plan))
+        before += count
+    return {name: fmean(scopes) for name, scopes in found.items()}
 
 
 def sentence(name: str, scope: float, means: str, where: str = "") -> str:

@@ -30,6 +30,21 @@ CASES = {
             "replay": {"fraction": 0.25},
         }
     },
+    # One schedule over all tasks; BatchNorm moves in the probe, and is frozen in training.
+    "stream": {
+        "methods": {},
+        "schedule": {"name": "cosine", "warmup": 0.2, "over": "stream"},
+        "images": {"size": 16},
+        "model": {
+            "backbone": "resnet10t",
+            "weights": "none",
+            "options": {},
+            "batch_norm_training": "frozen",
+            "head": "linear_probe",
+            "probe": {"epochs": 2, "batch_size": 16, "batch_norm": "train"},
+        },
+        "optimizer": {"name": "sgd", "lr": 0.01},
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},
@@ -152,7 +167,7 @@ def test_equal_weights_are_evaluated_exactly_equally(compared):
         assert one[key] == two[key]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_two_processes_take_over_a_run_of_one(compared, name):
     place, _, output = compared
     assert "Resuming after task 2/3, on 2 processes in place of 1." in output
@@ -161,7 +176,7 @@ def test_two_processes_take_over_a_run_of_one(compared, name):
     assert processes == [1, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_one_process_takes_over_a_run_of_two(compared, name, no_pictures, tmp_path, capsys):
     place, chosen, _ = compared
     folder = tmp_path / "taken"

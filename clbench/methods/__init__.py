@@ -99,6 +99,13 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
             f"methods: {own[0]} is a rule for Adam's updates: set optimizer.name: adamw, "
             f"not {optimizer}"
         )
+    late = [name for name, method in methods.items() if getattr(method, "first_task", 1) > 1]
+    if independent and late:
+        raise ClbenchError(
+            f"methods: {late[0]} averages with the previous task's weights, and with "
+            f"stream.independent no task has any before it; methods.{late[0]}.start_at: 1 averages "
+            "with the pretrained ones"
+        )
     pointless = [name for name in methods if name in (*PAST, "multitask") or name in rewinding]
     if independent and pointless:
         raise ClbenchError(

@@ -239,10 +239,17 @@ class FLOW(Method):
                 self._frozen = frozen_copy(context.model)
             return context.probe_losses
         reference = context.model
-        if self.per == "batch" or not from_start:
+        if self.per == "batch" or not from_start or probe.batch_norm == "train":
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
+        keys = (context.seed,)
+        reading = vars(context.reading)
         if again:
+            if probe.batch_norm == "train" and not (
+                from_start and context.probe_losses is not None
+            ):
+                # Statistics move once, for all folds: as the run's own probe would have moved them.
+                train_head(reference, task, context.transform, probe, *keys, **reading)
             # Neither the numbers of a probe before the task nor those of head_refit after it.
             heads = train_fold_heads(
                 reference,
@@ -250,20 +257,14 @@ class FLOW(Method):
                 context.transform,
                 probe,
                 self.folds,
-                *(context.seed, 2),
+                *keys,
+                2,
                 reading=context.reading,
             )
             if self.per == "batch":
                 self._frozen, self._heads = reference, heads
             return heads.losses_N
-        head, losses_N = train_head(
-            reference,
-            task,
-            context.transform,
-            probe,
-            context.seed,
-            **vars(context.reading),
-        )
+        head, losses_N = train_head(reference, task, context.transform, probe, *keys, **reading)
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
             self._frozen = reference

@@ -441,3 +441,20 @@ def test_a_run_says_that_its_temperature_is_rounding(recipe, tmp_path, no_pictur
     assert any(line.startswith("Method flow: its probe fits all") for line in lines)
     if record.summary()["ineffective"]:
         assert any("Method flow could do next to nothing" in line for line in lines)
+
+
+@pytest.mark.parametrize("head", ["random", "linear_probe"])
+def test_out_of_fold_on_statistics_that_a_probe_has_moved(recipe, tmp_path, no_pictures, head):
+    """As BatchNorm's statistics move once for all folds, folds after a probe of the run's own."""
+    probe = {"epochs": 2, "batch_size": 16, "batch_norm": "train"}
+    recipe["model"] = {"backbone": "resnet10t", "weights": "none", "head": head, "probe": probe}
+    recipe["images"] = {"size": 16}
+    recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 20}
+    found = {}
+    for per in ("sample", "batch"):
+        methods = {"flow": {"losses": "out_of_fold", "folds": 3, "per": per}}
+        record = clbench.run(recipe | {"methods": methods}, tmp_path / per)
+        found[per] = record.tasks[0]["methods"]["flow"]
+        # Trunk and head start as without FLOW.
+        assert record.tasks[0]["methods"]["flow"]["active"] == 1
+    assert found["sample"]["temperature"] == pytest.approx(found["batch"]["temperature"], rel=1e-5)
