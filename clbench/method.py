@@ -153,6 +153,14 @@ class Method(Section):
         """
         return model
 
+    @property
+    def mixes(self) -> float:
+        """The share of each batch that `examples` adds from the second task on, in [0, 1).
+
+        It tells beforehand how many steps a task has.
+        """
+        return 0.0
+
     def start(self, context: Context) -> None:
         """Prepare for a task; in order."""
 

@@ -127,6 +127,10 @@ class Replay(Method):
             )
         return self
 
+    @property
+    def mixes(self) -> float:
+        return self.fraction
+
     def examples(self, examples: Examples) -> Examples:
         if not self.fraction or not len(self._index):
             return examples
