@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clbench.weights import State
+
+#: Rows of the head that the anchor never learned, in an average: as they were trained, or averaged
+#: with the anchor's own, untrained ones.
+NewRows = Literal["keep", "average"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +24,15 @@ class Anchor:
     Attributes:
         state: a state dict, on the training device.
         learned: bool (C,), the rows of the head that were trained on these weights. Other rows
-            hold nothing worth staying near: averages and penalties leave them out.
+            hold nothing worth staying near: penalties leave them out, and averages unless told.
     """
 
     state: State
     learned: Tensor
+
+    def whole(self) -> Anchor:
+        """The same weights, with all rows of the head among those to average, learned or not."""
+        return replace(self, learned=torch.ones_like(self.learned))
 
     @torch.no_grad()
     def pull(self, model: nn.Module, amount: float, head: Sequence[str]) -> None:

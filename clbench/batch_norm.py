@@ -4,33 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+#: While the trunk trains: BatchNorm normalises by the batch and moves its running statistics, or
+#: normalises by these, and they stay.
+Training = Literal["update", "frozen"]
+
 
 def frozen(
-    model: nn.Module, head: Sequence[str], trained: Callable[[str], bool]
+    model: nn.Module,
+    head: Sequence[str],
+    trained: Callable[[str], bool],
+    rule: Training = "update",
 ) -> list[nn.Module]:
-    """The BatchNorm layers that are frozen, or in a frozen trunk: they keep their statistics.
+    """The BatchNorm layers that keep their statistics: frozen ones, and those in a frozen trunk.
 
     Args:
         model: the network.
         head: names of the head's parameters.
         trained: whether the parameter of a name is trained.
+        rule: ``frozen`` is all layers, whatever is trained.
     """
     trunk = any(trained(name) for name, _ in model.named_parameters() if name not in head)
     found: list[nn.Module] = []
     for prefix, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             own = [f"{prefix}.{leaf}" for leaf, _ in module.named_parameters(recurse=False)]
-            if not (any(map(trained, own)) if own else trunk):
+            if rule == "frozen" or not (any(map(trained, own)) if own else trunk):
                 found.append(module)
     return found
 
 
 def least_batch(
-    model: nn.Module, head: Sequence[str], trained: Callable[[str], bool], size: int
+    model: nn.Module,
+    head: Sequence[str],
+    trained: Callable[[str], bool],
+    size: int,
+    rule: Training = "update",
 ) -> int:
     """How many samples the network needs at a time in training: 2 or, mostly, 1.
 
@@ -38,11 +51,11 @@ def least_batch(
     single small image. This is tried, and leaves no trace in the network.
 
     Args:
-        model, head, trained: as for :func:`frozen`.
+        model, head, trained, rule: as for :func:`frozen`.
         size: side of the input in pixels.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    still = frozen(model, head, trained) if norms else []
+    still = frozen(model, head, trained, rule) if norms else []
     if len(still) == len(norms):
         return 1
     where = next(model.parameters())
@@ -55,6 +68,29 @@ def least_batch(
         except ValueError:
             return 2
     return 1
+
+
+def statistics(model: nn.Module) -> list[str]:
+    """Names of BatchNorm's running statistics, counters included, in the state dict."""
+    return [
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    ]
+
+
+@contextmanager
+def moving(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for BatchNorm: it normalises by the batch and moves its statistics."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def chunks(index: Tensor, size: int, least: int) -> list[Tensor]:

@@ -79,7 +79,8 @@ class Learner(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
-        for module in frozen(self.model, self.context.head, trained.__contains__):
+        rule = self.recipe.model.batch_norm_training
+        for module in frozen(self.model, self.context.head, trained.__contains__, rule):
             module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -253,7 +253,8 @@ def smallest(recipe: Recipe, model: nn.Module, head: Sequence[str]) -> int:
 
     The recipe's methods have not started and never will, so that a resumed run finds the same.
     """
-    return least_batch(model, head, trained_by(list(recipe.methods.values())), recipe.images.size)
+    trained, rule = trained_by(list(recipe.methods.values())), recipe.model.batch_norm_training
+    return least_batch(model, head, trained, recipe.images.size, rule)
 
 
 def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:

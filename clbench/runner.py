@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, finite, footprint, saved
 from clbench import folder as run_folder
+from clbench.batch_norm import statistics
 from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
@@ -343,7 +344,8 @@ class Run:
 
     def _save(self, number: int, context: Context, weights: dict[str, State], seen: Tensor) -> None:
         """Write the checkpoint of a task, with which it is finished."""
-        anchors, head = vars(context.anchors), context.anchors.previous.state
+        anchors, before = vars(context.anchors), context.anchors.previous.state
+        own = [*self.head, *statistics(self.network.model)]  # what a probe changes before a task
         state = {
             "done": number,
             "step": self.first_step,
@@ -351,7 +353,7 @@ class Run:
             "record_sha256": self.recorder.sha256,
             **weights,
             "learned": seen,
-            "start": {"head": {name: head[name].cpu() for name in self.head}}
+            "start": {"head": {name: before[name].cpu() for name in own}}
             | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
         }
         methods = {name: m.state_dict() for name, m in self.named_methods.items()}

@@ -3,6 +3,8 @@
 import pytest
 import timm
 import torch
+from helpers import interrupt_after
+from safetensors.torch import load_file
 from torch import nn
 
 import clbench
@@ -57,6 +59,42 @@ def test_frozen_layers_take_single_images():
     assert frozen(model, head, head.__contains__) == norms
     assert least_batch(model, head, head.__contains__, 32) == 1
     assert frozen(model, head, everything) == []
+
+
+def test_the_recipe_freezes_all_layers():
+    model = timm.create_model("resnet10t", num_classes=3)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert frozen(model, ("fc.weight", "fc.bias"), everything, "frozen") == norms
+    assert least_batch(model, (), everything, 32, "frozen") == 1
+
+
+@pytest.mark.parametrize("methods", [{}, {"gem": {"samples": 4}}, {"sfa": {"p": 0.5}}], ids=str)
+def test_frozen_by_the_recipe_statistics_stay_over_the_stream(
+    single, tmp_path, monkeypatch, methods
+):
+    single["model"] |= {"batch_norm_training": "frozen"}
+    single |= {"methods": methods, "epochs": 2}
+    record = clbench.run(single, tmp_path / "run")
+    torch.manual_seed(0)
+    fresh = timm.create_model("resnet10t", num_classes=4).state_dict()
+    trained = load_file(tmp_path / "run" / "model.safetensors")
+    moved = 0
+    for name, x in fresh.items():
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.equal(trained[name], x)
+        elif "bn" in name:
+            moved += not torch.equal(trained[name], x)
+    assert moved >= 10  # weights and biases train
+    # A last image alone is trained on: nothing is normalised by the batch.
+    assert [(e["steps"], e["samples"]) for e in record.tasks] == [(8, 32)] * 2
+    assert record.tasks[-1]["modes"]["batch_norms_in_training_mode"] == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch)
+        with pytest.raises(KeyboardInterrupt):
+            clbench.run(single, tmp_path / "cut")
+    clbench.run(single, tmp_path / "cut", resume=True)
+    again = load_file(tmp_path / "cut" / "model.safetensors")
+    assert all(torch.equal(again[name], x) for name, x in trained.items())
 
 
 def test_chunks():

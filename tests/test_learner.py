@@ -403,6 +403,27 @@ def test_frozen_batch_normalisation_keeps_its_statistics(make, frozen):
         assert torch.equal(now, before[f"norm.{name}"]) is frozen
 
 
+def test_batch_normalisation_frozen_by_the_recipe_equals_a_plain_loop(make):
+    learner, batches = make(logits="all", steps=7)
+    frozen = learner.recipe.model.model_copy(update={"batch_norm_training": "frozen"})
+    learner.recipe = learner.recipe.model_copy(update={"model": frozen})
+    before = snapshot(learner.model)
+    torch.manual_seed(0)
+    model = Network().eval()
+    model.load_state_dict(before)
+    fit(learner, batches)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    again = Batches(batches.examples, 4, (0,))
+    for batch in [*again, *again, *again][:7]:
+        optimizer.zero_grad()
+        F.cross_entropy(model(PLAIN.test(batch.images)), batch.labels).backward()
+        optimizer.step()
+    for name, x in learner.model.state_dict().items():
+        torch.testing.assert_close(x, model.state_dict()[name], rtol=1e-6, atol=1e-7)
+        kept = any(part in name for part in ("running", "num_batches"))
+        assert torch.equal(x, before[name]) is kept or name == "fc.bias"
+
+
 def test_a_loss_that_is_no_number_is_one_clear_error(make):
     learner, batches = make(optimizer={"lr": 1e30, "momentum": 0.0}, steps=400)
     with pytest.raises(

@@ -92,7 +92,12 @@ def test_command_line_sets_every_field(tmp_path):
     two.write_text("optimizer: {lr: 1e-3}\nseed: 4\n")
     words = f"--config {one} {two} --methods.sfa.beta 0.25 --seed=7 --stream.download false"
     recipe = parse(values(read_arguments(words.split())))
-    assert recipe.methods["sfa"].model_dump() == {"p": 0.5, "beta": 0.25, "start_at": 1}
+    assert recipe.methods["sfa"].model_dump() == {
+        "p": 0.5,
+        "beta": 0.25,
+        "start_at": 2,
+        "new_rows": "keep",
+    }
     assert (recipe.seed, recipe.optimizer.lr, recipe.stream.download) == (7, 1e-3, False)
 
 

@@ -114,6 +114,13 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
                 f"methods: {name} is a rule for the updates of {known}: set optimizer.name: "
                 f"{known}, not {optimizer}, and a learning rate that suits it"
             )
+    late = [name for name, method in methods.items() if getattr(method, "first_task", 1) > 1]
+    if independent and late:
+        raise ClbenchError(
+            f"methods: {late[0]} averages with the previous task's weights, and with "
+            f"stream.independent no task has any before it; methods.{late[0]}.start_at: 1 averages "
+            "with the pretrained ones"
+        )
     pointless = [name for name in methods if name in (*PAST, "multitask") or name in rewinding]
     if independent and pointless:
         raise ClbenchError(

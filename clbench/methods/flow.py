@@ -172,7 +172,7 @@ class FLOW(Method):
                 self._frozen = frozen_copy(context.model)
             return context.probe_losses
         reference = context.model
-        if self.per == "batch" or not from_start:
+        if self.per == "batch" or not from_start or self.probe.batch_norm == "train":
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
         head, losses_N = train_head(reference, task, context.transform, self.probe, context.seed)
@@ -196,9 +196,17 @@ class FLOW(Method):
 
 
 def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
-    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound."""
+    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound.
+
+    Running statistics are left out: a probe can move them before the task.
+    """
     pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    return all(torch.equal(x, previous[name]) for name, x in pretrained.items() if name not in head)
+    moved = ("running_mean", "running_var", "num_batches_tracked")
+    return all(
+        torch.equal(x, previous[name])
+        for name, x in pretrained.items()
+        if name not in head and not name.endswith(moved)
+    )
 
 
 def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
-from clbench.anchors import Anchor
+from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
 
 
@@ -52,8 +52,13 @@ def averaging_steps(total_steps: int, p: float) -> list[int]:
 class SFA(Method):
     """Every p·T steps and at the end of a task: θ ← β·θ_o + (1 − β)·θ [0, Algorithm 1].
 
-    θ_o are the weights at the end of the previous task, after its own averaging; for the first
-    task, the pretrained ones. ``p: 1`` is WiSE-FT against the previous task's weights.
+    θ_o are the weights at the end of the previous task, after its own averaging. The first task has
+    none before it, so nothing is averaged in it; with ``start_at: 1`` θ_o are the pretrained ones
+    there. ``p: 1`` is WiSE-FT against the previous task's weights.
+
+    Rows of the head that θ_o never learned stay as they are trained. Algorithm 1 averages all of θ,
+    with ``new_rows: average`` these too: with the rows that the task started from, which for a
+    random head halves what a task's own rows have learned (β = 0.5).
     """
 
     summary: ClassVar[str] = "average with the previous task's weights during training"
@@ -62,7 +67,19 @@ class SFA(Method):
 
     p: float = Field(0.98, gt=0, le=1, description="averaging interval, share of a task's steps")
     beta: float = Field(0.5, ge=0, le=1, description="weight of the previous task's weights")
-    start_at: int = Field(1, ge=1, description="first task to average in, counted from 1")
+    start_at: int = Field(
+        2, ge=1, description="first task to average in, from 1; in task 1 θ_o are the pretrained"
+    )
+    new_rows: NewRows = Field(
+        "keep",
+        description="rows of the head that θ_o never learned: keep them as trained, or average "
+        "(Algorithm 1 to the letter)",
+    )
+
+    @property
+    def first_task(self) -> int:
+        """The first task with an average, from 1."""
+        return self.start_at
 
     _anchor: Anchor | None = None
     _head: tuple[str, ...] = ()
@@ -70,10 +87,12 @@ class SFA(Method):
     _activity: dict[str, float] = {}
 
     def start(self, context: Context) -> None:
-        self._anchor, self._head = context.anchors.previous, context.head
+        previous, self._head = context.anchors.previous, context.head
+        self._anchor = previous.whole() if self.new_rows == "average" else previous
         active = context.task.index + 1 >= self.start_at and self.beta > 0
         self._steps = frozenset(averaging_steps(context.total_steps, self.p) if active else ())
-        self._activity = {"averages": 0.0, "active": 0.0}
+        rows = float(self._anchor.learned.sum()) if active else 0.0
+        self._activity = {"averages": 0.0, "averaged_head_rows": rows, "active": 0.0}
 
     def after_step(self, model: nn.Module, step: int) -> None:
         if step not in self._steps:

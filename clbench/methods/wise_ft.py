@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.anchors import Anchor
+from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
 from clbench.weights import State, Weights, lerp, trunk_distance
 
@@ -44,9 +44,9 @@ def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:
 class WiSEFT(Method):
     """After a task: θ ← α·θ_tuned + (1 − α)·θ_anchor [0, eq. 1].
 
-    Rows of the head that the anchor never learned are taken from the tuned weights as they are.
-    ``alpha: 1`` is plain fine-tuning. With ``anchor: previous`` and ``carry_on: true`` this is SFA
-    with p = 1 and β = 1 − α.
+    Rows of the head that the anchor never learned are taken from the tuned weights as they are,
+    unless ``new_rows`` says otherwise. ``alpha: 1`` is plain fine-tuning. With ``anchor: previous``
+    and ``carry_on: true`` this is SFA with p = 1 and β = 1 − α.
     """
 
     summary: ClassVar[str] = "average the tuned weights with the pretrained ones after a task"
@@ -60,6 +60,16 @@ class WiSEFT(Method):
     carry_on: bool = Field(
         False, description="start the next task from the average, not from the tuned weights"
     )
+    start_at: int | None = Field(
+        None,
+        ge=1,
+        description="first task to average in, from 1; default: 1 with the pretrained weights, 2 "
+        "with the previous task's",
+    )
+    new_rows: NewRows = Field(
+        "keep",
+        description="rows of the head that the anchor never learned: keep as tuned, or average",
+    )
 
     _activity: dict[str, float] = {"active": 0.0}
 
@@ -67,14 +77,22 @@ class WiSEFT(Method):
     def carries(self) -> bool:
         return self.carry_on
 
+    @property
+    def first_task(self) -> int:
+        """The first task with an average, from 1."""
+        return self.start_at or (1 if self.anchor == "pretrained" else 2)
+
     def deploy(self, theta: State, context: Context) -> State:
-        if self.alpha == 1:
-            self._activity = {"active": 0.0, "distance_moved": 0.0}
+        if self.alpha == 1 or context.task.index + 1 < self.first_task:
+            self._activity = {"active": 0.0, "averaged_head_rows": 0.0, "distance_moved": 0.0}
             return theta
         anchor: Anchor = getattr(context.anchors, self.anchor)
+        if self.new_rows == "average":
+            anchor = anchor.whole()
         averaged = towards(anchor, theta, self.alpha, context.head)
         self._activity = {
             "active": float(any(not torch.equal(x, averaged[n]) for n, x in theta.items())),
+            "averaged_head_rows": float(anchor.learned.sum()),
             "distance_moved": trunk_distance(theta, averaged, context.head),
         }
         return averaged

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from clbench.batch_norm import Training as BatchNormTraining
 from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.finite import flaw
 from clbench.models import (
@@ -48,6 +49,12 @@ class Probe(Section):
         False,
         description="train on augmented images: features are taken anew in every epoch, not once",
     )
+    batch_norm: Literal["eval", "train"] = Field(
+        "eval",
+        description="of the frozen trunk: eval, or train: it normalises by the batch and its "
+        "statistics move, and what comes after goes on with them (one pass an epoch, as for "
+        "augment)",
+    )
 
 
 class Pretraining(Section):
@@ -81,6 +88,12 @@ class ModelConfig(Section):
         "average",
         description="running statistics after weights were averaged: averaged too, recomputed on "
         "the task's training data, or those of the pretrained weights",
+    )
+    batch_norm_training: BatchNormTraining = Field(
+        "update",
+        description="BatchNorm while the trunk trains: update normalises by the batch and moves "
+        "the running statistics; frozen normalises by these, and they stay. Weights and biases "
+        "train either way",
     )
     channels_last: bool | None = Field(
         None,

@@ -17,8 +17,9 @@ def state(seed):
     }
 
 
-def context(learned_pretrained, learned_previous):
+def context(learned_pretrained, learned_previous, task=1):
     return SimpleNamespace(
+        task=SimpleNamespace(index=task),
         head=("fc.weight",),
         anchors=Anchors(
             Anchor(state(1), torch.tensor(learned_pretrained)),
@@ -83,7 +84,8 @@ def test_the_distance_moved_is_over_the_weights_of_the_trunk():
 def test_a_head_that_moves_alone_is_active():
     method, tuned = WiSEFT(alpha=0.5), state(1) | {"fc.weight": state(3)["fc.weight"]}
     method.deploy(tuned, context([True] * 5, [True] * 5))
-    assert method.activity() == {"active": 1.0, "distance_moved": 0.0}
+    activity = method.activity()
+    assert (activity["active"], activity["distance_moved"]) == (1, 0)
 
 
 def test_alpha_1_is_plain_fine_tuning():
@@ -95,3 +97,27 @@ def test_alpha_1_is_plain_fine_tuning():
 def test_carries_only_where_told_to():
     assert not WiSEFT().carries
     assert WiSEFT(carry_on=True).carries
+
+
+@pytest.mark.parametrize("anchor", ["pretrained", "previous"])
+def test_the_first_task_is_averaged_with_what_was_there_before_it(anchor):
+    """The pretrained weights were; a previous task was not."""
+    rows, tuned = [True] * 5, state(3)
+    changed = {
+        settings.get("start_at"): WiSEFT(anchor=anchor, **settings).deploy(
+            tuned, context(rows, rows, task=0)
+        )
+        is not tuned
+        for settings in ({}, {"start_at": 1}, {"start_at": 2})
+    }
+    assert changed == {None: anchor == "pretrained", 1: True, 2: False}
+
+
+@pytest.mark.parametrize(("anchor", "seed"), [("pretrained", 1), ("previous", 2)])
+def test_new_rows_of_the_head_are_averaged_where_told_to(anchor, seed):
+    learned = [True, False, True, False, False]
+    method = WiSEFT(alpha=0.3, anchor=anchor, new_rows="average")
+    shown = method.deploy(state(3), context(learned, learned))
+    mean = interpolate(state(seed), state(3), 0.3)
+    assert torch.equal(shown["fc.weight"], mean["fc.weight"])
+    assert method.activity()["averaged_head_rows"] == 5
