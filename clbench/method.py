@@ -19,7 +19,7 @@ sensible combination just works. As a training loop::
             method.project(model)                        # in order      GEM
             optimizer.step()
             method.after_step(model, step)               # in order      SFA
-        method.finish(context)                           # in order      EWC, replay
+        method.finish(context)                           # in order      EWC, replay, Fisher merging
         shown = method.deploy(theta)                     # composed      WiSE-FT, TIES, LoRA
         evaluate(shown)
         theta = shown where method.carries, else theta
@@ -200,7 +200,10 @@ class Method(Section):
         """Edit the weights after the optimiser's step number ``step``, from 1; in order."""
 
     def finish(self, context: Context) -> None:
-        """Remember what later tasks will need; in order. The task's data is still at hand."""
+        """Remember what later tasks will need, or edit the trained weights; in order.
+
+        The task's data is still at hand.
+        """
 
     def deploy(self, theta: State, context: Context) -> State:
         """The weights to evaluate, from those that were trained; composed."""
