@@ -314,7 +314,7 @@ class Run:
         }
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
-        say(f"{title}: {screen.line(event)}")
+        say(f"{title}: {screen.line(event, self.stream.shared)}")
         if is_first():
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
