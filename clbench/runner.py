@@ -331,7 +331,7 @@ class Run:
         }
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
-        say(f"{title}: {screen.line(event)}")
+        say(f"{title}: {screen.line(event, self.stream.shared)}")
         scopes = {name: told.get("scope", 1) for name, told in event["methods"].items()}
         self._warn(scopes, f"task {task.name}")
         if is_first():

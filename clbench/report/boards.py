@@ -126,7 +126,7 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
                 line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
     note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
-    return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body, note.strip())
+    return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note.strip())
 
 
 def _compared(section: Section, name: str) -> str:
@@ -190,7 +190,7 @@ def kept_table(
             )
     stream, count = sections[0].stream, len(sections[0].tasks)
     name = f"{stream}, {count} task{'s' * (count != 1)}" if backbone else sections[0].title
-    title = f"{name}, {SCENARIO_TITLES[scenario]}: retention and target"
+    title = f"{name}, {sections[0].scenarios[scenario]}: retention and target"
     notes = dict.fromkeys(_compared(section, "sequential") for section, _ in blocks)
     return Table(title, heads, body, " ".join(notes).strip())
 
@@ -200,7 +200,11 @@ def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
     streams: dict[tuple[str, tuple[str, ...]], list[Section]] = {}
     for section in comparison.sections:
         streams.setdefault((section.stream, section.tasks), []).append(section)
-    made = (kept_table(sections, scenario, backbone=True) for sections in streams.values())
+    made = (
+        kept_table(sections, scenario, backbone=True)
+        for sections in streams.values()
+        if scenario in sections[0].scenarios
+    )
     return [table for table in made if table]
 
 

@@ -117,6 +117,11 @@ class Section:
         return str(self.groups[0].runs[0].record.run["backbone"])
 
     @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies to show, with their titles, see :attr:`Record.scenarios`."""
+        return self.groups[0].runs[0].record.scenarios
+
+    @property
     def independent(self) -> bool:
         """Whether every task starts from the pretrained weights."""
         return self.groups[0].runs[0].independent

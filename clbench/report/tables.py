@@ -39,7 +39,7 @@ NOTE = (
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """One flat row for each section, scenario and method; accuracies are fractions in 0…1."""
     for section in comparison.sections:
-        for scenario in SCENARIOS:
+        for scenario in section.scenarios:
             for row in section.leaderboard(scenario):
                 flat: dict[str, Any] = {
                     "stream": section.title,
@@ -121,7 +121,7 @@ def kept_csv(comparison: Comparison) -> str:
 
     def lines() -> Iterator[dict[str, Any]]:
         for section in comparison.sections:
-            for scenario in SCENARIOS:
+            for scenario in section.scenarios:
                 for line in kept.lines(section, scenario):
                     yield {
                         "stream": section.stream,
@@ -213,7 +213,7 @@ def _all(comparison: Comparison) -> Iterator[Table]:
         if table:
             yield table
     for section in comparison.sections:
-        for scenario in SCENARIOS:
+        for scenario in section.scenarios:
             yield leaderboard(section, scenario)
             if table := differences(section, scenario):
                 yield table

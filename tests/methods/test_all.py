@@ -169,11 +169,33 @@ def resumes(recipe, tmp_path, monkeypatch, methods):
     cut = clbench.run(recipe | {"methods": methods}, tmp_path / "cut", resume=True)
     assert same(weights, load_file(tmp_path / "cut" / "model.safetensors"))
     assert comparable(cut) == comparable(whole)
+    return whole
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
 def test_resumes_bit_for_bit(small, tmp_path, monkeypatch, name):
     resumes(small, tmp_path, monkeypatch, {name: None})
+
+
+@pytest.fixture
+def shared(small):
+    """Tasks of 4 or 5, and of 7 or 6, on a head of two rows: the second goes against the first."""
+    small["stream"] |= {"labels": "shared", "classes": [[4, 5], [7, 6]]}
+    return small
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
+def test_tasks_that_share_labels_train_and_resume_bit_for_bit(shared, tmp_path, monkeypatch, name):
+    whole = resumes(shared, tmp_path, monkeypatch, {name: None})
+    assert whole.summary()["inactive"] == []
+    assert all(e["task_incremental"] == e["class_incremental"] for e in whole.tasks)
+
+
+@pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral])
+def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path, name):
+    _, plain = run(shared, tmp_path / "plain", {})
+    _, neutral = run(shared, tmp_path / "neutral", {name: NEUTRAL[name]})
+    assert same(plain, neutral)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
