@@ -43,7 +43,7 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
                     Cell(str(gap.n) if gap.paired else f"{gap.n}, not paired", gap.n),
                     Cell(NOTHING) if least is None else Cell(show(least, "accuracy"), least),
                     Cell(NOTHING if p is None else p_value(p), p),
-                    Cell(told, told),
+                    Cell(told, told, words=True),
                 ]
             )
     title = f"{section.title}, {SCENARIO_TITLES[scenario]}: differences and what else differs"
