@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from clbench.record import Scenario
-from clbench.report.boards import NOTHING, Cell, Head, Table, versus
+from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
 from clbench.report.confounds import MARK
-from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.metrics import show
 from clbench.report.section import BASELINES, Section
 from clbench.report.verdicts import seen
 
@@ -46,7 +46,7 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
                     Cell(told, told, words=True),
                 ]
             )
-    title = f"{section.title}, {SCENARIO_TITLES[scenario]}: differences and what else differs"
+    title = f"{leaderboard(section, scenario).title}: differences and what else differs"
     return Table(title, heads, body, NOTE) if body else None
 
 
