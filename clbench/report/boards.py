@@ -60,6 +60,7 @@ class Cell:
         small: the interval, or why there is none, where there is room for it.
         mark: ``best``, ``tie`` or nothing.
         group: number of the runs behind it.
+        words: whether it is a sentence, which may take several lines.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Cell:
     small: str = ""
     mark: str = ""
     group: int | None = None
+    words: bool = False
 
     @property
     def plain(self) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from clbench.record import Scenario
-from clbench.report.boards import NOTHING, Cell, Head, Table, versus
+from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
 from clbench.report.confounds import MARK
-from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.metrics import show
 from clbench.report.section import BASELINES, Section
 from clbench.report.verdicts import seen
 
@@ -43,10 +43,10 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
                     Cell(str(gap.n) if gap.paired else f"{gap.n}, not paired", gap.n),
                     Cell(NOTHING) if least is None else Cell(show(least, "accuracy"), least),
                     Cell(NOTHING if p is None else p_value(p), p),
-                    Cell(told, told),
+                    Cell(told, told, words=True),
                 ]
             )
-    title = f"{section.title}, {SCENARIO_TITLES[scenario]}: differences and what else differs"
+    title = f"{leaderboard(section, scenario).title}: differences and what else differs"
     return Table(title, heads, body, NOTE) if body else None
 
 

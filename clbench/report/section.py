@@ -29,12 +29,14 @@ class Group:
         runs: by seed; unfinished ones are listed but do not count.
         number: unique within the report.
         tries: settings that were tried in tuning before.
+        name: what the suite or the recipe calls the method; its label where others are called so.
     """
 
     label: str
     runs: tuple[Run, ...]
     number: int
     tries: int = 0
+    name: str = ""
 
     @property
     def finished(self) -> list[Run]:

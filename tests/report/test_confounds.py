@@ -278,6 +278,16 @@ def test_differences_of_many_methods_are_corrected(tmp_path):
         assert p == pytest.approx([min(1, count * gap.p)] * count)
 
 
+def test_names_stand_for_one_group_only(tmp_path):
+    for number, rate in enumerate((0.1, 0.2)):
+        about = {"folder": str(number), "title": "plain-seed0"}
+        run_folder(tmp_path, {}, config=recipe(optimizer__lr=rate), **about)
+    run_folder(tmp_path, {"l2": {}}, config=recipe(), title="ours-seed0")
+    (section,) = compare([tmp_path]).sections
+    names = {group.name for group in section.groups}
+    assert names == {"plain (optimizer.lr=0.1)", "plain (optimizer.lr=0.2)", "ours"}
+
+
 def test_over_all_streams_the_baseline_is_the_one_that_differs_least(tmp_path):
     for tasks in (2, 3):
         for seed in range(2):
