@@ -6,7 +6,8 @@ Each such study is a file beside this one, with what its page says besides the n
     python studies/imagenet_forgetting.py --run    run what is lacking, keep the records
 
 ``--stream '{name: image_folder, train: DIR, test: DIR, tasks: 5}'`` and ``--data_dir DIR`` let
-other files stand in for the suite's data set. Runs go to ``runs/<suite>``; what the page needs of
+other files stand in for the suite's data set (of a suite with several streams: for that which the
+key names, ``--stream '{split_cifar10: {name: image_folder, …}}'``). Runs go to ``runs/<suite>``; what the page needs of
 them (records, recipes, the tries of tuning, one description of the machine) is kept with it.
 """
 
@@ -348,8 +349,15 @@ def run(name: str, stream: dict[str, Any], data_dir: str | None, jobs: int) -> P
     """Run what is lacking of a suite; returns the folder of the runs."""
     path = find(name, PLACES, "suite")
     suite = dict(read_text(path.read_text(), str(path)))
-    changes = {"stream": stream} | ({"data_dir": data_dir} if data_dir else {})
     base = suite["base"] if isinstance(suite["base"], dict) else read(suite["base"])
+    changes = {"data_dir": data_dir} if data_dir else {}
+    if "streams" in suite:
+        names = [s if isinstance(s, str) else s.get("name") for s in suite["streams"]]
+        suite["streams"] = [
+            stream.get(name, given) for name, given in zip(names, suite["streams"], strict=True)
+        ]
+    else:
+        changes |= {"stream": stream}
     suite |= {"name": name, "base": merge(base, changes)}
     made = clbench.compare(suite, Path("runs") / name, jobs)
     for failed, reason in made.failures.items():
