@@ -16,6 +16,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -76,7 +77,7 @@ def points(folder: Path) -> dict[str, dict[int, list[tuple[float, float, float]]
 
 def at_level(runs: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
     """Distance and retention where the loss is :data:`LEVEL`; None where no run is beyond it."""
-    for above, below in zip(runs, runs[1:], strict=False):
+    for above, below in pairwise(runs):
         if above[0] >= LEVEL >= below[0]:
             way = math.log(above[0] / LEVEL) / math.log(above[0] / below[0])
             return (
@@ -141,7 +142,7 @@ def draw(
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for method in sorted(found):
-        means = np.mean([runs for runs in found[method].values()], axis=0)
+        means = np.mean(list(found[method].values()), axis=0)
         for axis, column, factor in zip(axes, (1, 2), (1, 100), strict=True):
             axis.plot(means[:, 0], factor * means[:, column], marker="o", label=method)
     for axis, text in zip(axes, ("distance to θ_* (trunk)", "retention in %"), strict=True):

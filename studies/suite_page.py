@@ -14,6 +14,7 @@ them (records, recipes, the tries of tuning, one description of the machine) is 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,8 +173,24 @@ def page(
         parts.append(claims_part(judged))
     parts.append(study.reading.strip())
     parts += map(_tries, tunings)
-    parts.append("Numbers: [`table.csv`](table.csv), [`claims.json`](claims.json).")
+    parts.append(
+        "Numbers: [`table.csv`](table.csv), [`claims.json`](claims.json). Every number of a method is "
+        "computed from the records that [`sources.csv`](sources.csv) names for it, with their SHA-256."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def sources(sections: Mapping[str, Section], folder: Path) -> str:
+    """The records that each method's numbers are computed from, as CSV."""
+    lines = ["stream,method,seed,record,sha256"]
+    for title, section in sections.items():
+        for group in section.groups:
+            for run in sorted(group.runs, key=lambda run: run.seed):
+                record = run.folder / "record.jsonl"
+                digest = hashlib.sha256(record.read_bytes()).hexdigest()
+                place = record.relative_to(folder)
+                lines.append(f'"{title}","{group.label}",{run.seed},{place},{digest}')
+    return "\n".join(lines) + "\n"
 
 
 def figures_of(
@@ -304,6 +321,7 @@ def write(study: Study, folder: Path) -> Path:
     told = [as_json(one) for one in judged]
     (folder / "claims.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.csv").write_text(leaderboard_csv(made))
+    (folder / "sources.csv").write_text(sources(sections, folder))
     for figure, (title, scenario), file in figures_of(study, sections):
         number = made.sections.index(sections[title])
         drawn = made.figure(figure, scenario, number)
