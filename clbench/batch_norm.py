@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-#: While the trunk trains: BatchNorm normalises by the batch and moves its running statistics, or
-#: normalises by these, and they stay.
-Training = Literal["update", "frozen"]
+#: In training BatchNorm normalises by the batch and moves its running statistics where it trains
+#: (update) or everywhere (update_all), or it normalises by these, and they stay (frozen).
+Training = Literal["update", "update_all", "frozen"]
 
 
 def frozen(
@@ -22,12 +22,16 @@ def frozen(
 ) -> list[nn.Module]:
     """The BatchNorm layers that keep their statistics: frozen ones, and those in a frozen trunk.
 
+    What the rule says goes before that.
+
     Args:
         model: the network.
         head: names of the head's parameters.
         trained: whether the parameter of a name is trained.
-        rule: ``frozen`` is all layers, whatever is trained.
+        rule: ``frozen`` is all layers, ``update_all`` none, whatever is trained.
     """
+    if rule == "update_all":
+        return []
     trunk = any(trained(name) for name, _ in model.named_parameters() if name not in head)
     found: list[nn.Module] = []
     for prefix, module in model.named_modules():

@@ -152,6 +152,13 @@ class Method(Section):
         """
         return model
 
+    def remembered_labels(self) -> Tensor:
+        """Global labels (K,) of past samples whose losses take part beside the examples'.
+
+        The rows of the head that these admit are trained, as those of the examples are.
+        """
+        return torch.empty(0, dtype=torch.int64)
+
     @property
     def mixes(self) -> float:
         """The share of each batch that `examples` adds from the second task on, in [0, 1).

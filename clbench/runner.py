@@ -438,9 +438,9 @@ class Run:
             smallest(recipe, model, self.head),
         )
         seen = learned | rows
-        loss = ClassLoss(recipe.train_logits, examples.labels, self.stream.task_of_class, seen).to(
-            self.device
-        )
+        labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
+        present, owner = torch.cat(labels).unique(), self.stream.task_of_class
+        loss = ClassLoss(recipe.train_logits, present, owner, seen).to(self.device)
         context = Context(
             task=task,
             model=model,

@@ -43,7 +43,7 @@ CASES = {
             "head": "linear_probe",
             "probe": {"epochs": 2, "batch_size": 16, "batch_norm": "train"},
         },
-        "optimizer": {"name": "sgd", "lr": 0.01},
+        "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
     },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
