@@ -126,6 +126,9 @@ class Method(Section):
     averages: ClassVar[bool] = False
     #: What the scope is a share of, and how to raise it, for those whom it is told that it is low.
     scope_means: ClassVar[str] = ""
+    #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
+    #: the gradient is measured, as the method's scope.
+    pure_penalty: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
