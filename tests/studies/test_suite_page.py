@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,3 +95,18 @@ def test_studies_name_methods_of_their_suites(study):
         for name, methods in suite["methods"].items()
     }
     assert named | {study.reference} <= shown
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ({"distance_over": "trunk"}, "distance to θ_*"),
+        ({}, "distance to θ_*, head included"),
+    ],
+)
+def test_distances_of_older_records_are_shown_as_what_they_are(event, shown):
+    run = SimpleNamespace(record=SimpleNamespace(tasks=[event]))
+    section = SimpleNamespace(groups=[SimpleNamespace(finished=[run])])
+    study = SimpleNamespace(metrics={"distance": "distance to θ_*", "retention": "retention"})
+    assert suite_page.heading(section, study, "distance") == shown
+    assert suite_page.heading(section, study, "retention") == "retention"
