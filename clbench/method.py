@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from clbench.anchors import Anchors
 from clbench.data.batches import Batch, Examples
 from clbench.models.backbone import Probe
+from clbench.models.training import Reading
 from clbench.settings import Section
 from clbench.weights import State
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from clbench.data.transforms import Transform
     from clbench.loss import ClassLoss
     from clbench.optimizer import Optimizer as OptimizerSettings
+    from clbench.scope import Plan, Remark
     from clbench.streams import Task
 
 
@@ -89,6 +91,7 @@ class Context:
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
+        reading: how the run passes images through the network where it does not train on them.
     """
 
     task: Task
@@ -102,6 +105,7 @@ class Context:
     batch_size: int
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +122,11 @@ class Method(Section):
     needs: ClassVar[Needs] = Needs()
     #: Whether the method averages weights, so that running statistics must be looked after.
     averages: ClassVar[bool] = False
+    #: What the scope is a share of, and how to raise it, for those whom it is told that it is low.
+    scope_means: ClassVar[str] = ""
+    #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
+    #: the gradient is measured, as the method's scope.
+    pure_penalty: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
@@ -145,8 +154,20 @@ class Method(Section):
         """
         return model
 
+    @property
+    def mixes(self) -> float:
+        """The share of each batch that `examples` adds from the second task on, in [0, 1).
+
+        It tells beforehand how many steps a task has.
+        """
+        return 0.0
+
     def start(self, context: Context) -> None:
         """Prepare for a task; in order."""
+
+    def remarks(self) -> Sequence[Remark]:
+        """Reasons not to trust what the method does in the task it was just prepared for."""
+        return ()
 
     def examples(self, examples: Examples) -> Examples:
         """Change what the task trains on; composed."""
@@ -192,9 +213,18 @@ class Method(Section):
     def activity(self) -> dict[str, float]:
         """What the method did in the task just trained, for TensorBoard and the record.
 
-        The entry ``active`` is 1 if the method changed anything, else 0.
+        The entry ``active`` is 1 if the method changed anything, else 0. An entry ``scope`` goes
+        before what :meth:`scope` foresaw.
         """
         return {"active": 1.0}
+
+    def scope(self, plan: Plan) -> float:
+        """How much the method could do in a task, in 0…1, as far as its settings tell.
+
+        1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
+        next to nothing (:mod:`clbench.scope`).
+        """
+        return 1.0
 
     def histograms(self) -> dict[str, Tensor]:
         """Distributions of the task just trained, for TensorBoard."""

@@ -51,6 +51,20 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return mean
 
 
+def gathered(values: Tensor) -> Tensor:
+    """The rows (N, …) of all processes, which all have to ask for it; each may bring other N."""
+    if world_size() == 1:
+        return values
+    sizes = [torch.zeros((), dtype=torch.int64, device=values.device) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor(len(values), device=values.device))
+    counts = [int(size) for size in sizes]
+    padded = values.new_zeros(max(counts), *values.shape[1:])
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
 @contextmanager
 def apart() -> Iterator[None]:
     """Within it, Trainers are for this process alone, whoever has started it beside others."""

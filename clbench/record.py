@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clbench import scores
 from clbench.disk import append, recordable, to_json, write_atomic
 from clbench.errors import ClbenchError
+from clbench.scope import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
@@ -115,6 +116,8 @@ class Record:
             "retention": self._retention(),
             "footprint": self._footprint(),
             "inactive": self._inactive(),
+            "scope": self._scopes(),
+            "ineffective": self._ineffective(),
             "cost": self._cost(),
         }
 
@@ -175,6 +178,15 @@ class Record:
             for name in self.run["methods"]
             if self.tasks and not any(e["methods"][name].get("active", 1) for e in self.tasks)
         ]
+
+    def _scopes(self) -> dict[str, float | None]:
+        return mean_scopes(list(self.run["methods"]), self.tasks)
+
+    def _ineffective(self) -> list[str]:
+        """Methods that acted, but could do next to nothing."""
+        idle, scopes = self._inactive(), self._scopes()
+        little = {name for name, scope in scopes.items() if scope is not None and is_little(scope)}
+        return [name for name in scopes if name in little and name not in idle]
 
     def _cost(self) -> dict[str, Any]:
         tasks = self.tasks

@@ -37,6 +37,7 @@ from clbench.loss import ClassLoss
 from clbench.meeting import meet
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
+from clbench.models.training import Reading
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
@@ -46,7 +47,9 @@ from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
+from clbench.scope import Plan, is_little, sentence, with_scope
 from clbench.seeding import derive, seed_everything
+from clbench.steps import steps_of_tasks
 from clbench.streams import Task
 from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
 from clbench.weights import State, snapshot
@@ -137,9 +140,10 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        least = preflight(recipe, folder, trainer) if tries else 1
+        least = self.least = preflight(recipe, folder, trainer) if tries else 1
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
+        self.warned = set[str]()  # methods that are known to be able to do next to nothing
         for images in (self.stream.train_images, self.stream.test_images):
             images.move(device)
         self.image_bytes = self.stream.test_images.take(torch.tensor([0])).numel()
@@ -153,6 +157,7 @@ class Run:
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
+        self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
@@ -168,6 +173,8 @@ class Run:
             done, (theta, learned) = 0, self._begin()
         else:
             done, theta, learned = self._take_up(self.checkpoint)
+        if self.recipe.schedule.over == "stream":
+            self.steps = steps_of_tasks(self.recipe, self.stages, self.least)
         for number, task in enumerate(self.stages[done:], done + 1):
             theta, learned = self._task(number, task, theta, learned)
         if is_first():
@@ -289,7 +296,16 @@ class Run:
             self.meter.curve(context.model, recipe.eval_every, task, seen, curve)
             if recipe.eval_every
             else None,
+            sum(self.steps) or None,
         )
+        if self.steps and self.steps[number - 1] != context.total_steps:
+            raise ClbenchError(
+                f"schedule.over = 'stream': task {task.name} has {context.total_steps} steps, and "
+                f"{self.steps[number - 1]} were counted before the first task, as a method changed "
+                "what it trains on: say steps in place of epochs"
+            )
+        plan = Plan.of(recipe, context.total_steps, self.first_step, sum(self.steps) or None)
+        self._remark(task, {name: m.scope(plan) for name, m in self.named_methods.items()})
         self._fit(learner, batches, recipe, title)
         for method in self.methods:
             with clock(method):
@@ -305,7 +321,7 @@ class Run:
             task.name,
         )
         self.network.load(shown)
-        event = self._measure(context, learner, seen, shown, curve)
+        event = self._measure(context, learner, plan, seen, shown, curve)
         event["seconds"] = seconds = time.perf_counter() - began
         event["peak_memory_bytes"] = peak_memory(self.device)
         event["footprint"] = {
@@ -315,12 +331,35 @@ class Run:
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
         say(f"{title}: {screen.line(event)}")
+        scopes = {name: told.get("scope", 1) for name, told in event["methods"].items()}
+        self._warn(scopes, f"task {task.name}")
         if is_first():
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
 
+    def _remark(self, task: Task, scopes: Mapping[str, float]) -> None:
+        """Say before the first step what is known then of the methods."""
+        for name, method in self.named_methods.items():
+            for what, detail in method.remarks():
+                say(f"Warning: {name}, task {task.name}: {what}: {detail}")
+        self._warn(scopes)
+
+    def _warn(self, scopes: Mapping[str, float], where: str = "") -> None:
+        """Say, once a run, which methods could do next to nothing."""
+        for name, scope in scopes.items():
+            if is_little(scope) and name not in self.warned:
+                self.warned.add(name)
+                means = self.named_methods[name].scope_means
+                say(f"Warning: {sentence(name, scope, means, where)}")
+
     def _measure(
-        self, context: Context, learner: Learner, seen: Tensor, shown: State, curve: list[Event]
+        self,
+        context: Context,
+        learner: Learner,
+        plan: Plan,
+        seen: Tensor,
+        shown: State,
+        curve: list[Event],
     ) -> Event:
         """What there is to record of a task; the network holds the weights that are shown."""
         model, task = self.network.model, context.task
@@ -332,7 +371,15 @@ class Run:
             "validation": self.meter.validation(model, task, seen),
             "retention": self.meter.retention(model),
             "curve": curve,
-            "methods": {name: dict(m.activity()) for name, m in self.named_methods.items()},
+            "methods": {
+                name: with_scope(m, m.activity(), plan, learner.shares.of(m))
+                for name, m in self.named_methods.items()
+            },
+            "remarks": [
+                {"method": name, **remark._asdict()}
+                for name, m in self.named_methods.items()
+                for remark in m.remarks()
+            ],
             "distance": distances(context, shown),
             "distance_over": "trunk",  # records without this are over all parameters
             "modes": modes(context.model),
@@ -407,6 +454,7 @@ class Run:
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
             probe=recipe.model.probe,
+            reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
         )
         for method in self.methods:
             with clock(method):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from clbench.anchors import named_weights
 from clbench.data.batches import Split
 from clbench.method import Context, Method, Needs
-from clbench.methods.penalty import l2_penalty, measured
+from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, measured
 from clbench.persample import Loss, PerSample
 from clbench.seeding import generator
 from clbench.weights import State
@@ -135,6 +135,8 @@ class EWC(Method):
 
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
+    scope_means: ClassVar[str] = GRADIENT_SHARE
+    pure_penalty: ClassVar[bool] = True
 
     strength: float = Field(100.0, ge=0, description="λ; 0 is off")
     labels: Literal["data", "model"] = Field(

@@ -2,12 +2,14 @@
 
 [0] Sanyal et al., *Upweighting easy samples in fine-tuning mitigates forgetting*, Algorithm 1.
 [1] The authors' code for vision, where weights are taken anew on every augmented batch.
+[2] The talk on [0], where τ is the median over the whole fine-tuning set, "but one could have it
+    be the median of the mini-batch, a running / online median".
 """
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -15,13 +17,25 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.anchors import Anchors
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
-from clbench.models.backbone import Probe
+from clbench.models.backbone import Probe, features
+from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.training import put_rows, train_head
-from clbench.weights import State
+from clbench.reference import frozen_copy, same_trunk
+from clbench.scope import Remark, is_little
+from clbench.temperature import Moving, MovingMedian, median
+
+__all__ = ["FLOW", "median", "sample_weights"]
+
+#: A τ below this, in nats, is rounding: the median sample then has its class at 99.9 %. Losses of
+#: 1e-3 change by as much from one precision, pose or batch to the next (bfloat16 holds two to three
+#: digits, a loss in float32 comes from logits of some tens at 1e-6); the paper's τ are 0.018 to
+#: 0.66.
+ROUNDING = 1e-3
+#: A probe that classifies this share of the images it was trained on fits all it is given.
+FITTED = 0.99
 
 
 def sample_weights(
@@ -59,19 +73,6 @@ def _exponential(losses: Tensor, temperature: float, sign: int) -> Tensor:
     return torch.exp(-sign * torch.where(losses == 0, 0.0, losses / temperature))
 
 
-def median(losses: Tensor) -> float:
-    """The median of (N,) losses; of an even number, the mean of the middle two.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    if not losses.numel():
-        raise ValueError("the median of no losses is not defined: give a temperature")
-    # Cross-entropy can be -0.0, and exp(-f/τ) with τ = -0.0 would be infinite.
-    ordered = losses.flatten().abs().sort().values
-    return (float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2
-
-
 class FLOW(Method):
     """Weigh each sample's loss by exp(−f/τ), f its loss under a frozen reference model [0].
 
@@ -80,15 +81,32 @@ class FLOW(Method):
     task starts from, its losses are used and cost no pass; otherwise FLOW probes a head of its
     own before the task. Samples of other tasks (replayed ones) weigh 1. ``temperature: .inf`` is
     plain fine-tuning.
+
+    A head of as many features as images fits them all, and then its losses are rounding.
+    ``losses: out_of_fold`` takes each sample's loss from a head that was trained without it;
+    training still starts from the head that the run probed.
     """
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
-
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=True)] | Literal["median"] = Field(
-        "median",
-        description="τ, in units of the loss; median: of the task's training losses; "
-        ".inf: all weights are 1",
+    scope_means: ClassVar[str] = (
+        "1 less the effective sample size, or 0 where weights are noise: lower temperature if all "
+        "samples weigh alike, say losses: out_of_fold if τ is rounding"
     )
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=True)] | Literal["median"] | Moving = (
+        Field(
+            "median",
+            description="τ, in units of the loss; median: of the task's training losses; "
+            "batch_median: of the mini-batch's; running_median: of all samples seen so far in the "
+            "task, each with its latest loss; .inf: all weights are 1",
+        )
+    )
+    losses: Literal["in_sample", "out_of_fold"] = Field(
+        "in_sample",
+        description="under a head that was trained on all images of the task, or, for each image, "
+        "on those of the other folds",
+    )
+    folds: int = Field(5, ge=2, description="folds of losses: out_of_fold")
     per: Literal["sample", "batch"] = Field(
         "sample",
         description="weights once per sample, before training (the paper's Algorithm 1), or on "
@@ -100,16 +118,26 @@ class FLOW(Method):
     sign: Literal[1, -1] = Field(
         1, description="-1: exp(+f/τ), DRO, the opposite: forgets more; needs a higher temperature"
     )
-    probe: Probe = Field(
-        default_factory=Probe,
-        description="training of the reference's head, where the run has not probed it already",
+    probe: Probe | None = Field(
+        None,
+        description="training of the reference's head, where the run has not probed it already; "
+        "default: that of model.probe",
     )
 
     _context: Context | None = None
     _frozen: nn.Module | None = None
+    _heads: FoldHeads | None = None
     _tau: float = math.inf
+    _taus: list[float] = []
+    _moving: MovingMedian | None = None
+    #: By position in the stream's training images: weights, losses under the reference, folds.
     _table: Tensor | None = None
+    _losses: Tensor | None = None
+    _fold: Tensor | None = None
     _own: Tensor | None = None
+    _is_own: Tensor | None = None
+    _fitted: float = 0.0
+    _remarks: Sequence[Remark] = ()
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -119,11 +147,16 @@ class FLOW(Method):
         return Needs(task_boundaries=True)
 
     def start(self, context: Context) -> None:
-        self._context, self._frozen, self._table = context, None, None
+        self._context, self._frozen, self._heads = context, None, None
+        self._table = self._losses = self._fold = self._moving = None
+        self._taus, self._remarks = [], ()
         if self.temperature == math.inf:
             return
-        losses_N = self._losses(context)
-        self._tau = median(losses_N) if self.temperature == "median" else self.temperature
+        losses_N = self._of_task(context)
+        given = self.temperature
+        self._tau = median(losses_N) if isinstance(given, str) else given
+        # Surely classified: the class has more than half of the probability.
+        self._fitted = float((losses_N < math.log(2)).float().mean())
         weights_N = _exponential(losses_N.float(), self._tau, self.sign)
         if not weights_N.isfinite().all():
             raise ClbenchError(
@@ -134,48 +167,104 @@ class FLOW(Method):
         train = context.task.train
         self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
+        self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
+        self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
+        self._remarks = list(self._doubts(weights_N))
+        if given == "batch_median" or given == "running_median":
+            self._moving = MovingMedian(given, len(train.images), self._tau, context.device)
+            self._losses = torch.zeros_like(self._table)
+            self._losses[self._own] = losses_N.float().to(context.device)
+        if self._heads is not None:
+            self._fold = torch.zeros(len(train.images), dtype=torch.int64, device=context.device)
+            self._fold[self._own] = self._heads.fold_N.to(context.device)
 
     def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
         if self._table is None:
             return None
-        if self._frozen is not None:
+        if self._frozen is not None or self._moving is not None:
             self._table[batch.indices] = self._batch_weights(batch)
         return self._table[batch.indices]
 
     def finish(self, context: Context) -> None:
-        self._context = self._frozen = None
+        self._context = self._frozen = self._heads = self._moving = None
+
+    def remarks(self) -> Sequence[Remark]:
+        return self._remarks
+
+    def _doubts(self, weights_N: Tensor) -> Iterator[Remark]:
+        """What is wrong with the weights (N,) that a task starts with."""
+        inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
+        more = "take more images, train the probe for less" + ", say losses: out_of_fold" * inside
+        if self._tau < ROUNDING:
+            detail = f"τ = {self._tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
+            out = "give a higher temperature" if given else more
+            yield Remark("its temperature is at rounding level", f"{detail}: {out}")
+        if inside and self._fitted >= FITTED:
+            detail = f"{self._fitted:.1%} of the images, so that its losses tell little of them"
+            yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
+        effective = effective_sample_size(weights_N)
+        if is_little(effective):
+            many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
+            yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
 
     def activity(self) -> dict[str, float]:
         weights_N = self.histograms().get("weights")
         if weights_N is None:
             return {"active": 0.0}
-        total, squares = weights_N.double().sum(), weights_N.double().square().sum()
-        effective = total.square() / squares / len(weights_N) if squares > 0 else squares
+        effective = effective_sample_size(weights_N)
+        tau = sum(self._taus) / len(self._taus) if self._taus else self._tau
+        noise = tau < ROUNDING or is_little(effective)
         return {
             "active": float((weights_N != 1).any()),
-            "effective_sample_size": float(effective),
-            "mean_weight": float(total) / len(weights_N),
-            "temperature": self._tau,
+            "effective_sample_size": effective,
+            "mean_weight": float(weights_N.double().sum()) / len(weights_N),
+            "temperature": tau,
+            "fitted_share": self._fitted,
+            "scope": 0.0 if noise else 1 - effective,
         }
 
     def histograms(self) -> dict[str, Tensor]:
         """What is worth a histogram: the last weight (N,) of each sample of the current task."""
         return {} if self._table is None else {"weights": self._table[self._own]}
 
-    def _losses(self, context: Context) -> Tensor:
+    def _of_task(self, context: Context) -> Tensor:
         """Losses (N,) of the task's training images under the reference, which is set up."""
         task, anchors = context.task, context.anchors
         from_start = self.reference == "previous" or same_trunk(anchors, context.head)
-        if from_start and context.probe_losses is not None:
+        probe = self.probe or context.probe
+        again = self.losses == "out_of_fold"
+        if from_start and context.probe_losses is not None and not again:
             if self.per == "batch":
                 self._frozen = frozen_copy(context.model)
             return context.probe_losses
         reference = context.model
-        if self.per == "batch" or not from_start or self.probe.batch_norm == "train":
+        if self.per == "batch" or not from_start or probe.batch_norm == "train":
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
-        head, losses_N = train_head(reference, task, context.transform, self.probe, context.seed)
+        keys = (context.seed,)
+        reading = vars(context.reading)
+        if again:
+            if probe.batch_norm == "train" and not (
+                from_start and context.probe_losses is not None
+            ):
+                # Statistics move once, for all folds: as the run's own probe would have moved them.
+                train_head(reference, task, context.transform, probe, *keys, **reading)
+            # Neither the numbers of a probe before the task nor those of head_refit after it.
+            heads = train_fold_heads(
+                reference,
+                task,
+                context.transform,
+                probe,
+                self.folds,
+                *keys,
+                2,
+                reading=context.reading,
+            )
+            if self.per == "batch":
+                self._frozen, self._heads = reference, heads
+            return heads.losses_N
+        head, losses_N = train_head(reference, task, context.transform, probe, *keys, **reading)
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
             self._frozen = reference
@@ -183,43 +272,37 @@ class FLOW(Method):
 
     @torch.no_grad()
     def _batch_weights(self, batch: Batch) -> Tensor:
-        """Weights (B,) from the frozen reference's losses on the batch as it is augmented [1]."""
+        """Weights (B,) from the frozen reference's losses on a batch."""
+        assert self._is_own is not None
+        own = self._is_own[batch.indices]
+        if self._frozen is not None:
+            losses_B = self._batch_losses(batch, self._frozen, own)
+        else:
+            assert self._losses is not None
+            losses_B = self._losses[batch.indices]
+        tau = self._tau
+        if self._moving is not None:
+            counts = own if batch.share else torch.zeros_like(own)  # of another process, perhaps
+            tau = self._moving.update(batch.indices[counts], losses_B[counts])
+            self._taus.append(tau)
+        return torch.where(own, _exponential(losses_B, tau, self.sign), 1.0)
+
+    def _batch_losses(self, batch: Batch, frozen: nn.Module, own: Tensor) -> Tensor:
+        """Losses (B,) on the batch as it is augmented [1]; of other tasks' samples, anything."""
         assert self._context is not None
-        assert self._frozen is not None
         classes = self._context.task.classes
-        own = (batch.labels >= classes.start) & (batch.labels < classes.stop)
         inputs = self._context.transform.train(batch.images, batch.draws)
-        logits_BC = self._frozen(inputs).float()[:, classes.start : classes.stop]
+        if self._heads is not None:
+            assert self._fold is not None
+            found_BF = features(frozen, inputs).float()
+            logits_BC = self._heads.logits(found_BF, self._fold[batch.indices])
+        else:
+            logits_BC = frozen(inputs).float()[:, classes.start : classes.stop]
         labels_B = torch.where(own, batch.labels - classes.start, 0)
-        losses_B = F.cross_entropy(logits_BC, labels_B, reduction="none")
-        return torch.where(own, _exponential(losses_B, self._tau, self.sign), 1.0)
+        return F.cross_entropy(logits_BC, labels_B, reduction="none")
 
 
-def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
-    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound.
-
-    Running statistics are left out: a probe can move them before the task.
-    """
-    pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    moved = ("running_mean", "running_var", "num_batches_tracked")
-    return all(
-        torch.equal(x, previous[name])
-        for name, x in pretrained.items()
-        if name not in head and not name.endswith(moved)
-    )
-
-
-def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
-    """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
-
-    Args:
-        model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
-        state: weights under the plain network's names; None for the model's own.
-    """
-    frozen = copy.deepcopy(model).requires_grad_(False).eval()
-    own = frozen.state_dict()
-    for name, tensor in (state or {}).items():
-        module, _, leaf = name.rpartition(".")
-        original = f"{module}.parametrizations.{leaf}.original"
-        own[original if original in own else name].copy_(tensor)
-    return frozen
+def effective_sample_size(weights_N: Tensor) -> float:
+    """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
+    total, squares = weights_N.double().sum(), weights_N.double().square().sum()
+    return float(total.square() / squares / len(weights_N) if squares > 0 else squares)

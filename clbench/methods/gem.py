@@ -106,6 +106,8 @@ class _Memory(Method):
     have no dropout: so all processes of a run come to the same memory gradients.
     """
 
+    scope_means: ClassVar[str] = "steps whose gradient was projected"
+
     samples: int = Field(256, ge=0, description="training images remembered of each task; 0 is off")
 
     _index: list[Tensor] = []
@@ -181,6 +183,7 @@ class _Memory(Method):
             "steps": float(self._steps),
             "memory": float(sum(len(index) for index in self._index)),
             "active": float(self._projections > 0),
+            "scope": self._projections / max(1, self._steps),
         }
 
     def state_dict(self) -> dict[str, object]:

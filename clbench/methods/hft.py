@@ -44,6 +44,7 @@ class HFT(Method):
 
     summary: ClassVar[str] = "train a random half of the parameter tensors of each layer"
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
+    scope_means: ClassVar[str] = "weights that are frozen: lower fraction"
 
     fraction: float = Field(
         0.5, gt=0, le=1, description="share of each layer's parameter tensors that is trained"
@@ -82,7 +83,7 @@ class HFT(Method):
 
     def activity(self) -> dict[str, float]:
         share = self._frozen_entries / self._all_entries if self._all_entries else 0.0
-        return {"frozen_share": share, "active": float(share > 0)}
+        return {"frozen_share": share, "active": float(share > 0), "scope": share}
 
     def _draw(self, step: int) -> frozenset[str]:
         return frozenset(self._blocks) - draw_blocks(self._blocks, self.fraction, self._seed, step)

@@ -242,6 +242,7 @@ class Merging(Method):
 
     rewinds: ClassVar[bool] = True
     averages: ClassVar[bool] = True
+    scope_means: ClassVar[str] = "the way from trained to merged weights, against that from θ_*"
 
     _store: Store | None = None
     _last: int = -1
@@ -267,11 +268,13 @@ class Merging(Method):
         alone = store.count == 1 and store.factor(self.scaling) == 1 and store.density == 1
         merged = trunk if alone else store.merged(base, self.scaling)
         changed = any(not torch.equal(x, merged[name]) for name, x in trunk.items())
+        moved, trained = (trunk_distance(trunk, x, context.head) for x in (merged, base))
         self._activity = {
             "active": float(changed),
-            "distance_moved": trunk_distance(trunk, merged, context.head),
+            "distance_moved": moved,
             "distance_to_pretrained": trunk_distance(base, merged, context.head),
             "merged_tasks": float(store.count),
+            "scope": min(1.0, moved / trained) if trained else 0.0,
         }
         return theta if alone else theta | {n: x.to(theta[n].device) for n, x in merged.items()}
 

@@ -61,6 +61,7 @@ class MoFO(Method):
     summary: ClassVar[str] = "AdamW that updates the entries of largest momentum only"
     needs: ClassVar[Needs] = Needs()
     optimizers: ClassVar[tuple[str, ...]] = ("adamw", "lion")
+    scope_means: ClassVar[str] = "entries that a step leaves alone: lower fraction"
 
     fraction: float = Field(
         0.15, gt=0, le=1, description="share of each tensor's entries that a step updates"
@@ -116,4 +117,4 @@ class MoFO(Method):
 
     def activity(self) -> dict[str, float]:
         share = 1.0 if self._optimizer is None else self._optimizer.updated_share
-        return {"updated_share": share, "active": float(share < 1)}
+        return {"updated_share": share, "active": float(share < 1), "scope": 1 - share}

@@ -20,6 +20,9 @@ from torch.autograd.function import once_differentiable
 from clbench.anchors import Anchor, named_weights
 from clbench.method import Context, Method, Needs
 
+#: What the scope of a penalty is; :mod:`clbench.gradient_share` measures it.
+GRADIENT_SHARE = "the penalty's share ‖p‖/(‖p‖ + ‖g − p‖) of the gradient: raise strength"
+
 
 def l2_penalty(
     weights: Sequence[Tensor],
@@ -141,6 +144,8 @@ class _Towards(Method):
     """A penalty on the distance from an anchor; abstract."""
 
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
+    scope_means: ClassVar[str] = GRADIENT_SHARE
+    pure_penalty: ClassVar[bool] = True
 
     strength: float = Field(0.0, ge=0, description="λ; 0 is plain fine-tuning")
     anchor: Literal["pretrained", "previous"] = Field(

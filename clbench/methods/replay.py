@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,9 @@ from clbench.method import Context, Method, Needs
 from clbench.models.training import extract
 from clbench.processes import world_size
 from clbench.seeding import generator
+
+if TYPE_CHECKING:
+    from clbench.scope import Plan
 
 
 def herd(features_NF: Tensor, count: int) -> Tensor:
@@ -89,6 +92,10 @@ class Replay(Method):
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
     needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True)
+    scope_means: ClassVar[str] = (
+        "replayed samples whose loss is among classes of other tasks, too; under train_logits: "
+        "task none is, so that replay cannot raise class-incremental accuracy: say seen or all"
+    )
 
     fraction: float = Field(0.05, ge=0, lt=1, description="share of each batch from past tasks")
     size: int | None = Field(None, ge=1, description="stored samples, all tasks together")
@@ -118,6 +125,10 @@ class Replay(Method):
                 "give size or share",
             )
         return self
+
+    @property
+    def mixes(self) -> float:
+        return self.fraction
 
     def examples(self, examples: Examples) -> Examples:
         if not self.fraction or not len(self._index):
@@ -155,6 +166,10 @@ class Replay(Method):
             "replayed_share": replayed / seen if seen else 0.0,
             "stored_samples": float(len(self._index)),
         }
+
+    def scope(self, plan: Plan) -> float:
+        """The share of replayed samples that compete with the classes of other tasks."""
+        return float(plan.train_logits != "task" or not self.fraction)
 
     def stored_samples(self) -> int:
         return len(self._index)

@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from statistics import fmean
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
+
+if TYPE_CHECKING:
+    from clbench.scope import Plan
 
 
 def averaging_steps(total_steps: int, p: float) -> list[int]:
@@ -64,6 +68,10 @@ class SFA(Method):
     summary: ClassVar[str] = "average with the previous task's weights during training"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
+    scope_means: ClassVar[str] = (
+        "the learning rate that is left after its averages but the last, against a constant rate; "
+        "where next to none is left, p hardly matters: say schedule.name: constant"
+    )
 
     p: float = Field(0.98, gt=0, le=1, description="averaging interval, share of a task's steps")
     beta: float = Field(0.5, ge=0, le=1, description="weight of the previous task's weights")
@@ -107,3 +115,14 @@ class SFA(Method):
 
     def activity(self) -> dict[str, float]:
         return self._activity
+
+    def scope(self, plan: Plan) -> float:
+        """What is left of the learning rate after an average, against a constant one; at most 1.
+
+        The mean over the averages but the last. A single one at the end, p = 1, is all of it.
+        """
+        during = averaging_steps(plan.total_steps, self.p)[:-1]
+        if not during:
+            return 1.0
+        constant = fmean(1 - step / plan.total_steps for step in during)
+        return min(1.0, fmean(map(plan.left, during)) / constant)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,6 +15,9 @@ from torch import Tensor
 from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
 from clbench.weights import State, Weights, lerp, trunk_distance
+
+if TYPE_CHECKING:
+    from clbench.scope import Plan
 
 
 def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:
@@ -52,6 +55,7 @@ class WiSEFT(Method):
     summary: ClassVar[str] = "average the tuned weights with the pretrained ones after a task"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
+    scope_means: ClassVar[str] = "the anchor's share of the average: lower alpha"
 
     alpha: float = Field(0.5, ge=0, le=1, description="share of the tuned weights")
     anchor: Literal["pretrained", "previous"] = Field(
@@ -99,6 +103,10 @@ class WiSEFT(Method):
 
     def activity(self) -> dict[str, float]:
         return self._activity
+
+    def scope(self, plan: Plan) -> float:
+        """The anchor's share of the average, 1 − α."""
+        return 1 - self.alpha
 
 
 def towards(anchor: Anchor, tuned: State, alpha: float, head: tuple[str, ...]) -> State:

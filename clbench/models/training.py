@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -34,6 +35,21 @@ from clbench.models.backbone import (
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State, sha256
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a run passes images through its network where it does not train on them.
+
+    Attributes:
+        batch_size: samples of a batch.
+        workers: threads that read ahead where images are slow.
+        autocast: makes the context of the forward pass (mixed precision).
+    """
+
+    batch_size: int = 256
+    workers: int = 4
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def extract(

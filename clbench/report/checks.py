@@ -25,7 +25,7 @@ def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
     """
     if everywhere:
         return [*_versions(runs), *_hardware(runs)]
-    every = (_splits, _weights, _budgets, _inactive, _unfinished)
+    every = (_splits, _weights, _budgets, _inactive, _ineffective, _remarks, _unfinished)
     return [line for check in every for line in check(runs)]
 
 
@@ -130,6 +130,31 @@ def _inactive(runs: Sequence[Run]) -> Iterable[str]:
             found[name].append(run.folder.name)
     for name, folders in found.items():
         yield f"Method {name} had no effect (inactive) in {_few(folders)}."
+
+
+def _ineffective(runs: Sequence[Run]) -> Iterable[str]:
+    found = defaultdict(list)
+    for run in runs:
+        for name in run.summary["ineffective"] if run.finished else ():
+            found[name].append((run.summary["scope"][name], run.folder.name))
+    for name, told in found.items():
+        most = max(scope for scope, _ in told)
+        folders = _few([folder for _, folder in told])
+        yield (
+            f"Method {name} could do next to nothing (scope {most:.2%} at most) in {folders}: "
+            "a difference from runs without it says nothing about it."
+        )
+
+
+def _remarks(runs: Sequence[Run]) -> Iterable[str]:
+    found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for run in runs:
+        for event in run.record.tasks:
+            for told in event.get("remarks", ()):
+                found[told["method"], told["what"]][run.folder.name] += 1
+    for (name, what), counts in found.items():
+        times = f"in {sum(counts.values())} tasks of {_few(list(counts))}"
+        yield one_line(f"Method {name}: {what}, {times}; their records have the numbers.")
 
 
 def _unfinished(runs: Sequence[Run]) -> Iterable[str]:

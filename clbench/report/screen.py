@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.record import SCENARIOS, Event, Record
+from clbench.scope import sentence
 
 FILES = (
     "summary.json",
@@ -61,6 +62,12 @@ def show(record: Record, console: Console | None = None) -> None:
         console.print(escape(lacking), highlight=False)
     for name in summary["inactive"]:
         console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
+    for name in summary["ineffective"]:
+        from clbench.methods import METHODS  # PyTorch takes seconds
+
+        means = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], means)
+        console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
     needs = summary["footprint"]
     console.print(
         f"Footprint: {'data-oblivious' if needs['data_oblivious'] else 'uses past data'}, "

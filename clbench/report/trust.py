@@ -85,6 +85,13 @@ class _Footprint(_Shape):
 
 class _Activity(_Shape):
     active: Number = 1
+    scope: Number | None = None
+
+
+class _Remark(_Shape):
+    method: Annotated[str, StringConstraints(max_length=100)]
+    what: Annotated[str, StringConstraints(max_length=200)]
+    detail: Text
 
 
 class _Task(_Measured):
@@ -93,6 +100,7 @@ class _Task(_Measured):
     retention: _Retention | None
     curve: list[_Point]
     methods: dict[Text, _Activity]
+    remarks: Annotated[list[_Remark], Field(max_length=100)] = []
     footprint: dict[Text, _Footprint]
     samples: Count
     seconds: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]

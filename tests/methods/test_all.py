@@ -52,6 +52,14 @@ NEUTRAL = {
     "hft": {"fraction": 1},
     "lora": None,
 }
+#: Settings beside a neutral one, which must not matter there.
+BESIDE = {
+    "flow": [
+        {"losses": "out_of_fold"},
+        {"losses": "out_of_fold", "per": "batch", "folds": 2},
+        {"probe": {"epochs": 1}},
+    ],
+}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo"]
 
@@ -117,6 +125,31 @@ def test_a_neutral_setting_is_plain_fine_tuning_bit_for_bit(small, tmp_path, nam
     assert same(plain, neutral)
     if name != "sequential":
         assert record.summary()["inactive"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [(name, more) for name, several in BESIDE.items() for more in several]
+)
+def test_other_settings_leave_a_neutral_one_neutral(small, tmp_path, name, more):
+    _, plain = run(small, tmp_path / "plain", {})
+    record, neutral = run(small, tmp_path / "neutral", {name: NEUTRAL[name] | more})
+    assert same(plain, neutral)
+    assert record.summary()["inactive"] == [name]
+    assert record.summary()["ineffective"] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": "batch_median"},
+        {"temperature": "running_median", "per": "batch"},
+        {"losses": "out_of_fold"},
+    ],
+    ids=str,
+)
+def test_settings_of_flow_resume_bit_for_bit(small, tmp_path, monkeypatch, fields):
+    monkeypatch.setitem(SETTINGS, "flow", fields)
+    resumes(small, tmp_path, monkeypatch, {"flow": None})
 
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("sequential", "multitask")])

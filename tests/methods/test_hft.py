@@ -124,7 +124,7 @@ def test_a_fraction_of_one_freezes_nothing(redraw):
     method.project(model)
     assert all(method.trainable(name) for name, _ in model.named_parameters())
     assert all(p.grad is not None for p in model.parameters())
-    assert method.activity() == {"frozen_share": 0.0, "active": 0.0}
+    assert method.activity() == {"frozen_share": 0.0, "active": 0.0, "scope": 0.0}
 
 
 @pytest.mark.parametrize("fields", [{"fraction": 0}, {"fraction": 1.1}, {"redraw": "epoch"}])

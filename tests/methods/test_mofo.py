@@ -48,6 +48,7 @@ def test_the_paper_filters_all_tensors():
     assert moved == wanted
     total = sum(p.numel() for p in model.parameters())
     assert method.activity()["updated_share"] == pytest.approx(sum(wanted.values()) / total)
+    assert method.activity()["scope"] == pytest.approx(1 - sum(wanted.values()) / total)
     assert method.activity()["active"] == 1
 
 
@@ -77,7 +78,7 @@ def test_norm_layers_are_found_by_kind():
 def test_full_fraction_hands_over_to_the_plain_optimiser(select):
     method = MoFO(fraction=1, select=select)
     assert started(method, network()) is None
-    assert method.activity() == {"updated_share": 1.0, "active": 0.0}
+    assert method.activity() == {"updated_share": 1.0, "active": 0.0, "scope": 0.0}
 
 
 def test_random_selection_follows_the_seed_of_the_task():

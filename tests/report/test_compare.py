@@ -143,12 +143,24 @@ def test_unfinished_runs_are_listed_and_do_not_count(tmp_path):
         ({}, {"source": "other"}, "Starting weights are mixed"),
         ({}, {"torch": "2.13"}, "Versions of torch are mixed: 2.14 in"),
         ({}, {"active": 0.0}, "Method sfa had no effect"),
+        ({}, {"scope": 0.004}, "Method sfa could do next to nothing (scope 0.40% at most)"),
+        (
+            {},
+            {"remarks": [{"method": "sfa", "what": "noise", "detail": "τ = 0"}]},
+            "Method sfa: noise, in 2 tasks of sfa-seed0",
+        ),
     ],
 )
 def test_warnings(tmp_path, one, other, text):
     run_folder(tmp_path, None, 0, **one)
     run_folder(tmp_path, {"sfa": {}}, 0, **other)
     assert warned(compare([tmp_path]), text)
+
+
+def test_a_method_that_could_do_enough_is_not_warned_of(tmp_path):
+    run_folder(tmp_path, None, 0)
+    run_folder(tmp_path, {"sfa": {}}, 0, scope=0.1)
+    assert not warned(compare([tmp_path]), "next to nothing")
 
 
 def test_weights_pretrained_in_the_run_may_differ_between_seeds_only(tmp_path):
