@@ -89,7 +89,7 @@ def make_optimizer(
             fused=fused,
         )
     if rules.name == "lion":
-        from timm.optim import Lion  # here: settings alone should not wait for timm
+        from timm.optim.lion import Lion  # here: settings alone should not wait for timm
 
         return Lion(parameters, rules.lr, rules.betas, rules.weight_decay)
     optimizer = SGD(

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,3 +225,18 @@ def test_studies_name_methods_of_their_suites(study):
     suites = list(map(yaml.safe_load, texts))
     named = {name for claim in study.claims for name in (claim.better, *claim.rivals)}
     assert named | {study.reference} <= {name for suite in suites for name in suite["methods"]}
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ({"distance_over": "trunk"}, "distance to θ_*"),
+        ({}, "distance to θ_*, head included"),
+    ],
+)
+def test_distances_of_older_records_are_shown_as_what_they_are(event, shown):
+    run = SimpleNamespace(record=SimpleNamespace(tasks=[event]))
+    section = SimpleNamespace(groups=[SimpleNamespace(finished=[run])])
+    study = SimpleNamespace(metrics={"distance": "distance to θ_*", "retention": "retention"})
+    assert suite_page.heading(section, study, "distance") == shown
+    assert suite_page.heading(section, study, "retention") == "retention"
