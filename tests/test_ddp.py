@@ -23,6 +23,10 @@ from clbench.weights import distance
 CASES = {
     "sfa": {"methods": {"sfa": {"p": 0.5}}, "eval_every": 4},
     "flow": {"methods": {"flow": {}, "head_refit": {}}},
+    "shared": {
+        "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
+        "stream": {"name": "split_digits", "labels": "shared"},
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},
@@ -110,7 +114,7 @@ def scalars(folder, tag):
     return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "shared"])
 def test_two_processes_equal_one(compared, name):
     place, *_ = compared
     assert_equal(place / "one" / name, place / "two" / name)
