@@ -288,7 +288,8 @@ def test_folders_of_the_same_classes_can_share_labels(tmp_path, pair, capsys):
     """Another colour of every class in the second task: the domain changes, the labels do not."""
     other = {name: tuple(255 - part for part in colour) for name, colour in ANIMALS.items()}
     second = write(tmp_path / "night" / "train", other, 5)
-    fields = {"train": [pair["train"], second], "labels": "shared"}
+    tests = [pair["test"], write(tmp_path / "night" / "test", other, 1)]
+    fields = {"train": [pair["train"], second], "test": tests, "labels": "shared"}
     stream = build(tmp_path, **fields)
     assert "class names in several folders" not in capsys.readouterr().out
     assert stream.class_names == ("ant", "bee", "cat", "dog")
