@@ -45,6 +45,10 @@ CASES = {
         },
         "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
     },
+    "shared": {
+        "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
+        "stream": {"name": "split_digits", "labels": "shared"},
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},

@@ -60,6 +60,13 @@ CASES = {
         0.7,
         {"task_arithmetic": {"scale": 0.7}},
     ),
+    "shared_labels": (
+        {"stream": {"labels": "shared"}, "model": {"head": "linear_probe"}},
+        {"task_arithmetic": {}},
+        "scale",
+        0.7,
+        {"task_arithmetic": {"scale": 0.7}},
+    ),
     "merged_then_averaged": (
         {},
         {"wise_ft": {"alpha": 0.8}, "task_arithmetic": {}},
