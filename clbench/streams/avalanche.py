@@ -64,7 +64,7 @@ class AvalancheConfig(StreamConfig):
             groups.append(
                 Group(f"experience {number}", 0, tuple(range(first, first + len(classes))))
             )
-            names += [str(c) if self.labels == "shared" else f"{number}/{c}" for c in classes]
+            names += [str(c) if self.shares_labels else f"{number}/{c}" for c in classes]
             first += len(classes)
         data = DataSet(
             self.benchmark,
@@ -72,8 +72,7 @@ class AvalancheConfig(StreamConfig):
             _concatenated(*parts["test"]),
             tuple(names),
         )
-        shared = self.labels == "shared"
-        return assemble(self, [data], groups, data_dir, storage, shared=shared)
+        return assemble(self, [data], groups, data_dir, storage)
 
     def _benchmark(self, data_dir: Path) -> Any:
         try:
