@@ -64,7 +64,8 @@ class Plan:
         from clbench.optimizer import learning_rate  # PyTorch takes seconds
 
         rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
-        return cls(total_steps, rate, recipe.train_logits)
+        # Where tasks share labels, the classes of one task are all there are.
+        return cls(total_steps, rate, "all" if recipe.stream.shares_labels else recipe.train_logits)
 
     def left(self, step: int) -> float:
         """The share of the task's learning rate that is still to come after step ``step``, from 1.
