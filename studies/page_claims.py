@@ -22,6 +22,8 @@ from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}
+#: Methods whose scope is about class-incremental accuracy alone.
+CLASS_INCREMENTAL = ("replay",)
 #: In place of a stream: all of the page.
 ALL = "all streams"
 HEADS = (
@@ -131,6 +133,7 @@ def _ask(
     claim: Claim, sections: Mapping[str, Section], scenario: Scenario
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
     chosen = _sections_of(claim, sections)
+    by_class = scenario == "class_incremental" and claim.metric not in (*MORE, "retention")
     told = _score(claim, scenario, claim.section if len(sections) > 1 else "")
     gaps, besides, unfair = dict[str, list[float]](), dict[Confound, None](), list[str]()
     runs_of = dict[str, int]()
@@ -142,7 +145,7 @@ def _ask(
             question = Question((), unfair=(f"no runs of {' and '.join(lost)}{where}",))
             return question, f"{_minus(claim, claim.rivals[0])}, {told}", 0, ()
         ours = groups[claim.better]
-        unfair += _without_effect(ours)
+        unfair += _without_effect(ours, by_class)
         for name in claim.rivals:
             theirs = groups[name]
             a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
@@ -153,7 +156,7 @@ def _ask(
             found = section.confounds(ours, theirs)
             besides |= dict.fromkeys(found)
             unfair += [c.words for c in found if not c.within(claim.parts)]
-            unfair += _without_effect(theirs)
+            unfair += _without_effect(theirs, by_class)
             unfair += [] if both else [f"no seed for which {claim.better} and {name} have it"]
     nearest, *others = sorted(gaps, key=lambda name: fmean(gaps[name] or [0.0]))
     runs = runs_of[nearest]
@@ -193,12 +196,14 @@ def _sections_of(claim: Claim, sections: Mapping[str, Section]) -> list[Section]
     return [sections[claim.section]]
 
 
-def _without_effect(group: Group) -> list[str]:
+def _without_effect(group: Group, by_class: bool) -> list[str]:
     """Methods that did nothing, or next to nothing, in all of a group's runs."""
     told = []
     for key, text in (("inactive", "had no effect"), ("ineffective", "could do next to nothing")):
         idle = [set(run.summary.get(key) or ()) for run in group.finished]
         names = sorted(set.intersection(*idle)) if idle else []
+        if key == "ineffective" and not by_class:
+            names = [name for name in names if name not in CLASS_INCREMENTAL]
         told += [f"{name} {text} in {group.label}" for name in names]
     return told
 
