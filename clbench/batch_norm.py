@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-#: While the trunk trains: BatchNorm normalises by the batch and moves its running statistics, or
-#: normalises by these, and they stay.
-Training = Literal["update", "frozen"]
+#: In training BatchNorm normalises by the batch and moves its running statistics where it trains
+#: (update) or everywhere (update_all), or it normalises by these, and they stay (frozen).
+Training = Literal["update", "update_all", "frozen"]
 
 
 def frozen(
@@ -22,12 +22,16 @@ def frozen(
 ) -> list[nn.Module]:
     """The BatchNorm layers that keep their statistics: frozen ones, and those in a frozen trunk.
 
+    What the rule says goes before that.
+
     Args:
         model: the network.
         head: names of the head's parameters.
         trained: whether the parameter of a name is trained.
-        rule: ``frozen`` is all layers, whatever is trained.
+        rule: ``frozen`` is all layers, ``update_all`` none, whatever is trained.
     """
+    if rule == "update_all":
+        return []
     trunk = any(trained(name) for name, _ in model.named_parameters() if name not in head)
     found: list[nn.Module] = []
     for prefix, module in model.named_modules():
@@ -68,6 +72,29 @@ def least_batch(
         except ValueError:
             return 2
     return 1
+
+
+def statistics(model: nn.Module) -> list[str]:
+    """Names of BatchNorm's running statistics, counters included, in the state dict."""
+    return [
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, _ in module.named_buffers(recurse=False)
+    ]
+
+
+@contextmanager
+def moving(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for BatchNorm: it normalises by the batch and moves its statistics."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def chunks(index: Tensor, size: int, least: int) -> list[Tensor]:

@@ -25,6 +25,7 @@ from clbench.outline import Absent, Outline, outline
 from clbench.preflight import check_tasks, preflight
 from clbench.processes import apart, device_count
 from clbench.recipe import Recipe, parse
+from clbench.scope import foreseen, is_little, sentence
 from clbench.speed import Speed, measure
 from clbench.streams import Stream, Task
 from clbench.trainer import accumulated, count_steps, make_trainer, quiet
@@ -169,7 +170,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         devices=world,
         device=_named(speed.device),
         absent=(*sketch.absent, *([weights] if weights else [])),
-        notes=tuple(_notes(sketch, keeps, costs, memory["peak"])),
+        notes=(*_notes(sketch, keeps, costs, memory["peak"]), *_scopes(recipe, tasks)),
     )
 
 
@@ -420,6 +421,14 @@ def _notes(sketch: Outline, keeps: Retained, costs: Costs, peak: int) -> Iterato
         yield f"{costs.world} devices: measured on one; memory is that of each"
     if keeps.note:
         yield keeps.note
+
+
+def _scopes(recipe: Recipe, tasks: Sequence[TaskEstimate]) -> Iterator[str]:
+    """Methods that could do next to nothing, as far as settings tell; a mean over the tasks."""
+    scopes = foreseen(recipe, {task.name: task.steps for task in tasks})
+    for name, scope in scopes.items():
+        if is_little(scope):
+            yield sentence(name, scope, recipe.methods[name].scope_means)
 
 
 def available(device: torch.device) -> int:

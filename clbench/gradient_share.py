@@ -32,13 +32,14 @@ class GradientShares:
     A penalty is computed once more to know p alone. Nothing that training computes is changed.
 
     Args:
-        methods: those that bring a penalty.
+        methods: that bring a penalty; one that may do more than compute is passed over (see
+            `Method.pure_penalty`).
         total_steps: of the task.
     """
 
     def __init__(self, methods: Sequence[Method], total_steps: int) -> None:
-        self.methods = methods
-        self.steps = looks(total_steps) if methods else frozenset()
+        self.methods = [method for method in methods if method.pure_penalty]
+        self.steps = looks(total_steps) if self.methods else frozenset()
         self._found: dict[int, list[Tensor]] = {}
 
     def look(self, model: nn.Module, step: int) -> None:

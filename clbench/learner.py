@@ -32,9 +32,11 @@ class Learner(L.LightningModule):
         context: the task, the network and its loss.
         methods: what contributes, in order.
         recipe: the settings of this task.
-        first_step: steps of earlier tasks, so that logs run on one axis.
+        first_step: steps of earlier tasks, so that logs and ``schedule.over: stream`` go on.
         clock: counts the time that each method takes.
         on_step: called after every step with the step of the whole stream.
+        stream_steps: steps of all tasks, for ``schedule.over: stream``; default: up to the end of
+            this task.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Learner(L.LightningModule):
         first_step: int = 0,
         clock: Clock | None = None,
         on_step: Callable[[int], None] | None = None,
+        stream_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.context, self.recipe = context, recipe
@@ -52,7 +55,7 @@ class Learner(L.LightningModule):
         self.methods = list(methods)
         self.first_step, self.on_step = first_step, on_step
         self.clock = clock or Clock()
-        self.total_steps = context.total_steps
+        self.total_steps, self.stream_steps = context.total_steps, stream_steps
         self.step_count = self.sample_count = 0
         self.accumulate = accumulated(recipe)
         self.last_loss: Tensor | None = None  # of this process's part of the batch
@@ -187,7 +190,10 @@ class Learner(L.LightningModule):
             fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
             parameters = [parameter for _, parameter in named]
             optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
-        scheduler = LambdaLR(optimizer, learning_rate(self.recipe.schedule, self.total_steps))
+        rate = learning_rate(
+            self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
+        )
+        scheduler = LambdaLR(optimizer, rate)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

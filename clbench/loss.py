@@ -17,7 +17,7 @@ class ClassLoss(nn.Module):
     Args:
         logits: ``task`` admits the classes of the sample's own task, ``seen`` those of all tasks
             so far, ``all`` those of the whole stream.
-        present: int64 (K,), the global labels that occur in training.
+        present: int64 (K,), the global labels that occur in training, in a memory too.
         task_of_class: int64 (C,), the task of each class.
         seen: bool (C,), the classes seen so far, those of this task included.
     """

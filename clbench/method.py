@@ -19,7 +19,7 @@ sensible combination just works. As a training loop::
             method.project(model)                        # in order      GEM
             optimizer.step()
             method.after_step(model, step)               # in order      SFA
-        method.finish(context)                           # in order      EWC, replay
+        method.finish(context)                           # in order      EWC, replay, Fisher merging
         shown = method.deploy(theta)                     # composed      WiSE-FT, TIES, LoRA
         evaluate(shown)
         theta = shown where method.carries, else theta
@@ -126,6 +126,9 @@ class Method(Section):
     averages: ClassVar[bool] = False
     #: What the scope is a share of, and how to raise it, for those whom it is told that it is low.
     scope_means: ClassVar[str] = ""
+    #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
+    #: the gradient is measured, as the method's scope.
+    pure_penalty: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
@@ -152,6 +155,21 @@ class Method(Section):
         into one that fits ``model``.
         """
         return model
+
+    def remembered_labels(self) -> Tensor:
+        """Global labels (K,) of past samples whose losses take part beside the examples'.
+
+        The rows of the head that these admit are trained, as those of the examples are.
+        """
+        return torch.empty(0, dtype=torch.int64)
+
+    @property
+    def mixes(self) -> float:
+        """The share of each batch that `examples` adds from the second task on, in [0, 1).
+
+        It tells beforehand how many steps a task has.
+        """
+        return 0.0
 
     def start(self, context: Context) -> None:
         """Prepare for a task; in order."""
@@ -192,7 +210,10 @@ class Method(Section):
         """Edit the weights after the optimiser's step number ``step``, from 1; in order."""
 
     def finish(self, context: Context) -> None:
-        """Remember what later tasks will need; in order. The task's data is still at hand."""
+        """Remember what later tasks will need, or edit the trained weights; in order.
+
+        The task's data is still at hand.
+        """
 
     def deploy(self, theta: State, context: Context) -> State:
         """The weights to evaluate, from those that were trained; composed."""

@@ -81,7 +81,10 @@ class Network:
             self.load(self.theta_pretrained | {name: theta[name] for name in self.head})
 
     def probe(self, task: Task, recipe: Recipe, learned: Tensor) -> Tensor:
-        """Train the task's rows of the head on frozen features; the samples' losses (N,).
+        """Train the task's rows of the head on the frozen trunk; the samples' losses (N,).
+
+        With ``model.probe.batch_norm: train`` the network has other running statistics afterwards,
+        and the task starts from them: they are θ_o's, not θ_*'s.
 
         Args:
             task: the task.

@@ -57,11 +57,14 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """The learning rate over one task."""
+    """The learning rate over one task, or over the stream."""
 
     name: Literal["constant", "cosine"] = Field("constant", description="after the warm-up")
     warmup: float = Field(
         0.0, ge=0, lt=1, description="share of the steps in which the rate rises linearly"
+    )
+    over: Literal["task", "stream"] = Field(
+        "task", description="of which steps: each task's own, or once over those of all tasks"
     )
 
 
@@ -86,7 +89,7 @@ def make_optimizer(
             fused=fused,
         )
     if rules.name == "lion":
-        from timm.optim import Lion  # here: settings alone should not wait for timm
+        from timm.optim.lion import Lion  # here: settings alone should not wait for timm
 
         return Lion(parameters, rules.lr, rules.betas, rules.weight_decay)
     optimizer = SGD(
@@ -105,19 +108,31 @@ def make_optimizer(
     return optimizer
 
 
-def learning_rate(rules: Schedule, total_steps: int) -> Callable[[int], float]:
-    """The learning rate as a factor of its peak, for each step from 0.
+def learning_rate(
+    rules: Schedule, total_steps: int, before: int = 0, stream_steps: int | None = None
+) -> Callable[[int], float]:
+    """The learning rate as a factor of its peak, for each step of a task from 0.
 
     Linear warm-up over ``rules.warmup`` of the steps, then constant, or a cosine to zero.
+
+    Args:
+        rules: the schedule.
+        total_steps: optimiser steps of the task.
+        before: those of the tasks before it.
+        stream_steps: those of all tasks; default: up to the end of this one.
     """
-    rising = round(rules.warmup * total_steps)
+    first, total = 0, total_steps
+    if rules.over == "stream":
+        first, total = before, before + total_steps if stream_steps is None else stream_steps
+    rising = round(rules.warmup * total)
 
     def factor(step: int) -> float:
+        step += first
         if step < rising:
             return (step + 1) / rising
         if rules.name == "constant":
             return 1.0
-        done = (step - rising) / max(1, total_steps - rising)
+        done = (step - rising) / max(1, total - rising)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     return factor

@@ -37,6 +37,7 @@ def check_settings(recipe: Recipe) -> None:
         _known(place, changes)
         _of_the_run(place, changes.get("methods"), list(recipe.methods))
         _images(place, changes.get("images"), recipe)
+        _schedule(place, changes.get("schedule"), recipe)
         try:
             recipe.for_task(task)
         except ClbenchError as error:
@@ -93,4 +94,13 @@ def _images(place: str, own: Any, recipe: Recipe) -> None:
         raise ClbenchError(
             f"{place}.images needs a stream with independent: true (transfer6), as a network that "
             "goes through several tasks is to see all images alike"
+        )
+
+
+def _schedule(place: str, own: Any, recipe: Recipe) -> None:
+    over = own.get("over", "task") if isinstance(own, Mapping) else "task"
+    if own and (over == "stream" or recipe.schedule.over == "stream"):
+        raise ClbenchError(
+            f"{place}.schedule: a schedule over the stream is one for all tasks: leave it out, or "
+            "say schedule.over: task for the run"
         )

@@ -72,7 +72,9 @@ class Recipe(Section):
         default_factory=dict, description="what fights forgetting, in order; see `--list`"
     )
     optimizer: Optimizer = Field(default_factory=Optimizer, description="of every task")
-    schedule: Schedule = Field(default_factory=Schedule, description="of every task")
+    schedule: Schedule = Field(
+        default_factory=Schedule, description="of every task, or of the stream"
+    )
     epochs: int | None = Field(None, ge=1, description="passes over each task's data")
     steps: int | None = Field(None, ge=1, description="optimiser steps of each task, instead")
     batch_size: int = Field(64, ge=1, description="samples of a global batch, over all devices")
@@ -154,6 +156,12 @@ class Recipe(Section):
         refuse_clashes(
             self.methods, self.optimizer.name, getattr(self.stream, "independent", False)
         )
+        if self.schedule.over == "stream" and getattr(self.stream, "independent", False):
+            raise PydanticCustomError(
+                "schedule",
+                "schedule.over: stream needs tasks that follow each other, but with "
+                "stream.independent every task starts anew: say over: task",
+            )
         check_settings(self)
         return self
 

@@ -19,6 +19,10 @@ from clbench.scope import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
+TITLES: dict[Scenario, str] = {
+    "task_incremental": "task-incremental",
+    "class_incremental": "class-incremental",
+}
 Event = dict[str, Any]
 
 
@@ -71,6 +75,16 @@ class Record:
     def finished(self) -> bool:
         """Whether the stream is through."""
         return any(event["event"] == "end" for event in self.events)
+
+    @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies that differ, with their titles: two, or one where tasks share labels.
+
+        There the classes of a task are those of all tasks, so that both are the same number.
+        """
+        if self.run.get("shared_labels"):
+            return {"task_incremental": "domain-incremental"}
+        return TITLES
 
     def until_task(self, index: int) -> tuple[Event, ...]:
         """The events up to and with that of task ``index``; none if it is not in the record."""

@@ -92,12 +92,15 @@ class Redeployment:
         if number > 1 and looks_back(methods) and not run.stream.independent:
             earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
             before = earlier["theta"]
+        rewound = run.stream.independent or any(method.rewinds for method in run.methods)
+        head = {name: start["head"][name] for name in network.head}
+        pretrained = network.theta_pretrained | (head if rewound or number == 1 else {})
         return Context(
             task=task,
             model=network.model,
             head=network.head,
             anchors=Anchors(
-                Anchor(network.theta_pretrained | start["head"], start["pretrained"]),
+                Anchor(pretrained, start["pretrained"]),
                 Anchor(before | start["head"], start["previous"]),
             ),
             total_steps=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,25 +36,64 @@ class Paper:
     Attributes:
         sweeps: by config, a field and its values; each makes one more run.
         backbones: ``model`` sections that every config is run with; none: the config's own.
+        variants: by name, what is put on top of every config, and on top of that of single ones,
+            for one more table; those that the overrides take the ground from are left out.
     """
 
     sweeps: Mapping[str, tuple[str, Sequence[float]]] = field(default_factory=dict)
     backbones: Sequence[Mapping[str, Any]] = ()
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
+
+@dataclass(frozen=True)
+class Variant:
+    """Another setting of a paper's configs.
+
+    Attributes:
+        values: put on top of every config.
+        own: put on top of single configs, after that.
+    """
+
+    values: Mapping[str, Any]
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+ALL_LOGITS = Variant({"train_logits": "all"})
+#: Steps: as many epochs as the configs have on CIFAR-100.
+FOOD = Variant(
+    {
+        "stream": {"name": "food101"},
+        "augment": {"crop": "resized", "scale": [0.25, 1.0]},
+        "eval_every": 50,
+        "steps": 135,
+    },
+    own={"multitask": {"steps": 2700}, "sfa": {"methods": {"sfa": {"p": 0.98}}}},
+)
 
 PAPERS = {
     "flow": Paper(
+        sweeps={"l2": ("methods.l2.strength", (0.002, 0.02, 0.2, 2.0))},
         backbones=(
             {"backbone": "resnet18", "weights": "resnet18.tv_in1k"},
             {"backbone": "resnet50", "weights": "resnet50.ram_in1k"},
-        )
+        ),
     ),
-    "mofo": Paper(sweeps={"mofo": ("methods.mofo.fraction", (0.05, 0.1, 0.15, 0.2, 0.4, 0.8))}),
+    "mofo": Paper(
+        sweeps={
+            "mofo": ("methods.mofo.fraction", (0.05, 0.1, 0.15, 0.2)),
+            "table3_mofo": ("methods.mofo.fraction", (0.05, 0.1, 0.15, 0.2, 0.4, 0.8)),
+        }
+    ),
     "sfa": Paper(
         sweeps={
             "sfa": ("methods.sfa.p", (0.25, 0.5, 0.75, 0.9, 0.96, 0.98, 1.0)),
             "wise_ft": ("methods.sfa.beta", (0.25, 0.5, 0.75)),
-        }
+        },
+        variants={
+            "all logits": ALL_LOGITS,
+            "Food-101": FOOD,
+            "Food-101, all logits": replace(FOOD, values={**FOOD.values, **ALL_LOGITS.values}),
+        },
     ),
 }
 
@@ -64,8 +103,8 @@ class Cell:
     """A run of the paper, for all its seeds.
 
     Attributes:
-        name: the config's, with the value of a sweep.
-        config: the config's.
+        name: the config's, with the value of a sweep and the variant.
+        config: the config's, with the variant.
         model: what replaces the config's backbone and weights; empty: nothing.
         values: the recipe's, overrides included.
         recipe: what comes of them; None if they are refused.
@@ -138,7 +177,7 @@ def reproduce(
 
 
 def cells(paper: str, overrides: Mapping[str, Any]) -> list[Cell]:
-    """The runs of a paper: its configs, each with its sweep and with every backbone.
+    """The runs of a paper: its configs, each with its sweep, in every variant, with every backbone.
 
     Raises:
         ClbenchError: if there is no such paper.
@@ -149,15 +188,8 @@ def cells(paper: str, overrides: Mapping[str, Any]) -> list[Cell]:
     backbones: Sequence[Mapping[str, Any]] = rules.backbones or ({},)
     if "backbone" in (overrides.get("model") or {}):
         backbones = ({},)
-    configs = {path.stem: _put_on(read(str(path)), overrides) for path in _configs(paper)}
-    plain = [(name, name, values) for name, values in configs.items()]
-    swept = [
-        (config, name, values)
-        for config in configs.keys() & rules.sweeps.keys()
-        for name, values in _swept(config, configs[config], *rules.sweeps[config])
-    ]
     found: list[Cell] = []
-    for config, name, values in [*plain, *sorted(swept, key=lambda one: one[1])]:
+    for config, name, values in _rows(paper, overrides):
         for model in backbones:
             full = merge(values, {"model": dict(model)}) if model else values
             cell = Cell(name, config, model, full)
@@ -174,6 +206,28 @@ def cells(paper: str, overrides: Mapping[str, Any]) -> list[Cell]:
             unique.append(cell)
         hashes.add(key)
     return unique
+
+
+def _rows(paper: str, overrides: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Names of the config and of the run, and its values: variant by variant, sweeps last."""
+    rules = PAPERS[paper]
+    files = {path.stem: read(str(path)) for path in _configs(paper)}
+    for variant, change in {"": Variant({}), **rules.variants}.items():
+        if variant and change.values.keys() & overrides.keys() & {"stream", "train_logits"}:
+            continue
+        end = f", {variant}" * bool(variant)
+        configs = {
+            name: _put_on(merge(merge(values, change.values), change.own.get(name, {})), overrides)
+            for name, values in files.items()
+        }
+        swept = [
+            (config, name, values)
+            for config in configs.keys() & rules.sweeps.keys()
+            for name, values in _swept(config, configs[config], *rules.sweeps[config])
+        ]
+        plain = [(name, name, values) for name, values in configs.items()]
+        for config, name, values in [*plain, *sorted(swept, key=lambda one: one[1])]:
+            yield config + end, name + end, values
 
 
 def suite(paper: str, ready: Iterable[Cell], seeds: Sequence[int]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench import checkpoints, finite, footprint, saved
 from clbench import folder as run_folder
+from clbench.batch_norm import statistics
 from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples
 from clbench.deploy import deploy, refresh_batch_norm
@@ -48,6 +49,7 @@ from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
 from clbench.scope import Plan, is_little, sentence, with_scope
 from clbench.seeding import derive, seed_everything
+from clbench.steps import steps_of_tasks
 from clbench.streams import Task
 from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
 from clbench.weights import State, snapshot
@@ -138,7 +140,7 @@ class Run:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
-        least = preflight(recipe, folder, trainer) if tries else 1
+        least = self.least = preflight(recipe, folder, trainer) if tries else 1
         self.stream = recipe.build_stream()
         self.warning = single_classes(recipe, self.stream)
         self.warned = set[str]()  # methods that are known to be able to do next to nothing
@@ -155,6 +157,7 @@ class Run:
         self.network = Network(recipe, self.stream, device, anchors_at, autocast)
         self.device, self.head = device, self.network.head
         self.first_step = self.checkpoint["step"] if self.checkpoint else 0
+        self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         self.logger = StreamLogger(folder, self.first_step)
         transform, pretrained = self.network.transform(recipe), self.network.pretrained
@@ -170,6 +173,8 @@ class Run:
             done, (theta, learned) = 0, self._begin()
         else:
             done, theta, learned = self._take_up(self.checkpoint)
+        if self.recipe.schedule.over == "stream":
+            self.steps = steps_of_tasks(self.recipe, self.stages, self.least)
         for number, task in enumerate(self.stages[done:], done + 1):
             theta, learned = self._task(number, task, theta, learned)
         if is_first():
@@ -292,8 +297,15 @@ class Run:
             self.meter.curve(context.model, recipe.eval_every, task, seen, curve)
             if recipe.eval_every
             else None,
+            sum(self.steps) or None,
         )
-        plan = Plan.of(recipe, context.total_steps)
+        if self.steps and self.steps[number - 1] != context.total_steps:
+            raise ClbenchError(
+                f"schedule.over = 'stream': task {task.name} has {context.total_steps} steps, and "
+                f"{self.steps[number - 1]} were counted before the first task, as a method changed "
+                "what it trains on: say steps in place of epochs"
+            )
+        plan = Plan.of(recipe, context.total_steps, self.first_step, sum(self.steps) or None)
         self._remark(task, {name: m.scope(plan) for name, m in self.named_methods.items()})
         self._fit(learner, batches, recipe, title)
         for method in self.methods:
@@ -319,8 +331,9 @@ class Run:
         }
         self.recorder.add("task", **event)
         self.meter.log(event, self.named_methods)
-        say(f"{title}: {screen.line(event)}")
-        self._warn({name: told.get("scope", 1) for name, told in event["methods"].items()})
+        say(f"{title}: {screen.line(event, self.stream.shared)}")
+        scopes = {name: told.get("scope", 1) for name, told in event["methods"].items()}
+        self._warn(scopes, f"task {task.name}")
         if is_first():
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
@@ -332,13 +345,13 @@ class Run:
                 say(f"Warning: {name}, task {task.name}: {what}: {detail}")
         self._warn(scopes)
 
-    def _warn(self, scopes: Mapping[str, float]) -> None:
+    def _warn(self, scopes: Mapping[str, float], where: str = "") -> None:
         """Say, once a run, which methods could do next to nothing."""
         for name, scope in scopes.items():
             if is_little(scope) and name not in self.warned:
                 self.warned.add(name)
                 means = self.named_methods[name].scope_means
-                say(f"Warning: {sentence(name, scope, means)}")
+                say(f"Warning: {sentence(name, scope, means, where)}")
 
     def _measure(
         self,
@@ -379,7 +392,8 @@ class Run:
 
     def _save(self, number: int, context: Context, weights: dict[str, State], seen: Tensor) -> None:
         """Write the checkpoint of a task, with which it is finished."""
-        anchors, head = vars(context.anchors), context.anchors.previous.state
+        anchors, before = vars(context.anchors), context.anchors.previous.state
+        own = [*self.head, *statistics(self.network.model)]  # what a probe changes before a task
         state = {
             "done": number,
             "step": self.first_step,
@@ -387,7 +401,7 @@ class Run:
             "record_sha256": self.recorder.sha256,
             **weights,
             "learned": seen,
-            "start": {"head": {name: head[name].cpu() for name in self.head}}
+            "start": {"head": {name: before[name].cpu() for name in own}}
             | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
         }
         methods = {name: m.state_dict() for name, m in self.named_methods.items()}
@@ -427,7 +441,9 @@ class Run:
             smallest(recipe, model, self.head),
         )
         seen = learned | rows
-        loss = ClassLoss(recipe.train_logits, examples.labels, stream.task_of_class, seen)
+        labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
+        present, owner = torch.cat(labels).unique(), self.stream.task_of_class
+        loss = ClassLoss(recipe.train_logits, present, owner, seen).to(self.device)
         context = Context(
             task=task,
             model=model,

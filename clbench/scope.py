@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,17 +50,22 @@ class Plan:
     train_logits: Logits
 
     @classmethod
-    def of(cls, recipe: Recipe, total_steps: int) -> Plan:
+    def of(
+        cls, recipe: Recipe, total_steps: int, before: int = 0, stream_steps: int | None = None
+    ) -> Plan:
         """That of a task.
 
         Args:
             recipe: with the task's own settings.
             total_steps: of the task.
+            before: those of the tasks before it.
+            stream_steps: those of all tasks; default: up to the end of this one.
         """
         from clbench.optimizer import learning_rate  # PyTorch takes seconds
 
-        rate = learning_rate(recipe.schedule, total_steps)
-        return cls(total_steps, rate, recipe.train_logits)
+        rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
+        # Where tasks share labels, the classes of one task are all there are.
+        return cls(total_steps, rate, "all" if recipe.stream.shares_labels else recipe.train_logits)
 
     def left(self, step: int) -> float:
         """The share of the task's learning rate that is still to come after step ``step``, from 1.
@@ -65,8 +73,12 @@ class Plan:
         Learning rates are summed over steps: of plain SGD it is the share of the way that is left
         at a constant gradient.
         """
-        rates = [self.rate(number) for number in range(self.total_steps)]
-        return sum(rates[step:]) / sum(rates)
+        return 1 - self._sums[step] / self._sums[-1] if self._sums[-1] else 0.0
+
+    @cached_property
+    def _sums(self) -> list[float]:
+        """Learning rates summed up to each step, from 0 to T."""
+        return list(accumulate(map(self.rate, range(self.total_steps)), initial=0.0))
 
 
 def is_little(scope: float) -> bool:
@@ -74,26 +86,35 @@ def is_little(scope: float) -> bool:
     return scope < LITTLE - 1e-9  # 1 - 0.9 is a little less than 0.1
 
 
-def foreseen(recipe: Recipe, total_steps: int) -> dict[str, float]:
-    """The scope of each method as far as it follows from settings; 1 where it does not.
+def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
+    """The mean scope of each method over tasks, as far as it follows from settings; 1 elsewhere.
 
     Args:
-        recipe: with the task's own settings.
-        total_steps: of the task.
+        recipe: the run's.
+        steps: optimiser steps of each task, by its name, in order.
     """
-    plan = Plan.of(recipe, total_steps)
-    return {name: method.scope(plan) for name, method in recipe.methods.items()}
+    found: dict[str, list[float]] = {name: [] for name in recipe.methods}
+    before, total = 0, sum(steps.values())
+    for task, count in steps.items():
+        rules = recipe.for_task(task)
+        plan = Plan.of(rules, count, before, total)
+        for name, method in rules.methods.items():
+            found[name].append(method.scope(plan))
+        before += count
+    return {name: fmean(scopes) for name, scopes in found.items()}
 
 
-def sentence(name: str, scope: float, means: str) -> str:
+def sentence(name: str, scope: float, means: str, where: str = "") -> str:
     """That a method could do next to nothing.
 
     Args:
         name: of the method.
         scope: of it.
         means: what the scope is a share of.
+        where: in what; nothing for the run.
     """
-    return f"method {name} could do next to nothing (scope {scope:.2%}): {means}"
+    told = f"method {name} could do next to nothing{where and f' in {where}'}"
+    return f"{told} (scope {scope:.2%}){means and f': {means}'}"
 
 
 def with_scope(
@@ -107,10 +128,9 @@ def with_scope(
         plan: of the task.
         measured: the scope that was measured in training; None where none was.
     """
-    values = dict(activity)
-    if values.get("active", 1):
-        values.setdefault("scope", method.scope(plan) if measured is None else measured)
-    return values
+    if not activity.get("active", 1):
+        return {key: value for key, value in activity.items() if key != "scope"}
+    return {"scope": method.scope(plan) if measured is None else measured, **activity}
 
 
 def mean_scopes(names: list[str], tasks: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.disk import write_atomic, writing_to
-from clbench.record import SCENARIOS, Scenario
-from clbench.report.figures import PERFORMANCE, TITLES
+from clbench.record import SCENARIOS, TITLES, Scenario
+from clbench.report.figures import PERFORMANCE
 from clbench.report.fonts import drawable, literal
 from clbench.report.screen import percent
 from clbench.report.texts import one_line

@@ -14,6 +14,7 @@ from typing import Any
 
 from clbench.record import Scenario
 from clbench.report.confounds import Confound
+from clbench.report.differences import p_value
 from clbench.report.metrics import METRICS, SCENARIO_TITLES
 from clbench.report.section import Group, Section
 from clbench.report.statistics import Difference
@@ -21,6 +22,10 @@ from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}
+#: Methods whose scope is about class-incremental accuracy alone.
+CLASS_INCREMENTAL = ("replay",)
+#: In place of a stream: all of the page.
+ALL = "all streams"
 HEADS = (
     "claim",
     "compared",
@@ -39,13 +44,14 @@ class Claim:
 
     Attributes:
         text: the claim.
-        better, worse: names of methods in the suite.
+        better, worse: names of methods in the suite. Of several that it is claimed to beat, all
+            count: shown is the one that comes nearest, and the test is corrected for so many.
         metric: in which the first is claimed to be higher; besides the report's, ``distance`` (to
             θ_*, after the last task) and ``loss`` (of training, at the end of each task).
         sign: -1 if it is claimed to be lower.
         scenario: of the accuracies; the study's by default.
         section: name of the stream, as in the study's ``streams``; may be left out if there is
-            but one.
+            but one. :data:`ALL`: each seed of each stream is a pair.
         part: differences that the claim is about, or that it allows for, besides the method: a key
             as ``optimizer.lr``, the start of one as ``optimizer``, or another part of
             :class:`clbench.report.confounds.Confound`.
@@ -56,7 +62,7 @@ class Claim:
 
     text: str
     better: str
-    worse: str
+    worse: str | tuple[str, ...]
     metric: str = "overall_performance"
     sign: int = 1
     scenario: Scenario | None = None
@@ -69,6 +75,11 @@ class Claim:
     def parts(self) -> tuple[str, ...]:
         """The differences that are claimed."""
         return (self.part,) if isinstance(self.part, str) else self.part
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The methods that it is claimed to beat."""
+        return (self.worse,) if isinstance(self.worse, str) else self.worse
 
     @property
     def percent(self) -> float:
@@ -121,49 +132,80 @@ def judge_claims(
 def _ask(
     claim: Claim, sections: Mapping[str, Section], scenario: Scenario
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
-    section = _section_of(claim, sections)
-    score = MORE.get(claim.metric) or METRICS[claim.metric].label
-    told = [
-        f"{claim.better} − {claim.worse}" if claim.sign > 0 else f"{claim.worse} − {claim.better}"
-    ]
-    told += [score]
+    chosen = _sections_of(claim, sections)
+    by_class = scenario == "class_incremental" and claim.metric not in (*MORE, "retention")
+    told = _score(claim, scenario, claim.section if len(sections) > 1 else "")
+    gaps, besides, unfair = dict[str, list[float]](), dict[Confound, None](), list[str]()
+    runs_of = dict[str, int]()
+    for section in chosen:
+        groups = {text: g for g in section.groups for text in (g.name, g.label)}
+        lost = [name for name in (claim.better, *claim.rivals) if name not in groups]
+        if lost:
+            where = f" on {section.title}" if len(chosen) > 1 else ""
+            question = Question((), unfair=(f"no runs of {' and '.join(lost)}{where}",))
+            return question, f"{_minus(claim, claim.rivals[0])}, {told}", 0, ()
+        ours = groups[claim.better]
+        unfair += _without_effect(ours, by_class)
+        for name in claim.rivals:
+            theirs = groups[name]
+            a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
+            both = sorted(a.keys() & b.keys())
+            gaps.setdefault(name, []).extend(claim.sign * (a[seed] - b[seed]) for seed in both)
+            seeds = {run.seed for group in (ours, theirs) for run in group.runs}
+            runs_of[name] = runs_of.get(name, 0) + len(seeds)
+            found = section.confounds(ours, theirs)
+            besides |= dict.fromkeys(found)
+            unfair += [c.words for c in found if not c.within(claim.parts)]
+            unfair += _without_effect(theirs, by_class)
+            unfair += [] if both else [f"no seed for which {claim.better} and {name} have it"]
+    nearest, *others = sorted(gaps, key=lambda name: fmean(gaps[name] or [0.0]))
+    runs = runs_of[nearest]
+    best = f" (of {len(gaps)} the nearest)" if others else ""
+    question = Question(
+        gaps[nearest],
+        claim.kind,
+        claim.margin,
+        tuple(dict.fromkeys(unfair)),
+        tuple(gaps[name] for name in others),
+    )
+    return question, f"{_minus(claim, nearest)}{best}, {told}", runs, tuple(besides)
+
+
+def _minus(claim: Claim, rival: str) -> str:
+    """The difference that the number is."""
+    ours, theirs = (claim.better, rival)[:: claim.sign]
+    return f"{ours} − {theirs}"
+
+
+def _score(claim: Claim, scenario: Scenario, stream: str) -> str:
+    """The score that the number is of."""
+    told = [MORE.get(claim.metric) or METRICS[claim.metric].label]
     if claim.metric not in (*MORE, "retention"):
         told.append(SCENARIO_TITLES[scenario])
-    told += [claim.section] * (len(sections) > 1)
-    compared = ", ".join(told)
-    groups = {text: group for group in section.groups for text in (group.name, group.label)}
-    lost = [name for name in (claim.better, claim.worse) if name not in groups]
-    if lost:
-        return Question((), unfair=(f"no runs of {' and '.join(lost)}",)), compared, 0, ()
-    ours, theirs = groups[claim.better], groups[claim.worse]
-    a, b = (scores(group, claim.metric, scenario) for group in (ours, theirs))
-    gaps = [claim.sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
-    besides = section.confounds(ours, theirs)
-    unfair = [c.words for c in besides if not c.within(claim.parts)]
-    unfair += [text for group in (ours, theirs) for text in _without_effect(group)]
-    if not gaps:
-        unfair.append("no seed for which both have the score")
-    question = Question(gaps, claim.kind, claim.margin, tuple(unfair))
-    runs = len({run.seed for group in (ours, theirs) for run in group.runs})
-    return question, compared, runs, besides
+    return ", ".join([*told, stream] if stream else told)
 
 
-def _section_of(claim: Claim, sections: Mapping[str, Section]) -> Section:
-    if not claim.section and len(sections) == 1:
-        return next(iter(sections.values()))
+def _sections_of(claim: Claim, sections: Mapping[str, Section]) -> list[Section]:
+    if claim.section == ALL or (not claim.section and len(sections) == 1):
+        return list(sections.values())
     if claim.section not in sections:
         raise ValueError(
             f"the claim {claim.text!r} is about the stream {claim.section!r}; there are "
             + ", ".join(map(repr, sections))
         )
-    return sections[claim.section]
+    return [sections[claim.section]]
 
 
-def _without_effect(group: Group) -> list[str]:
-    """Methods that did nothing in any of a group's runs."""
-    idle = [set(run.summary["inactive"]) for run in group.finished]
-    names = sorted(set.intersection(*idle)) if idle else []
-    return [f"{name} had no effect in {group.label}" for name in names]
+def _without_effect(group: Group, by_class: bool) -> list[str]:
+    """Methods that did nothing, or next to nothing, in all of a group's runs."""
+    told = []
+    for key, text in (("inactive", "had no effect"), ("ineffective", "could do next to nothing")):
+        idle = [set(run.summary.get(key) or ()) for run in group.finished]
+        names = sorted(set.intersection(*idle)) if idle else []
+        if key == "ineffective" and not by_class:
+            names = [name for name in names if name not in CLASS_INCREMENTAL]
+        told += [f"{name} {text} in {group.label}" for name in names]
+    return told
 
 
 def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:
@@ -195,17 +237,35 @@ def claims_part(judged: Sequence[Judged]) -> str:
 
 def verdict_cells(verdict: Verdict, percent: float, n: int, runs: int = 0) -> list[str]:
     """The cells of a verdict, from the number to the verdict."""
+    digits = 3 if percent == 1 else 1
     takes = "–"
     if verdict.outcome == "too noisy to say":
         takes = "over 10,000" if verdict.would_take is None else f"{verdict.would_take:,}"
     return [
-        difference_cell(verdict.gap, percent, bold=False),
+        difference_cell(verdict.gap, percent, bold=False, digits=digits),
         f"{n} of {runs}" if runs > n else str(n),
-        "–" if verdict.could_see is None else f"{percent * verdict.could_see:.1f}",
-        "–" if verdict.p is None else p_cell(verdict.p),
+        "–" if verdict.could_see is None else f"{percent * verdict.could_see:.{digits}f}",
+        "–" if verdict.p is None else p_value(verdict.p),
         takes,
         verdict.outcome,
     ]
+
+
+def judge_numbers(
+    numbers: Mapping[str, Sequence[float]], percent: float = 1
+) -> tuple[dict[str, Verdict], str]:
+    """The verdicts of a study that is no suite, and the table of them, as Markdown.
+
+    Args:
+        numbers: by claim, a number for each seed, in the claim's favour if positive.
+        percent: the factor of the numbers shown.
+    """
+    verdicts = judge([Question(values) for values in numbers.values()])
+    heads = [head for head in HEADS if head != "compared"]
+    lines = [row(heads), row(["---"] * len(heads))]
+    for (text, values), verdict in zip(numbers.items(), verdicts, strict=True):
+        lines.append(row([text, *verdict_cells(verdict, percent, len(values))]))
+    return dict(zip(numbers, verdicts, strict=True)), "\n".join(lines)
 
 
 def _kinds(judged: Sequence[Judged]) -> str:
@@ -258,16 +318,16 @@ def row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def p_cell(p: float) -> str:
-    """A p value for people."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def difference_cell(gap: Difference | None, scale: float = 100, bold: bool = True) -> str:
+def difference_cell(
+    gap: Difference | None, scale: float = 100, bold: bool = True, digits: int = 1
+) -> str:
     """A difference with its interval, bold where that excludes zero."""
     if gap is None:
         return "–"
-    if gap.low is None or gap.high is None:
-        return f"{scale * gap.mean:+.1f}"
-    text = f"{scale * gap.mean:+.1f} [{scale * gap.low:+.1f}, {scale * gap.high:+.1f}]"
+    mean, *ends = (
+        None if v is None else f"{scale * v:+.{digits}f}" for v in (gap.mean, gap.low, gap.high)
+    )
+    if None in ends:
+        return str(mean)
+    text = f"{mean} [{', '.join(map(str, ends))}]"
     return f"**{text}**" if bold and not gap.within_noise else text

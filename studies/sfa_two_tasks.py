@@ -142,8 +142,8 @@ def write(runs: Sequence[Run], about: dict[str, Any], output: Path) -> list[Judg
             "claim": one.claim,
             "compared": one.compared,
             "seeds": [round(x, 6) for x in one.numbers],
-            "p_holm": one.verdict.p,
-            "could_see": one.verdict.could_see,
+            "p_holm": _short(one.verdict.p),
+            "could_see": _short(one.verdict.could_see),
             "verdict": one.verdict.outcome,
         }
         for one in claims
@@ -228,6 +228,10 @@ def page(
     return text
 
 
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
 def _spread(values: Sequence[float]) -> str:
     found = estimate(values)
     assert found is not None
@@ -243,7 +247,7 @@ def _csv(path: Path, rows: Sequence[Run]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for one in rows:
-            writer.writerow({k: repr(v) if isinstance(v, float) else v for k, v in one.items()})
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in one.items()})
 
 
 def read(path: Path) -> list[Run]:

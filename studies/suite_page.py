@@ -6,13 +6,15 @@ Each such study is a file beside this one, with what its page says besides the n
     python studies/imagenet_forgetting.py --run    run what is lacking, keep the records
 
 ``--stream '{name: image_folder, train: DIR, test: DIR, tasks: 5}'`` and ``--data_dir DIR`` let
-other files stand in for the suite's data set. Runs go to ``runs/<suite>``; what the page needs of
+other files stand in for the suite's data set (of a suite with several streams: for that which the
+key names, ``--stream '{split_cifar10: {name: image_folder, …}}'``). Runs go to ``runs/<suite>``; what the page needs of
 them (records, recipes, the tries of tuning, one description of the machine) is kept with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from typing import Any
 
 import yaml
 from page_claims import (
+    ALL,
     MORE,
     Claim,
     Judged,
@@ -45,7 +48,7 @@ from clbench.report.tuning import Tuning
 from clbench.suite import PLACES
 from clbench.yamlfile import find, read, read_text
 
-__all__ = ["COLUMNS", "Claim", "Study", "main"]
+__all__ = ["ALL", "COLUMNS", "Claim", "Study", "main"]
 RESULTS = Path("docs/results")
 #: Metrics of what a method costs: heading and digits.
 COSTS = {
@@ -82,8 +85,8 @@ class Study:
         more: suites whose runs stand on the page too.
         only: the suites, if none has the study's name.
         scenarios: of the tables and figures; ``scenario`` by default.
-        streams: names of the streams, in the page's order, by what tells them: part of the title
-            that a report gives them, or a suite of several. All, by their titles, if empty.
+        streams: names of the streams, in the page's order, by what tells them: one of several
+            suites, or part of the title that a report gives them. All, by their titles, if empty.
     """
 
     name: str
@@ -121,7 +124,8 @@ def sections_of(study: Study, made: Comparison) -> dict[str, Section]:
         return {section.title: section for section in made.sections}
     found = {}
     for name, text in study.streams.items():
-        held = [s for s in made.sections if text in s.title or text in suites_of(s)]
+        held = [s for s in made.sections if text in suites_of(s)]
+        held = held or [s for s in made.sections if text in s.title]
         if len(held) != 1:
             titles = ", ".join(repr(s.title) for s in made.sections)
             raise ValueError(f"{text!r} stands for {len(held)} of the streams {titles}")
@@ -169,8 +173,24 @@ def page(
         parts.append(claims_part(judged))
     parts.append(study.reading.strip())
     parts += map(_tries, tunings)
-    parts.append("Numbers: [`table.csv`](table.csv), [`claims.json`](claims.json).")
+    parts.append(
+        "Numbers: [`table.csv`](table.csv), [`claims.json`](claims.json). Every number of a method is "
+        "computed from the records that [`sources.csv`](sources.csv) names for it, with their SHA-256."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def sources(sections: Mapping[str, Section], folder: Path) -> str:
+    """The records that each method's numbers are computed from, as CSV."""
+    lines = ["stream,method,seed,record,sha256"]
+    for title, section in sections.items():
+        for group in section.groups:
+            for run in sorted(group.runs, key=lambda run: run.seed):
+                record = run.folder / "record.jsonl"
+                digest = hashlib.sha256(record.read_bytes()).hexdigest()
+                place = record.relative_to(folder)
+                lines.append(f'"{title}","{group.label}",{run.seed},{place},{digest}')
+    return "\n".join(lines) + "\n"
 
 
 def figures_of(
@@ -178,7 +198,7 @@ def figures_of(
 ) -> Iterator[tuple[str, tuple[str, Scenario], str]]:
     """The figures of a page: name, stream and scenario, and the file without its ending."""
     for title in sections:
-        own = f"-{slug(title, 60)}" if len(sections) > 1 else ""
+        own = f"-{slug(title, 60).lower()}" if len(sections) > 1 else ""
         for figure in study.figures:
             for scenario in study.tables:
                 apart = f"-{scenario}" if len(study.tables) > 1 else ""
@@ -301,6 +321,7 @@ def write(study: Study, folder: Path) -> Path:
     told = [as_json(one) for one in judged]
     (folder / "claims.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.csv").write_text(leaderboard_csv(made))
+    (folder / "sources.csv").write_text(sources(sections, folder))
     for figure, (title, scenario), file in figures_of(study, sections):
         number = made.sections.index(sections[title])
         drawn = made.figure(figure, scenario, number)
@@ -346,8 +367,15 @@ def run(name: str, stream: dict[str, Any], data_dir: str | None, jobs: int) -> P
     """Run what is lacking of a suite; returns the folder of the runs."""
     path = find(name, PLACES, "suite")
     suite = dict(read_text(path.read_text(), str(path)))
-    changes = {"stream": stream} | ({"data_dir": data_dir} if data_dir else {})
     base = suite["base"] if isinstance(suite["base"], dict) else read(suite["base"])
+    changes = {"data_dir": data_dir} if data_dir else {}
+    if "streams" in suite:
+        names = [s if isinstance(s, str) else s.get("name") for s in suite["streams"]]
+        suite["streams"] = [
+            stream.get(name, given) for name, given in zip(names, suite["streams"], strict=True)
+        ]
+    else:
+        changes |= {"stream": stream}
     suite |= {"name": name, "base": merge(base, changes)}
     made = clbench.compare(suite, Path("runs") / name, jobs)
     for failed, reason in made.failures.items():

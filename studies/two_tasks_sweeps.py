@@ -103,8 +103,9 @@ def run_seed(tasks: Any, seed: int, steps: dict[str, int] | None = None) -> list
     found += [(s.name, value, two.learn_b(s.way(value))) for s in SWEEPS for value in s.values]
     found.append((SINGLE[2], None, two.multitask()))
     return [
-        {"sweep": s, "value": value and float(value), "seed": seed} | numbers
-        for s, value, numbers in found
+        {"sweep": sweep, "value": value and float(value), "seed": seed}
+        | {key: round(numbers[key], 6) for key in NUMBERS}  # as they are kept
+        for sweep, value, numbers in found
     ]
 
 

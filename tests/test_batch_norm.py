@@ -11,6 +11,7 @@ import clbench
 from clbench.batch_norm import chunks, frozen, least_batch
 from clbench.errors import ClbenchError
 from clbench.recipe import merge
+from clbench.seeding import seed_everything
 from clbench.weights import snapshot
 
 
@@ -66,6 +67,27 @@ def test_the_recipe_freezes_all_layers():
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert frozen(model, ("fc.weight", "fc.bias"), everything, "frozen") == norms
     assert least_batch(model, (), everything, 32, "frozen") == 1
+    head = ("fc.weight", "fc.bias")
+    assert frozen(model, head, head.__contains__, "update_all") == []
+    assert least_batch(model, head, head.__contains__, 32, "update_all") == 2
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "lora"])
+@pytest.mark.parametrize("rule", ["update", "update_all", "frozen"])
+def test_only_the_statistics_move(single, tmp_path, method, rule):
+    """What anybody can run to see what moving them does, with no weight of the trunk changed."""
+    single["model"] |= {"batch_norm_training": rule}
+    record = clbench.run(single | {"methods": {method: {}}}, tmp_path / rule)
+    seed_everything(0)
+    fresh = timm.create_model("resnet10t", num_classes=4).state_dict()
+    trained = load_file(tmp_path / rule / "model.safetensors")
+    for name in (n for n in fresh if "bn" in n or "running" in n):
+        moves = rule == "update_all" and name.endswith(("running_mean", "running_var", "tracked"))
+        assert torch.equal(trained[name], fresh[name]) is not moves
+    moving = record.tasks[-1]["modes"]["batch_norms_in_training_mode"]
+    assert (moving > 0) is (rule == "update_all")
+    # Where the batch normalises, the sixteenth image is not taken alone.
+    assert record.tasks[-1]["steps"] == (3 if rule == "update_all" else 4)
 
 
 @pytest.mark.parametrize("methods", [{}, {"gem": {"samples": 4}}, {"sfa": {"p": 0.5}}], ids=str)

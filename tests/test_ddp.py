@@ -23,6 +23,32 @@ from clbench.weights import distance
 CASES = {
     "sfa": {"methods": {"sfa": {"p": 0.5}}, "eval_every": 4},
     "flow": {"methods": {"flow": {}, "head_refit": {}}},
+    "flow_batch": {"methods": {"flow": {"temperature": "batch_median"}, "l2": {"strength": 0.1}}},
+    "flow_running": {
+        "methods": {
+            "flow": {"temperature": "running_median", "per": "batch", "losses": "out_of_fold"},
+            "replay": {"fraction": 0.25},
+        }
+    },
+    # One schedule over all tasks; BatchNorm moves in the probe, and is frozen in training.
+    "stream": {
+        "methods": {},
+        "schedule": {"name": "cosine", "warmup": 0.2, "over": "stream"},
+        "images": {"size": 16},
+        "model": {
+            "backbone": "resnet10t",
+            "weights": "none",
+            "options": {},
+            "batch_norm_training": "frozen",
+            "head": "linear_probe",
+            "probe": {"epochs": 2, "batch_size": 16, "batch_norm": "train"},
+        },
+        "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
+    },
+    "shared": {
+        "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
+        "stream": {"name": "split_digits", "labels": "shared"},
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},
@@ -110,12 +136,24 @@ def scalars(folder, tag):
     return [(point.step, point.value) for point in board.Scalars(tag)]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "still"])
 def test_two_processes_equal_one(compared, name):
     place, *_ = compared
     assert_equal(place / "one" / name, place / "two" / name)
     processes = [task["processes"] for task in Record.load(place / "two" / name).tasks]
     assert processes == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["flow", "flow_batch", "flow_running"])
+def test_temperatures_and_shares_are_of_all_processes(compared, name):
+    place, *_ = compared
+    one, two = (Record.load(place / kind / name).tasks for kind in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        found = [event["methods"]["flow"]["temperature"] for event in (first, second)]
+        assert found[0] == pytest.approx(found[1], rel=1e-3)
+        if name == "flow_batch":
+            found = [event["methods"]["l2"]["scope"] for event in (first, second)]
+            assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
 def test_the_loss_is_of_the_whole_batch_and_written_once(compared):
@@ -133,7 +171,7 @@ def test_equal_weights_are_evaluated_exactly_equally(compared):
         assert one[key] == two[key]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_two_processes_take_over_a_run_of_one(compared, name):
     place, _, output = compared
     assert "Resuming after task 2/3, on 2 processes in place of 1." in output
@@ -142,7 +180,7 @@ def test_two_processes_take_over_a_run_of_one(compared, name):
     assert processes == [1, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["sfa", "flow"])
+@pytest.mark.parametrize("name", ["sfa", "flow", "stream"])
 def test_one_process_takes_over_a_run_of_two(compared, name, no_pictures, tmp_path, capsys):
     place, chosen, _ = compared
     folder = tmp_path / "taken"

@@ -118,6 +118,16 @@ def test_an_independent_stream_over_image_files(tmp_path, recipe):
     assert "image caches" not in estimate(recipe).disk
 
 
+def test_a_probe_that_moves_batch_normalisation_takes_a_pass_an_epoch(recipe):
+    recipe["model"] |= {"head": "linear_probe"}
+    passed = []
+    for rule in ("eval", "train"):
+        recipe["model"]["probe"] = {"epochs": 3, "batch_norm": rule}
+        passed.append([task.passed for task in estimate(recipe).tasks])
+    # After the epochs, one more for the losses.
+    assert passed[1] == [4 * count for count in passed[0]]
+
+
 def test_missing_data_is_named_and_replaced_by_its_known_size(tmp_path, recipe):
     recipe |= {
         "data_dir": str(tmp_path / "data"),

@@ -95,6 +95,38 @@ def test_every_paper_has_its_configs_and_sweeps():
     assert len(set(names["sfa"])) == len(names["sfa"])
 
 
+def test_sfa_is_both_of_its_data_sets_with_both_logits():
+    found = {c.name: c.recipe for c in reproduce.cells("sfa", {})}
+    ends = {"": 20, ", all logits": 20, ", Food-101": 20, ", Food-101, all logits": 20}
+    for end, tasks in ends.items():
+        food, every = "Food" in end, "all" in end
+        for name in ("sfa", "sequential", "replay_10", "task_arithmetic", "sfa p=0.25"):
+            recipe = found[name + end]
+            assert recipe.stream.name == ("food101" if food else "split_cifar100")
+            assert recipe.train_logits == ("all" if every else "task")
+            assert recipe.steps == (135 if food else 90)
+        # As many optimiser steps in one stage as in all tasks.
+        assert found["multitask" + end].steps == tasks * found["sfa" + end].steps
+        assert found["sfa" + end].methods["sfa"].p == (0.98 if food else 0.96)
+        assert found["task_arithmetic" + end].methods["task_arithmetic"].scale == "mean"
+
+
+@pytest.mark.parametrize("gone", [{"train_logits": "all"}, {"stream": {"validation": 0}}])
+def test_overrides_take_the_ground_from_variants(gone):
+    names = {c.name for c in reproduce.cells("sfa", gone)}
+    left = {name.partition(", ")[2] for name in names}
+    assert left == ({"", "Food-101"} if "train_logits" in gone else {"", "all logits"})
+
+
+def test_mofos_combinations_are_at_the_papers_share():
+    found = {c.name: c.recipe for c in reproduce.cells("mofo", {})}
+    for name in ("mofo", "gem_mofo", "replay_mofo"):
+        assert found[name].methods["mofo"].fraction == 0.05
+    shares = {r.methods["mofo"].fraction for n, r in found.items() if n.startswith("table3_mofo")}
+    assert shares == {0.05, 0.15, 0.2, 0.4, 0.8}  # 0.1 is table6_momentum
+    assert found["table6_momentum"].methods["mofo"].fraction == 0.1
+
+
 def test_the_suite_holds_every_config_as_it_is():
     for paper in reproduce.PAPERS:
         ready = reproduce.cells(paper, {"batch_size": 2})
@@ -121,7 +153,7 @@ def test_runs_what_it_can_and_reports(place, only, capsys, monkeypatch):
     cells = reproduce.cells
 
     def one_without_weights(paper, overrides):
-        first, second = cells(paper, overrides)
+        first, second, *_ = cells(paper, overrides)  # but for ℓ2's sweep
         second.values["model"] = {"backbone": "tiny_cnn", "weights": "gone.pth"}
         second.recipe = reproduce.parse(second.values)
         return [first, second]

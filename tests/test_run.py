@@ -132,6 +132,16 @@ def test_linear_probe_leaves_the_trunk_bit_for_bit(recipe, tmp_path):
     assert summary["task_incremental"]["backward_transfer"] == 0
 
 
+def test_distances_are_over_the_trunk(recipe, tmp_path):
+    probe = clbench.run(recipe | {"methods": {"linear_probe": {}}}, tmp_path / "probe")
+    tuned = clbench.run(recipe, tmp_path / "tuned")
+    for event in probe.tasks:  # its heads have moved
+        assert event["distance"] == {"pretrained": 0, "previous": 0}
+    for event in tuned.tasks:
+        assert event["distance_over"] == "trunk"
+        assert min(event["distance"].values()) > 0
+
+
 def test_linear_probed_head_already_knows_the_task(recipe, tmp_path):
     recipe["model"] |= {"head": "linear_probe", "probe": {"lr": 0.1, "epochs": 10}}
     recipe["optimizer"]["lr"] = 1e-9

@@ -1,48 +1,58 @@
-"""What a shipped recipe leaves its method to do."""
+"""What a shipped recipe leaves its methods to do."""
 
 from pathlib import Path
 
 import pytest
 
-from clbench.methods.sfa import SFA, averaging_steps
-from clbench.optimizer import Schedule, learning_rate
+from clbench.methods.sfa import SFA
+from clbench.optimizer import Schedule
 from clbench.recipe import parse
+from clbench.scope import Plan, foreseen, is_little
+from clbench.suite import load
 from clbench.yamlfile import read_mapping
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+ROOT = Path(__file__).parents[1]
 #: Steps of a task where a recipe counts epochs: about what its data gives.
 STEPS = 100
+TASKS = ["a", "b", "c", "d", "e"]
 
 
-def averaging():
-    for path in sorted(CONFIGS.rglob("*.yaml")):
-        methods = read_mapping(path).get("methods") or {}
-        if "sfa" in methods:
-            yield pytest.param(path, id=str(path.relative_to(CONFIGS)))
+def head(path):
+    """The comment that a file begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    count = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return " ".join(line.lstrip("# ") for line in lines[:count])
 
 
-def left(rules, total, last):
-    """The share of a task's learning rate that is still to come after its step ``last``."""
-    factor = learning_rate(rules, total)
-    rates = [factor(step) for step in range(total)]
-    return sum(rates[last:]) / sum(rates)
+def shipped():
+    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+        yield pytest.param(path, lambda path=path: [parse(read_mapping(path))], id=path.stem)
+    for path in sorted((ROOT / "suites").glob("*.yaml")):
+        recipes = lambda path=path: [run.recipe for run in load(path).runs]  # noqa: E731
+        yield pytest.param(path, recipes, id=f"suite {path.stem}")
 
 
-@pytest.mark.parametrize("path", averaging())
-def test_sfa_goes_on_training_after_an_average(path):
-    recipe = parse(read_mapping(path))
-    sfa = recipe.methods["sfa"]
-    assert isinstance(sfa, SFA)
-    total = recipe.steps or STEPS
-    steps = averaging_steps(total, sfa.p)
-    if len(steps) > 1:
-        share = left(recipe.schedule, total, steps[-2])
-        constant = left(Schedule(name="constant"), total, steps[-2])
-        assert share > 0.1 * constant
+@pytest.mark.parametrize(("path", "recipes"), shipped())
+def test_no_method_is_left_next_to_nothing_or_the_head_says_why(path, recipes):
+    for recipe in recipes():
+        tasks = list(recipe.per_task) or TASKS
+        steps = {task: recipe.for_task(task).steps or STEPS for task in tasks}
+        for name, scope in foreseen(recipe, steps).items():
+            said = f"scope of {name}" in head(path)
+            assert said or not is_little(scope), f"{recipe.title}: {name} has {scope:.2%}"
 
 
-def test_a_cosine_to_zero_would_not():
-    cosine = Schedule(name="cosine", warmup=0.05)
-    before_last = averaging_steps(90, 0.96)[-2]
-    assert left(cosine, 90, before_last) == pytest.approx(0.00022, abs=1e-5)
-    assert left(Schedule(name="constant"), 90, before_last) == pytest.approx(4 / 90)
+def plan(total, **schedule):
+    recipe = parse(read_mapping(ROOT / "configs" / "split_cifar100_sfa.yaml"))
+    return Plan.of(recipe.model_copy(update={"schedule": Schedule(**schedule)}), total)
+
+
+def test_a_cosine_to_zero_leaves_sfa_next_to_nothing():
+    cosine, constant = plan(90, name="cosine", warmup=0.05), plan(90, name="constant")
+    assert cosine.left(86) == pytest.approx(0.00022, abs=1e-5)
+    assert constant.left(86) == pytest.approx(4 / 90)
+    assert SFA(p=0.96).scope(cosine) == pytest.approx(0.00022 / (4 / 90), rel=0.05)
+    assert SFA(p=0.96).scope(constant) == pytest.approx(1)
+    # The average at the end alone is what p = 1 is; half-way there is a lot left to train.
+    assert SFA(p=1).scope(cosine) == 1
+    assert SFA(p=0.5).scope(cosine) > 0.3

@@ -60,6 +60,13 @@ CASES = {
         0.7,
         {"task_arithmetic": {"scale": 0.7}},
     ),
+    "shared_labels": (
+        {"stream": {"labels": "shared"}, "model": {"head": "linear_probe"}},
+        {"task_arithmetic": {}},
+        "scale",
+        0.7,
+        {"task_arithmetic": {"scale": 0.7}},
+    ),
     "merged_then_averaged": (
         {},
         {"wise_ft": {"alpha": 0.8}, "task_arithmetic": {}},
@@ -119,6 +126,17 @@ def test_the_runs_own_setting_gives_its_own_numbers(data_dir, tmp_path, case):
         assert row.overall_performance[scenario] == scores["overall_performance"]
         transfer = None if keep == "last" else scores["backward_transfer"]
         assert row.backward_transfer[scenario] == transfer
+
+
+def test_no_value_stands_for_a_mean_that_changes_with_the_tasks(data_dir, tmp_path):
+    methods = {"task_arithmetic": {"scale": "mean"}}
+    record = clbench.run(recipe_of(data_dir, {}, methods), tmp_path / "run")
+    made = sweep(record.folder, "scale", [0.9, 1 / len(record.tasks)])
+    assert made.own.value is None
+    assert made.reproduced is None
+    for scenario in SCENARIOS:  # after the last task it is 1/number of tasks
+        own = record.summary()[scenario]["overall_performance"]
+        assert made.rows[1].overall_performance[scenario] == own
 
 
 def test_independent_tasks_count_each_with_its_own_model(data_dir, tmp_path, monkeypatch):

@@ -81,12 +81,15 @@ class ArrangedImages(Images):
         own = self.images.digests()
         if self._digests is not None or own is None:
             return self._digests
-        parts = []
+        parts, sha256 = [], hashlib.sha256
+        rows = [row.tobytes() for row in own]
         for order in self.arrangements.numpy():
-            about = order.tobytes()
-            made = b"".join(hashlib.sha256(row.tobytes() + about).digest() for row in own)
-            stays = np.array_equal(order, np.arange(len(order)))
-            parts.append(own if stays else np.frombuffer(made, np.uint8).reshape(-1, 32))
+            if np.array_equal(order, np.arange(len(order))):
+                parts.append(own)
+                continue
+            about = sha256(order.tobytes()).digest()
+            made = b"".join([sha256(row + about).digest() for row in rows])
+            parts.append(np.frombuffer(made, np.uint8).reshape(-1, 32))
         self._digests = np.concatenate(parts)
         return self._digests
 

@@ -136,6 +136,7 @@ class EWC(Method):
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
     scope_means: ClassVar[str] = GRADIENT_SHARE
+    pure_penalty: ClassVar[bool] = True
 
     strength: float = Field(100.0, ge=0, description="λ; 0 is off")
     labels: Literal["data", "model"] = Field(

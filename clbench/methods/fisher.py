@@ -83,6 +83,7 @@ class FisherMerge(_Fisher):
     """
 
     summary: ClassVar[str] = "Fisher-weighted average with the previous task's weights"
+    scope_means: ClassVar[str] = "how much of the way back to θ_o the average goes: raise weight"
 
     weight: float = Field(
         0.5, ge=0, lt=1, description="λ_o, weight of the previous weights; λ_t is 1 - λ_o"
@@ -103,6 +104,8 @@ class FisherMerge(_Fisher):
             for name, weight in theta.items():
                 weight.copy_(merged[name])
             self._activity = measured(before, anchor.distance(model))
+            nearer = before - self._activity["distance_after"]
+            self._activity["scope"] = max(0.0, nearer / before) if before else 0.0
         self._add(fisher)
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
@@ -18,16 +17,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.anchors import Anchors
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.training import put_rows, rows_of, train_head
+from clbench.reference import frozen_copy, same_trunk
 from clbench.scope import Remark, is_little
 from clbench.temperature import Moving, MovingMedian, median
-from clbench.weights import State
 
 __all__ = ["FLOW", "median", "sample_weights"]
 
@@ -137,9 +135,9 @@ class FLOW(Method):
     _losses: Tensor | None = None
     _fold: Tensor | None = None
     _own: Tensor | None = None
+    _is_own: Tensor | None = None
     _fitted: float = 0.0
     _remarks: Sequence[Remark] = ()
-    _is_own: Tensor | None = None
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -241,13 +239,20 @@ class FLOW(Method):
                 self._frozen = frozen_copy(context.model)
             return context.probe_losses
         reference = context.model
-        if self.per == "batch" or not from_start:
+        if self.per == "batch" or not from_start or probe.batch_norm == "train":
             state = anchors.previous.state if from_start else anchors.pretrained.state
             reference = frozen_copy(context.model, state)
         start = None
         if from_start and anchors.previous.learned[task.classes.start : task.classes.stop].all():
             start = rows_of(anchors.previous.state, context.head, task.classes)  # tasks share them
+        keys = (context.seed,)
+        reading = vars(context.reading)
         if again:
+            if probe.batch_norm == "train" and not (
+                from_start and context.probe_losses is not None
+            ):
+                # Statistics move once, for all folds: as the run's own probe would have moved them.
+                train_head(reference, task, context.transform, probe, *keys, **reading)
             # Neither the numbers of a probe before the task nor those of head_refit after it.
             heads = train_fold_heads(
                 reference,
@@ -255,20 +260,15 @@ class FLOW(Method):
                 context.transform,
                 probe,
                 self.folds,
-                *(context.seed, 2),
+                *keys,
+                2,
                 reading=context.reading,
             )
             if self.per == "batch":
                 self._frozen, self._heads = reference, heads
             return heads.losses_N
         head, losses_N = train_head(
-            reference,
-            task,
-            context.transform,
-            probe,
-            context.seed,
-            **vars(context.reading),
-            start=start,
+            reference, task, context.transform, probe, *keys, **reading, start=start
         )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
@@ -278,7 +278,6 @@ class FLOW(Method):
     @torch.no_grad()
     def _batch_weights(self, batch: Batch) -> Tensor:
         """Weights (B,) from the frozen reference's losses on a batch."""
-        assert self._context is not None
         assert self._is_own is not None
         own = self._is_own[batch.indices]
         if self._frozen is not None:
@@ -312,25 +311,3 @@ def effective_sample_size(weights_N: Tensor) -> float:
     """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
     total, squares = weights_N.double().sum(), weights_N.double().square().sum()
     return float(total.square() / squares / len(weights_N) if squares > 0 else squares)
-
-
-def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
-    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound."""
-    pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    return all(torch.equal(x, previous[name]) for name, x in pretrained.items() if name not in head)
-
-
-def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
-    """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
-
-    Args:
-        model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
-        state: weights under the plain network's names; None for the model's own.
-    """
-    frozen = copy.deepcopy(model).requires_grad_(False).eval()
-    own = frozen.state_dict()
-    for name, tensor in (state or {}).items():
-        module, _, leaf = name.rpartition(".")
-        original = f"{module}.parametrizations.{leaf}.original"
-        own[original if original in own else name].copy_(tensor)
-    return frozen

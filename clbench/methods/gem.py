@@ -104,6 +104,10 @@ class _Memory(Method):
     Memory images are taken without augmentation, in one pass without autocast. Their passes
     normalise by their own statistics where training does, leave running statistics alone, and
     have no dropout: so all processes of a run come to the same memory gradients.
+
+    Gradients are over all of θ, as in eqs. 8-12 of [0]: with ``train_logits: task`` the rows of the
+    head of past tasks are part of it. The current loss does not see them, and the projection moves
+    them; so do momentum and weight decay, as they do where samples are replayed.
     """
 
     scope_means: ClassVar[str] = "steps whose gradient was projected"
@@ -128,6 +132,9 @@ class _Memory(Method):
 
     def stored_samples(self) -> int:
         return sum(len(index) for index in self._index)
+
+    def remembered_labels(self) -> Tensor:
+        return torch.cat([super().remembered_labels(), *self._labels])
 
     def start(self, context: Context) -> None:
         self._context = context
@@ -160,9 +167,6 @@ class _Memory(Method):
                 )
             for gradient, part in zip(gradients, more, strict=True):
                 gradient += part
-        for (name, _), gradient in zip(named, gradients, strict=True):
-            if name in context.head:  # rows that no training sample admits cannot move
-                gradient[context.losses.idle] = 0
         return torch.cat([gradient.flatten() for gradient in gradients])
 
     def _replace(self, model: nn.Module, gradient: Tensor, projected: Tensor) -> None:

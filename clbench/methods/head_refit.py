@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import parametrize
 
+from clbench.batch_norm import statistics
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe
 from clbench.models.training import put_rows, rows_of, train_head
@@ -25,7 +26,8 @@ class HeadRefit(Method):
     """After a task: freeze the trunk and train the task's rows of the head with the plain loss [0].
 
     The loss is among the task's classes, the trunk in evaluation mode; rows of other tasks stay as
-    they are. Its place in the recipe says on which trunk: after ``wise_ft`` that is the average,
+    they are. With ``probe.batch_norm: train`` BatchNorm's running statistics move, and are part of
+    the result. Its place in the recipe says on which trunk: after ``wise_ft`` that is the average,
     before it the tuned one.
     """
 
@@ -45,16 +47,20 @@ class HeadRefit(Method):
     def deploy(self, theta: State, context: Context) -> State:
         classes, names = context.task.classes, context.head
         trunk = plain_copy(context.model, theta)
+        rules = self.probe or context.probe
         head, losses_N = train_head(
             trunk,
             context.task,
             context.transform,
-            self.probe or context.probe,
+            rules,
             context.seed,
             1,  # not the numbers of a head that another method probes before the task
             start=rows_of(theta, names, classes) if self.start_from == "tuned" else None,
         )
         refit = theta | {name: theta[name].clone() for name in names}
+        if rules.batch_norm == "train":
+            after = trunk.state_dict()
+            refit |= {name: after[name].to(theta[name].device) for name in statistics(trunk)}
         put_rows(refit, names, classes, head)
         if self._last != context.task.index:  # the weights to evaluate come first
             self._last = context.task.index

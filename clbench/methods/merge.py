@@ -274,8 +274,7 @@ class Merging(Method):
         alone = store.count == 1 and store.factor(self.scaling) == 1 and store.density == 1
         merged = trunk if alone else store.merged(base, self.scaling)
         changed = any(not torch.equal(x, merged[name]) for name, x in trunk.items())
-        moved = trunk_distance(trunk, merged, context.head)
-        trained = trunk_distance(base, trunk, context.head)
+        moved, trained = (trunk_distance(trunk, x, context.head) for x in (merged, base))
         self._activity = {
             "active": float(changed),
             "distance_moved": moved,

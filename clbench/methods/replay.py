@@ -94,7 +94,8 @@ class Replay(Method):
     needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True)
     scope_means: ClassVar[str] = (
         "replayed samples whose loss is among classes of other tasks, too; under train_logits: "
-        "task none is, so that replay cannot raise class-incremental accuracy: say seen or all"
+        "task none is, so that replay cannot raise class-incremental accuracy (task-incremental it "
+        "can): say seen or all"
     )
 
     fraction: float = Field(0.05, ge=0, lt=1, description="share of each batch from past tasks")
@@ -126,6 +127,10 @@ class Replay(Method):
                 "give size or share",
             )
         return self
+
+    @property
+    def mixes(self) -> float:
+        return self.fraction
 
     def examples(self, examples: Examples) -> Examples:
         if not self.fraction or not len(self._index):

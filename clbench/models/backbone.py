@@ -49,6 +49,12 @@ class Probe(Section):
         False,
         description="train on augmented images: features are taken anew in every epoch, not once",
     )
+    batch_norm: Literal["eval", "train"] = Field(
+        "eval",
+        description="of the frozen trunk: eval, or train: it normalises by the batch and its "
+        "statistics move, and what comes after goes on with them (one pass an epoch, as for "
+        "augment)",
+    )
 
 
 class Pretraining(Section):
@@ -85,9 +91,10 @@ class ModelConfig(Section):
     )
     batch_norm_training: BatchNormTraining = Field(
         "update",
-        description="BatchNorm while the trunk trains: update normalises by the batch and moves "
-        "the running statistics; frozen normalises by these, and they stay. Weights and biases "
-        "train either way",
+        description="BatchNorm in training: update normalises by the batch and moves the running "
+        "statistics, but not of layers and trunks that are frozen (linear_probe, lora); update_all "
+        "of these too; frozen normalises by the statistics, and they stay. Its weights and biases "
+        "train all the same",
     )
     channels_last: bool | None = Field(
         None,

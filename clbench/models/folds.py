@@ -73,7 +73,8 @@ def train_fold_heads(
 ) -> FoldHeads:
     """Train a head for each fold of a task's images, on the frozen trunk of ``model``.
 
-    Every process of a run computes the same. The trunk is in evaluation mode.
+    Every process of a run computes the same. The trunk is in evaluation mode, whatever
+    ``rules.batch_norm`` says: there is one trunk for all folds, with the statistics it has.
 
     Args:
         model: the trunk; its own head is not used.

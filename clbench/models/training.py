@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from clbench.batch_norm import least_batch
+from clbench.batch_norm import chunks, least_batch, moving
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
 from clbench.disk import atomic
@@ -84,6 +84,41 @@ def extract(
     return torch.cat(parts)
 
 
+def features_in_training(
+    model: nn.Module,
+    split: Split,
+    transform: Transform,
+    workers: int,
+    autocast: Callable[[], AbstractContextManager[object]],
+    parts: Sequence[Tensor],
+    draws_ND: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Features (B, F) of one batch of a split after the other, under the batch's own statistics.
+
+    The running statistics of ``model`` move with every batch.
+
+    Args:
+        model, split, transform, workers, autocast, draws_ND: as for :func:`extract`.
+        parts: positions in the split of each batch's samples.
+    """
+    device = next(model.parameters()).device
+    fetched = fetch_ahead(
+        split.images.take,
+        [split.index[chosen] for chosen in parts],
+        workers if split.images.slow else 0,
+    )
+    for images, chosen in zip(fetched, parts, strict=True):
+        pixels = images.to(device)
+        with moving(model), torch.no_grad(), autocast():
+            inputs = (
+                transform.test(pixels)
+                if draws_ND is None
+                else transform.train(pixels, draws_ND[chosen].to(device))
+            )
+            found = features(model, inputs).float()
+        yield found
+
+
 def linear_probe(
     features_NF: Tensor,
     labels_N: Tensor,
@@ -110,28 +145,65 @@ def linear_probe(
     Raises:
         ClbenchError: if the losses are not finite.
     """
+    device, width = features_NF.device, features_NF.shape[1]
+
+    def inputs(epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        inputs_NF = features_NF if each_epoch is None else each_epoch(epoch)
+        return (inputs_NF[chosen.to(device)] for chosen in parts)
+
+    labels_N = labels_N.to(device)
+    head = fit_head(inputs, labels_N, width, classes, rules, *keys, start=start)
+    return head, losses_of(head, features_NF, labels_N, rules)
+
+
+def fit_head(
+    inputs: Callable[[int, Sequence[Tensor]], Iterator[Tensor]],
+    labels_N: Tensor,
+    width: int,
+    classes: int,
+    rules: Probe,
+    *keys: int,
+    start: nn.Linear | None = None,
+    least: int = 1,
+) -> nn.Linear:
+    """Train a linear head with SGD.
+
+    Args:
+        inputs: features (B, F) of each batch of an epoch, from 0, given its samples' positions.
+        labels_N: int64 (N,), 0…classes-1, on the device to train on.
+        width: features of a sample, F.
+        classes, rules, keys, start: as for :func:`linear_probe`.
+        least: samples of a batch at least; what is left of an epoch joins the batch before it.
+    """
     random = generator(*keys)
-    device = features_NF.device
-    head = nn.Linear(features_NF.shape[1], classes)
-    bound = 1 / math.sqrt(features_NF.shape[1])
+    head = nn.Linear(width, classes)
+    bound = 1 / math.sqrt(width)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=random) * 2 * bound - bound)
     if start is not None:
         head.load_state_dict(start.state_dict())
-    head.to(device)
-    labels_N = labels_N.to(device)
+    head.to(labels_N.device)
     optimizer = torch.optim.SGD(
         head.parameters(), rules.lr, rules.momentum, weight_decay=rules.weight_decay, fused=True
     )
     for epoch in range(rules.epochs):
-        inputs_NF = features_NF if each_epoch is None else each_epoch(epoch)
-        order = torch.randperm(len(labels_N), generator=random).to(device)
-        for chosen in order.split(rules.batch_size):
-            loss = F.cross_entropy(head(inputs_NF[chosen]), labels_N[chosen])
+        order = torch.randperm(len(labels_N), generator=random)
+        parts = chunks(order, rules.batch_size, least)
+        for inputs_BF, chosen in zip(inputs(epoch, parts), parts, strict=True):
+            loss = F.cross_entropy(head(inputs_BF), labels_N[chosen.to(labels_N.device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    return head.requires_grad_(False)
+
+
+def losses_of(head: nn.Linear, features_NF: Tensor, labels_N: Tensor, rules: Probe) -> Tensor:
+    """Cross-entropy losses (N,) of samples under a head that was trained by ``rules``.
+
+    Raises:
+        ClbenchError: if they are not finite.
+    """
     with torch.no_grad():
         losses = F.cross_entropy(head(features_NF), labels_N, reduction="none")
     if not bool(losses.isfinite().all()):
@@ -145,7 +217,7 @@ def linear_probe(
             f"the linear probe diverged: its losses are not finite after {rules.epochs} epochs at "
             f"a learning rate of {rules.lr:g}; lower the probe's lr"
         )
-    return head.requires_grad_(False), losses
+    return losses
 
 
 def train_head(
@@ -162,7 +234,9 @@ def train_head(
     """Train a head for a task's classes on the frozen trunk of ``model``, which stays as it is.
 
     Every process of a run computes the same. The trunk is in evaluation mode, so that BatchNorm
-    uses and keeps its running statistics.
+    uses and keeps its running statistics. With ``rules.batch_norm: train`` BatchNorm is in training
+    mode as in the authors' program of FLOW, and ``model`` has other running statistics afterwards:
+    the losses are those under these, in evaluation mode.
 
     Args:
         model: the trunk; its own head is not used.
@@ -176,23 +250,39 @@ def train_head(
     Returns:
         The head (rows: the task's classes), and the (N,) losses of the training images under it,
         without augmentation.
+
+    Raises:
+        ClbenchError: if the losses are not finite, or batches are too small for BatchNorm.
     """
 
     def take(draws_ND: Tensor | None = None) -> Tensor:
         return extract(model, task.train, transform, batch_size, workers, autocast, draws_ND)
 
-    def augmented(epoch: int) -> Tensor:
-        return take(torch.rand(len(task.train), DRAWS, generator=generator(*keys, 1 + epoch)))
+    def draw(epoch: int) -> Tensor:
+        return torch.rand(len(task.train), DRAWS, generator=generator(*keys, 1 + epoch))
 
-    return linear_probe(
-        take(),
-        task.train.labels - task.classes.start,
-        len(task.classes),
-        rules,
-        *keys,
-        start=start,
-        each_epoch=augmented if rules.augment else None,
-    )
+    def augmented(epoch: int) -> Tensor:
+        return take(draw(epoch))
+
+    labels_N, count = task.train.labels - task.classes.start, len(task.classes)
+    if rules.batch_norm == "eval":
+        again = augmented if rules.augment else None
+        return linear_probe(take(), labels_N, count, rules, *keys, start=start, each_epoch=again)
+    least = least_batch(model, (), lambda name: True, transform.size)
+    if min(rules.batch_size, len(task.train)) < least:
+        raise ClbenchError(
+            f"task {task.name}: the probe's batch_size = {rules.batch_size} and {len(task.train)} "
+            f"training images, but with batch_norm: train it needs at least {least} at a time"
+        )
+
+    def moved(epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        draws = draw(epoch) if rules.augment else None
+        return features_in_training(model, task.train, transform, workers, autocast, parts, draws)
+
+    labels_N = labels_N.to(next(model.parameters()).device)
+    width = model.get_classifier().in_features  # type: ignore[operator]
+    head = fit_head(moved, labels_N, width, count, rules, *keys, start=start, least=least)
+    return head, losses_of(head, take(), labels_N, rules)
 
 
 @torch.no_grad()

@@ -43,8 +43,8 @@ def bars(section: Section, scenario: Scenario) -> Drawn | None:
     labels = [row.group.label for row in rows]
     figure, axes = _figure([labels], 9.6)
     _bars(axes[0], rows)
-    _finish(figure, axes, rows, scenario)
-    return figure, _text(rows, scenario) + note
+    _finish(figure, axes, rows, section.scenarios[scenario])
+    return figure, _text(rows, section.scenarios[scenario]) + note
 
 
 def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
@@ -63,12 +63,12 @@ def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
     for axis, bars_of, section in zip(axes, found, comparison.sections, strict=True):
         _bars(axis, bars_of, values=len(bars_of) <= VALUES // 2)
         axis.set_title(short(section.title, 60), fontsize=9)
-    _finish(figure, axes, found[0], scenario)
+    _finish(figure, axes, found[0], SCENARIO_TITLES[scenario])
     note = f" Shown are {len(order)} of {len(rows)} methods." if len(rows) > len(order) else ""
     every = [row for panel in found for row in panel]
     return figure, (
-        f"{_what(every, scenario)}, a panel for each stream, methods ordered by their mean over "
-        f"the streams: {', '.join(order)}.{note}"
+        f"{_what(every, SCENARIO_TITLES[scenario])}, a panel for each stream, methods ordered by "
+        f"their mean over the streams: {', '.join(order)}.{note}"
     )
 
 
@@ -137,11 +137,11 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
     axis.set_xlim(-0.6, len(rows) - 0.4)
 
 
-def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], scenario: Scenario) -> None:
+def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], title: str) -> None:
     highest = max(axis.get_ylim()[1] for axis in axes)
     axes[0].set_ylim(0, max(highest * 1.06, 0.01))
     for axis in axes[:: axes[0].get_subplotspec().get_gridspec().ncols]:
-        axis.set_ylabel(f"OP ({SCENARIO_TITLES[scenario]})")
+        axis.set_ylabel(f"OP ({title})")
     kinds = {row.group.kind for row in rows}
     handles = [
         Patch(
@@ -158,15 +158,15 @@ def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], scenario: 
     )
 
 
-def _what(rows: Iterable[Row], scenario: Scenario) -> str:
+def _what(rows: Iterable[Row], title: str) -> str:
     known = intervals(row.scores["overall_performance"] for row in rows)
     return (
-        f"Mean {SCENARIO_TITLES[scenario]} test accuracy over all tasks after the last, {known}; "
+        f"Mean {title} test accuracy over all tasks after the last, {known}; "
         "dashed lines carry the multitask bound and the methods that see past data across"
     )
 
 
-def _text(rows: Sequence[Row], scenario: Scenario) -> str:
+def _text(rows: Sequence[Row], title: str) -> str:
     parts = []
     for kind, (name, _, _) in KINDS.items():
         found = [row for row in rows if row.group.kind == kind]
@@ -180,4 +180,4 @@ def _text(rows: Sequence[Row], scenario: Scenario) -> str:
         if told:
             parts.append(f"{name}: {', '.join(told)}{more}")
     text = "; ".join(parts)
-    return f"{_what(rows, scenario)}. {text[0].upper()}{text[1:]}."
+    return f"{_what(rows, title)}. {text[0].upper()}{text[1:]}."

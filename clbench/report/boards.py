@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from clbench.record import Scenario
 from clbench.report import kept
 from clbench.report.compare import Comparison
+from clbench.report.confounds import MARK
 from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
 from clbench.report.pooled import POOLED, pooled
 from clbench.report.section import Row, Section
@@ -59,6 +60,7 @@ class Cell:
         small: the interval, or why there is none, where there is room for it.
         mark: ``best``, ``tie`` or nothing.
         group: number of the runs behind it.
+        words: whether it is a sentence, which may take several lines.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Cell:
     small: str = ""
     mark: str = ""
     group: int | None = None
+    words: bool = False
 
     @property
     def plain(self) -> str:
@@ -120,12 +123,12 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
         for metric, baseline in shown:
             unit = METRICS[metric].unit
             if baseline:
-                line.append(_gap(row.versus[baseline].get(metric), unit, number))
+                line.append(versus(row, baseline, metric, number))
             else:
                 line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
     note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
-    return Table(f"{section.title}, {SCENARIO_TITLES[scenario]}", heads, body, note.strip())
+    return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note.strip())
 
 
 def _compared(section: Section, name: str) -> str:
@@ -134,8 +137,8 @@ def _compared(section: Section, name: str) -> str:
         return ""
     pairs = (f"{base} for {', '.join(of)}" for base, of in section.compared(name).items())
     return (
-        f"There are several runs of {name}; a method is compared with those whose settings are "
-        f"nearest to its own: {'; '.join(pairs)}."
+        f"There are several runs of {name}; a method is compared with those that differ least "
+        f"besides the method: {'; '.join(pairs)}."
     )
 
 
@@ -181,13 +184,15 @@ def kept_table(
                     _score(line.target, "accuracy", marks.get("overall_performance", ""), number),
                     Cell(show(0.0, "accuracy"), 0.0, group=number)
                     if row and row.group.is_method("sequential")
-                    else _gap(line.gap, "accuracy", number),
+                    else versus(row, "sequential", "overall_performance", number)
+                    if row
+                    else Cell(NOTHING),
                     _score(line.average, "accuracy", marks.get("average", ""), number),
                 ]
             )
     stream, count = sections[0].stream, len(sections[0].tasks)
     name = f"{stream}, {count} task{'s' * (count != 1)}" if backbone else sections[0].title
-    title = f"{name}, {SCENARIO_TITLES[scenario]}: retention and target"
+    title = f"{name}, {sections[0].scenarios[scenario]}: retention and target"
     notes = dict.fromkeys(_compared(section, "sequential") for section, _ in blocks)
     return Table(title, heads, body, " ".join(notes).strip())
 
@@ -197,7 +202,11 @@ def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
     streams: dict[tuple[str, tuple[str, ...]], list[Section]] = {}
     for section in comparison.sections:
         streams.setdefault((section.stream, section.tasks), []).append(section)
-    made = (kept_table(sections, scenario, backbone=True) for sections in streams.values())
+    made = (
+        kept_table(sections, scenario, backbone=True)
+        for sections in streams.values()
+        if scenario in sections[0].scenarios
+    )
     return [table for table in made if table]
 
 
@@ -231,7 +240,7 @@ def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
             Cell(row.label, row.label, group=row.groups[0].number),
             _rank(row.rank),
             _score(row.scores[first], METRICS[first].unit, row.mark),
-            _gap(row.gap, "change"),
+            _gap(row.gap, "change", None, row.noise, bool(row.besides)),
             *(_score(row.scores[m], METRICS[m].unit) for m in rest),
         ]
         for row in rows
@@ -261,10 +270,19 @@ def _once(found: Estimate | None, unit: Unit) -> Cell:
     return Cell(show(found.mean, unit), found.mean) if found else Cell(NOTHING)
 
 
-def _gap(found: Difference | None, unit: Unit, group: int | None = None) -> Cell:
+def versus(row: Row, baseline: str, metric: str, group: int | None = None) -> Cell:
+    """A difference from a baseline."""
+    noise = row.within_noise(baseline, metric)
+    gap, unit = row.versus[baseline].get(metric), METRICS[metric].unit
+    return _gap(gap, unit, group, noise, bool(row.besides[baseline]))
+
+
+def _gap(
+    found: Difference | None, unit: Unit, group: int | None, noise: bool, confounded: bool
+) -> Cell:
     if found is None:
         return Cell(NOTHING)
-    text = show(found.mean, unit, True) + (" ≈" if found.within_noise else "")
+    text = show(found.mean, unit, True) + " ≈" * noise + f" {MARK}" * confounded
     return Cell(text, found.mean, _interval(found, unit, True), group=group)
 
 

@@ -201,11 +201,16 @@ def _section(
             else:
                 by_seed[run.seed] = run
         found.append([by_seed[seed] for seed in sorted(by_seed)])
+    names = _names(found, named)
     made = tuple(
-        Group(text, tuple(members), next(numbers), tries.get(name, 0))
-        for name, text, members in zip(
-            _names(found, named), _labels(found, named), found, strict=True
+        Group(
+            text,
+            tuple(members),
+            next(numbers),
+            tries.get(name, 0),
+            name if names.count(name) == 1 else text,
         )
+        for name, text, members in zip(names, _labels(found, named), found, strict=True)
     )
     warnings = [
         f"{run.folder.name} repeats the recipe and the seed of {first.folder.name}; only the "

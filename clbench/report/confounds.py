@@ -13,7 +13,7 @@ its steps and samples counts; linear probing leaves the trunk alone, and HFT som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ LENGTH = ("epochs", "steps")
 OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
 #: Methods whose definition leaves normalisation layers of the trunk alone.
 STILL = ("linear_probe", "hft")
+#: What is said already by another part.
+CAUSES = {"samples": {"steps", "batch_size"}, "splits": {"stream"}, "weights": {"model.weights"}}
 #: Shares of the samples by which partial batches and replayed ones may differ.
 SLACK = 0.05
 #: Names for people; other parts go by their keys.
@@ -98,7 +100,8 @@ def confounds(ours: Group, theirs: Group) -> tuple[Confound, ...]:
     found = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
     if ours.tries != theirs.tries:
         found.append(Confound("tuning", str(ours.tries), str(theirs.tries)))
-    return tuple(found)
+    parts = {c.part for c in found} | {c.part.split(".")[0] for c in found}
+    return tuple(c for c in found if not parts & CAUSES.get(c.part, set()))
 
 
 def _pair(ours: Group, theirs: Group) -> tuple[Run, Run]:
@@ -158,7 +161,7 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
     if not (a.finished and b.finished):
         return
     for part, slack in (("steps", 0.0), ("samples", SLACK)):
-        ours, theirs = ([int(t.get(part, 0)) for t in run.record.tasks] for run in (a, b))
+        ours, theirs = ([_count(t.get(part)) for t in run.record.tasks] for run in (a, b))
         if len(ours) != len(theirs):
             ours, theirs = [sum(ours)], [sum(theirs)]
         if any(abs(x - y) > slack * max(x, y) for x, y in zip(ours, theirs, strict=True)):
@@ -182,8 +185,8 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
         return
     key, found = "batch_norms_in_training_mode", []
     for run in (a, b):
-        last = run.record.tasks[-1] if run.record.tasks else {}
-        found.append((last.get("modes") or {}).get(key))
+        modes = run.record.tasks[-1].get("modes") if run.record.tasks else None
+        found.append(modes.get(key) if isinstance(modes, Mapping) else None)
     if None not in found and found[0] != found[1]:
         yield Confound("batch_norm", str(found[0]), str(found[1]))
 
@@ -207,7 +210,8 @@ def _same(a: Run, b: Run, kind: Callable[[Run], Any]) -> bool:
 def _part(key: str, a: Run, b: Run) -> str:
     """A key without the name of a task: ``per_task.NAME.optimizer.lr`` is ``optimizer.lr``."""
     for run in (a, b):
-        for task in run.recipe.get("per_task") or ():
+        own = run.recipe.get("per_task")
+        for task in own if isinstance(own, Mapping) else ():
             if key.startswith(f"per_task.{task}."):
                 return key.removeprefix(f"per_task.{task}.")
     return key
@@ -217,7 +221,8 @@ def _value(run: Run, key: str, part: str) -> Any:
     """A setting; a task without its own has that of all, an older recipe the default."""
     for name in (key, part):
         if name in run.settings:
-            return run.settings[name]
+            value = run.settings[name]
+            return None if value == "{}" else value  # what may be in it has keys of its own
     return _defaults().get(part) if run.recipe else None
 
 
@@ -237,8 +242,14 @@ def _defaults() -> dict[str, Any]:
         if not info.is_required():
             value = info.get_default(call_default_factory=True)
             if not isinstance(value, BaseModel):
-                found |= flatten({key: list(value) if isinstance(value, tuple) else value})
+                plain = flatten({key: list(value) if isinstance(value, tuple) else value})
+                found |= {k: v for k, v in plain.items() if v != "{}"}
     return found
+
+
+def _count(value: object) -> int:
+    """A number of a record that anybody may have made."""
+    return value if isinstance(value, int) else 0
 
 
 def _shown(value: object) -> str:

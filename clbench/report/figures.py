@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from clbench.record import SCENARIOS, Record
+from clbench.record import Record
 from clbench.report.fonts import drawable, lacking, literal
 from clbench.report.texts import one_line
 
-TITLES = {"task_incremental": "task-incremental", "class_incremental": "class-incremental"}
 #: Dark to light within one perceptually even map: told apart in grey and by colour-blind readers.
 TASKS = mpl.colormaps["viridis"]
 RETENTION = "#b5432a"
@@ -36,12 +35,14 @@ def lacking_fonts(record: Record) -> str:
 
 
 def accuracy_matrix(record: Record) -> Figure:
-    """Heat maps of R[t, i] for both scenarios: rows are time, columns are tasks."""
+    """Heat maps of R[t, i] for each scenario: rows are time, columns are tasks."""
     count = len(record.run["tasks"])
     width = min(4.4 + 0.84 * count, WIDTH)
-    figure = Figure(figsize=(width, width / 2 + 0.4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, scenario in zip(axes, SCENARIOS, strict=True):
+    side, panels = width / 2, len(record.scenarios)
+    width = max(width * panels / 2, 3.4)
+    figure = Figure(figsize=(width, side + 0.4), layout="constrained")
+    (axes,) = figure.subplots(1, panels, sharey=True, squeeze=False)
+    for axis, (scenario, title) in zip(axes, record.scenarios.items(), strict=True):
         matrix = record.accuracy_matrix(scenario)
         image = axis.imshow(matrix, vmin=0, vmax=1, cmap="cividis", interpolation="none")
         if count <= NUMBERS:
@@ -50,7 +51,7 @@ def accuracy_matrix(record: Record) -> Figure:
         ticks = np.array(sorted({0, *range(step - 1, count, step)}))
         axis.set_xticks(ticks, ticks + 1)
         axis.set_yticks(ticks, ticks + 1)
-        axis.set_title(TITLES[scenario])
+        axis.set_title(title)
         axis.set_xlabel("test accuracy on task")
     axes[0].set_ylabel("after training on task")
     figure.colorbar(image, ax=axes, format=PercentFormatter(1), shrink=0.8)
@@ -76,9 +77,10 @@ def _title(record: Record, width: float) -> str:
 def curves(record: Record) -> Figure:
     """Accuracy of every task over the steps of the whole stream (SFA's paper, Fig. 2)."""
     names, tasks = record.run["tasks"], record.tasks
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True, sharey=True)
-    for axis, scenario in zip(axes, SCENARIOS, strict=True):
+    panels = len(record.scenarios)
+    figure = Figure(figsize=(9, 3 * panels + 1.2 * (panels == 1)), layout="constrained")
+    axes = figure.subplots(panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axis, (scenario, title) in zip(axes, record.scenarios.items(), strict=True):
         lines = defaultdict(list)
         for point in record.curves():
             lines[point["task"]].append((point["step"], point[scenario]))
@@ -97,7 +99,7 @@ def curves(record: Record) -> Figure:
         width = 0.8 if len(names) <= 20 else 0.4
         for event in tasks[:-1]:
             axis.axvline(event["last_step"], color="0.8", lw=width, zorder=0)
-        axis.set_ylabel(f"{TITLES[scenario]}\naccuracy")
+        axis.set_ylabel(f"{title}\naccuracy")
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_ylim(-0.02, 1.02)
         axis.grid(alpha=0.25)
@@ -127,9 +129,9 @@ def performance_and_retention(record: Record) -> Figure:
     axis = figure.subplots()
     after = [event["task"] + 1 for event in tasks]
     size = 5 if len(after) <= 20 else 3
-    for scenario, style in zip(SCENARIOS, ("-o", "--s"), strict=True):
+    for (scenario, title), style in zip(record.scenarios.items(), ("-o", "--s"), strict=False):
         means = [float(np.mean(event[scenario])) for event in tasks]
-        label = f"mean of the tasks so far ({TITLES[scenario]})"
+        label = f"mean of the tasks so far ({title})"
         axis.plot(after, means, style, color=PERFORMANCE, label=label, ms=size)
     summary = record.summary()["retention"]
     if summary["pretrained"] is not None:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
 from clbench.report.drawing import PERCENT, Drawn, dress, progress, ranked
-from clbench.report.metrics import METRICS, SCENARIO_TITLES
+from clbench.report.metrics import METRICS
 from clbench.report.section import Section
 from clbench.report.spots import Panel, base, families, legend, name, scatter, spots, whiskers
 from clbench.report.statistics import intervals
@@ -44,7 +44,7 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
             if spot.front or base(spot.group) or len(places) <= WHISKERS:
                 whiskers(panel, x, y)
         scatter(panel)
-        dress(axis, f"{METRICS[metric].label} ({SCENARIO_TITLES[scenario]})")
+        dress(axis, f"{METRICS[metric].label} ({section.scenarios[scenario]})")
         axis.xaxis.set_major_formatter(PERCENT)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         panels.append(panel)
@@ -96,7 +96,7 @@ def frontier_over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     panels[0].axis.set_ylabel("retention of pretraining")
     legend(figure, panels)
     return figure, (
-        f"The same trade-off while the stream goes on ({SCENARIO_TITLES[scenario]}): mean accuracy "
-        "on the tasks seen so far, and retention, means over seeds; named are the Pareto front, "
-        "dashed, and the baselines."
+        f"The same trade-off while the stream goes on ({section.scenarios[scenario]}): mean "
+        "accuracy on the tasks seen so far, and retention, means over seeds; named are the Pareto "
+        "front, dashed, and the baselines."
     )

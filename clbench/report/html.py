@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from string import Template
 
 from clbench import __version__
-from clbench.record import SCENARIOS
+from clbench.record import SCENARIOS, Scenario
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known
 from clbench.report.compare import Comparison
+from clbench.report.differences import differences
 from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
 from clbench.report.html_table import sortable, wide
@@ -117,25 +118,27 @@ def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
     for scenario, table in tables:
         if table:
             parts.append(sortable(table, f"All streams, {SCENARIO_TITLES[scenario]}"))
-    parts += _figures(None, pictures)
+    parts += _figures(None, pictures, SCENARIO_TITLES)
     return "\n".join([*parts, "</section>"])
 
 
 def _section(number: int, section: Section, pictures: Pictures) -> str:
     parts = [f'<section><h2 id="s{number}">{escape(section.title)}</h2>']
-    for scenario in SCENARIOS:
-        name = SCENARIO_TITLES[scenario]
+    for scenario, name in section.scenarios.items():
         parts.append(f"<h3>Leaderboard, {name}</h3>")
-        parts.append(f'<p class="soft">Here the model {SCENARIO_ABOUT[scenario]}. {NOTE}</p>')
+        parts.append(f'<p class="soft">Here the model {SCENARIO_ABOUT[name]}. {NOTE}</p>')
         parts.append(sortable(leaderboard(section, scenario), f"Leaderboard, {name}"))
-    tables = [(s, kept_table([section], s)) for s in SCENARIOS]
+        if differ := differences(section, scenario):
+            parts.append(f"<h3>What differs besides the method, {name}</h3>")
+            parts.append(sortable(differ, f"Differences and what else differs, {name}"))
+    tables = [(s, kept_table([section], s)) for s in section.scenarios]
     if any(table for _, table in tables):
         parts.append("<h3>Retention and target</h3>")
         parts.append(f'<p class="soft">{escape(kept.NOTE)}</p>')
     for scenario, table in tables:
         if table:
-            parts.append(sortable(table, f"Retention and target, {SCENARIO_TITLES[scenario]}"))
-    parts += _figures(number, pictures)
+            parts.append(sortable(table, f"Retention and target, {section.scenarios[scenario]}"))
+    parts += _figures(number, pictures, section.scenarios)
     if not any(key[0] == number and key[2] == "frontier" for key in pictures):
         parts.append("<p>No frontier: no finished run measured retention of pretraining.</p>")
     parts.append(f'<h3 id="s{number}-runs">Runs</h3>')
@@ -143,17 +146,19 @@ def _section(number: int, section: Section, pictures: Pictures) -> str:
     return "\n".join([*parts, "</section>"])
 
 
-def _figures(number: int | None, pictures: Pictures) -> Iterator[str]:
+def _figures(
+    number: int | None, pictures: Pictures, titles: Mapping[Scenario, str]
+) -> Iterator[str]:
     """The figures of a section, or of all of them together."""
     for figure, title in TITLES.items():
         shown = [
-            (s, pictures[number, s, figure]) for s in SCENARIOS if (number, s, figure) in pictures
+            (s, pictures[number, s, figure]) for s in titles if (number, s, figure) in pictures
         ]
         if not shown:
             continue
         yield f"<h3>{escape(title)}</h3>"
         for scenario, (svg, text) in shown:
-            label = f"{title}, {SCENARIO_TITLES[scenario]}"
+            label = f"{title}, {titles[scenario]}"
             key = f"p{'all' if number is None else number}-{scenario[0]}-{figure}"
             drawing = wide(inline(svg, key, label, text), label)
             yield f"<figure>{drawing}<figcaption>{escape(text)}</figcaption></figure>"
@@ -173,7 +178,11 @@ def _notes() -> str:
         "90 % with ten and 93 % with twenty. Two seeds give no interval: their two values stand "
         "there instead; of one seed nothing is known but its value.</p>"
         "<p>Differences (Δ) pair runs of the same seed; their brackets are 95 % t intervals, for "
-        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0. Nothing "
-        "is corrected for comparing many methods. Every number leads to its runs.</p>"
+        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0, or, as "
+        "many methods are compared with one baseline, the p value is 0.05 or more after Holm’s "
+        "correction over those that the column tests. † marks a difference that is no test of the "
+        "method, as more than the method differs; a method is compared with the baseline that "
+        "differs in nothing else, if there is one. ≈ beside a score is not corrected. Every number "
+        "leads to its runs.</p>"
         f"<dl>{terms}</dl>"
     )

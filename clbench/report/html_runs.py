@@ -7,7 +7,6 @@ from html import escape
 
 import yaml
 
-from clbench.record import SCENARIOS
 from clbench.report.gather import Run
 from clbench.report.html_table import wide
 from clbench.report.metrics import METRICS, show
@@ -17,7 +16,8 @@ from clbench.report.section import Group
 def runs_of(group: Group) -> str:
     """The runs of a method, and the recipe of the first."""
     heads = ["Run", "Seed", "Tasks"]
-    heads += [f"{METRICS[m].label} ({s[0].upper()}I)" for s in SCENARIOS for m in _PER_RUN]
+    titles = group.runs[0].record.scenarios.values()
+    heads += [f"{METRICS[m].label} ({title[0].upper()}I)" for title in titles for m in _PER_RUN]
     heads += ["Retention", "Time", "Environment", "Weights", "Splits"]
     lines = "".join(f"<tr>{''.join(_run(run))}</tr>" for run in group.runs)
     recipe = group.runs[0].recipe
@@ -53,7 +53,7 @@ def _run(run: Run) -> Iterable[str]:
     yield f'<th scope="row" title="{escape(str(run.folder))}">{escape(run.folder.name)}</th>'
     yield f"<td>{run.seed}</td>"
     yield f"<td>{len(run.record.tasks)}/{len(about['tasks'])}</td>"
-    for scenario in SCENARIOS:
+    for scenario in run.record.scenarios:
         for metric in _PER_RUN:
             value = run.score(metric, scenario)
             yield f"<td>{escape(show(value, METRICS[metric].unit))}</td>"

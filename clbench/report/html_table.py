@@ -59,4 +59,5 @@ def _cell(cell: Cell, names: bool) -> str:
         return f'<th scope="row" data-value="{value}">{text}</th>'
     small = f"<small>{escape(cell.small)}</small>" if cell.small else ""
     kind = f' class="{cell.mark}" title="{_SAYS[cell.mark]}"' if cell.mark else ""
+    kind = ' class="text"' if cell.words else kind
     return f'<td data-value="{value}"{kind}>{text}{small}</td>'

@@ -38,6 +38,12 @@ class Line:
     gap: Difference | None
     average: Estimate | None
 
+    @property
+    def besides(self) -> str:
+        """What differs from sequential fine-tuning besides the method."""
+        found = self.row.besides["sequential"] if self.row else ()
+        return "; ".join(c.words for c in found)
+
 
 def lines(section: Section, scenario: Scenario) -> list[Line]:
     """The table: the pretrained model, standard fine-tuning, then by average; empty if no run

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from clbench.record import TITLES as SCENARIO_TITLES
+
+__all__ = ["METRICS", "SCENARIO_ABOUT", "SCENARIO_TITLES", "Metric", "Unit", "bounds", "show"]
+
 Unit = Literal["accuracy", "change", "bytes", "number", "seconds"]
 
 
@@ -64,13 +68,11 @@ METRICS: dict[str, Metric] = {
     ),
     "seconds": Metric("Time", "wall-clock time of the whole stream", "seconds", -1),
 }
-SCENARIO_TITLES = {
-    "task_incremental": "task-incremental",
-    "class_incremental": "class-incremental",
-}
 SCENARIO_ABOUT = {
-    "task_incremental": "chooses among the classes of the image’s own task",
-    "class_incremental": "chooses among all classes seen so far",
+    "task-incremental": "chooses among the classes of the image’s own task",
+    "class-incremental": "chooses among all classes seen so far",
+    "domain-incremental": "chooses among the classes, which are the same in every task: "
+    "task-incremental and class-incremental accuracy are one",
 }
 
 

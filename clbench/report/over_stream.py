@@ -26,7 +26,7 @@ from clbench.report.drawing import (
     style,
     task_colour,
 )
-from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.metrics import show
 from clbench.report.section import Group, Section
 
 #: Named lines; more could not be told apart.
@@ -53,7 +53,7 @@ def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
         for axis, side in zip(axes, sides, strict=True):
             line = {"lw": 1.3, "ms": 4, "markevery": every} if leads else {"lw": 0.7}
             axis.plot(after, both[side], **look, **line, label=group.label if leads else None)
-    titles = (f"mean accuracy so far ({SCENARIO_TITLES[scenario]})", "retention of pretraining")
+    titles = (f"mean accuracy so far ({section.scenarios[scenario]})", "retention of pretraining")
     for axis, side in zip(axes, sides, strict=True):
         dress(axis, "after task")
         axis.set_title(titles[side], fontsize=10)
@@ -114,7 +114,7 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
         frameon=False,
     )
     return figure, (
-        f"{SCENARIO_TITLES[scenario].capitalize()} test accuracy of every task, mean over seeds: "
+        f"{section.scenarios[scenario].capitalize()} test accuracy of every task, mean over seeds: "
         f"the first task is darkest, the last is lightest.{note}"
     )
 
@@ -158,6 +158,6 @@ def matrices(section: Section, scenario: Scenario) -> Drawn | None:
     figure.supxlabel("test accuracy on task", fontsize=9, color=INK)
     figure.supylabel("after training on task", fontsize=9, color=INK)
     return figure, (
-        f"{SCENARIO_TITLES[scenario].capitalize()} accuracy in % on each task (columns) after "
+        f"{section.scenarios[scenario].capitalize()} accuracy in % on each task (columns) after "
         f"training on each task (rows), means over seeds: dark blue is 0, yellow is 100 %.{note}"
     )

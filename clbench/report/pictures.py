@@ -28,7 +28,7 @@ def draw(comparison: Comparison) -> Pictures:
     """All figures that have something to show, drawn by as many processes as there are cores."""
     places: list[Place] = [(None, s, name) for s in SCENARIOS for name in POOLED_PLOTS]
     for number, section in enumerate(comparison.sections):
-        places += [(number, s, name) for s in SCENARIOS for name in PLOTS]
+        places += [(number, s, name) for s in section.scenarios for name in PLOTS]
         section.leaderboard(SCENARIOS[0])  # computed once, before there are several processes
     found = _together(comparison, places) if _may_fork() else _draw(comparison, places)
     return {place: made for place, made in zip(places, found, strict=True) if made is not None}

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
+from clbench.report.confounds import Confound
 from clbench.report.metrics import METRICS, bounds
 from clbench.report.section import Group
 from clbench.report.statistics import (
@@ -20,6 +21,7 @@ from clbench.report.statistics import (
     mean_difference,
     mean_ranks,
 )
+from clbench.report.verdicts import ALPHA, corrected
 
 #: What is shown of all streams; costs of different streams do not add up.
 POOLED = tuple(name for name, about in METRICS.items() if about.unit in ("accuracy", "change"))
@@ -36,6 +38,8 @@ class PooledRow:
         scores: by metric, mean over streams.
         gap: paired difference of OP from sequential fine-tuning.
         mark: ``best`` overall performance, ``tie`` (within noise of it) or nothing.
+        besides: what differs from sequential fine-tuning besides the method on any stream.
+        noise: whether the gap is within noise, corrected by Holm if it tests the method.
     """
 
     label: str
@@ -44,6 +48,8 @@ class PooledRow:
     scores: Mapping[str, Estimate | None]
     gap: Difference | None
     mark: str
+    besides: tuple[Confound, ...] = ()
+    noise: bool = False
 
 
 def shared(comparison: Comparison) -> list[str]:
@@ -88,7 +94,7 @@ def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     bound = {label for label in values if groups[label][0].kind == "bound"}
     rivals = {label: v for label, v in values.items() if label not in bound}
     ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
-    plain = next((x for x in values if all(g.is_method("sequential") for g in groups[x])), None)
+    plain = [x for x in values if all(g.is_method("sequential") for g in groups[x])]
     scores = {
         label: {
             m: estimate(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))
@@ -104,14 +110,36 @@ def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
         if best is not None and label in rivals and label != best:
             away = _gap(values[label], values[best])
             mark = "tie" if away and away.within_noise else ""
-        gap = None if plain in (None, label) else _gap(values[label], values[str(plain)])
-        rows.append(PooledRow(label, groups[label], ranks.get(label), scores[label], gap, mark))
+        gap, besides = None, tuple[Confound, ...]()
+        if plain and label not in plain:
+            apart = {x: _besides(comparison, groups[label], groups[x]) for x in plain}
+            nearest = min(plain, key=lambda x: len(apart[x]))
+            gap, besides = _gap(values[label], values[nearest]), apart[nearest]
+        rows.append(
+            PooledRow(label, groups[label], ranks.get(label), scores[label], gap, mark, besides)
+        )
 
     def place(row: PooledRow) -> tuple[float, str]:
         op = row.scores["overall_performance"]
         return (-op.mean if op else 1.0, row.label)
 
-    return sorted(rows, key=place)
+    return sorted(_tested(rows), key=place)
+
+
+def _tested(rows: list[PooledRow]) -> list[PooledRow]:
+    """The rows with what is within noise."""
+    p = corrected([None if row.besides else row.gap for row in rows])
+    noise = [bool(row.gap and row.gap.within_noise) for row in rows]
+    noise = [n or (x is not None and x >= ALPHA) for n, x in zip(noise, p, strict=True)]
+    return [replace(row, noise=n) for row, n in zip(rows, noise, strict=True)]
+
+
+def _besides(
+    comparison: Comparison, ours: tuple[Group, ...], theirs: tuple[Group, ...]
+) -> tuple[Confound, ...]:
+    """What differs between two methods besides them on any stream."""
+    parts = zip(comparison.sections, ours, theirs, strict=True)
+    return tuple(dict.fromkeys(c for s, a, b in parts for c in s.confounds(a, b)))
 
 
 def _by_stream(

@@ -38,10 +38,11 @@ def show(record: Record, console: Console | None = None) -> None:
         title=f"{escape(summary['name'])} after {len(record.tasks)} tasks", title_justify="left"
     )
     table.add_column("in %")
-    table.add_column("task-incremental", justify="right")
-    table.add_column("class-incremental", justify="right")
+    for title in record.scenarios.values():
+        table.add_column(title, justify="right")
     for name, label in ROWS.items():
-        table.add_row(label, *(percent(summary[s][name], "BWT" in label) for s in SCENARIOS))
+        shown = (percent(summary[s][name], "BWT" in label) for s in record.scenarios)
+        table.add_row(label, *shown)
     console.print(table)
     retention = summary["retention"]
     if retention["pretrained"] is None:
@@ -89,13 +90,19 @@ def show(record: Record, console: Console | None = None) -> None:
     console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
 
 
-def line(event: Event) -> str:
-    """A finished task in one line."""
+def line(event: Event, shared: bool = False) -> str:
+    """A finished task in one line.
+
+    Args:
+        event: the task's.
+        shared: whether tasks share labels, so that there is one accuracy.
+    """
     own = event["evaluated"].index(event["task"])
     by_task, by_class = (sum(event[s]) / len(event[s]) for s in SCENARIOS)
     parts = [
         f"accuracy {event['task_incremental'][own]:.1%}",
-        f"mean of seen tasks {by_task:.1%} (class-incremental {by_class:.1%})",
+        f"mean of seen tasks {by_task:.1%}"
+        + ("" if shared else f" (class-incremental {by_class:.1%})"),
     ]
     if event["retention"]:
         parts.append(f"retention {event['retention']['top1']:.1%}")

@@ -13,6 +13,7 @@ from clbench.report.confounds import Confound, confounds
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, bounds
 from clbench.report.statistics import Difference, Estimate, difference, estimate
+from clbench.report.verdicts import ALPHA, corrected
 
 Kind = Literal["bound", "past", "oblivious"]
 #: Methods that all others are compared with.
@@ -28,12 +29,14 @@ class Group:
         runs: by seed; unfinished ones are listed but do not count.
         number: unique within the report.
         tries: settings that were tried in tuning before.
+        name: what the suite or the recipe calls the method; its label where others are called so.
     """
 
     label: str
     runs: tuple[Run, ...]
     number: int
     tries: int = 0
+    name: str = ""
 
     @property
     def finished(self) -> list[Run]:
@@ -72,6 +75,8 @@ class Row:
         marks: by metric: ``best``, ``tie`` (within noise of the best) or nothing.
         versus: by baseline (``sequential``, ``multitask``) and metric.
         besides: by baseline: what differs from it besides the method.
+        p: by baseline and metric: p values of the differences that test the method, corrected by
+            Holm over the methods of the leaderboard.
     """
 
     group: Group
@@ -79,6 +84,12 @@ class Row:
     marks: Mapping[str, str]
     versus: Mapping[str, Mapping[str, Difference | None]]
     besides: Mapping[str, tuple[Confound, ...]]
+    p: Mapping[str, Mapping[str, float]]
+
+    def within_noise(self, baseline: str, metric: str) -> bool:
+        """Whether a difference is within noise, corrected for so many if it tests the method."""
+        gap, p = self.versus[baseline].get(metric), self.p[baseline].get(metric)
+        return gap is not None and (bool(gap.within_noise) or (p is not None and p >= ALPHA))
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ class Section:
         return str(self.groups[0].runs[0].record.run["backbone"])
 
     @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies to show, with their titles, see :attr:`Record.scenarios`."""
+        return self.groups[0].runs[0].record.scenarios
+
+    @property
     def independent(self) -> bool:
         """Whether every task starts from the pretrained weights."""
         return self.groups[0].runs[0].independent
@@ -133,13 +149,19 @@ class Section:
         for metric in (name for name, about in METRICS.items() if about.contest):
             for number, mark in self._contest(metric, scenario).items():
                 marks[number][metric] = mark
+        versus = {
+            name: {g.number: self._versus(g, name, scenario) for g in self.groups}
+            for name in BASELINES
+        }
+        p = {name: self._corrected(name, versus[name]) for name in BASELINES}
         rows = [
             Row(
                 group,
                 scores[group.number],
                 marks[group.number],
-                {name: self._versus(group, name, scenario) for name in BASELINES},
+                {name: versus[name][group.number] for name in BASELINES},
                 {name: self.besides(name, group) for name in BASELINES},
+                {name: p[name].get(group.number, {}) for name in BASELINES},
             )
             for group in self.groups
         ]
@@ -200,6 +222,19 @@ class Section:
             for metric, about in METRICS.items()
             if about.unit in ("accuracy", "change")
         }
+
+    def _corrected(
+        self, name: str, versus: Mapping[int, Mapping[str, Difference | None]]
+    ) -> dict[int, dict[str, float]]:
+        """P values by group and metric of the differences from a baseline that test the method."""
+        fair = [g.number for g in self.groups if not self.besides(name, g)]
+        found: dict[int, dict[str, float]] = defaultdict(dict)
+        for metric in METRICS:
+            gaps = [versus[number].get(metric) for number in fair]
+            for number, p in zip(fair, corrected(gaps), strict=True):
+                if p is not None:
+                    found[number][metric] = p
+        return found
 
     def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
         """The best and those within noise of it; the multitask bound does not compete."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -61,6 +61,8 @@ class Difference:
         high: upper end.
         n: pairs of runs with the same seed, or the smaller number of runs if there is no pair.
         paired: whether runs of the same seed were compared.
+        error: standard error of the difference; None if too few seeds tell.
+        degrees: of freedom, of Student's t.
     """
 
     mean: float
@@ -68,6 +70,17 @@ class Difference:
     high: float | None
     n: int
     paired: bool
+    error: float | None = None
+    degrees: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p value of there being no difference; None if too few seeds tell."""
+        if self.error is None or self.degrees is None:
+            return None
+        if self.error <= SAME:
+            return float(abs(self.mean) <= SAME)
+        return float(2 * stdtr(self.degrees, -abs(self.mean) / self.error))
 
     @property
     def interval(self) -> Interval:
@@ -127,18 +140,23 @@ def estimate(
 
 def _half_width(strata: Sequence[NDArray[np.float64]]) -> float:
     """Half of the 95 % t interval of the mean of the strata's means (Satterthwaite's degrees)."""
+    error, degrees = _error(strata)
+    return float(stdtrit(degrees, (1 + LEVEL) / 2) * error)
+
+
+def _error(strata: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Standard error of the mean of the strata's means, and Satterthwaite's degrees of freedom."""
     if len(strata) == 1:
         (only,) = strata
-        t = stdtrit(len(only) - 1, (1 + LEVEL) / 2)
-        return float(t * only.std(ddof=1) / np.sqrt(len(only)))
+        return float(only.std(ddof=1) / np.sqrt(len(only))), len(only) - 1.0
     parts = np.array([v.var(ddof=1) / len(v) for v in strata]) / len(strata) ** 2
     spread = float(parts.sum())
     if spread <= SAME**2:
-        return 0.0
+        return 0.0, min(map(len, strata)) - 1.0
     degrees = spread**2 / float(
         sum(p**2 / (len(v) - 1) for p, v in zip(parts, strata, strict=True))
     )
-    return float(stdtrit(degrees, (1 + LEVEL) / 2) * np.sqrt(spread))
+    return float(np.sqrt(spread)), degrees
 
 
 def intervals(found: Iterable[Estimate | None]) -> str:
@@ -207,7 +225,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
 
     Runs with the same seed are paired. Without a common seed the interval is Welch's. The t
     interval is kept honest for two or three seeds, where a bootstrap's is far too narrow; it is
-    not corrected for comparing many methods.
+    not corrected for comparing many methods: :mod:`clbench.report.verdicts` is.
 
     Args:
         ours: the score of each seed.
@@ -228,14 +246,18 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
         mean, n = float(gaps.mean()), len(gaps)
         if n < 2:
             return Difference(mean, None, None, n, True)
-        half = _half_width([gaps])
-        return Difference(mean, mean - half, mean + half, n, True)
+        return _measured(mean, n, True, *_error([gaps]))
     a, b = (np.array(list(values.values())) for values in (ours, theirs))
     mean, n = float(a.mean() - b.mean()), min(len(a), len(b))
     if n < 2:
         return Difference(mean, None, None, n, False)
-    half = 2 * _half_width([a, b])  # of a difference, not of a mean of two
-    return Difference(mean, mean - half, mean + half, n, False)
+    error, degrees = _error([a, b])
+    return _measured(mean, n, False, 2 * error, degrees)  # of a difference, not of a mean of two
+
+
+def _measured(mean: float, n: int, paired: bool, error: float, degrees: float) -> Difference:
+    half = float(stdtrit(degrees, (1 + LEVEL) / 2) * error)
+    return Difference(mean, mean - half, mean + half, n, paired, error, degrees)
 
 
 def mean_difference(*strata: Mapping[int, float]) -> Difference | None:
@@ -253,8 +275,7 @@ def mean_difference(*strata: Mapping[int, float]) -> Difference | None:
     mean, n = float(np.mean([gaps.mean() for gaps in arrays])), min(map(len, arrays))
     if n < 2:
         return Difference(mean, None, None, n, True)
-    half = _half_width(arrays)
-    return Difference(mean, mean - half, mean + half, n, True)
+    return _measured(mean, n, True, *_error(arrays))
 
 
 @lru_cache(maxsize=64)

@@ -17,23 +17,29 @@ from clbench.report.boards import (
     tuned_table,
 )
 from clbench.report.compare import Comparison
+from clbench.report.confounds import MARK
+from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
 from clbench.report.metrics import METRICS
 from clbench.report.pooled import pooled
+from clbench.report.section import BASELINES
 from clbench.report.statistics import Difference, Estimate
+from clbench.report.verdicts import seen
 
 NOTE = (
     "Accuracies in %, mean ± standard deviation over seeds. Best in bold; ≈: within noise of the "
     "best (95 % t interval of the difference of equal seeds contains 0; the multitask bound does "
-    "not compete). Δ: paired difference in points, with its t interval from two pairs on. A mean "
-    "of fewer than three seeds has no interval."
+    "not compete). Δ: paired difference in points, with its t interval from two pairs on; ≈ there: "
+    "within noise, its p value corrected by Holm over the methods that it tests. "
+    f"{MARK}: more differs than the method, so that Δ is no test of it; what does stands in the "
+    "table of differences. A mean of fewer than three seeds has no interval."
 )
 
 
 def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """One flat row for each section, scenario and method; accuracies are fractions in 0…1."""
     for section in comparison.sections:
-        for scenario in SCENARIOS:
+        for scenario in section.scenarios:
             for row in section.leaderboard(scenario):
                 flat: dict[str, Any] = {
                     "stream": section.title,
@@ -48,9 +54,11 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                     flat |= _interval(metric, found)
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
-                for baseline in ("sequential", "multitask"):
+                for baseline in BASELINES:
                     nearest = section.baseline(baseline, row.group)
                     flat[f"nearest_{baseline}"] = nearest.label if nearest else ""
+                    besides = "; ".join(c.words for c in row.besides[baseline])
+                    flat[f"besides_{baseline}"] = besides
                     for metric in METRICS:
                         if METRICS[metric].unit not in ("accuracy", "change"):
                             continue
@@ -59,6 +67,9 @@ def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                         flat[f"{name}_mean"] = gap.mean if gap else None
                         flat |= _interval(name, gap)
                         flat[f"{name}_paired"] = gap.paired if gap else None
+                        flat[f"{name}_pairs"] = gap.n if gap else None
+                        flat[f"{name}_could_see"] = seen(gap)
+                        flat[f"{name}_p_holm"] = row.p[baseline].get(metric)
                 flat["runs"] = " ".join(run.folder.name for run in row.group.finished)
                 yield flat
 
@@ -110,7 +121,7 @@ def kept_csv(comparison: Comparison) -> str:
 
     def lines() -> Iterator[dict[str, Any]]:
         for section in comparison.sections:
-            for scenario in SCENARIOS:
+            for scenario in section.scenarios:
                 for line in kept.lines(section, scenario):
                     yield {
                         "stream": section.stream,
@@ -122,6 +133,7 @@ def kept_csv(comparison: Comparison) -> str:
                         **parts("retention_minus_pretrained", line.change),
                         **parts("target", line.target),
                         **parts("target_minus_sequential", line.gap),
+                        "besides_sequential": line.besides,
                         **parts("average", line.average),
                     }
 
@@ -139,6 +151,7 @@ def pooled_csv(comparison: Comparison) -> str:
                     "method": row.label,
                     "streams": len(row.groups),
                     "mark": row.mark,
+                    "besides_sequential": "; ".join(c.words for c in row.besides),
                 }
                 scores: dict[str, Estimate | Difference | None] = {
                     "rank": row.rank,
@@ -200,8 +213,10 @@ def _all(comparison: Comparison) -> Iterator[Table]:
         if table:
             yield table
     for section in comparison.sections:
-        for scenario in SCENARIOS:
+        for scenario in section.scenarios:
             yield leaderboard(section, scenario)
+            if table := differences(section, scenario):
+                yield table
     for scenario in SCENARIOS:
         yield from kept_tables(comparison, scenario)
     yield from map(tuned_table, comparison.tunings)

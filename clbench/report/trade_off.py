@@ -22,7 +22,7 @@ from clbench.report.drawing import (
     short,
     style,
 )
-from clbench.report.metrics import METRICS, SCENARIO_TITLES, show
+from clbench.report.metrics import METRICS, show
 from clbench.report.section import Group, Section
 from clbench.report.sweeps import Point, Sweep, sweeps
 
@@ -58,7 +58,7 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
             _curve(axis, sweep, side, number)
         for group in marks:
             _mark(axis, section, group, side, scenario)
-        dress(axis, f"OP ({SCENARIO_TITLES[scenario]})")
+        dress(axis, f"OP ({section.scenarios[scenario]})")
         axis.xaxis.set_major_formatter(PERCENT)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_ylabel(ABOUT[side])
@@ -81,7 +81,7 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
             labels.append(about)
     legend(figure, handles, ["\n".join(wrap(label, 28)) for label in labels], 90)
     note = f" Shown are {CURVES} of {len(found)} sweeps." if len(found) > CURVES else ""
-    return figure, f"{_text(shown, sides, scenario)}{note}"
+    return figure, f"{_text(shown, sides, section.scenarios[scenario])}{note}"
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _mark(axis: Any, section: Section, group: Group, side: str, scenario: Scenar
         axis.plot(x.mean, y.mean, ls="", **style(section, group) | {"color": INK}, ms=7)
 
 
-def _text(shown: Sequence[Sweep], sides: Sequence[str], scenario: Scenario) -> str:
+def _text(shown: Sequence[Sweep], sides: Sequence[str], title: str) -> str:
     against = " and ".join(
         METRICS[side].label.lower() if side == "retention" else "BWT" for side in sides
     )
@@ -158,6 +158,6 @@ def _text(shown: Sequence[Sweep], sides: Sequence[str], scenario: Scenario) -> s
     )
     return (
         f"What a parameter trades: {against} against overall performance "
-        f"({SCENARIO_TITLES[scenario]}) along its values, which stand beside the points; means "
+        f"({title}) along its values, which stand beside the points; means "
         f"over seeds, up and to the right is better. {'; '.join(told)}.{oracle}"
     )

@@ -56,6 +56,7 @@ class _Run(_Shape):
     independent: bool
     test_on: Text | None = None
     train_logits: Text | None = None
+    shared_labels: bool = False
     parameters: Count
 
 

@@ -47,12 +47,15 @@ class Question:
         kind: what is claimed of their mean.
         margin: of ``no_less`` and ``equal``; of ``above`` the smallest difference that counts.
         unfair: reasons why the differences do not test the claim.
+        others: differences from further rivals, for all of which it is claimed: it holds if it does
+            for each, and fails if it does for one, corrected for looking at so many.
     """
 
     gaps: Sequence[float]
     kind: Kind = "above"
     margin: float = 0.0
     unfair: tuple[str, ...] = ()
+    others: tuple[Sequence[float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,21 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def corrected(gaps: Sequence[Difference | None]) -> list[float | None]:
+    """P values of differences, corrected by Holm for being so many; None where none is known."""
+    values = [None if gap is None else gap.p for gap in gaps]
+    after = iter(holm([p for p in values if p is not None]))
+    return [None if p is None else next(after) for p in values]
+
+
+def seen(gap: Difference | None) -> float | None:
+    """The smallest difference that its seeds show with 80 % power; None if too few tell."""
+    if gap is None or gap.error is None or gap.degrees is None:
+        return None
+    critical = float(stdtrit(gap.degrees, 1 - ALPHA / 2))
+    return float(nctdtrinc(gap.degrees, 1 - POWER, critical)) * gap.error
+
+
 def smallest_difference(spread: float, n: int, level: float = ALPHA) -> float:
     """The smallest mean of ``n`` paired differences that a two-sided t test sees with 80 % power.
 
@@ -163,11 +181,16 @@ def seeds_needed(spread: float, away: float, level: float = ALPHA) -> int | None
 
 def _sides(question: Question) -> tuple[float, float]:
     """One-sided p values of the claim's holding and of its failing; 1 where too few seeds tell."""
-    low, high = _bounds(question)
-    if question.kind == "equal":  # holds within both bounds, fails beyond one
-        holds = max(_above(question.gaps, low), _above(question.gaps, high, -1))
-        return holds, min(_above(question.gaps, low, -1), _above(question.gaps, high))
-    return _above(question.gaps, low), _above(question.gaps, high, -1)
+    rivals = (question.gaps, *question.others)
+    each = [_sides_of(gaps, question.kind, *_bounds(question)) for gaps in rivals]
+    return max(p for p, _ in each), min(1.0, len(each) * min(p for _, p in each))
+
+
+def _sides_of(gaps: Sequence[float], kind: Kind, low: float, high: float) -> tuple[float, float]:
+    if kind == "equal":  # holds within both bounds, fails beyond one
+        holds = max(_above(gaps, low), _above(gaps, high, -1))
+        return holds, min(_above(gaps, low, -1), _above(gaps, high))
+    return _above(gaps, low), _above(gaps, high, -1)
 
 
 def _bounds(question: Question) -> tuple[float, float]:

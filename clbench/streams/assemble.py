@@ -36,7 +36,6 @@ def assemble(
     own: Mapping[str, Storage] | None = None,
     about: Mapping[str, object] | None = None,
     compare: bool = False,
-    shared: bool = False,
     arrange: Callable[[int], Tensor] | None = None,
 ) -> Stream:
     """Lay out the tasks.
@@ -45,7 +44,8 @@ def assemble(
     classes in each task. Only images that the stream uses are opened.
 
     Args:
-        config: names the stream, the validation share and limits on the number of images.
+        config: names the stream, the validation share and limits on the number of images, and
+            says whether tasks share their labels.
         datasets: one or more data sets; their images are joined.
         groups: the classes of each task, in order.
         data_dir: where the image cache lives.
@@ -56,7 +56,6 @@ def assemble(
             batch can mix them.
         about: more for the manifest.
         compare: whether to say which image files are there more than once.
-        shared: whether tasks share their labels.
         arrange: gives arrangements of the pixels by the side of the stored images, see
             :class:`~clbench.data.arranged.ArrangedImages`; groups choose among them.
 
@@ -64,6 +63,7 @@ def assemble(
         ClbenchError: if an image cannot be read, a class has too few images, or tasks that are to
             share labels are not of one size.
     """
+    shared = config.shares_labels
     if shared:
         _refuse_sizes(groups)
     storages = [(own or {}).get(data.name, storage) for data in datasets]

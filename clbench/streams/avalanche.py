@@ -16,6 +16,7 @@ from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import Group, Storage, Stream, StreamConfig
+from clbench.streams.divide import LABELS, Labels
 
 
 class AvalancheConfig(StreamConfig):
@@ -23,6 +24,7 @@ class AvalancheConfig(StreamConfig):
 
     Every experience owns its rows of the head, also where experiences share classes
     (PermutedMNIST, say): task-incremental accuracy is then the usual multi-head one.
+    ``labels: shared`` gives them one head.
     """
 
     summary: ClassVar[str] = "a benchmark class of avalanche-lib, e.g. benchmark: SplitMNIST"
@@ -30,6 +32,10 @@ class AvalancheConfig(StreamConfig):
     benchmark: str = Field(description="class name, e.g. SplitMNIST, PermutedMNIST, CORe50")
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="its arguments, e.g. {n_experiences: 5, seed: 0}"
+    )
+
+    labels: Labels = Field(
+        "own", description=f"{LABELS}. An experience's classes have the outputs 0, 1 … in order"
     )
 
     def build(self, data_dir: Path, storage: Storage) -> Stream:
@@ -58,7 +64,7 @@ class AvalancheConfig(StreamConfig):
             groups.append(
                 Group(f"experience {number}", 0, tuple(range(first, first + len(classes))))
             )
-            names += [f"{number}/{label}" for label in classes]
+            names += [str(c) if self.shares_labels else f"{number}/{c}" for c in classes]
             first += len(classes)
         data = DataSet(
             self.benchmark,

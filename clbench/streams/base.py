@@ -250,6 +250,11 @@ class StreamConfig(Section, ABC):
     )
     download: bool = Field(True, description="fetch missing data where the data set allows it")
 
+    @property
+    def shares_labels(self) -> bool:
+        """Whether tasks share their labels, see :class:`Stream`."""
+        return getattr(self, "labels", "own") == "shared"
+
     def part(self, stream: Stream) -> Stream:
         """The part of the built stream that ``first_tasks`` and ``test_on`` ask for.
 

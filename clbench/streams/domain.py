@@ -71,6 +71,11 @@ class DomainConfig(StreamConfig, ABC):
             return {cls.setting: cls.rows[values["name"]].setting} | values
         return values
 
+    @property
+    def shares_labels(self) -> bool:
+        """Always."""
+        return True
+
     @abstractmethod
     def task_names(self) -> list[str]:
         """The tasks' names."""
@@ -96,7 +101,6 @@ class DomainConfig(StreamConfig, ABC):
             storage,
             apart,
             about={"pixels": self.model_dump(mode="json", include=set(own))},
-            shared=True,
             arrange=self.arrangements,
         )
 

@@ -55,10 +55,7 @@ class FolderConfig(DividedConfig):
         if self.test is None:
             note("No stream.test: every fifth image of each class is held out for testing")
             about["test"] = "every fifth image of each class"
-        shared = self.labels == "shared"
-        return assemble(
-            self, loaded, groups, data_dir, storage, about=about, compare=True, shared=shared
-        )
+        return assemble(self, loaded, groups, data_dir, storage, about=about, compare=True)
 
     def _one_a_task(self, trains: Sequence[Path], loaded: Sequence[DataSet]) -> list[Group]:
         given = {
@@ -75,11 +72,11 @@ class FolderConfig(DividedConfig):
                     f"lists {len(loaded)} folders, one a task: "
                     f"leave {name} out ({unset}), or give one folder"
                 )
-        if self.labels == "shared":
+        if self.shares_labels:
             _refuse_different(trains, loaded)
         counts = Counter(name for data in loaded for name in data.classes)
         shared = sorted(name for name, count in counts.items() if count > 1)
-        if shared and self.labels == "own":
+        if shared and not self.shares_labels:
             note(
                 f"{counted(len(shared), 'class name')} in several folders of stream.train "
                 f"({few(shared, 3)}): each task learns classes of its own; stream.labels: shared "

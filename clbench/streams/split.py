@@ -66,5 +66,4 @@ class SplitConfig(DividedConfig):
         data = datasets.load(SPLITS[self.name].dataset, data_dir, self.download)
         labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
         groups = self.groups(data.classes, labels)
-        shared = self.labels == "shared"
-        return assemble(self, [data], groups, data_dir, storage, apart, shared=shared)
+        return assemble(self, [data], groups, data_dir, storage, apart)

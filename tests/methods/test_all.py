@@ -52,6 +52,14 @@ NEUTRAL = {
     "hft": {"fraction": 1},
     "lora": None,
 }
+#: Settings beside a neutral one, which must not matter there.
+BESIDE = {
+    "flow": [
+        {"losses": "out_of_fold"},
+        {"losses": "out_of_fold", "per": "batch", "folds": 2},
+        {"probe": {"epochs": 1}},
+    ],
+}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo"]
 
@@ -119,6 +127,31 @@ def test_a_neutral_setting_is_plain_fine_tuning_bit_for_bit(small, tmp_path, nam
         assert record.summary()["inactive"] == [name]
 
 
+@pytest.mark.parametrize(
+    ("name", "more"), [(name, more) for name, several in BESIDE.items() for more in several]
+)
+def test_other_settings_leave_a_neutral_one_neutral(small, tmp_path, name, more):
+    _, plain = run(small, tmp_path / "plain", {})
+    record, neutral = run(small, tmp_path / "neutral", {name: NEUTRAL[name] | more})
+    assert same(plain, neutral)
+    assert record.summary()["inactive"] == [name]
+    assert record.summary()["ineffective"] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": "batch_median"},
+        {"temperature": "running_median", "per": "batch"},
+        {"losses": "out_of_fold"},
+    ],
+    ids=str,
+)
+def test_settings_of_flow_resume_bit_for_bit(small, tmp_path, monkeypatch, fields):
+    monkeypatch.setitem(SETTINGS, "flow", fields)
+    resumes(small, tmp_path, monkeypatch, {"flow": None})
+
+
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("sequential", "multitask")])
 def test_a_method_that_acts_is_not_plain_fine_tuning(small, tmp_path, name):
     _, plain = run(small, tmp_path / "plain", {})
@@ -136,11 +169,33 @@ def resumes(recipe, tmp_path, monkeypatch, methods):
     cut = clbench.run(recipe | {"methods": methods}, tmp_path / "cut", resume=True)
     assert same(weights, load_file(tmp_path / "cut" / "model.safetensors"))
     assert comparable(cut) == comparable(whole)
+    return whole
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
 def test_resumes_bit_for_bit(small, tmp_path, monkeypatch, name):
     resumes(small, tmp_path, monkeypatch, {name: None})
+
+
+@pytest.fixture
+def shared(small):
+    """Tasks of 4 or 5, and of 7 or 6, on a head of two rows: the second goes against the first."""
+    small["stream"] |= {"labels": "shared", "classes": [[4, 5], [7, 6]]}
+    return small
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
+def test_tasks_that_share_labels_train_and_resume_bit_for_bit(shared, tmp_path, monkeypatch, name):
+    whole = resumes(shared, tmp_path, monkeypatch, {name: None})
+    assert whole.summary()["inactive"] == []
+    assert all(e["task_incremental"] == e["class_incremental"] for e in whole.tasks)
+
+
+@pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral])
+def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path, name):
+    _, plain = run(shared, tmp_path / "plain", {})
+    _, neutral = run(shared, tmp_path / "neutral", {name: NEUTRAL[name]})
+    assert same(plain, neutral)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)

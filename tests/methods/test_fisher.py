@@ -76,6 +76,8 @@ def test_fisher_merging_minimises_the_sum_of_diagonal_quadratics(known):
     active = method.activity()
     assert active["active"] == 1
     assert active["distance_before"] > active["distance_after"] > 0
+    share = active["distance_after"] / active["distance_before"]
+    assert active["scope"] == pytest.approx(1 - share)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 0.5, 0.9])

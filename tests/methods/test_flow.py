@@ -16,8 +16,12 @@ from clbench.errors import ClbenchError
 from clbench.method import Context
 from clbench.methods.flow import FLOW, sample_weights
 from clbench.methods.lora import LoRA
-from clbench.models import head_names, tiny  # noqa: F401  (registers the tiny backbones)
+from clbench.models import features, head_names, tiny  # noqa: F401  (registers the tiny backbones)
+from clbench.models.backbone import Probe
+from clbench.models.folds import folds_of
+from clbench.models.training import Reading, linear_probe
 from clbench.recipe import parse
+from clbench.report.compare import compare
 from clbench.streams import Task
 from clbench.weights import snapshot
 
@@ -66,13 +70,13 @@ def test_sign_out_of_range():
         sample_weights(LOSSES, 1.0, sign=0)
 
 
-def make_context(probed, moved=False):
+def make_context(probed, moved=False, width=8):
     """A task of classes 2…4 out of 6, whose samples are every second of 60 images."""
     torch.manual_seed(0)
     images = TensorImages(torch.randint(0, 256, (60, 3, 8, 8), dtype=torch.uint8))
     index = torch.arange(0, 60, 2)
     split = Split(images, index, torch.arange(30) % 3 + 2)
-    model = timm.create_model("tiny_cnn", num_classes=6, width=8)
+    model = timm.create_model("tiny_cnn", num_classes=6, width=width)
     pretrained = snapshot(model)
     if moved:
         with torch.no_grad():
@@ -219,3 +223,238 @@ def test_a_run_with_flow_per_batch_and_replay(recipe, tmp_path):
     for event in record.events:
         if event["event"] == "task":
             assert 0.1 < event["methods"]["flow"]["effective_sample_size"] < 1
+
+
+def heads_of(context, folds, seed=0):
+    """A slow k-fold probe: a loop over folds, with a head trained on the others."""
+    train, model = context.task.train, context.model.eval()
+    with torch.no_grad():
+        found = features(model, context.transform.test(train.images.take(train.index)))
+    fold = folds_of(train.labels, folds, seed, 2)
+    losses = torch.empty(len(train))
+    for number in range(folds):
+        kept = torch.tensor([int(k) != number for k in fold])
+        head, _ = linear_probe(
+            found[kept], train.labels[kept] - 2, 3, context.probe, seed, 2, number
+        )
+        for row in (~kept).nonzero().flatten().tolist():
+            logits = head(found[row : row + 1])
+            losses[row] = F.cross_entropy(logits, train.labels[row : row + 1] - 2)
+    return fold, losses.detach()
+
+
+@pytest.mark.parametrize("folds", [2, 5, 30])
+def test_losses_out_of_fold_are_those_of_a_slow_loop(folds):
+    context = make_context(probed=True)
+    context = Context(**{**context.__dict__, "probe": Probe(epochs=30, lr=0.1)})
+    method = FLOW(losses="out_of_fold", folds=folds, temperature=1.0)
+    method.start(context)
+    _, losses = heads_of(context, folds)
+    torch.testing.assert_close(method.histograms()["weights"], torch.exp(-losses))
+    assert not torch.allclose(losses, context.probe_losses)  # in the sample
+
+
+def test_folds_are_even_and_of_every_class():
+    labels = torch.tensor([0] * 7 + [1] * 8 + [2] * 5)
+    fold = folds_of(labels, 4, 3)
+    assert torch.bincount(fold).tolist() == [5, 5, 5, 5]
+    for label in range(3):
+        counts = torch.bincount(fold[labels == label], minlength=4)
+        assert counts.max() - counts.min() <= 1
+    assert torch.equal(fold, folds_of(labels, 4, 3))
+    assert not torch.equal(fold, folds_of(labels, 4, 4))
+
+
+def test_a_head_does_not_see_its_own_fold():
+    """Labels that say nothing: in the sample they are learned by heart, out of it they are not."""
+    context = make_context(probed=False, width=64)
+    context = Context(**{**context.__dict__, "probe": Probe(epochs=1_000, lr=3.0, weight_decay=0)})
+    inside, outside = FLOW(), FLOW(losses="out_of_fold")
+    inside.start(context)
+    outside.start(context)
+    assert inside.activity()["fitted_share"] == 1
+    assert outside.activity()["fitted_share"] < 0.7
+    assert [remark.what for remark in inside.remarks()] == [
+        "its temperature is at rounding level",
+        "its probe fits all that it was trained on",
+    ]
+    assert "say losses: out_of_fold" in inside.remarks()[0].detail
+    assert inside.activity()["scope"] == 0
+    assert all("fits" not in remark.what for remark in outside.remarks())
+
+
+def test_more_folds_than_images_are_refused():
+    with pytest.raises(ClbenchError, match=r"flow\.folds = 31: task task has 30 training images"):
+        FLOW(losses="out_of_fold", folds=31).start(make_context(probed=True))
+
+
+def test_per_batch_out_of_fold_takes_each_sample_s_own_head():
+    """Without augmentation it is the same as once per sample."""
+    context = make_context(probed=True, moved=True)
+    context.transform.augment = Augment()
+    for reference in ("pretrained", "previous"):
+        fields = {"losses": "out_of_fold", "temperature": 1.0, "reference": reference}
+        once, always = FLOW(**fields), FLOW(per="batch", **fields)
+        once.start(context)
+        always.start(context)
+        batch = make_batch(context, [0, 2, 7, 58], [2, 3, 5, 4])
+        expected = once.weights(batch, torch.zeros(4))
+        torch.testing.assert_close(always.weights(batch, torch.zeros(4)), expected)
+        assert expected[2] == 1
+
+
+def test_the_probe_is_the_run_s_unless_it_is_given():
+    weights = []
+    for probe in (Probe(), Probe(epochs=50, lr=0.5)):
+        context = make_context(probed=False)
+        context = Context(**{**context.__dict__, "probe": probe})
+        for method in (FLOW(temperature=1.0), FLOW(temperature=1.0, probe=Probe())):
+            method.start(context)
+            weights.append(method.histograms()["weights"])
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[3])
+    assert not torch.allclose(weights[2], weights[3])
+
+
+def test_the_probe_passes_images_as_the_run_does(monkeypatch):
+    sizes, context = [], make_context(probed=False)
+    context = Context(**{**context.__dict__, "reading": Reading(7, 0)})
+    real = context.model.forward_features
+    monkeypatch.setattr(
+        context.model, "forward_features", lambda x: sizes.append(len(x)) or real(x)
+    )
+    FLOW(reference="previous").start(context)
+    assert sizes == [7, 7, 7, 7, 2]
+    sizes.clear()
+    FLOW(reference="previous", losses="out_of_fold").start(context)
+    assert sizes == [7, 7, 7, 7, 2]
+
+
+def run_batches(method, context, many):
+    """The weights of batches, and what a slow implementation makes of the same losses."""
+    losses = dict(
+        zip(context.task.train.index.tolist(), context.probe_losses.tolist(), strict=True)
+    )
+    seen, found, expected = {}, [], []
+    for index, labels in many:
+        batch = make_batch(context, index, labels)
+        found.append(method.weights(batch, torch.zeros(len(index))))
+        own = {i: losses[i] for i in index if i in losses}
+        seen |= own
+        pool = list((own if method.temperature == "batch_median" else seen).values())
+        tau = float(np.median(pool)) if pool else math.nan
+        expected.append(torch.tensor([math.exp(-own[i] / tau) if i in own else 1 for i in index]))
+    return found, expected
+
+
+MANY = [
+    ([0, 2, 4, 5], [2, 3, 4, 0]),  # image 5 is replayed
+    ([6, 8], [2, 3]),
+    ([7], [0]),  # replayed ones alone have no median, and need none
+    ([0, 2, 10, 12, 14], [2, 3, 4, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("temperature", ["batch_median", "running_median"])
+def test_moving_medians_are_those_of_a_slow_loop(temperature):
+    context, method = make_context(probed=True), FLOW(temperature=temperature)
+    for _ in range(2):  # nothing outlives a task
+        method.start(context)
+        found, expected = run_batches(method, context, MANY)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, check_dtype=False)
+        method.finish(context)
+        assert method.activity()["temperature"] > 0
+
+
+def test_a_running_median_over_all_samples_is_the_task_s():
+    context = make_context(probed=True)
+    whole, running = FLOW(), FLOW(temperature="running_median")
+    whole.start(context)
+    running.start(context)
+    index, labels = context.task.train.index.tolist(), context.task.train.labels.tolist()
+    for part in (slice(0, 20), slice(20, 30)):
+        running.weights(make_batch(context, index[part], labels[part]), torch.zeros(1))
+    batch = make_batch(context, [0, 2, 4], [2, 3, 4])
+    expected = whole.weights(batch, torch.zeros(3))
+    torch.testing.assert_close(running.weights(batch, torch.zeros(3)), expected)
+
+
+@pytest.mark.parametrize("temperature", ["batch_median", "running_median"])
+def test_moving_medians_of_augmented_batches_take_the_latest_loss(temperature):
+    context = make_context(probed=True)
+    method = FLOW(per="batch", temperature=temperature)
+    method.start(context)
+    latest = {}
+    for _ in range(3):
+        batch = make_batch(context, [0, 2, 4], [2, 3, 4])
+        with torch.no_grad():
+            logits = context.model(context.transform.train(batch.images, batch.draws))[:, 2:5]
+        losses = F.cross_entropy(logits, batch.labels - 2, reduction="none")
+        latest |= dict(zip([0, 2, 4], losses.tolist(), strict=True))
+        expected = torch.exp(-losses / float(np.median(list(latest.values()))))
+        torch.testing.assert_close(method.weights(batch, torch.zeros(3)), expected)
+
+
+def test_a_process_without_samples_of_its_own_does_not_count():
+    context, method = make_context(probed=True), FLOW(temperature="running_median")
+    method.start(context)
+    batch = make_batch(context, [0, 2], [2, 3])._replace(share=0.0)
+    method.weights(batch, torch.zeros(2))
+    assert method.activity()["temperature"] == pytest.approx(np.median(context.probe_losses))
+
+
+@pytest.mark.parametrize(
+    ("losses", "fields", "what", "scope"),
+    [
+        ([1e-7, 2e-7, 3e-7, 5.0], {}, "its temperature is at rounding level", 0),
+        ([0, 0, 1e-5, 4e-5], {"temperature": 1e-4}, "its temperature is at rounding level", 0),
+        ([0.0, *[5.0] * 39], {"temperature": 0.1}, "its weights leave few samples", 0),
+        ([0.3, 0.3, 0.3, 0.9], {}, None, None),
+        ([0.7, 0.7, 0.7, 0.7], {}, None, 0),  # all weigh alike: plain fine-tuning at a lower rate
+    ],
+)
+def test_what_it_says_of_its_weights(losses, fields, what, scope):
+    context = make_context(probed=True)
+    losses = torch.tensor(losses).repeat(8)[:30] if len(losses) < 30 else torch.tensor(losses)[:30]
+    method = FLOW(**fields)
+    method.start(Context(**{**context.__dict__, "probe_losses": losses}))
+    told = [remark.what for remark in method.remarks() if "fits" not in remark.what]
+    assert told == ([what] if what else [])
+    w = torch.exp(-losses / method.activity()["temperature"]).double()
+    left = 1 - float(w.sum() ** 2 / (w**2).sum() / 30)
+    assert method.activity()["scope"] == pytest.approx(left if scope is None else scope, abs=1e-6)
+
+
+def test_a_run_says_that_its_temperature_is_rounding(recipe, tmp_path, no_pictures, capsys):
+    """As many features as images: on the screen, in the record and in the report."""
+    recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 10}
+    recipe["model"] |= {"head": "linear_probe", "probe": {"epochs": 1_000, "lr": 3.0}}
+    folder = tmp_path / "run"
+    record = clbench.run(recipe | {"methods": {"flow": {}}}, folder)
+    told = capsys.readouterr().out
+    assert "Warning: flow, task 4, 5: its probe fits all that it was trained on" in told
+    for event in record.tasks:
+        assert {remark["method"] for remark in event["remarks"]} == {"flow"}
+    comparison = compare([folder])
+    lines = [line for section in comparison.sections for line in section.warnings]
+    assert any(line.startswith("Method flow: its probe fits all") for line in lines)
+    if record.summary()["ineffective"]:
+        assert any("Method flow could do next to nothing" in line for line in lines)
+
+
+@pytest.mark.parametrize("head", ["random", "linear_probe"])
+def test_out_of_fold_on_statistics_that_a_probe_has_moved(recipe, tmp_path, no_pictures, head):
+    """As BatchNorm's statistics move once for all folds, folds after a probe of the run's own."""
+    probe = {"epochs": 2, "batch_size": 16, "batch_norm": "train"}
+    recipe["model"] = {"backbone": "resnet10t", "weights": "none", "head": head, "probe": probe}
+    recipe["images"] = {"size": 16}
+    recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 20}
+    found = {}
+    for per in ("sample", "batch"):
+        methods = {"flow": {"losses": "out_of_fold", "folds": 3, "per": per}}
+        record = clbench.run(recipe | {"methods": methods}, tmp_path / per)
+        found[per] = record.tasks[0]["methods"]["flow"]
+        # Trunk and head start as without FLOW.
+        assert record.tasks[0]["methods"]["flow"]["active"] == 1
+    assert found["sample"]["temperature"] == pytest.approx(found["batch"]["temperature"], rel=1e-5)

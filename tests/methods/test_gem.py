@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import clbench
+from clbench import checkpoints
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
@@ -145,15 +147,44 @@ def test_a_large_memory_is_read_in_batches():
     torch.testing.assert_close(found, torch.cat([gradient.flatten() for gradient in memory]))
 
 
-def test_rows_that_cannot_move_are_no_constraint():
-    model, method = network(), GEM(samples=8)
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_past_tasks_rows_of_the_head_are_part_of_the_problem(margin):
+    """Eqs. 8-12 of the paper are over all of θ; the losses protected are those of past heads."""
+    model, method = network().eval(), GEM(samples=8, margin=margin)
     context = after_one_task(method, model, logits="task")
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    gradient = method._gradient(model, method._index[0], method._labels[0])
-    assert context.losses.idle.tolist() == [True, True, False, False]
-    bias = gradient[-4:]
-    assert bias[:2].eq(0).all()
+    memory = torch.cat([g.flatten() for g in memory_gradients(model, context, method)])
+    model(torch.randn(6, 3, 4, 4)).sum().backward()  # somewhere to start
+    for parameter, part in zip(model.parameters(), memory.split([p.numel() for p in
+                               model.parameters()]), strict=True):  # fmt: skip
+        parameter.grad = -part.view_as(parameter) + 0.01 * torch.randn_like(parameter)
+    model[5].weight.grad[:2] = model[5].bias.grad[:2] = 0  # the current loss does not see them
+    before = flat_gradient(model).clone()
+    method.project(model)
+    # One constraint: v = max(margin, -g·m / (m·m + damping)).
+    v = max(margin, -float(before @ memory) / (float(memory @ memory) + 1e-3))
+    torch.testing.assert_close(flat_gradient(model), before + v * memory, rtol=1e-4, atol=1e-5)
+    assert model[5].weight.grad[:2].norm() > 0
+    assert model[5].weight.grad[2:].norm() > 0
+
+
+@pytest.mark.parametrize("name", ["gem", "agem"])
+@pytest.mark.parametrize("samples", [8, 0])
+def test_past_rows_move_in_a_run_where_there_is_memory(
+    recipe, tmp_path, no_pictures, name, samples
+):
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7], [8, 9]]}
+    recipe |= {"methods": {name: {"samples": samples}}, "steps": 20, "checkpoints": "all"}
+    record = clbench.run(recipe, tmp_path / "run")
+    heads = []
+    for number in (1, 2, 3):
+        shown = checkpoints.load(record.folder, number, ("shown",))["shown"]
+        heads.append(shown["fc.weight"])
+    for number in (1, 2):
+        projected = record.tasks[number]["methods"][name]["projections"] > 0
+        assert projected is (samples > 0)
+        past, coming = slice(0, 2 * number), slice(2 * number + 2, 6)
+        assert torch.equal(heads[number][past], heads[number - 1][past]) is not projected
+        assert torch.equal(heads[number][coming], heads[number - 1][coming])
 
 
 def test_frozen_parameters_take_no_part():

@@ -50,7 +50,10 @@ def test_distances_are_over_the_weights_of_the_trunk():
     norms = {"bn.running_var": torch.zeros(2), "n": torch.tensor(0)}
     anchor = Anchor({"w": torch.zeros(2), "fc.weight": torch.zeros(3)} | norms, torch.zeros(3) > 0)
     context = SimpleNamespace(
-        task=SimpleNamespace(index=0), head=("fc.weight",), shared=False, anchors=Anchors(anchor, anchor)
+        task=SimpleNamespace(index=0),
+        head=("fc.weight",),
+        shared=False,
+        anchors=Anchors(anchor, anchor),
     )
     theta = {"w": torch.tensor([6.0, 8.0]), "fc.weight": torch.full((3,), 50.0)}
     method.deploy(theta | {"bn.running_var": torch.full((2,), 900.0), "n": norms["n"]}, context)

@@ -84,8 +84,8 @@ def test_the_distance_moved_is_over_the_weights_of_the_trunk():
 def test_a_head_that_moves_alone_is_active():
     method, tuned = WiSEFT(alpha=0.5), state(1) | {"fc.weight": state(3)["fc.weight"]}
     method.deploy(tuned, context([True] * 5, [True] * 5))
-    found = method.activity()
-    assert (found["active"], found["distance_moved"]) == (1.0, 0.0)
+    activity = method.activity()
+    assert (activity["active"], activity["distance_moved"]) == (1, 0)
 
 
 def test_alpha_1_is_plain_fine_tuning():

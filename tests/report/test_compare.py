@@ -143,12 +143,24 @@ def test_unfinished_runs_are_listed_and_do_not_count(tmp_path):
         ({}, {"source": "other"}, "Starting weights are mixed"),
         ({}, {"torch": "2.13"}, "Versions of torch are mixed: 2.14 in"),
         ({}, {"active": 0.0}, "Method sfa had no effect"),
+        ({}, {"scope": 0.004}, "Method sfa could do next to nothing (scope 0.40% at most)"),
+        (
+            {},
+            {"remarks": [{"method": "sfa", "what": "noise", "detail": "τ = 0"}]},
+            "Method sfa: noise, in 2 tasks of sfa-seed0",
+        ),
     ],
 )
 def test_warnings(tmp_path, one, other, text):
     run_folder(tmp_path, None, 0, **one)
     run_folder(tmp_path, {"sfa": {}}, 0, **other)
     assert warned(compare([tmp_path]), text)
+
+
+def test_a_method_that_could_do_enough_is_not_warned_of(tmp_path):
+    run_folder(tmp_path, None, 0)
+    run_folder(tmp_path, {"sfa": {}}, 0, scope=0.1)
+    assert not warned(compare([tmp_path]), "next to nothing")
 
 
 def test_weights_pretrained_in_the_run_may_differ_between_seeds_only(tmp_path):
@@ -209,8 +221,8 @@ def test_tables_agree(tmp_path):
     text = tables.markdown(comparison)
     assert "| 100%\\_a&b\\|c | 2 | **60.0 ± 0.0** |" in text
     latex = tables.latex(comparison)
-    assert r"100\%\_a\&b|c & 2 & \textbf{60.0 $\pm$ 0.0} & +10.0" in latex
-    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 4
+    assert r"100\%\_a\&b|c & 2 & \textbf{60.0 $\pm$ 0.0} & +10.0 $\dagger$" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 6
     frame = comparison.table()
     assert frame.shape[0] == 4
 
@@ -234,7 +246,7 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
         "sequential (optimizer.lr=0.1)": ["l2"]
     }
     text = tables.markdown(comparison)
-    assert "nearest to its own: sequential (optimizer.lr=0.1) for l2." in text
+    assert "besides the method: sequential (optimizer.lr=0.1) for l2." in text
     (row,) = [
         row
         for row in tables.rows(comparison)

@@ -24,7 +24,9 @@ def accuracy(scenario, after, task):
     return round(start - 0.02 * (after - task) - 0.003 * task, 4)
 
 
-def write(folder, count, rows=None, retention=True, end=True, curve=False, active=1.0, **run):
+def write(
+    folder, count, rows=None, retention=True, end=True, curve=False, active=1.0, scope=None, **run
+):
     """The record of a run over ``count`` tasks; ``rows`` says what was measured after which."""
     rows = rows or {after: list(range(after + 1)) for after in range(count)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ def write(folder, count, rows=None, retention=True, end=True, curve=False, activ
             **measured,
             retention=top if retention else None,
             curve=[measured | {"step": step}] if curve else [],
-            methods={"sfa": {"active": active}},
+            methods={"sfa": {"active": active, "scope": scope}},
             footprint={"sfa": FOOTPRINT},
             steps=100,
             samples=3200,
@@ -149,6 +151,14 @@ def test_summary_before_the_first_task_is_done(tmp_path):
 
 def test_methods_without_effect_are_named(tmp_path):
     assert write(tmp_path, 2, active=0.0).summary()["inactive"] == ["sfa"]
+
+
+@pytest.mark.parametrize(("scope", "named"), [(None, []), (0.09, ["sfa"]), (0.1, []), (1, [])])
+def test_methods_that_could_do_next_to_nothing_are_named(tmp_path, scope, named):
+    summary = write(tmp_path, 2, scope=scope).summary()
+    assert summary["ineffective"] == named
+    assert summary["scope"] == {"sfa": scope}
+    assert write(tmp_path, 2, active=0.0, scope=0).summary()["ineffective"] == []  # is inactive
 
 
 def test_a_line_cut_off_by_a_crash_is_passed_over(tmp_path):
@@ -283,6 +293,10 @@ def test_screen_says_what_was_not_measured(tmp_path):
 
 def test_screen_warns_of_methods_without_effect(tmp_path):
     assert "WARNING: method sfa had no effect" in shown(write(tmp_path, 2, active=0.0))
+    little = shown(write(tmp_path, 2, scope=0.05))
+    assert "WARNING: method sfa could do next to nothing (scope 5.00%): the learning" in little
+    assert "had no effect" not in little
+    assert "WARNING" not in shown(write(tmp_path, 2, scope=0.5))
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "with [brackets]", "with [bold]markup[/]"])

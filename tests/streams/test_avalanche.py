@@ -71,6 +71,17 @@ def test_every_experience_is_a_task(tmp_path, benchmark):
         assert sizes == [2 * 6, 2 * 2, 2 * TEST]
 
 
+def test_experiences_can_share_labels(tmp_path, benchmark):
+    own = build(tmp_path, arguments={"shuffle": False})
+    shared = build(tmp_path, arguments={"shuffle": False}, labels="shared")
+    assert shared.shared
+    assert [task.classes for task in shared.tasks] == [range(2)] * 3
+    assert shared.class_names == ("0 | 2 | 4", "1 | 3 | 5")
+    for one, other in zip(own.tasks, shared.tasks, strict=True):
+        assert torch.equal(one.train.index, other.train.index)
+        assert torch.equal(one.train.labels - one.classes.start, other.train.labels)
+
+
 def test_classes_keep_their_images_in_a_drawn_order(tmp_path, benchmark):
     stream = build(tmp_path, arguments={"seed": 4})
     assert stream.class_names != build(tmp_path, arguments={"shuffle": False}).class_names

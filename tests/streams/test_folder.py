@@ -284,6 +284,32 @@ def test_duplicates_between_classes_are_said(tmp_path, pair, capsys):
     assert "1 image, such as" in said[0]
 
 
+def test_folders_of_the_same_classes_can_share_labels(tmp_path, pair, capsys):
+    """Another colour of every class in the second task: the domain changes, the labels do not."""
+    other = {name: tuple(255 - part for part in colour) for name, colour in ANIMALS.items()}
+    second = write(tmp_path / "night" / "train", other, 5)
+    tests = [pair["test"], write(tmp_path / "night" / "test", other, 1)]
+    fields = {"train": [pair["train"], second], "test": tests, "labels": "shared"}
+    stream = build(tmp_path, **fields)
+    assert "class names in several folders" not in capsys.readouterr().out
+    assert stream.class_names == ("ant", "bee", "cat", "dog")
+    assert [task.classes for task in stream.tasks] == [range(4), range(4)]
+    for task, named in zip(stream.tasks, (ANIMALS, other), strict=True):
+        wanted = torch.tensor(list(named.values()))[task.train.labels]
+        assert (colours(stream, task.train) - wanted).abs().max() <= 4
+
+
+def test_folders_of_different_classes_cannot_share_labels(tmp_path, pairs):
+    with pytest.raises(ClbenchError, match=r"labels = 'shared', but not all of .* have the class"):
+        build(tmp_path, labels="shared", **pairs)
+
+
+def test_one_folder_can_share_labels_among_its_tasks(tmp_path, pair):
+    stream = build(tmp_path, tasks=2, labels="shared", **pair)
+    assert stream.class_names == ("ant | cat", "bee | dog")
+    assert [len(task.train) for task in stream.tasks] == [6, 6]
+
+
 def test_shared_class_names_are_said(tmp_path, pairs, capsys):
     build(tmp_path, **pairs)
     said = capsys.readouterr().out.splitlines()

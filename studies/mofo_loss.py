@@ -1,0 +1,170 @@
+"""MoFO's section 2.3 on digits: how far from the pretrained weights, at the same training loss?
+
+    python studies/mofo_loss.py [--run]
+
+Runs: ``suites/mofo_loss.yaml``, AdamW alone and with MoFO's rule, each at five numbers of steps.
+Written down before they ran: the distance and the retention of a seed are read where the training
+loss is 0.5, on the line between the two runs on either side of it (in the logarithm of the loss; the
+level is one that all three sweeps cross in a trial run of a seed that is not used here); claims are
+on the paired differences over ten seeds, decided by a paired t test, corrected over the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+from page_claims import judge_numbers, row
+from suite_page import RESULTS, keep, run
+
+from clbench.report.verdicts import RULE
+
+NAME = "mofo_loss"
+LEVEL = 0.5
+PAGE = """# MoFO: distance at the same training loss
+
+Made by
+
+```bash
+python studies/mofo_loss.py
+```
+
+from the records in [`records/`](records); they by `python studies/mofo_loss.py --run`, which is
+`clbench compare mofo_loss` and a copy of the records.
+
+A small network, pretrained on four digits, learns the six others as one task with AdamW at one constant
+rate (0.002), alone and with MoFO's rule at two update fractions, each for five numbers of steps. MoFO
+needs more steps for the same training loss; so distance to the pretrained weights (of the trunk) and
+retention (accuracy on the four digits) are compared where the training loss is {level}: on the
+line between the runs on either side of it, in the logarithm of the loss.
+
+![Distance and retention against training loss](loss.png)
+
+{table}
+
+## Claims
+
+{rule}
+
+{claims}
+
+Numbers: [`claims.json`](claims.json). Computed from: every `record.jsonl` of [`records/`](records).
+"""
+
+
+def points(folder: Path) -> dict[str, dict[int, list[tuple[float, float, float]]]]:
+    """Loss, distance and retention of every run, by method and seed, by falling loss."""
+    found: dict[str, dict[int, list[tuple[float, float, float]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for path in sorted(folder.glob("*/record.jsonl")):
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        first = next(e for e in events if e["event"] == "run")
+        task = [e for e in events if e["event"] == "task"][-1]
+        method = first["name"].rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
+        found[method][first["seed"]].append(
+            (task["loss"], task["distance"]["pretrained"], task["retention"]["top1"])
+        )
+    return {m: {s: sorted(p, reverse=True) for s, p in seeds.items()} for m, seeds in found.items()}
+
+
+def at_level(runs: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Distance and retention where the loss is :data:`LEVEL`; None where no run is beyond it."""
+    for above, below in pairwise(runs):
+        if above[0] >= LEVEL >= below[0]:
+            way = math.log(above[0] / LEVEL) / math.log(above[0] / below[0])
+            return (
+                above[1] + way * (below[1] - above[1]),
+                above[2] + way * (below[2] - above[2]),
+            )
+    return None
+
+
+def read_off(
+    found: Mapping[str, Mapping[int, Sequence[tuple[float, float, float]]]],
+) -> dict[str, dict[int, tuple[float, float]]]:
+    """Distance and retention at the level, by method and seed."""
+    return {
+        method: {seed: at for seed, runs in seeds.items() if (at := at_level(runs)) is not None}
+        for method, seeds in found.items()
+    }
+
+
+def page(folder: Path) -> str:
+    """The page, its figure and its numbers."""
+    found = points(folder / "records")
+    at = read_off(found)
+    lines = [row(["method", "distance", "retention", "seeds"]), row(["---"] * 4)]
+    for method in sorted(at):
+        distance, kept = zip(*at[method].values(), strict=True)
+        lines.append(
+            row(
+                [
+                    method,
+                    f"{fmean(distance):.2f} ± {stdev(distance):.2f}",
+                    f"{100 * fmean(kept):.1f} ± {100 * stdev(kept):.1f} %",
+                    str(len(distance)),
+                ]
+            )
+        )
+    numbers = {}
+    for name, percent in (("mofo_5", "5 %"), ("mofo_10", "10 %")):
+        both = sorted(at[name].keys() & at["full"].keys())
+        numbers[f"MoFO ({percent}) is nearer to the pretrained weights than AdamW"] = [
+            at["full"][s][0] - at[name][s][0] for s in both
+        ]
+        numbers[f"MoFO ({percent}) keeps more of pretraining than AdamW (share of images)"] = [
+            at[name][s][1] - at["full"][s][1] for s in both
+        ]
+    verdicts, table = judge_numbers(numbers)
+    told = [
+        {"claim": text, "numbers": numbers[text], "p_holm": v.p, "verdict": v.outcome}
+        for text, v in verdicts.items()
+    ]
+    (folder / "claims.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    draw(found, folder / "loss.png")
+    return PAGE.format(level=LEVEL, table="\n".join(lines), rule=RULE, claims=table)
+
+
+def draw(
+    found: Mapping[str, Mapping[int, Sequence[tuple[float, float, float]]]], path: Path
+) -> None:
+    """Distance and retention against the training loss, means over seeds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for method in sorted(found):
+        means = np.mean(list(found[method].values()), axis=0)
+        for axis, column, factor in zip(axes, (1, 2), (1, 100), strict=True):
+            axis.plot(means[:, 0], factor * means[:, column], marker="o", label=method)
+    for axis, text in zip(axes, ("distance to θ_* (trunk)", "retention in %"), strict=True):
+        axis.axvline(LEVEL, color="0.6", lw=1, ls=":")
+        axis.set(xscale="log", xlabel="training loss", ylabel=text)
+        axis.invert_xaxis()
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="MoFO: distance at the same training loss.")
+    parser.add_argument("--run", action="store_true", help="run what is lacking, keep the records")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--output", type=Path, default=RESULTS / NAME)
+    given = parser.parse_args(argv)
+    if given.run:
+        keep([run(NAME, {}, None, given.jobs)], given.output)
+    (given.output / "README.md").write_text(page(given.output))
+    print(given.output / "README.md")
+
+
+if __name__ == "__main__":
+    main()
