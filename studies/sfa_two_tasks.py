@@ -20,8 +20,11 @@ Even digits, then odd ones, with one head of five outputs (:mod:`two_tasks`). Wr
   with the tasks: the paper does not say which it has.
 * **Rule**: :mod:`clbench.report.verdicts`, Holm over all twelve claims of the page, n = 10.
 * Beside the claims: EWC with the Fisher information averaged over each kernel's inputs, as that program
-  averages. On the seeds of the layout EWC's own does not reach A's accuracy at any λ up to 1e10; if
-  that is for weights that have none, averaged it should.
+  averages. On the seeds of the layout EWC's own does not reach A's accuracy at any λ up to 1e10, as
+  pixels that are blank in A have none; averaged, it should. (It does; but pixels blank in A are blank
+  in B. What the weights without Fisher information do is measured on the page.)
+
+After the run, and said so on the page: areas by straight lines, and why EWC does not reach.
 
 [0] Kleiman et al., *Soup to go: mitigating forgetting during continual learning with model
     averaging*, Fig. 9 (section 6), Fig. 10 and Table 2 (appendix).
