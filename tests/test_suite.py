@@ -86,13 +86,15 @@ def test_a_method_can_name_a_config_in_place_of_the_base(tmp_path):
         expand(SUITE | {"methods": {"own": {"config": "nope"}}}, "s")
 
 
-def test_flows_table_is_eight_configs_on_two_networks():
+def test_flows_table_is_nine_configs_and_a_sweep_on_two_networks():
     made = load("flow")
-    assert len(made.runs) == 16
-    configs = ROOT / "configs" / "flow"
-    assert {run.method for run in made.runs} == {path.stem for path in configs.glob("*.yaml")}
-    for run in made.runs[:8]:
-        assert run.hash == recipe_hash(parse(read(f"flow/{run.method}.yaml")))
+    configs = {path.stem for path in (ROOT / "configs" / "flow").glob("*.yaml")}
+    swept = {f"l2, strength {strength}" for strength in ("0.02", "0.2", "2")}
+    assert {run.method for run in made.runs} == configs | swept
+    assert len(made.runs) == 2 * len(configs | swept) == 24
+    for run in made.runs[:12]:
+        if run.method in configs:
+            assert run.hash == recipe_hash(parse(read(f"flow/{run.method}.yaml")))
     weights = {run.recipe.model.backbone: run.recipe.model.weights for run in made.runs}
     assert weights == {"resnet18": "resnet18.tv_in1k", "resnet50": "resnet50.ram_in1k"}
 
