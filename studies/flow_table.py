@@ -53,7 +53,7 @@ STUDY = Study(
     about="""
 EfficientNet-Lite0 with its ImageNet weights learns ten classes at once from 100 training images a
 class at 96 × 96 pixels: CIFAR-10, Fashion-MNIST and scikit-learn's digits, each from the pretrained
-weights, 128 steps of 32 images, SGD with the paper's momentum, decay and cosine, and its rates for
+weights, 96 steps of 32 images, SGD with the paper's momentum, decay and cosine, and its rates for
 CIFAR-10 (0.005 for the probe and for standard fine-tuning, 0.001 for FLOW). Target: 50 test images a
 class (35 of digits). Retention: ImageNet top-1 on 500 images of 500 classes with the original head
 and BatchNorm put back (45.6 % before). Rows that end in _bn have BatchNorm as the authors do: in
