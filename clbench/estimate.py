@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from clbench.data.batches import Batches, Examples, Mixed
+from clbench.foreseen import foreseen
 from clbench.launch import cores
 from clbench.method import overriding
 from clbench.needs import Retained, absent_weights, pretraining_steps, retained
@@ -25,7 +26,7 @@ from clbench.outline import Absent, Outline, outline
 from clbench.preflight import check_tasks, preflight
 from clbench.processes import apart, device_count
 from clbench.recipe import Recipe, parse
-from clbench.scope import foreseen, is_little, sentence
+from clbench.scopes import is_little, sentence
 from clbench.speed import Speed, measure
 from clbench.streams import Stream, Task
 from clbench.trainer import accumulated, count_steps, make_trainer, quiet

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from clbench.data.transforms import Transform
     from clbench.loss import ClassLoss
     from clbench.optimizer import Optimizer as OptimizerSettings
-    from clbench.scope import Plan, Remark
+    from clbench.plan import Plan, Remark
     from clbench.streams import Task
 
 
@@ -231,7 +231,7 @@ class Method(Section):
         """How much the method could do in a task, in 0…1, as far as its settings tell.
 
         1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
-        next to nothing (:mod:`clbench.scope`).
+        next to nothing (:mod:`clbench.scopes`).
         """
         return 1.0
 

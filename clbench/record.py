@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clbench import scores
 from clbench.disk import append, recordable, to_json, write_atomic
 from clbench.errors import ClbenchError
-from clbench.scope import is_little, mean_scopes
+from clbench.scopes import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")

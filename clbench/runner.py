@@ -26,6 +26,7 @@ from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
+from clbench.foreseen import plan_of
 from clbench.identity import (
     compare,
     compare_recipe,
@@ -40,6 +41,7 @@ from clbench.method import Context, Method, overriding
 from clbench.models.training import Reading
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
+from clbench.plan import Plan, with_scope
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
 from clbench.processes import is_first, say, world_size
 from clbench.recipe import Recipe, parse
@@ -47,7 +49,7 @@ from clbench.record import Event, Record, Recorder
 from clbench.report import files, screen, trust
 from clbench.retention import RetentionTest
 from clbench.rollcall import Chosen, RollCall
-from clbench.scope import Plan, is_little, sentence, with_scope
+from clbench.scopes import is_little, sentence
 from clbench.seeding import derive, seed_everything
 from clbench.steps import steps_of_tasks
 from clbench.streams import Task
@@ -305,7 +307,7 @@ class Run:
                 f"{self.steps[number - 1]} were counted before the first task, as a method changed "
                 "what it trains on: say steps in place of epochs"
             )
-        plan = Plan.of(recipe, context.total_steps, self.first_step, sum(self.steps) or None)
+        plan = plan_of(recipe, context.total_steps, self.first_step, sum(self.steps) or None)
         self._remark(task, {name: m.scope(plan) for name, m in self.named_methods.items()})
         self._fit(learner, batches, recipe, title)
         for method in self.methods:

@@ -13,6 +13,7 @@ from torch import nn
 
 import clbench
 from clbench.estimate import estimate
+from clbench.foreseen import foreseen, plan_of
 from clbench.gradient_share import GradientShares, looks
 from clbench.methods import METHODS
 from clbench.methods.penalty import l2_penalty
@@ -20,9 +21,10 @@ from clbench.methods.replay import Replay
 from clbench.methods.sfa import SFA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.optimizer import Schedule, learning_rate
+from clbench.plan import Plan, with_scope
 from clbench.recipe import parse
 from clbench.report.screen import show
-from clbench.scope import LITTLE, Plan, foreseen, is_little, mean_scopes, sentence, with_scope
+from clbench.scopes import LITTLE, is_little, mean_scopes, sentence
 from clbench.weights import distance
 
 CONSTANT = Schedule(name="constant")
@@ -211,7 +213,7 @@ def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
     recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96}}}
     recipe["schedule"] = {"name": "cosine", "over": "stream"}
     parsed = parse(recipe)
-    plans = [Plan.of(parsed, 100, before, 500) for before in range(0, 500, 100)]
+    plans = [plan_of(parsed, 100, before, 500) for before in range(0, 500, 100)]
     scopes = [parsed.methods["sfa"].scope(of_task) for of_task in plans]
     assert scopes[0] > 0.9
     assert sorted(scopes, reverse=True) == scopes

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from clbench.foreseen import foreseen, plan_of
 from clbench.methods.sfa import SFA
 from clbench.optimizer import Schedule
 from clbench.recipe import parse
-from clbench.scope import Plan, foreseen, is_little
+from clbench.scopes import is_little
 from clbench.suite import load
 from clbench.yamlfile import read_mapping
 
@@ -44,7 +45,7 @@ def test_no_method_is_left_next_to_nothing_or_the_head_says_why(path, recipes):
 
 def plan(total, **schedule):
     recipe = parse(read_mapping(ROOT / "configs" / "split_cifar100_sfa.yaml"))
-    return Plan.of(recipe.model_copy(update={"schedule": Schedule(**schedule)}), total)
+    return plan_of(recipe.model_copy(update={"schedule": Schedule(**schedule)}), total)
 
 
 def test_a_cosine_to_zero_leaves_sfa_next_to_nothing():

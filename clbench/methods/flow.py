@@ -23,8 +23,9 @@ from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.training import put_rows, rows_of, train_head
+from clbench.plan import Remark
 from clbench.reference import frozen_copy, same_trunk
-from clbench.scope import Remark, is_little
+from clbench.scopes import is_little
 from clbench.temperature import Moving, MovingMedian, median
 
 __all__ = ["FLOW", "median", "sample_weights"]

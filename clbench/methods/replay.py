@@ -24,7 +24,7 @@ from clbench.processes import world_size
 from clbench.seeding import generator
 
 if TYPE_CHECKING:
-    from clbench.scope import Plan
+    from clbench.plan import Plan
 
 
 def herd(features_NF: Tensor, count: int) -> Tensor:

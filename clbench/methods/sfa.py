@@ -16,7 +16,7 @@ from clbench.anchors import Anchor, NewRows
 from clbench.method import Context, Method, Needs
 
 if TYPE_CHECKING:
-    from clbench.scope import Plan
+    from clbench.plan import Plan
 
 
 def averaging_steps(total_steps: int, p: float) -> list[int]:

@@ -17,7 +17,7 @@ from clbench.method import Context, Method, Needs
 from clbench.weights import State, Weights, lerp, trunk_distance
 
 if TYPE_CHECKING:
-    from clbench.scope import Plan
+    from clbench.plan import Plan
 
 
 def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.record import SCENARIOS, Event, Record
-from clbench.scope import sentence
+from clbench.scopes import sentence
 
 FILES = (
     "summary.json",

@@ -1,0 +1,46 @@
+"""What settings leave a method to do, before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from clbench.plan import Plan
+from clbench.recipe import Recipe
+
+
+def plan_of(
+    recipe: Recipe, total_steps: int, before: int = 0, stream_steps: int | None = None
+) -> Plan:
+    """The plan of a task.
+
+    Args:
+        recipe: with the task's own settings.
+        total_steps: of the task.
+        before: those of the tasks before it.
+        stream_steps: those of all tasks; default: up to the end of this one.
+    """
+    from clbench.optimizer import learning_rate  # PyTorch takes seconds
+
+    rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
+    # Where tasks share labels, the classes of one task are all there are.
+    logits = "all" if recipe.stream.shares_labels else recipe.train_logits
+    return Plan(total_steps, rate, logits)
+
+
+def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
+    """The mean scope of each method over tasks, as far as it follows from settings; 1 elsewhere.
+
+    Args:
+        recipe: the run's.
+        steps: optimiser steps of each task, by its name, in order.
+    """
+    found: dict[str, list[float]] = {name: [] for name in recipe.methods}
+    before, total = 0, sum(steps.values())
+    for task, count in steps.items():
+        rules = recipe.for_task(task)
+        plan = plan_of(rules, count, before, total)
+        for name, method in rules.methods.items():
+            found[name].append(method.scope(plan))
+        before += count
+    return {name: fmean(scopes) for name, scopes in found.items()}
