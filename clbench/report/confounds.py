@@ -32,6 +32,8 @@ LENGTH = ("epochs", "steps")
 OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
 #: Methods whose definition leaves normalisation layers of the trunk alone.
 STILL = ("linear_probe", "hft")
+#: Methods that train heads of their own by the settings of ``model.probe``.
+PROBING = {"flow", "head_refit"}
 #: What is said already by another part.
 CAUSES = {
     "samples": {"steps", "batch_size"},
@@ -150,7 +152,8 @@ def _idle(part: str, a: Run, b: Run) -> bool:
     if part.startswith(("model.weights", "model.pretraining.")):
         return _same(a, b, _digest)
     if part.startswith("model.probe."):  # with other heads, the heads are what differs
-        return not all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
+        both = all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
+        return not (both or PROBING & set(a.methods) & set(b.methods))
     if section == "optimizer" and part not in OPTIMISER:
         return a.settings.get("optimizer.name") != b.settings.get("optimizer.name")
     return False

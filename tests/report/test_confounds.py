@@ -183,6 +183,21 @@ def test_settings_of_methods(tmp_path, one, other, expected):
     assert parts(tmp_path, with_methods(one), with_methods(other)) == expected
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (["flow", "l2"], ["flow"], ["model.probe.lr"]),
+        (["sfa", "head_refit"], ["head_refit"], ["model.probe.lr"]),
+        (["flow"], [], []),  # its own
+        (["flow"], ["head_refit"], []),
+    ],
+)
+def test_heads_that_methods_probe_are_probed_alike(tmp_path, one, other, expected):
+    made = [{name: {} for name in names} for names in (one, other)]
+    rates = [recipe(model__probe={"lr": lr}, methods=m) for lr, m in zip((1, 2), made, strict=True)]
+    assert parts(tmp_path, (made[0], rates[0], {}), (made[1], rates[1], {})) == expected
+
+
 def test_tries_of_tuning_are_a_budget(tmp_path):
     cells = [{"name": "one", "method": "one", "tries": [{"value": 0.5}] * 4, "chosen": 0}]
     plain = {}, recipe(), {}
