@@ -19,11 +19,10 @@ from clbench.report.metrics import METRICS, SCENARIO_TITLES
 from clbench.report.section import Group, Section
 from clbench.report.statistics import Difference
 from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
+from clbench.scope import CLASS_INCREMENTAL
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}
-#: Methods whose scope is about class-incremental accuracy alone.
-CLASS_INCREMENTAL = ("replay",)
 #: In place of a stream: all of the page.
 ALL = "all streams"
 HEADS = (
