@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A method of less scope could do next to nothing.
 LITTLE = 0.1
+#: Methods whose scope is about class-incremental accuracy alone.
+CLASS_INCREMENTAL = ("replay",)
 
 
 class Remark(NamedTuple):

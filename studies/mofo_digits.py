@@ -2,12 +2,11 @@
 
     python studies/mofo_digits.py [--run]
 
-See :mod:`suite_page` for the words, ``suites/mofo_digits.yaml`` and ``suites/mofo_loss.yaml`` for the
-runs. Written down before they ran: the claims below, ten seeds, each by the score that the paper's
-sentence is about, decided by a paired t test, corrected over the page. Table 5: OP and BWT, α = 5 %
-(and 10 %, as a second size). Table 6: how well a task is learned (learning accuracy) and what is kept,
-α = 10 % (and 5 %). "Nearer" (section 2.3): the distance to the pretrained weights where the training
-loss has come down to 0.1, see :func:`suite_page` and ``at_loss``.
+See :mod:`suite_page` for the words, ``suites/mofo_digits.yaml`` for the runs. Written down before
+they ran: the claims below, ten seeds, each by the score that the paper's sentence is about, decided by
+a paired t test, corrected over the page. Table 5: OP and BWT, α = 5 % (and 10 %, as a second size).
+Table 6: how well a task is learned (learning accuracy) and what is kept, α = 10 % (and 5 %). "Nearer"
+is at equal steps here; at equal training loss (section 2.3) it is the study ``mofo_loss``.
 """
 
 from __future__ import annotations
