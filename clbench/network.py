@@ -111,12 +111,16 @@ class Network:
         put_rows(self.model.state_dict(), self.head, task.classes, head)
         return losses
 
-    def anchors(self, learned: Tensor, probed: Tensor, from_pretrained: bool) -> Anchors:
+    def anchors(
+        self, theta: State, learned: Tensor, probed: Tensor, from_pretrained: bool
+    ) -> Anchors:
         """θ_* and θ_o at the start of a task.
 
-        A row of the head counts as learned on an anchor if it was trained on its own trunk.
+        A row of the head counts as learned on an anchor if it was trained on its own trunk. Rows
+        that tasks share are θ_o's as the task before left them, though the head is probed again.
 
         Args:
+            theta: the weights that the task goes on from.
             learned: bool (C,), rows learned in earlier tasks.
             probed: bool (C,), rows just probed on the weights as they are.
             from_pretrained: whether the trunk is θ_* as it is now.
@@ -126,6 +130,9 @@ class Network:
         if from_pretrained:
             head = {name: now[name] for name in self.head}
             pretrained = Anchor(self.theta_pretrained | head, self._mask(probed))
+        again = self._mask(learned & probed)
+        for name in self.head if again.any() else ():
+            now[name][again] = theta[name].to(again.device)[again]
         return Anchors(pretrained, Anchor(now, self._mask(learned | probed)))
 
     def _mask(self, rows: Tensor) -> Tensor:

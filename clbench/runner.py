@@ -427,7 +427,7 @@ class Run:
         rows[task.classes.start : task.classes.stop] = True
         probed = recipe.model.head == "linear_probe"
         probe_losses = network.probe(task, recipe, learned) if probed else None
-        anchors = network.anchors(learned, rows & probed, rewinds or number == 1)
+        anchors = network.anchors(theta, learned, rows & probed, rewinds or number == 1)
         model: nn.Module = network.model
         for method in overriding(self.methods, "surgery"):
             model = method.surgery(model)
@@ -453,7 +453,7 @@ class Run:
             anchors=anchors,
             total_steps=count_steps(recipe, len(batches)),
             transform=network.transform(recipe),
-            losses=loss.to(self.device),
+            losses=loss,
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,

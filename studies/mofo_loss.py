@@ -3,6 +3,8 @@
     python studies/mofo_loss.py [--run]
 
 Runs: ``suites/mofo_loss.yaml``, AdamW alone and with MoFO's rule, each at five numbers of steps.
+The training loss is the mean cross-entropy over all training images with the final weights, computed
+after the runs and kept beside them (``losses.json``): the loss of a mini-batch is too noisy for it.
 Written down before they ran: the distance and the retention of a seed are read where the training
 loss is 0.5, on the line between the two runs on either side of it (in the logarithm of the loss; the
 level is one that all three sweeps cross in a trial run of a seed that is not used here); claims are
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -41,7 +44,7 @@ from the records in [`records/`](records); they by `python studies/mofo_loss.py 
 
 A small network, pretrained on four digits, learns the six others as one task with AdamW at one constant
 rate (0.002), alone and with MoFO's rule at two update fractions, each for five numbers of steps. MoFO
-needs more steps for the same training loss; so distance to the pretrained weights (of the trunk) and
+needs more steps for the same training loss (mean cross-entropy over all training images); so distance to the pretrained weights (of the trunk) and
 retention (accuracy on the four digits) are compared where the training loss is {level}: on the
 line between the runs on either side of it, in the logarithm of the loss.
 
@@ -59,18 +62,41 @@ Numbers: [`claims.json`](claims.json). Computed from: every `record.jsonl` of [`
 """
 
 
+def training_loss(folder: Path) -> float:
+    """The mean cross-entropy of a finished run's weights over all images it was trained on."""
+    import torch
+    from safetensors.torch import load_file
+    from torch.nn.functional import cross_entropy
+
+    from clbench.folder import recipe_of
+    from clbench.runner import Run
+
+    with tempfile.TemporaryDirectory() as place:
+        made = Run(recipe_of(folder), Path(place), resume=False, tries=False)
+    model = made.network.model
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    (task,) = made.stream.tasks
+    made.stream.open(task, past=False)
+    with torch.inference_mode():
+        images = task.train.images.take(task.train.index)
+        inputs = made.meter.evaluator.transform.test(images)
+        logits_NC = model.eval()(inputs)[:, task.classes.start : task.classes.stop]
+        return float(cross_entropy(logits_NC, task.train.labels - task.classes.start))
+
+
 def points(folder: Path) -> dict[str, dict[int, list[tuple[float, float, float]]]]:
     """Loss, distance and retention of every run, by method and seed, by falling loss."""
     found: dict[str, dict[int, list[tuple[float, float, float]]]] = defaultdict(
         lambda: defaultdict(list)
     )
+    losses = json.loads((folder.parent / "losses.json").read_text())
     for path in sorted(folder.glob("*/record.jsonl")):
         events = [json.loads(line) for line in path.read_text().splitlines()]
         first = next(e for e in events if e["event"] == "run")
         task = [e for e in events if e["event"] == "task"][-1]
         method = first["name"].rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
         found[method][first["seed"]].append(
-            (task["loss"], task["distance"]["pretrained"], task["retention"]["top1"])
+            (losses[path.parent.name], task["distance"]["pretrained"], task["retention"]["top1"])
         )
     return {m: {s: sorted(p, reverse=True) for s, p in seeds.items()} for m, seeds in found.items()}
 
@@ -161,7 +187,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / NAME)
     given = parser.parse_args(argv)
     if given.run:
-        keep([run(NAME, {}, None, given.jobs)], given.output)
+        runs = run(NAME, {}, None, given.jobs)
+        keep([runs], given.output)
+        losses = {f.parent.name: training_loss(f.parent) for f in runs.glob("runs/*/record.jsonl")}
+        (given.output / "losses.json").write_text(json.dumps(losses, indent=1) + "\n")
     (given.output / "README.md").write_text(page(given.output))
     print(given.output / "README.md")
 

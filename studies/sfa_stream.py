@@ -25,6 +25,8 @@ EWC = {
     CLOTHES: ("ewc_100", "ewc_1000"),
 }
 ONCE = ("sfa_p100_b25", "sfa_p100", "sfa_p100_b75")
+#: What the claims that one average at the end does not make up for p < 1, whichever its β, allow for.
+WHICHEVER = ("methods.sfa.p", "methods.sfa.beta")
 
 
 def claims(stream: str) -> list[Claim]:
@@ -39,16 +41,18 @@ def claims(stream: str) -> list[Claim]:
         ("SFA (p = 0.5) is above sequential", "sfa_p50", "sequential"),
         ("averaging in training (p = 0.96) is above one average at the end (p = 1)",
          "sfa_p96", "sfa_p100"),
-        ("... and above one average at the end with β = 0.75", "sfa_p96", "sfa_p100_b75"),
+        ("... and above one average at the end with β = 0.75", "sfa_p96", "sfa_p100_b75",
+         *WHICHEVER),
         ("averaging in training (p = 0.5) is above one average at the end with whichever β",
-         "sfa_p50", ONCE),
+         "sfa_p50", ONCE, *WHICHEVER),
         ("SFA (p = 0.5) is above ℓ2 to θ_o of whichever strength", "sfa_p50", L2[stream]),
         ("SFA (p = 0.5) is above EWC of whichever strength", "sfa_p50", EWC[stream]),
         ("SFA (p = 0.5) is above Task Arithmetic", "sfa_p50", "task_arithmetic"),
         ("Task Arithmetic is at or below sequential", "sequential", "task_arithmetic"),
     ]  # fmt: skip
     made = [
-        Claim(f"{stream}: {text}", better, worse, section=stream) for text, better, worse in told
+        Claim(f"{stream}: {text}", better, worse, section=stream, part=tuple(part))
+        for text, better, worse, *part in told
     ]
     made.append(
         Claim(

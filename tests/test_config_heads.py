@@ -126,3 +126,11 @@ def test_flows_anchors_and_ranks():
     assert {r.methods["l2"].anchor for r in recipes.values() if "l2" in r.methods} == {"pretrained"}
     lora = recipes["flow_lora"].methods["lora"]
     assert (lora.rank, lora.alpha) == (64, 64)
+
+
+def test_flows_frozen_trunks_have_batch_norm_as_the_authors_programs():
+    recipes = paper("flow")
+    assert recipes["linear_probe"].model.batch_norm_training == "update_all"
+    probed = [r.model.probe for r in recipes.values() if r.model.head == "linear_probe"]
+    assert probed
+    assert {probe.batch_norm for probe in probed} == {"train"}

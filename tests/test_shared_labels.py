@@ -183,3 +183,14 @@ def test_a_stream_of_one_task_is_the_same_with_either_labels(recipe, no_pictures
     (one, weights), (other, others) = runs
     assert same(weights, others)
     assert comparable(one) == comparable(other)
+
+
+def test_what_is_averaged_with_is_the_head_of_the_task_before_not_that_probed_again(
+    shared, tmp_path
+):
+    model = shared["model"] | {"head": "linear_probe"}
+    methods = {"sfa": {"p": 1.0, "beta": 1.0}}  # nothing but θ_o is left at a task's end
+    one = shared["stream"] | {"first_tasks": 1}
+    _, first = run(shared, tmp_path / "one", model=model, methods=methods, stream=one)
+    _, last = run(shared, tmp_path / "all", model=model, methods=methods)
+    assert same(first, last)

@@ -9,6 +9,7 @@ from typing import Any
 
 from clbench.report.gather import Run
 from clbench.report.texts import one_line
+from clbench.scopes import CLASS_INCREMENTAL
 
 #: Sources of weights that the seed draws.
 OWN = ("none", "pretrain")
@@ -140,9 +141,10 @@ def _ineffective(runs: Sequence[Run]) -> Iterable[str]:
     for name, told in found.items():
         most = max(scope for scope, _ in told)
         folders = _few([folder for _, folder in told])
+        part = " in class-incremental accuracy" if name in CLASS_INCREMENTAL else ""
         yield (
             f"Method {name} could do next to nothing (scope {most:.2%} at most) in {folders}: "
-            "a difference from runs without it says nothing about it."
+            f"a difference{part} from runs without it says nothing about it."
         )
 
 

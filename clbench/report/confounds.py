@@ -32,8 +32,15 @@ LENGTH = ("epochs", "steps")
 OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
 #: Methods whose definition leaves normalisation layers of the trunk alone.
 STILL = ("linear_probe", "hft")
+#: Methods that train heads of their own by the settings of ``model.probe``.
+PROBING = {"flow", "head_refit"}
 #: What is said already by another part.
-CAUSES = {"samples": {"steps", "batch_size"}, "splits": {"stream"}, "weights": {"model.weights"}}
+CAUSES = {
+    "samples": {"steps", "batch_size"},
+    "splits": {"stream"},
+    "weights": {"model.weights"},
+    "batch_norm": {"model.batch_norm_training"},
+}
 #: Shares of the samples by which partial batches and replayed ones may differ.
 SLACK = 0.05
 #: Names for people; other parts go by their keys.
@@ -135,13 +142,18 @@ def _idle(part: str, a: Run, b: Run) -> bool:
         return True
     if part in LENGTH:
         return a.finished and b.finished
+    if (
+        part == "model.batch_norm_training"
+    ):  # update_all is to a frozen trunk what update is to others
+        return _same(a, b, _moving)
     section = part.split(".")[0]
     if section == "stream":
         return _same(a, b, _splits)
     if part.startswith(("model.weights", "model.pretraining.")):
         return _same(a, b, _digest)
     if part.startswith("model.probe."):  # with other heads, the heads are what differs
-        return not all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
+        both = all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
+        return not (both or PROBING & set(a.methods) & set(b.methods))
     if section == "optimizer" and part not in OPTIMISER:
         return a.settings.get("optimizer.name") != b.settings.get("optimizer.name")
     return False
@@ -183,12 +195,15 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
     """BatchNorm layers that move their statistics, where no definition of a method keeps them."""
     if any(name in STILL for name in (*a.methods, *b.methods)):
         return
-    key, found = "batch_norms_in_training_mode", []
-    for run in (a, b):
-        modes = run.record.tasks[-1].get("modes") if run.record.tasks else None
-        found.append(modes.get(key) if isinstance(modes, Mapping) else None)
-    if None not in found and found[0] != found[1]:
-        yield Confound("batch_norm", str(found[0]), str(found[1]))
+    ours, theirs = _moving(a), _moving(b)
+    if None not in (ours, theirs) and ours != theirs:
+        yield Confound("batch_norm", str(ours), str(theirs))
+
+
+def _moving(run: Run) -> Any:
+    """BatchNorm layers that move their statistics in training; None if the record has no number."""
+    modes = run.record.tasks[-1].get("modes") if run.record.tasks else None
+    return modes.get("batch_norms_in_training_mode") if isinstance(modes, Mapping) else None
 
 
 def _digest(run: Run) -> Any:

@@ -190,7 +190,8 @@ def _sides_of(gaps: Sequence[float], kind: Kind, low: float, high: float) -> tup
     if kind == "equal":  # holds within both bounds, fails beyond one
         holds = max(_above(gaps, low), _above(gaps, high, -1))
         return holds, min(_above(gaps, low, -1), _above(gaps, high))
-    return _above(gaps, low), _above(gaps, high, -1)
+    counts = sum(gaps) >= high * len(gaps)  # what lies between the bounds is too small to hold
+    return _above(gaps, low) if counts else 1.0, _above(gaps, high, -1)
 
 
 def _bounds(question: Question) -> tuple[float, float]:
@@ -216,7 +217,7 @@ def _away(question: Question) -> float:
     low, high = _bounds(question)
     if question.kind == "equal":
         return abs(question.margin - abs(mean))
-    return max(mean - low, high - mean)
+    return mean - low if mean >= high else high - mean
 
 
 def _spread(gaps: Sequence[float]) -> float:

@@ -136,6 +136,15 @@ def test_unfinished_runs_are_listed_and_do_not_count(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("method", "part"), [("sfa", ""), ("replay", " in class-incremental accuracy")]
+)
+def test_what_little_scope_says_nothing_about(tmp_path, method, part):
+    run_folder(tmp_path, {method: {}}, scope=0.0)
+    told = f"a difference{part} from runs without it says nothing about it"
+    assert warned(compare([tmp_path]), told)
+
+
+@pytest.mark.parametrize(
     ("one", "other", "text"),
     [
         ({}, {"manifest": "c" * 64}, "Different splits are mixed"),

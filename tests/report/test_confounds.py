@@ -135,6 +135,29 @@ def test_length_and_layers_are_read_from_the_records(tmp_path, methods, changes,
     assert [c.part for c in section.confounds(groups["one"], groups["other"])] == expected
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        # What `update` is to a trunk that trains, `update_all` is to a frozen one.
+        (("update", 3), ("update_all", 3), []),
+        (("frozen", 0), ("update", 0), []),  # no BatchNorm, or a frozen trunk
+        (("frozen", 0), ("update", 3), ["model.batch_norm_training"]),  # said once
+        (("frozen", None), ("update", 3), ["model.batch_norm_training"]),
+    ],
+)
+@pytest.mark.parametrize("methods", [{}, {"linear_probe": {}}])
+def test_rules_of_batch_norm_are_judged_by_the_layers_that_move(
+    tmp_path, methods, ours, theirs, expected
+):
+    for name, used, (rule, moving) in (("one", methods, ours), ("other", {}, theirs)):
+        config = recipe(model__batch_norm_training=rule)
+        folder = run_folder(tmp_path, used, config=config, folder=name, title=f"{name}-seed0")
+        edit(folder, modes=None if moving is None else {"batch_norms_in_training_mode": moving})
+    (section,) = compare([tmp_path]).sections
+    groups = {group.label: group for group in section.groups}
+    assert [c.part for c in section.confounds(groups["one"], groups["other"])] == expected
+
+
 def with_methods(methods):
     return methods, recipe(methods=methods), {}
 
@@ -158,6 +181,21 @@ def with_methods(methods):
 )
 def test_settings_of_methods(tmp_path, one, other, expected):
     assert parts(tmp_path, with_methods(one), with_methods(other)) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (["flow", "l2"], ["flow"], ["model.probe.lr"]),
+        (["sfa", "head_refit"], ["head_refit"], ["model.probe.lr"]),
+        (["flow"], [], []),  # its own
+        (["flow"], ["head_refit"], []),
+    ],
+)
+def test_heads_that_methods_probe_are_probed_alike(tmp_path, one, other, expected):
+    made = [{name: {} for name in names} for names in (one, other)]
+    rates = [recipe(model__probe={"lr": lr}, methods=m) for lr, m in zip((1, 2), made, strict=True)]
+    assert parts(tmp_path, (made[0], rates[0], {}), (made[1], rates[1], {})) == expected
 
 
 def test_tries_of_tuning_are_a_budget(tmp_path):

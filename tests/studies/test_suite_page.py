@@ -173,11 +173,16 @@ def test_claims_without_effect_or_runs_are_no_tests(tmp_path):
         about = {"folder": f"sfa-{seed}", "title": f"sfa-seed{seed}", "active": 0.0}
         config = {"name": f"sfa-seed{seed}", "optimizer": {"lr": 0.1}}
         run_folder(place / "runs", {"sfa": {}}, seed, 0.9, config=config, **about)
+        about = {"folder": f"weak-{seed}", "title": f"sfa_weak-seed{seed}", "scope": 0.01}
+        config |= {"name": f"sfa_weak-seed{seed}", "methods": {"sfa": {"p": 0.1}}}
+        run_folder(place / "runs", {"sfa": {}}, seed, 0.8, config=config, **about)
     suite_page.keep([place], tmp_path / "kept")
     claims_ = (
         Claim("idle", "sfa", "sequential"),
         Claim("idle too", "ewc", "sfa"),
         Claim("lost", "ewc", "nobody"),
+        Claim("one of several idle", "ewc", ("sfa", "sequential")),
+        Claim("all idle", "ewc", ("sfa", "sfa_weak")),
         Claim("no forgetting of its own", "ewc", "sequential", "backward_transfer"),
         Claim("nearer", "ewc", "l2", "seconds", -1),
     )
@@ -185,6 +190,9 @@ def test_claims_without_effect_or_runs_are_no_tests(tmp_path):
     found = judged(tmp_path / "kept")
     assert found["idle"]["not_a_test"] == ["sfa had no effect in sfa"]
     assert found["idle too"]["verdict"] == "not a test"
+    assert found["one of several idle"]["not_a_test"] == []
+    none = ["sfa had no effect in sfa", "sfa could do next to nothing in sfa_weak"]
+    assert found["all idle"]["not_a_test"] == none
     assert found["lost"]["not_a_test"] == ["no runs of nobody"]
     assert found["no forgetting of its own"]["verdict"] == "too noisy to say"
     assert found["nearer"]["p_holm"] == 1
