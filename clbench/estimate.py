@@ -19,7 +19,7 @@ import torch
 
 from clbench.data.batches import Batches, Examples, Mixed
 from clbench.foreseen import foreseen
-from clbench.launch import cores
+from clbench.machine import cores
 from clbench.method import overriding
 from clbench.needs import Retained, absent_weights, pretraining_steps, retained
 from clbench.outline import Absent, Outline, outline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from clbench.data.batches import Split, fetch_ahead
 from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError
 from clbench.models import features
+from clbench.models.modes import evaluating
 from clbench.processes import rank_and_world, world_size
 
 
@@ -145,18 +146,6 @@ def _refuse(count: int) -> None:
             "its weights have grown too large or trainer.precision is too low; lower optimizer.lr, "
             "add schedule.warmup, or set trainer.gradient_clip_val"
         )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the context; afterwards every module is as it was."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def total(count: int, device: torch.device) -> int:

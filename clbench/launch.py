@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clbench import parent
+from clbench.machine import cores
 
 #: Variables that tell numerical libraries how many threads to use.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -95,13 +96,6 @@ def shares(at_once: int, slot: int, gpus: Sequence[str]) -> dict[str, str]:
     if at_once > 1 and len(gpus) > 1:
         shared["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return shared
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

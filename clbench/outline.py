@@ -24,7 +24,7 @@ from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.decode import decode
 from clbench.data.images import FileImages, Images, from_array
 from clbench.errors import ClbenchError
-from clbench.launch import cores
+from clbench.machine import cores
 from clbench.recipe import Recipe
 from clbench.streams import Storage, Stream
 

@@ -24,9 +24,9 @@ from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError, reason
-from clbench.launch import cores
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
+from clbench.machine import cores
 from clbench.method import Context, Method, overriding
 from clbench.methods import METHODS, name_of
 from clbench.models import backbone

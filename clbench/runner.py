@@ -35,6 +35,7 @@ from clbench.identity import (
 )
 from clbench.learner import Learner
 from clbench.loss import ClassLoss
+from clbench.machine import peak_memory
 from clbench.meeting import meet
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
@@ -53,7 +54,7 @@ from clbench.scopes import is_little, sentence
 from clbench.seeding import derive, seed_everything
 from clbench.steps import steps_of_tasks
 from clbench.streams import Task
-from clbench.trainer import accumulated, count_steps, fit, make_trainer, peak_memory, quiet
+from clbench.trainer import accumulated, count_steps, fit, make_trainer, quiet
 from clbench.weights import State, snapshot
 from clbench.yamltext import dump
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.transforms import DRAWS, Transform
-from clbench.evaluate import evaluating
 from clbench.method import Method, overriding
+from clbench.models.modes import evaluating
 from clbench.network import Network
 from clbench.optimizer import make_optimizer
 from clbench.recipe import Recipe

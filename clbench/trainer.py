@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import resource
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterable
@@ -135,14 +133,6 @@ def count_steps(recipe: Recipe, batches: int) -> int:
 def accumulated(recipe: Recipe) -> int:
     """Batches whose gradients are accumulated for a step."""
     return int(recipe.trainer.get("accumulate_grad_batches", 1))
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the GPU, or of the whole process on a CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def quiet() -> None:

@@ -26,13 +26,14 @@ from clbench.data.batches import Batches, Examples, Split
 from clbench.errors import ClbenchError
 from clbench.evaluate import Evaluator, Scores
 from clbench.learner import Learner
+from clbench.machine import peak_memory, reset_peak
 from clbench.meter import Meter
 from clbench.method import Context, Method, overriding
 from clbench.recipe import Recipe
 from clbench.runner import Run
 from clbench.speed import Pace, now, pace
 from clbench.streams import Storage, Stream, StreamConfig, Task
-from clbench.trainer import accumulated, peak_memory
+from clbench.trainer import accumulated
 from clbench.weights import tensors_in
 
 #: The networks that may stand in, the size of their images, and the most samples of a batch.
@@ -387,11 +388,3 @@ def _alike(value: object, shapes: set[tuple[int, ...]]) -> int:
     """Bytes of all tensors of these shapes in nested mappings and sequences."""
     alike = (x for x in tensors_in(value) if tuple(x.shape) in shapes)
     return sum(x.numel() * x.element_size() for x in alike)
-
-
-def reset_peak() -> None:
-    """Forget earlier peaks of memory, where the system lets us (Linux, CUDA)."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", "utf-8")

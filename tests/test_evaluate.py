@@ -9,7 +9,8 @@ from clbench import evaluate
 from clbench.data.batches import Split
 from clbench.data.images import JoinedImages, TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.evaluate import Evaluator, evaluating
+from clbench.evaluate import Evaluator
+from clbench.models.modes import evaluating
 from clbench.models.tiny import TinyCNN
 
 OWNER = torch.tensor([0, 0, 1, 1, 2, 2])

@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from clbench.method import Context, Method, Needs
+from clbench.models.modes import undisturbed
 from clbench.seeding import generator
 
 #: Added to the diagonal of the dual's matrix [1].
@@ -276,24 +276,3 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
             norm.eval()
         logits = model(inputs)
     return logits
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Passes in here leave no trace in running statistics, and have no dropout.
-
-    BatchNorm keeps its mode: where it trains it normalises by the batch's own statistics.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    norms = [m for m, _ in modes if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    buffers = [(b, b.clone()) for norm in norms for b in norm.buffers()]
-    try:
-        for module, _ in modes:
-            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.training = False
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for buffer, before in buffers:
-            buffer.copy_(before)

@@ -21,7 +21,6 @@ from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
 from clbench.disk import atomic
 from clbench.errors import ClbenchError, reason
-from clbench.evaluate import evaluating
 from clbench.finite import flaw
 from clbench.lock import alone
 from clbench.models.backbone import (
@@ -32,6 +31,7 @@ from clbench.models.backbone import (
     features,
     head_names,
 )
+from clbench.models.modes import evaluating
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State, sha256

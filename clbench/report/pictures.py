@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-from clbench.launch import cores
+from clbench.machine import cores
 from clbench.parent import follow_pool
 from clbench.record import SCENARIOS, Scenario
 from clbench.report.compare import Comparison

@@ -14,7 +14,8 @@ from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
 from clbench.loss import ClassLoss
-from clbench.methods.gem import AGEM, GEM, flat_gradient, project, project_average, undisturbed
+from clbench.methods.gem import AGEM, GEM, flat_gradient, project, project_average
+from clbench.models.modes import undisturbed
 from clbench.streams import Task
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "gem.npz")
