@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from clbench.errors import ClbenchError, shown
 from clbench.plain import check_plain
 
 Settings = TypeVar("Settings", bound=BaseModel)
+Owners = Callable[[str], Sequence[str]]
 
 #: Pydantic's words for these are a programmer's, by the type of the error.
 PLAINER = {
@@ -49,31 +50,37 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {meant}?)" if meant and meant != name else ""
 
 
-def explain_all(errors: Iterable[ErrorDetails], known: Sequence[str]) -> str:
+def explain_all(
+    errors: Iterable[ErrorDetails], known: Sequence[str], owners: Owners = lambda _: []
+) -> str:
     """The first of pydantic's errors in a user's words, in one line.
 
     Args:
         errors: the errors; those of one place (a union's) are told together.
         known: all dotted keys that the settings can have.
+        owners: the streams that have a field; none if all have it.
     """
     told: dict[str, list[str]] = {}
     for error in islice(errors, 50):
-        place, message = explain(error, known)
+        place, message = explain(error, known, owners)
         told.setdefault(place, []).append(message)
     lines = [place + ", or ".join(dict.fromkeys(messages)) for place, messages in told.items()]
     return "; ".join(lines[:MOST])
 
 
-def explain(error: ErrorDetails, known: Sequence[str]) -> tuple[str, str]:
+def explain(
+    error: ErrorDetails, known: Sequence[str], owners: Owners = lambda _: []
+) -> tuple[str, str]:
     """Where one of pydantic's errors is, with the value, and what is wrong.
 
     Args:
         error: the error.
         known: all dotted keys that the settings can have.
+        owners: see :func:`explain_all`.
     """
     place = _place(error, known)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {place}", _right_key(place, known)
+        return f"unknown key {place}", _right_key(place, known, owners)
     if error["type"] == "missing":
         return place, " is missing"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -132,9 +139,7 @@ def _place(error: ErrorDetails, known: Collection[str]) -> str:
     return ".".join(parts)
 
 
-def _right_key(place: str, known: Sequence[str]) -> str:
-    from clbench.streams import owners  # PyTorch takes seconds
-
+def _right_key(place: str, known: Sequence[str], owners: Owners) -> str:
     section, _, leaf = place.rpartition(".")
     if section == "stream" and (having := owners(leaf)):
         return f": it is a field of {', '.join(having)}, not of this stream"

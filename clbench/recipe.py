@@ -30,7 +30,7 @@ from clbench.optimizer import Optimizer, Schedule
 from clbench.per_task import check_settings
 from clbench.plain import check_plain
 from clbench.settings import Section
-from clbench.streams import STREAMS, Storage, Stream, StreamConfig
+from clbench.streams import STREAMS, Storage, Stream, StreamConfig, owners
 from clbench.streams.transfer import TransferConfig
 from clbench.textfile import home
 
@@ -227,7 +227,7 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)))) from error
+        raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)), owners)) from error
 
 
 def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
