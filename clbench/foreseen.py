@@ -1,10 +1,11 @@
-"""What settings leave a method to do, before anything is run."""
+"""What settings leave a method to do, before anything is run; and what it did beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import fmean
 
+from clbench.method import Method
 from clbench.plan import Plan
 from clbench.recipe import Recipe
 
@@ -44,3 +45,19 @@ def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
             found[name].append(method.scope(plan))
         before += count
     return {name: fmean(scopes) for name, scopes in found.items()}
+
+
+def with_scope(
+    method: Method, activity: Mapping[str, float], plan: Plan, measured: float | None
+) -> dict[str, float]:
+    """A method's activity in a task with its ``scope``, where it was active.
+
+    Args:
+        method: the method.
+        activity: what it says of itself. Its own scope goes before all others.
+        plan: of the task.
+        measured: the scope that was measured in training; None where none was.
+    """
+    if not activity.get("active", 1):
+        return {key: value for key, value in activity.items() if key != "scope"}
+    return {"scope": method.scope(plan) if measured is None else measured, **activity}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clbench.data.datasets import DATASETS
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
-
-if TYPE_CHECKING:
-    from clbench.recipe import Recipe
 
 #: Keys of a recipe that can differ, with the parts of them that can; none: all of it.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -26,22 +23,29 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_settings(recipe: Recipe) -> None:
-    """Refuse entries of ``per_task`` that cannot be, and those with values that do not fit.
+def check_settings(
+    per_task: Mapping[str, Mapping[str, Any]],
+    methods: Sequence[str],
+    independent: bool,
+    over_stream: bool,
+) -> None:
+    """Refuse entries of ``per_task`` that cannot be.
+
+    Args:
+        per_task: of the recipe.
+        methods: names of the recipe's.
+        independent: whether every task starts from the pretrained weights.
+        over_stream: whether one schedule runs over all tasks.
 
     Raises:
         ClbenchError: naming the entry, the reason and the way out.
     """
-    for task, changes in recipe.per_task.items():
+    for task, changes in per_task.items():
         place = f"per_task.{task}"
         _known(place, changes)
-        _of_the_run(place, changes.get("methods"), list(recipe.methods))
-        _images(place, changes.get("images"), recipe)
-        _schedule(place, changes.get("schedule"), recipe)
-        try:
-            recipe.for_task(task)
-        except ClbenchError as error:
-            raise ClbenchError(f"{place}: {error}") from error
+        _of_the_run(place, changes.get("methods"), methods)
+        _images(place, changes.get("images"), independent)
+        _schedule(place, changes.get("schedule"), over_stream)
 
 
 def check_names(given: Sequence[str], names: Sequence[str]) -> None:
@@ -89,17 +93,17 @@ def _of_the_run(place: str, own: Any, methods: Sequence[str]) -> None:
             )
 
 
-def _images(place: str, own: Any, recipe: Recipe) -> None:
-    if own and not getattr(recipe.stream, "independent", False):
+def _images(place: str, own: Any, independent: bool) -> None:
+    if own and not independent:
         raise ClbenchError(
             f"{place}.images needs a stream with independent: true (transfer6), as a network that "
             "goes through several tasks is to see all images alike"
         )
 
 
-def _schedule(place: str, own: Any, recipe: Recipe) -> None:
+def _schedule(place: str, own: Any, over_stream: bool) -> None:
     over = own.get("over", "task") if isinstance(own, Mapping) else "task"
-    if own and (over == "stream" or recipe.schedule.over == "stream"):
+    if own and (over == "stream" or over_stream):
         raise ClbenchError(
             f"{place}.schedule: a schedule over the stream is one for all tasks: leave it out, or "
             "say schedule.over: task for the run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from clbench.loss import Logits
-    from clbench.method import Method
 
 
 class Remark(NamedTuple):
@@ -51,19 +50,3 @@ class Plan:
     def _sums(self) -> list[float]:
         """Learning rates summed up to each step, from 0 to T."""
         return list(accumulate(map(self.rate, range(self.total_steps)), initial=0.0))
-
-
-def with_scope(
-    method: Method, activity: Mapping[str, float], plan: Plan, measured: float | None
-) -> dict[str, float]:
-    """A method's activity in a task with its ``scope``, where it was active.
-
-    Args:
-        method: the method.
-        activity: what it says of itself. Its own scope goes before all others.
-        plan: of the task.
-        measured: the scope that was measured in training; None where none was.
-    """
-    if not activity.get("active", 1):
-        return {key: value for key, value in activity.items() if key != "scope"}
-    return {"scope": method.scope(plan) if measured is None else measured, **activity}

@@ -162,7 +162,14 @@ class Recipe(Section):
                 "schedule.over: stream needs tasks that follow each other, but with "
                 "stream.independent every task starts anew: say over: task",
             )
-        check_settings(self)
+        independent = getattr(self.stream, "independent", False)
+        over_stream = self.schedule.over == "stream"
+        check_settings(self.per_task, list(self.methods), independent, over_stream)
+        for task in self.per_task:
+            try:
+                self.for_task(task)
+            except ClbenchError as error:
+                raise ClbenchError(f"per_task.{task}: {error}") from error
         return self
 
     @property

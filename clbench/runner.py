@@ -26,7 +26,7 @@ from clbench.evaluate import Evaluator, total
 from clbench.finish import finish, finish_from_folder
 from clbench.finite import written
 from clbench.footprint import Clock
-from clbench.foreseen import plan_of
+from clbench.foreseen import plan_of, with_scope
 from clbench.identity import (
     compare,
     compare_recipe,
@@ -42,7 +42,7 @@ from clbench.method import Context, Method, overriding
 from clbench.models.training import Reading
 from clbench.network import Network, distances, modes
 from clbench.per_task import check_names
-from clbench.plan import Plan, with_scope
+from clbench.plan import Plan
 from clbench.preflight import check_tasks, preflight, single_classes, smallest
 from clbench.processes import is_first, say, world_size
 from clbench.recipe import Recipe, parse

@@ -13,7 +13,7 @@ from torch import nn
 
 import clbench
 from clbench.estimate import estimate
-from clbench.foreseen import foreseen, plan_of
+from clbench.foreseen import foreseen, plan_of, with_scope
 from clbench.gradient_share import GradientShares, looks
 from clbench.methods import METHODS
 from clbench.methods.penalty import l2_penalty
@@ -21,7 +21,7 @@ from clbench.methods.replay import Replay
 from clbench.methods.sfa import SFA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.optimizer import Schedule, learning_rate
-from clbench.plan import Plan, with_scope
+from clbench.plan import Plan
 from clbench.recipe import parse
 from clbench.report.screen import show
 from clbench.scopes import LITTLE, is_little, mean_scopes, sentence
