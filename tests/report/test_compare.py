@@ -254,3 +254,19 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
     ]
     assert row["nearest_sequential"] == "sequential (optimizer.lr=0.1)"
     assert row["overall_performance_minus_sequential_mean"] == pytest.approx(0.5)
+
+
+def test_tasks_that_share_labels_are_not_on_one_board_with_tasks_that_do_not(tmp_path):
+    run_folder(tmp_path, {"sfa": {}}, shared_labels=True, folder="a")
+    run_folder(tmp_path, {}, folder="b")
+    sections = compare([tmp_path]).sections
+    assert [[group.label for group in section.groups] for section in sections] == [
+        ["sfa"],
+        ["sequential"],
+    ]
+    assert [list(section.scenarios) for section in sections] == [
+        ["task_incremental"],
+        ["task_incremental", "class_incremental"],
+    ]
+    assert len({section.title for section in sections}) == 2
+    assert "shared labels" in sections[0].title
