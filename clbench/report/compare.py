@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record import Scenario
+from clbench.record import TITLES, Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.confounds import complete
@@ -54,6 +54,12 @@ class Comparison:
         """All runs."""
         return [run for s in self.sections for group in s.groups for run in group.runs]
 
+    @property
+    def scenarios(self) -> Mapping[Scenario, str]:
+        """The accuracies to show of all streams, with their titles: one if all share labels."""
+        each = [section.scenarios for section in self.sections]
+        return max(each, key=len, default=TITLES)
+
     def table(self) -> Any:
         """The leaderboards as one pandas frame: a row for each section, scenario and method.
 
@@ -92,6 +98,12 @@ class Comparison:
         if name not in PLOTS and name not in POOLED_PLOTS:
             known = ", ".join([*PLOTS, *POOLED_PLOTS])
             raise ClbenchError(f"there is no figure {name!r}; there are {known}")
+        told = self.scenarios if name in POOLED_PLOTS else self.sections[section].scenarios
+        if scenario not in told:
+            raise ClbenchError(
+                f"{name} has no {scenario} accuracies: the tasks share their labels, so that "
+                "task_incremental are all there are"
+            )
         shown = [s.title for s in self.sections]
         shown += [text for s in self.sections for text in s.tasks]
         shown += [group.label for s in self.sections for group in s.groups]
