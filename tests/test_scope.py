@@ -202,9 +202,9 @@ def test_foreseen_follows_the_settings_of_a_task():
     recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96}}}
     recipe["per_task"] = {"4, 5": {"schedule": {"name": "cosine"}}}
     parsed = parse(recipe)
-    assert foreseen(parsed, {"a": 100, "b": 50}) == {"sfa": pytest.approx(1)}
-    assert foreseen(parsed, {"4, 5": 100})["sfa"] < LITTLE
-    assert foreseen(parsed, {"4, 5": 100, "6, 7": 100})["sfa"] == pytest.approx(0.5, abs=0.01)
+    assert foreseen(parsed, [("a", 100), ("b", 50)]) == {"sfa": pytest.approx(1)}
+    assert foreseen(parsed, [("4, 5", 100)])["sfa"] < LITTLE
+    assert foreseen(parsed, [("4, 5", 100), ("6, 7", 100)])["sfa"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
@@ -216,11 +216,19 @@ def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
     assert scopes[0] > 0.9
     assert sorted(scopes, reverse=True) == scopes
     assert scopes[-1] < LITTLE
-    steps = dict.fromkeys("abcde", 100)
-    assert foreseen(parsed, steps)["sfa"] == pytest.approx(sum(scopes) / 5)
+    for names in ("abcde", "aaaaa"):  # of equal names, each is a task
+        steps = [(name, 100) for name in names]
+        assert foreseen(parsed, steps)["sfa"] == pytest.approx(sum(scopes) / 5)
     # By definition: the sum of the rates after the average, over the task's.
     rates = [0.5 * (1 + math.cos(math.pi * step / 500)) for step in range(200, 300)]
     assert plans[2].left(96) == pytest.approx(sum(rates[96:]) / sum(rates))
+
+
+def test_few_conflicts_are_told_as_a_finding_about_the_stream():
+    for name in ("gem", "agem"):
+        told = sentence(name, 0.02, METHODS[name].scope_means)
+        assert "finding about the stream, not a setting" in told
+        assert not any(advice in told for advice in ("raise", "lower ", ": say"))
 
 
 def test_the_sentence():
