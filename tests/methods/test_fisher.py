@@ -133,7 +133,7 @@ def test_ewc_as_merging_is_equations_13_and_14(known):
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.5, 3), (1e-3, 3), (0.1, 40)])
 def test_the_scope_of_ewc_as_merging_is_the_pulls_share_of_its_steps(known, strength, steps):
-    """A loop by hand: each step goes a tenth of the way to the task's minimum, then it is pulled."""
+    """A loop by hand: a tenth of the way to the task's minimum in each step, then the pull."""
     model, method = Point(), EWCMerge(strength=strength)
     first = context(model, 0)
     method.start(first)

@@ -256,7 +256,7 @@ def comparison(tmp_path):
             config = recipe(optimizer__lr=rate, augment={"flip": False, "jitter": rate})
             run_folder(tmp_path, {}, seed, 0.5 + rate + seed / 100, config=config, **about)
         far = recipe(optimizer__lr=0.1, augment={"flip": False, "jitter": 0.1}, eval_every=1)
-        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 100, config=far)
+        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 90, config=far)
         other = recipe(optimizer__lr=0.05, augment={"flip": False, "jitter": 0.01})
         run_folder(tmp_path, {"mofo": {}}, seed, 0.7 + seed / 90, config=other)
     return compare([tmp_path])
