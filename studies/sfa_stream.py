@@ -21,8 +21,8 @@ L2 = {
     CLOTHES: ("l2_0.1", "l2_1"),
 }
 EWC = {
-    DIGITS: ("ewc_10", "ewc_100", "ewc_1000", "ewc_10000"),
-    CLOTHES: ("ewc_100", "ewc_1000"),
+    DIGITS: ("ewc_10", "ewc_100", "ewc_1000", "ewc_10000", "ewc_100000"),
+    CLOTHES: ("ewc_100", "ewc_1000", "ewc_10000"),
 }
 ONCE = ("sfa_p100_b25", "sfa_p100", "sfa_p100_b75")
 #: What the claims that one average at the end does not make up for p < 1, whichever its β, allow for.

@@ -195,7 +195,10 @@ class FLOW(Method):
     def _doubts(self, weights_N: Tensor) -> Iterator[Remark]:
         """What is wrong with the weights (N,) that a task starts with."""
         inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
-        more = "take more images, train the probe for less" + ", say losses: out_of_fold" * inside
+        more = (
+            "take more images, train the probe less (epochs, lr)"
+            + ", say losses: out_of_fold" * inside
+        )
         if self._tau < ROUNDING:
             detail = f"τ = {self._tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
             out = "give a higher temperature" if given else more

@@ -132,13 +132,24 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
 
 
 def _compared(section: Section, name: str) -> str:
-    """Which of several baselines a method is compared with; empty if there is only one."""
-    if sum(group.is_method(name) for group in section.groups) < 2:
+    """Which of several baselines a method is compared with, and how these differ; empty if there
+    is only one."""
+    bases = [group for group in section.groups if group.is_method(name)]
+    if len(bases) < 2:
         return ""
-    pairs = (f"{base} for {', '.join(of)}" for base, of in section.compared(name).items())
+    compared = section.compared(name)
+    pairs = (f"{base} for {', '.join(of)}" for base, of in compared.items())
+    first = max(bases, key=lambda group: len(compared.get(group.label, ())))
+    apart = (
+        f"{group.label} has {', '.join(words) or 'nothing else that counts'}"
+        for group in bases
+        if group is not first
+        for words in [[c.words for c in section.confounds(group, first)]]
+    )
     return (
         f"There are several runs of {name}; a method is compared with those that differ least "
-        f"besides the method: {'; '.join(pairs)}."
+        f"besides the method: {'; '.join(pairs) or 'none'}. Against {first.label}, "
+        f"{'; '.join(apart)}."
     )
 
 

@@ -184,5 +184,9 @@ def _notes() -> str:
         "method, as more than the method differs; a method is compared with the baseline that "
         "differs in nothing else, if there is one. ≈ beside a score is not corrected. Every number "
         "leads to its runs.</p>"
+        "<p>“Could see” is the smallest difference that so many seeds show with 80 % power, given "
+        "how much the differences spread: of a smaller one, “within noise” says nothing. Scope, in "
+        "0…1, is how much a method could do; below 0.1 it could do next to nothing, and is named "
+        "at the top.</p>"
         f"<dl>{terms}</dl>"
     )

@@ -255,7 +255,8 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
         "sequential (optimizer.lr=0.1)": ["l2"]
     }
     text = tables.markdown(comparison)
-    assert "besides the method: sequential (optimizer.lr=0.1) for l2." in text
+    assert "besides the method: sequential (optimizer.lr=0.1) for l2. Against" in text
+    assert "sequential (optimizer.lr=0.01) has learning rate 0.01, not 0.1." in text
     (row,) = [
         row
         for row in tables.rows(comparison)

@@ -12,6 +12,7 @@ from report.made_up import run_folder
 from clbench.report import tables
 from clbench.report.compare import compare
 from clbench.report.confounds import MARK
+from clbench.report.differences import differences
 from clbench.report.html import page
 from clbench.report.pooled import pooled
 
@@ -336,6 +337,16 @@ def test_a_method_is_compared_with_the_baseline_that_differs_in_nothing_else(com
     assert section.baseline("sequential", groups["mofo"]) is groups["slow"]
     assert [c.part for c in section.besides("sequential", groups["mofo"])] == ["optimizer.lr"]
     assert section.baseline("sequential", groups["fast"]) is None
+
+
+@pytest.mark.parametrize(("scope", "shown"), [(0.051, "0.05"), (None, "–")])
+def test_differences_say_how_much_a_method_could_do(tmp_path, scope, shown):
+    section, *_ = section_of(
+        tmp_path, ({}, recipe(), {}), ({"ewc": {}}, recipe(), {"scope": scope})
+    )
+    table = differences(section, "task_incremental")
+    place = [head.text for head in table.heads].index("Scope")
+    assert [line[place].text for line in table.body] == [shown]
 
 
 def test_every_output_marks_a_difference_that_is_no_test(comparison):
