@@ -89,7 +89,9 @@ def is_little(scope: float) -> bool:
 
 
 def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, float]:
-    """The mean scope of each method over tasks, as far as it follows from settings; 1 elsewhere.
+    """The mean scope of each method over the tasks in which it acts, as far as settings tell.
+
+    It is 1 where they tell nothing, or where it acts in none.
 
     Args:
         recipe: the run's.
@@ -97,13 +99,14 @@ def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, floa
     """
     found: dict[str, list[float]] = {name: [] for name in recipe.methods}
     before, total = 0, sum(count for _, count in tasks)
-    for task, count in tasks:
+    for number, (task, count) in enumerate(tasks, 1):
         rules = recipe.for_task(task)
         plan = Plan.of(rules, count, before, total)
         for name, method in rules.methods.items():
-            found[name].append(method.scope(plan))
+            if number >= method.first_task:
+                found[name].append(method.scope(plan))
         before += count
-    return {name: fmean(scopes) for name, scopes in found.items()}
+    return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}
 
 
 def sentence(name: str, scope: float, means: str, where: str = "") -> str:

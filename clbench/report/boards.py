@@ -9,7 +9,7 @@ from clbench.record import Scenario
 from clbench.report import kept
 from clbench.report.compare import Comparison
 from clbench.report.confounds import MARK
-from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
+from clbench.report.metrics import METRICS, Unit, show
 from clbench.report.pooled import POOLED, pooled
 from clbench.report.section import Row, Section
 from clbench.report.statistics import Difference, Estimate
@@ -210,9 +210,10 @@ def kept_table(
 
 def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
     """FLOW's table of every stream, with a block for each backbone."""
-    streams: dict[tuple[str, tuple[str, ...]], list[Section]] = {}
+    streams: dict[tuple[str, ...], list[Section]] = {}
     for section in comparison.sections:
-        streams.setdefault((section.stream, section.tasks), []).append(section)
+        key = (section.stream, *section.tasks, *section.scenarios)
+        streams.setdefault(key, []).append(section)
     made = (
         kept_table(sections, scenario, backbone=True)
         for sections in streams.values()
@@ -257,7 +258,7 @@ def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
         for row in rows
     ]
     return Table(
-        f"All {len(comparison.sections)} streams, {SCENARIO_TITLES[scenario]}", heads, body
+        f"All {len(comparison.sections)} streams, {comparison.scenarios[scenario]}", heads, body
     )
 
 

@@ -13,7 +13,7 @@ its steps and samples counts; linear probing leaves the trunk alone, and HFT som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -122,11 +122,13 @@ def _pairs(ours: Group, theirs: Group) -> list[tuple[Run, Run]]:
 
 
 def _settings(a: Run, b: Run) -> Iterator[Confound]:
+    keys = a.settings.keys() | b.settings.keys()
     if not (a.recipe and b.recipe):
         yield Confound("recipe", "unknown", "unknown")
+        keys = a.settings.keys() & b.settings.keys()  # the rest is what is unknown
     found: dict[str, list[tuple[str, str]]] = {}
     apart = set[str]()
-    for key in sorted(a.settings.keys() | b.settings.keys()):
+    for key in sorted(keys):
         part = _part(key, a, b)
         ours, theirs = (_value(run, key, part) for run in (a, b))
         if ours != theirs and not _idle(part, a, b):
@@ -181,7 +183,8 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
         return
     for part, slack in (("steps", 0.0), ("samples", SLACK)):
         ours, theirs = ([_count(t.get(part)) for t in run.record.tasks] for run in (a, b))
-        if len(ours) != len(theirs):
+        # Partial batches at the ends of epochs differ from task to task, and even out.
+        if len(ours) != len(theirs) or part == "samples":
             ours, theirs = [sum(ours)], [sum(theirs)]
         if any(abs(x - y) > slack * max(x, y) for x, y in zip(ours, theirs, strict=True)):
             yield Confound(part, f"{sum(ours):,}", f"{sum(theirs):,}")
@@ -255,17 +258,44 @@ def _value(run: Run, key: str, part: str) -> Any:
     return _defaults().get(part) if run.recipe else None
 
 
+def complete(run: Run) -> dict[str, Any]:
+    """A run's settings, with the defaults of what its recipe lacks, as it is an older one."""
+    if not run.recipe:
+        return run.settings
+    section = str(run.settings.get("stream.name"))
+    ours = tuple(f"methods.{name}." for name in run.methods)
+    defaults = _defaults() | _defaults_of_stream(section)
+    return {
+        key: value
+        for key, value in defaults.items()
+        if not key.startswith("methods.") or key.startswith(ours)
+    } | run.settings
+
+
+@cache
+def _defaults_of_stream(name: str) -> dict[str, Any]:
+    from clbench.recipe import fields
+    from clbench.streams import STREAMS
+
+    return _plain(fields(STREAMS[name], "stream.")) if name in STREAMS else {}
+
+
 @cache
 def _defaults() -> dict[str, Any]:
     """The defaults of a recipe's keys, those of the methods included."""
-    from pydantic import BaseModel
-
     from clbench.methods import METHODS  # torch takes a while
     from clbench.recipe import Recipe, fields
 
     every = list(fields(Recipe))
     for name, method in METHODS.items():
         every += fields(method, f"methods.{name}.")
+    return _plain(every)
+
+
+def _plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The defaults of fields, as :attr:`Run.settings` has them."""
+    from pydantic import BaseModel
+
     found = dict[str, Any]()
     for key, info in every:
         if not info.is_required():

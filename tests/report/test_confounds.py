@@ -419,3 +419,46 @@ def test_over_all_streams_the_baseline_is_the_one_that_differs_least(tmp_path):
     assert rows["a"].besides == ()
     assert [c.part for c in rows["b"].besides] == ["optimizer.lr"]
     assert rows["fast"].gap is None
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"enable_progress_bar": False},
+        {"log_every_n_steps": 1, "profiler": "simple", "enable_model_summary": False},
+        {"accelerator": "cpu", "benchmark": True, "deterministic": True},
+        {"accumulate_grad_batches": 1, "gradient_clip_val": None, "num_nodes": 1},
+        {"precision": "32-true", "strategy": "auto"},
+    ],
+)
+def test_what_a_trainer_says_of_itself_is_no_difference(tmp_path, trainer):
+    for seed, own in enumerate(({}, trainer)):
+        about = {"folder": f"sfa-{seed}", "seed": seed}
+        run_folder(tmp_path, {"sfa": {}}, config=recipe(trainer=own), **about)
+    run_folder(tmp_path, {}, config=recipe(trainer={"precision": "bf16-mixed"}))
+    (section,) = compare([tmp_path]).sections
+    plain, sfa = section.groups
+    assert [run.seed for run in sfa.runs] == [0, 1]
+    assert [c.words for c in section.confounds(sfa, plain)] == [
+        "trainer.precision –, not bf16-mixed"
+    ]
+
+
+def test_seeds_of_an_older_version_are_of_the_same_method(tmp_path):
+    """Their recipe lacks what came since, which is as the default now."""
+    new = {
+        "model__batch_norm_training": "update",
+        "schedule__over": "task",
+        "stream__labels": "own",
+    }
+    for seed, own in enumerate((recipe(), recipe(**new), recipe(schedule__over="stream"))):
+        run_folder(tmp_path, {"sfa": {}}, config=own, folder=f"sfa-{seed}", seed=seed)
+    (section,) = compare([tmp_path]).sections
+    assert [[run.seed for run in group.runs] for group in section.groups] == [[0, 1], [2]]
+
+
+def test_of_a_recipe_that_is_lost_its_loss_is_all_that_is_said(tmp_path):
+    section, one, other = section_of(tmp_path, ({"sfa": {}}, None, {}), ({}, recipe(), {}))
+    assert [c.words for c in section.confounds(one, other)] == [
+        "unknown, as config.yaml is not there"
+    ]
