@@ -100,7 +100,7 @@ def test_statistics_of_averages_matter_where_both_average(tmp_path, one, other, 
     assert parts(tmp_path, *runs) == expected
 
 
-@pytest.mark.parametrize("shared", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("shared", [(True, True), (False, False)])
 def test_logits_in_the_loss_are_all_there_are_where_tasks_share_labels(tmp_path, shared):
     one, other = ({"shared_labels": value} for value in shared)
     expected = [] if all(shared) else ["train_logits"]
