@@ -7,7 +7,7 @@ could do there, 0 nothing. What it is a share of is each method's own matter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -88,18 +88,18 @@ def is_little(scope: float) -> bool:
     return scope < LITTLE - 1e-9  # 1 - 0.9 is a little less than 0.1
 
 
-def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
+def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, float]:
     """The mean scope of each method over the tasks in which it acts, as far as settings tell.
 
     It is 1 where they tell nothing, or where it acts in none.
 
     Args:
         recipe: the run's.
-        steps: optimiser steps of each task, by its name, in order.
+        tasks: name and optimiser steps of each, in order; several may have one name.
     """
     found: dict[str, list[float]] = {name: [] for name in recipe.methods}
-    before, total = 0, sum(steps.values())
-    for number, (task, count) in enumerate(steps.items(), 1):
+    before, total = 0, sum(count for _, count in tasks)
+    for number, (task, count) in enumerate(tasks, 1):
         rules = recipe.for_task(task)
         plan = Plan.of(rules, count, before, total)
         for name, method in rules.methods.items():

@@ -157,8 +157,7 @@ def compare(
         shared = bool(about.get("shared_labels"))
         sections[about["stream"], tuple(about["tasks"]), about["backbone"], shared].append(run)
     numbers = iter(range(len(runs)))
-    tries = {c.method: len(c.tries) for tuning in tuned for c in tuning.cells}
-    made = [_section(key[:3], found, named, numbers, tries) for key, found in sections.items()]
+    made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]
     titles = Counter(section.title for section in made)
     if any(count > 1 for count in titles.values()):
         made = [
@@ -201,7 +200,7 @@ def _section(
     runs: Sequence[Run],
     named: Mapping[Path, str],
     numbers: Iterator[int],
-    tries: Mapping[str, int],
+    tuned: Sequence[Tuning],
 ) -> Section:
     stream, tasks, backbone = key
     groups: dict[Any, list[Run]] = defaultdict(list)
@@ -222,7 +221,7 @@ def _section(
             text,
             tuple(members),
             next(numbers),
-            tries.get(name, 0),
+            tunings.tries_of(tuned, members[0], name),
             name if names.count(name) == 1 else text,
         )
         for name, text, members in zip(names, _labels(found, named), found, strict=True)

@@ -103,19 +103,22 @@ class Confound:
 
 def confounds(ours: Group, theirs: Group) -> tuple[Confound, ...]:
     """What differs between two groups of runs besides the methods; nothing between equal groups."""
-    a, b = _pair(ours, theirs)
-    found = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
+    found = list[Confound]()
+    for a, b in _pairs(ours, theirs):
+        known = {c.part for c in found}  # one seed that differs is enough, and the first is told
+        here = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
+        found += [c for c in here if c.part not in known]
     if ours.tries != theirs.tries:
         found.append(Confound("tuning", str(ours.tries), str(theirs.tries)))
     parts = {c.part for c in found} | {c.part.split(".")[0] for c in found}
     return tuple(c for c in found if not parts & CAUSES.get(c.part, set()))
 
 
-def _pair(ours: Group, theirs: Group) -> tuple[Run, Run]:
-    """Runs to compare: finished ones of the same seed, if there are some."""
+def _pairs(ours: Group, theirs: Group) -> list[tuple[Run, Run]]:
+    """Runs to compare: finished ones of the same seed; the first two if no seed is common."""
     a, b = ({run.seed: run for run in g.finished or g.runs} for g in (ours, theirs))
-    seed = next((seed for seed in a if seed in b), None)
-    return (next(iter(a.values())), next(iter(b.values()))) if seed is None else (a[seed], b[seed])
+    common = [(run, b[seed]) for seed, run in a.items() if seed in b]
+    return common or [(next(iter(a.values())), next(iter(b.values())))]
 
 
 def _settings(a: Run, b: Run) -> Iterator[Confound]:
@@ -144,6 +147,10 @@ def _idle(part: str, a: Run, b: Run) -> bool:
         return True
     if part in LENGTH:
         return a.finished and b.finished
+    if part == "train_logits":  # where tasks share labels, the classes of one are all there are
+        return all(run.record.run.get("shared_labels") for run in (a, b))
+    if part == "model.batch_norm":  # the method's own, unless both average
+        return not all(_averages(run) for run in (a, b))
     if (
         part == "model.batch_norm_training"
     ):  # update_all is to a frozen trunk what update is to others
@@ -201,6 +208,13 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
     ours, theirs = _moving(a), _moving(b)
     if None not in (ours, theirs) and ours != theirs:
         yield Confound("batch_norm", str(ours), str(theirs))
+
+
+def _averages(run: Run) -> bool:
+    """Whether a method averages weights, as one of a stranger's may."""
+    from clbench.methods import METHODS  # torch takes a while
+
+    return any(METHODS[name].averages if name in METHODS else True for name in run.methods)
 
 
 def _moving(run: Run) -> Any:

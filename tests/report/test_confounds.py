@@ -65,7 +65,7 @@ def test_a_method_alone_is_no_confound(tmp_path):
         ({"schedule__name": "cosine"}, ["schedule.name"]),
         ({"batch_size": 20}, ["batch_size"]),
         ({"model__head": "linear_probe"}, ["model.head"]),
-        ({"model__batch_norm": "frozen"}, ["model.batch_norm"]),
+        ({"model__batch_norm": "frozen"}, []),  # only one averages
         ({"train_logits": "all"}, ["train_logits"]),
         ({"augment": {"flip": True}}, ["augment.flip"]),
         ({"per_task": {"task 0": {"optimizer": {"lr": 0.2}}}}, ["optimizer.lr"]),
@@ -82,6 +82,51 @@ def test_a_method_alone_is_no_confound(tmp_path):
 )
 def test_what_differs_besides_the_method(tmp_path, changes, expected):
     assert parts(tmp_path, ({"sfa": {}}, recipe(**changes), {}), ({}, recipe(), {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (["sfa"], ["wise_ft"], ["model.batch_norm"]),
+        (["sfa"], ["sfa", "l2"], ["model.batch_norm"]),
+        (["sfa"], ["l2"], []),
+        (["l2"], ["ewc"], []),
+        (["stranger"], ["sfa"], ["model.batch_norm"]),  # nobody knows whether it averages
+    ],
+)
+def test_statistics_of_averages_matter_where_both_average(tmp_path, one, other, expected):
+    rules = [recipe(model__batch_norm=rule) for rule in ("frozen", "recompute")]
+    runs = [({n: {} for n in names}, c, {}) for names, c in zip((one, other), rules, strict=True)]
+    assert parts(tmp_path, *runs) == expected
+
+
+@pytest.mark.parametrize("shared", [(True, True), (False, False)])
+def test_logits_in_the_loss_are_all_there_are_where_tasks_share_labels(tmp_path, shared):
+    one, other = ({"shared_labels": value} for value in shared)
+    expected = [] if all(shared) else ["train_logits"]
+    runs = ({"l2": {}}, recipe(train_logits="all"), one), ({}, recipe(), other)
+    assert parts(tmp_path, *runs) == expected
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"weights": "c" * 64}, ["weights"]),
+        ({"manifest": "c" * 64}, ["splits"]),
+        ({"retention_images_sha256": "d" * 64}, ["retention"]),
+    ],
+)
+@pytest.mark.parametrize("apart", [0, 1, 2])
+def test_one_seed_that_differs_is_enough(tmp_path, about, expected, apart):
+    for seed in range(3):
+        same = {"retention_images_sha256": "e" * 64, "config": recipe()}
+        run_folder(tmp_path, {"l2": {}}, seed, **same | (about if seed == apart else {}))
+        run_folder(tmp_path, {}, seed, **same)
+    run_folder(tmp_path, {}, 3, **same | about)  # a seed that only one has is no pair
+    (section,) = compare([tmp_path]).sections
+    groups = {group.label: group for group in section.groups}
+    found = section.confounds(groups["l2"], groups["sequential"])
+    assert [c.part for c in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -208,6 +253,27 @@ def test_tries_of_tuning_are_a_budget(tmp_path):
     assert not parts(tmp_path / "2", one, plain, tuning={"cells": cells})
 
 
+@pytest.mark.parametrize("suite", [True, False])
+@pytest.mark.parametrize("last", ["tiny_cnn", "tiny_mlp"])
+def test_tries_of_tuning_are_those_of_the_stream_and_the_backbone(tmp_path, last, suite):
+    """On one backbone both methods had four tries, on the other one of them had but two."""
+    cells, order = [], [b for b in ("tiny_cnn", "tiny_mlp") if b != last] + [last]
+    for backbone in order:
+        for name in ("one", "other"):
+            tries = 2 if (backbone, name) == ("tiny_mlp", "one") else 4
+            cell, methods = f"split_digits-{backbone}-{name}", {"l2": {}} if name == "one" else {}
+            more = {"tries": [{"value": 0.5}] * tries, "chosen": 0}
+            cells.append({"name": cell, "method": name} | more)
+            folder = f"{cell}-seed0-0123abcd" if suite else f"{backbone}-{name}"
+            about = {"folder": folder, "title": f"{name}-seed0", "backbone": backbone}
+            run_folder(tmp_path, methods, config=recipe(model__backbone=backbone), **about)
+    for section in compare([tmp_path], tuning={"cells": cells}).sections:
+        one, other = sorted(section.groups, key=lambda group: group.label)
+        found = [c.words for c in section.confounds(one, other)]
+        uneven = section.backbone == "tiny_mlp"
+        assert found == (["tries of tuning 2, not 4"] if uneven else [])
+
+
 def test_without_recipes_nobody_knows(tmp_path):
     section, a, b = section_of(tmp_path, ({"l2": {}}, None, {}), ({}, recipe(), {}))
     assert section.confounds(a, b)[0].words == "unknown, as config.yaml is not there"
@@ -257,7 +323,7 @@ def comparison(tmp_path):
             config = recipe(optimizer__lr=rate, augment={"flip": False, "jitter": rate})
             run_folder(tmp_path, {}, seed, 0.5 + rate + seed / 100, config=config, **about)
         far = recipe(optimizer__lr=0.1, augment={"flip": False, "jitter": 0.1}, eval_every=1)
-        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 100, config=far)
+        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 90, config=far)
         other = recipe(optimizer__lr=0.05, augment={"flip": False, "jitter": 0.01})
         run_folder(tmp_path, {"mofo": {}}, seed, 0.7 + seed / 90, config=other)
     return compare([tmp_path])
