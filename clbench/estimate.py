@@ -426,7 +426,7 @@ def _notes(sketch: Outline, keeps: Retained, costs: Costs, peak: int) -> Iterato
 
 def _scopes(recipe: Recipe, tasks: Sequence[TaskEstimate]) -> Iterator[str]:
     """Methods that could do next to nothing, as far as settings tell; a mean over the tasks."""
-    scopes = foreseen(recipe, {task.name: task.steps for task in tasks})
+    scopes = foreseen(recipe, [(task.name, task.steps) for task in tasks])
     for name, scope in scopes.items():
         if is_little(scope):
             yield sentence(name, scope, recipe.methods[name].scope_means)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from clbench.method import Method
@@ -29,22 +29,25 @@ def plan_of(
     return Plan(total_steps, rate, logits)
 
 
-def foreseen(recipe: Recipe, steps: Mapping[str, int]) -> dict[str, float]:
-    """The mean scope of each method over tasks, as far as it follows from settings; 1 elsewhere.
+def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, float]:
+    """The mean scope of each method over the tasks in which it acts, as far as settings tell.
+
+    It is 1 where they tell nothing, or where it acts in none.
 
     Args:
         recipe: the run's.
-        steps: optimiser steps of each task, by its name, in order.
+        tasks: name and optimiser steps of each, in order; several may have one name.
     """
     found: dict[str, list[float]] = {name: [] for name in recipe.methods}
-    before, total = 0, sum(steps.values())
-    for task, count in steps.items():
+    before, total = 0, sum(count for _, count in tasks)
+    for number, (task, count) in enumerate(tasks, 1):
         rules = recipe.for_task(task)
         plan = plan_of(rules, count, before, total)
         for name, method in rules.methods.items():
-            found[name].append(method.scope(plan))
+            if number >= method.first_task:
+                found[name].append(method.scope(plan))
         before += count
-    return {name: fmean(scopes) for name, scopes in found.items()}
+    return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}
 
 
 def with_scope(

@@ -140,6 +140,11 @@ class Method(Section):
             setattr(self, name, getattr(settings, name))
 
     @property
+    def first_task(self) -> int:
+        """The first task in which the method acts, from 1, as far as its settings tell."""
+        return 1
+
+    @property
     def carries(self) -> bool:
         """Whether the next task starts from the weights that `deploy` returns."""
         return True

@@ -12,7 +12,7 @@ from clbench.anchors import Anchor, Anchors, named_weights
 from clbench.data.transforms import Transform
 from clbench.method import Context
 from clbench.models import backbone
-from clbench.models.training import pretrain, put_rows, rows_of, train_head
+from clbench.models.training import learned_rows, pretrain, put_rows, train_head
 from clbench.processes import say
 from clbench.recipe import Recipe
 from clbench.seeding import seed_everything
@@ -92,9 +92,6 @@ class Network:
             learned: bool (C,), rows learned on the trunk as it is. Tasks that share them go on
                 from there; other rows start at random.
         """
-        start = None
-        if learned[task.classes.start : task.classes.stop].all():
-            start = rows_of(self.model.state_dict(), self.head, task.classes)
         head, losses = train_head(
             self.model,
             task,
@@ -103,7 +100,7 @@ class Network:
             recipe.seed,
             4,
             task.index,
-            start=start,
+            start=learned_rows(self.model.state_dict(), self.head, task.classes, learned),
             batch_size=recipe.eval_batch_size,
             workers=recipe.images.workers,
             autocast=self.autocast,

@@ -149,9 +149,15 @@ class Recipe(Section):
         if (self.epochs is None) == (self.steps is None):
             raise PydanticCustomError("length", "give either epochs or steps")
         if self.model.weights == "pretrain" and not getattr(self.stream, "pretrain_classes", None):
+            way_out = (
+                "name some, or say model.weights: none"
+                if hasattr(self.stream, "pretrain_classes")
+                else "this stream has none: say model.weights: none, or give other weights"
+            )
             raise PydanticCustomError(
                 "pretrain",
-                "model.weights: pretrain needs stream.pretrain_classes, labels set apart for it",
+                "model.weights: pretrain needs stream.pretrain_classes, classes set apart for it; "
+                + way_out,
             )
         refuse_clashes(
             self.methods, self.optimizer.name, getattr(self.stream, "independent", False)

@@ -23,6 +23,8 @@ TITLES: dict[Scenario, str] = {
     "task_incremental": "task-incremental",
     "class_incremental": "class-incremental",
 }
+#: Where tasks share labels, both are one number.
+SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
 Event = dict[str, Any]
 
 
@@ -83,7 +85,7 @@ class Record:
         There the classes of a task are those of all tasks, so that both are the same number.
         """
         if self.run.get("shared_labels"):
-            return {"task_incremental": "domain-incremental"}
+            return SHARED_TITLES
         return TITLES
 
     def until_task(self, index: int) -> tuple[Event, ...]:

@@ -309,7 +309,7 @@ class Run:
                 "what it trains on: say steps in place of epochs"
             )
         plan = plan_of(recipe, context.total_steps, self.first_step, sum(self.steps) or None)
-        self._remark(task, {name: m.scope(plan) for name, m in self.named_methods.items()})
+        self._remark(number, task, plan)
         self._fit(learner, batches, recipe, title)
         for method in self.methods:
             with clock(method):
@@ -341,12 +341,16 @@ class Run:
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
         return theta, seen
 
-    def _remark(self, task: Task, scopes: Mapping[str, float]) -> None:
+    def _remark(self, number: int, task: Task, plan: Plan) -> None:
         """Say before the first step what is known then of the methods."""
         for name, method in self.named_methods.items():
             for what, detail in method.remarks():
                 say(f"Warning: {name}, task {task.name}: {what}: {detail}")
-        self._warn(scopes)
+        # A schedule over the stream is another one in each task; else what holds in one that comes
+        # before the method acts holds where it does.
+        first = number if self.steps else len(self.stages)
+        scopes = {n: m.scope(plan) for n, m in self.named_methods.items() if m.first_task <= first}
+        self._warn(scopes, f"task {task.name}" if self.steps else "")
 
     def _warn(self, scopes: Mapping[str, float], where: str = "") -> None:
         """Say, once a run, which methods could do next to nothing."""

@@ -151,9 +151,13 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
     check_plain(values, "the suite")
     for key in values:
         if key not in KEYS:
-            raise ClbenchError(
-                f"unknown key {one_line(key[:80])} in the suite{nearest(key, list(KEYS))}"
-            )
+            way_out = nearest(key, list(KEYS))
+            if key in Recipe.model_fields and f"{key}s" not in KEYS:
+                way_out = (
+                    ": it is a field of recipes, which stand in base (a config of your own, or "
+                    "values), or in overrides for one method"
+                )
+            raise ClbenchError(f"unknown key {one_line(key[:80])} in the suite{way_out}")
     base = values.get("base", "default")
     if not isinstance(base, Mapping | str):
         raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")

@@ -53,7 +53,7 @@ from clbench.disk import refuse_links, to_json, write_atomic, writing_to
 from clbench.errors import ClbenchError, shown
 from clbench.folder import plain, recipe_of
 from clbench.recipe import Recipe, merge, parse
-from clbench.record import SCENARIOS, Record, Scenario
+from clbench.record import SCENARIOS, SHARED_TITLES, TITLES, Record, Scenario
 from clbench.redeploy import Redeployment, looks_back
 from clbench.report import trust
 
@@ -94,6 +94,12 @@ class Sweep:
     own: Row
     reproduced: bool | None
     pretrained_retention: float | None
+    shared_labels: bool = False
+
+    @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies that differ, with their titles, as :attr:`Record.scenarios`."""
+        return SHARED_TITLES if self.shared_labels else TITLES
 
     @property
     def name(self) -> str:
@@ -182,6 +188,7 @@ def sweep(
         own=recorded,
         reproduced=same[0].overall_performance == recorded.overall_performance if same else None,
         pretrained_retention=record.summary()["retention"]["pretrained"],
+        shared_labels=bool(record.run.get("shared_labels")),
     )
     with writing_to(record.folder, "sweep again"):
         write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.disk import write_atomic, writing_to
-from clbench.record import SCENARIOS, TITLES, Scenario
+from clbench.record import Scenario
 from clbench.report.figures import PERFORMANCE
 from clbench.report.fonts import drawable, literal
 from clbench.report.screen import percent
@@ -30,7 +30,7 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     sign = SIGNS[sweep.parameter]
     table = Table(
         title=f"{escape(sweep.run)}: {sign} of {sweep.method}, in % "
-        "(task-incremental / class-incremental)",
+        f"({' / '.join(sweep.scenarios.values())})",
         title_justify="left",
     )
     for column in (sign, "validation", "OP", "BWT", "retention"):
@@ -39,14 +39,14 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     for number, row in enumerate(sweep.rows):
         table.add_row(
             f"{row.value:g}",
-            _pair(row.validation),
-            _pair(row.overall_performance),
-            _pair(row.backward_transfer, signed=True),
+            _pair(sweep, row.validation),
+            _pair(sweep, row.overall_performance),
+            _pair(sweep, row.backward_transfer, signed=True),
             percent(row.retention),
             ", ".join(_marks(sweep, number)),
         )
     console.print(table)
-    by = TITLES[sweep.by]
+    by = sweep.scenarios.get(sweep.by, "domain-incremental")
     if sweep.chosen is None:
         console.print("No pick: nothing was held out for validation (stream.validation: 0).")
     else:
@@ -62,7 +62,7 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     if sweep.reproduced is False:
         console.print(
             f"[bold red]WARNING: at {sign} = {sweep.own.value:g}, the run's own, OP is not the "
-            f"recorded {_pair(sweep.own.overall_performance)} %: other hardware or versions?"
+            f"recorded {_pair(sweep, sweep.own.overall_performance)} %: other hardware or versions?"
         )
     names = f"{sweep.name}.json  {sweep.name}.png"
     console.print(f"Files in {escape(str(folder))}:\n  {names}", highlight=False)
@@ -83,15 +83,16 @@ def figure(sweep: Sweep) -> Figure:
 
 
 def _figure(sweep: Sweep) -> Figure:
-    """OP against retention, the parameter along the curve, for both scenarios.
+    """OP against retention, the parameter along the curve, for each scenario.
 
     Where retention was not measured: OP and validation accuracy over the parameter.
     """
     sign = SIGNS[sweep.parameter]
-    made = Figure(figsize=(11, 4.6), layout="constrained")
-    axes = made.subplots(1, 2)
+    panels = len(sweep.scenarios)
+    made = Figure(figsize=(5.5 * panels, 4.6), layout="constrained")
+    axes = made.subplots(1, panels, squeeze=False)[0]
     trade_off = all(row.retention is not None for row in sweep.rows)
-    for axis, scenario in zip(axes, SCENARIOS, strict=True):
+    for axis, (scenario, title) in zip(axes, sweep.scenarios.items(), strict=True):
         if trade_off:
             places = [row.retention for row in sweep.rows]
         else:
@@ -112,7 +113,7 @@ def _figure(sweep: Sweep) -> Figure:
             axis.set_xlabel(sign)
         _mark(axis, sweep, scenario, trade_off)
         axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axis.set_title(TITLES[scenario] + (" (picks)" if scenario == sweep.by else ""))
+        axis.set_title(title + (" (picks)" if scenario == sweep.by else ""))
         axis.margins(0.08, 0.12)
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("overall performance (OP), test")
@@ -166,7 +167,11 @@ def _marks(sweep: Sweep, number: int) -> list[str]:
     return [*marks, "run"] if sweep.rows[number].value == sweep.own.value else marks
 
 
-def _pair(values: dict[str, float] | dict[str, float | None] | None, signed: bool = False) -> str:
+def _pair(
+    sweep: Sweep,
+    values: dict[str, float] | dict[str, float | None] | None,
+    signed: bool = False,
+) -> str:
     if values is None or all(value is None for value in values.values()):
         return "–"
-    return " / ".join(percent(values[scenario], signed) for scenario in SCENARIOS)
+    return " / ".join(percent(values[scenario], signed) for scenario in sweep.scenarios)

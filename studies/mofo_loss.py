@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import NamedTuple
 
-import numpy as np
 from page_claims import judge_numbers, row
 from suite_page import RESULTS, keep, run
 
@@ -62,6 +62,19 @@ Numbers: [`claims.json`](claims.json). Computed from: every `record.jsonl` of [`
 """
 
 
+class Point(NamedTuple):
+    """The end of a run: training loss, distance, retention (a fraction), and its steps."""
+
+    loss: float
+    distance: float
+    retention: float
+    steps: int
+
+
+#: Every run, by method and seed, by falling loss.
+Points = Mapping[str, Mapping[int, Sequence[Point]]]
+
+
 def training_loss(folder: Path) -> float:
     """The mean cross-entropy of a finished run's weights over all images it was trained on."""
     import torch
@@ -84,38 +97,34 @@ def training_loss(folder: Path) -> float:
         return float(cross_entropy(logits_NC, task.train.labels - task.classes.start))
 
 
-def points(folder: Path) -> dict[str, dict[int, list[tuple[float, float, float]]]]:
-    """Loss, distance and retention of every run, by method and seed, by falling loss."""
-    found: dict[str, dict[int, list[tuple[float, float, float]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+def points(folder: Path) -> Points:
+    """The end of every run, by method and seed, by falling loss."""
+    found: dict[str, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
     losses = json.loads((folder.parent / "losses.json").read_text())
     for path in sorted(folder.glob("*/record.jsonl")):
         events = [json.loads(line) for line in path.read_text().splitlines()]
         first = next(e for e in events if e["event"] == "run")
         task = [e for e in events if e["event"] == "task"][-1]
-        method = first["name"].rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
-        found[method][first["seed"]].append(
-            (losses[path.parent.name], task["distance"]["pretrained"], task["retention"]["top1"])
-        )
+        method = first["title"].rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
+        end = task["distance"]["pretrained"], task["retention"]["top1"], task["steps"]
+        found[method][first["seed"]].append(Point(losses[path.parent.name], *end))
     return {m: {s: sorted(p, reverse=True) for s, p in seeds.items()} for m, seeds in found.items()}
 
 
-def at_level(runs: Sequence[tuple[float, float, float]]) -> tuple[float, float] | None:
+def at_level(runs: Sequence[Point]) -> tuple[float, float] | None:
     """Distance and retention where the loss is :data:`LEVEL`; None where no run is beyond it."""
     for above, below in pairwise(runs):
-        if above[0] >= LEVEL >= below[0]:
-            way = math.log(above[0] / LEVEL) / math.log(above[0] / below[0])
+        if above.loss >= LEVEL >= below.loss:
+            whole = math.log(above.loss / below.loss)
+            way = math.log(above.loss / LEVEL) / whole if whole else 0.0
             return (
-                above[1] + way * (below[1] - above[1]),
-                above[2] + way * (below[2] - above[2]),
+                above.distance + way * (below.distance - above.distance),
+                above.retention + way * (below.retention - above.retention),
             )
     return None
 
 
-def read_off(
-    found: Mapping[str, Mapping[int, Sequence[tuple[float, float, float]]]],
-) -> dict[str, dict[int, tuple[float, float]]]:
+def read_off(found: Points) -> dict[str, dict[int, tuple[float, float]]]:
     """Distance and retention at the level, by method and seed."""
     return {
         method: {seed: at for seed, runs in seeds.items() if (at := at_level(runs)) is not None}
@@ -129,17 +138,9 @@ def page(folder: Path) -> str:
     at = read_off(found)
     lines = [row(["method", "distance", "retention", "seeds"]), row(["---"] * 4)]
     for method in sorted(at):
-        distance, kept = zip(*at[method].values(), strict=True)
-        lines.append(
-            row(
-                [
-                    method,
-                    f"{fmean(distance):.2f} ± {stdev(distance):.2f}",
-                    f"{100 * fmean(kept):.1f} ± {100 * stdev(kept):.1f} %",
-                    str(len(distance)),
-                ]
-            )
-        )
+        distance, kept = ([pair[i] for pair in at[method].values()] for i in (0, 1))
+        cells = [spread(distance, 2), spread([100 * x for x in kept], 1, " %")]
+        lines.append(row([method, *cells, f"{len(distance)} of {len(found[method])}"]))
     numbers = {}
     for name, percent in (("mofo_5", "5 %"), ("mofo_10", "10 %")):
         both = sorted(at[name].keys() & at["full"].keys())
@@ -159,18 +160,40 @@ def page(folder: Path) -> str:
     return PAGE.format(level=LEVEL, table="\n".join(lines), rule=RULE, claims=table)
 
 
-def draw(
-    found: Mapping[str, Mapping[int, Sequence[tuple[float, float, float]]]], path: Path
-) -> None:
+def spread(values: Sequence[float], digits: int, unit: str = "") -> str:
+    """Mean and standard deviation, as far as so many values have them.
+
+    >>> spread([], 1), spread([2.0], 1), spread([1.0, 3.0], 1, " %")
+    ('–', '2.0', '2.0 ± 1.4 %')
+    """
+    if not values:
+        return "–"
+    error = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{error}{unit}"
+
+
+def means(seeds: Mapping[int, Sequence[Point]]) -> list[Point]:
+    """Means over the seeds that have a run of so many steps, by steps."""
+    by_steps: dict[int, list[Point]] = defaultdict(list)
+    for point in (point for runs in seeds.values() for point in runs):
+        by_steps[point.steps].append(point)
+    made = []
+    for steps in sorted(by_steps):
+        loss, distance, kept, _ = map(fmean, zip(*by_steps[steps], strict=True))
+        made.append(Point(loss, distance, kept, steps))
+    return made
+
+
+def draw(found: Points, path: Path) -> None:
     """Distance and retention against the training loss, means over seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for method in sorted(found):
-        means = np.mean(list(found[method].values()), axis=0)
-        for axis, column, factor in zip(axes, (1, 2), (1, 100), strict=True):
-            axis.plot(means[:, 0], factor * means[:, column], marker="o", label=method)
+        losses, distance, kept, _ = zip(*means(found[method]), strict=True)
+        axes[0].plot(losses, distance, marker="o", label=method)
+        axes[1].plot(losses, [100 * x for x in kept], marker="o", label=method)
     for axis, text in zip(axes, ("distance to θ_* (trunk)", "retention in %"), strict=True):
         axis.axvline(LEVEL, color="0.6", lw=1, ls=":")
         axis.set(xscale="log", xlabel="training loss", ylabel=text)

@@ -4,8 +4,9 @@
 
 See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` and ``suites/sfa_fashion_mnist.yaml``
 for the runs. Written down before they ran: the claims below, all by the mean accuracy over all
-tasks after the last (OP) of the task-incremental kind, ten seeds on digits, five on Fashion-MNIST,
-decided by a paired t test, corrected over the page. Where a method has a strength (ℓ2, EWC, the β of
+tasks after the last (OP) of the task-incremental kind, 24 seeds on digits (as many as a trial run of
+ten others said that the claims would take), five on Fashion-MNIST, decided by a paired t test,
+corrected over the page. Where a method has a strength (ℓ2, EWC, the β of
 p = 1), the claim takes the strength that is best on the very runs compared: a choice in that
 method's favour.
 """
@@ -17,12 +18,12 @@ from suite_page import COLUMNS, Claim, Study, main
 DIGITS, CLOTHES = "digits", "Fashion-MNIST"
 #: Strengths in the suites, by stream.
 L2 = {
-    DIGITS: ("l2_0.01", "l2_0.1", "l2_1", "l2_10"),
+    DIGITS: ("l2_0.1", "l2_1"),
     CLOTHES: ("l2_0.1", "l2_1"),
 }
 EWC = {
-    DIGITS: ("ewc_10", "ewc_100", "ewc_1000", "ewc_10000"),
-    CLOTHES: ("ewc_100", "ewc_1000"),
+    DIGITS: ("ewc_1000", "ewc_10000", "ewc_100000"),
+    CLOTHES: ("ewc_100", "ewc_1000", "ewc_10000"),
 }
 ONCE = ("sfa_p100_b25", "sfa_p100", "sfa_p100_b75")
 #: What the claims that one average at the end does not make up for p < 1, whichever its β, allow for.
@@ -63,6 +64,16 @@ def claims(stream: str) -> list[Claim]:
     return made
 
 
+#: Whether orders change under the milder loss, about which the paper says nothing.
+MILDER = (
+    Claim("digits, loss within the task: SFA (p = 0.5) is above sequential", "sfa_p50_task",
+          "sequential_task", section=DIGITS),
+    Claim("digits, loss within the task: SFA (p = 0.5) is above p = 1", "sfa_p50_task",
+          "sfa_p100_task", section=DIGITS),
+    Claim("digits, loss within the task: Task Arithmetic is at or below sequential",
+          "sequential_task", "task_arithmetic_task", section=DIGITS),
+)  # fmt: skip
+
 STUDY = Study(
     name="sfa_stream",
     title="SFA on a stream that forgets",
@@ -74,7 +85,7 @@ steps; the loss is taken over all outputs, so that a new task pushes the outputs
 down, and tasks are forgotten. The paper gives neither optimiser nor schedule, nor over which
 outputs the loss is taken; ViT-B and twenty tasks are beyond two cores.
 """,
-    claims=(*claims(DIGITS), *claims(CLOTHES)),
+    claims=(*claims(DIGITS), *MILDER, *claims(CLOTHES)),
     metrics={k: v for k, v in COLUMNS.items() if k not in ("retention", "average")},
     figures=("bars", "over_tasks"),
     only=("sfa_digits", "sfa_fashion_mnist"),

@@ -188,7 +188,7 @@ def sources(sections: Mapping[str, Section], folder: Path) -> str:
             for run in sorted(group.runs, key=lambda run: run.seed):
                 record = run.folder / "record.jsonl"
                 digest = hashlib.sha256(record.read_bytes()).hexdigest()
-                place = record.relative_to(folder)
+                place = record.relative_to(folder.resolve())
                 lines.append(f'"{title}","{group.label}",{run.seed},{place},{digest}')
     return "\n".join(lines) + "\n"
 
@@ -360,6 +360,8 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
         stream = read_text(given.stream, "--stream")
         made = [run(name, stream, given.data_dir, given.jobs) for name in study.suites]
         keep(made, given.output)
+    elif not (given.output / "records").is_dir():
+        parser.error(f"there are no records in {given.output}: --run makes them")
     print(write(study, given.output))
 
 

@@ -69,6 +69,23 @@ def test_a_head_without_a_score_is_found(tmp_path):
     assert not SCORES.search(fields(path).get("score", ""))
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=ids(CONFIGS))
+def test_a_head_speaks_of_the_methods_that_its_recipe_has(path):
+    methods, told = parse(read_mapping(path)).methods, head(path)
+    assert "mofo" in methods or "MoFO's share" not in told
+    assert "replay" in methods or "replayed" not in told
+    if "multitask" in methods:  # one stage: nothing is learned before anything else
+        assert "BWT" not in told or "no BWT" in told
+
+
+def test_the_readme_counts_the_methods_of_the_suite():
+    methods = read_mapping(ROOT / "suites" / "imagenet_forgetting.yaml")["methods"]
+    count = len({str(settings) for settings in methods.values()})
+    for page in ("README.md", "docs/results/README.md"):
+        (found,) = re.findall(r"(\d+) methods, some at two rates", (ROOT / page).read_text())
+        assert int(found) == count
+
+
 def test_averages_of_flows_table_are_means_of_its_columns():
     row = r"([\d.]+) %, +([\d.]+) %, +([\d.]+) %"
     found = []

@@ -39,7 +39,11 @@ BASE = {
         ({"per_task": {"a": {"seed": 1}}}, "a.seed cannot differ between tasks"),
         (
             {"stream": {"name": "split_cifar10"}, "model": BASE["model"] | {"weights": "pretrain"}},
-            "needs stream.pretrain_classes",
+            "needs stream.pretrain_classes.*; name some, or say model.weights: none",
+        ),
+        (
+            {"stream": {"name": "transfer6"}, "model": BASE["model"] | {"weights": "pretrain"}},
+            "this stream has none: say model.weights: none",
         ),
     ],
 )

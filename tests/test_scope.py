@@ -201,12 +201,12 @@ def test_a_dry_run_says_it(data_dir):
 
 
 def test_foreseen_follows_the_settings_of_a_task():
-    recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96}}}
+    recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96, "start_at": 1}}}
     recipe["per_task"] = {"4, 5": {"schedule": {"name": "cosine"}}}
     parsed = parse(recipe)
-    assert foreseen(parsed, {"a": 100, "b": 50}) == {"sfa": pytest.approx(1)}
-    assert foreseen(parsed, {"4, 5": 100})["sfa"] < LITTLE
-    assert foreseen(parsed, {"4, 5": 100, "6, 7": 100})["sfa"] == pytest.approx(0.5, abs=0.01)
+    assert foreseen(parsed, [("a", 100), ("b", 50)]) == {"sfa": pytest.approx(1)}
+    assert foreseen(parsed, [("4, 5", 100)])["sfa"] < LITTLE
+    assert foreseen(parsed, [("4, 5", 100), ("6, 7", 100)])["sfa"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
@@ -218,11 +218,41 @@ def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
     assert scopes[0] > 0.9
     assert sorted(scopes, reverse=True) == scopes
     assert scopes[-1] < LITTLE
-    steps = dict.fromkeys("abcde", 100)
-    assert foreseen(parsed, steps)["sfa"] == pytest.approx(sum(scopes) / 5)
+    for names in ("abcde", "aaaaa"):  # of equal names, each is a task
+        steps = [(name, 100) for name in names]
+        assert foreseen(parsed, steps)["sfa"] == pytest.approx(sum(scopes[1:]) / 4)
     # By definition: the sum of the rates after the average, over the task's.
     rates = [0.5 * (1 + math.cos(math.pi * step / 500)) for step in range(200, 300)]
     assert plans[2].left(96) == pytest.approx(sum(rates[96:]) / sum(rates))
+
+
+def test_few_conflicts_are_told_as_a_finding_about_the_stream():
+    for name in ("gem", "agem"):
+        told = sentence(name, 0.02, METHODS[name].scope_means)
+        assert "finding about the stream, not a setting" in told
+        assert not any(advice in told for advice in ("raise", "lower ", ": say"))
+
+
+@pytest.mark.parametrize("start_at", [1, 2, 3])
+def test_what_is_foreseen_is_what_is_recorded(digits, tmp_path, capsys, start_at):
+    """Tasks in which SFA does not act count in neither, and are not said to leave it nothing."""
+    digits |= {"methods": {"sfa": {"p": 0.9, "start_at": start_at}}, "steps": 40}
+    digits["schedule"] = {"name": "cosine", "over": "stream"}
+    record = clbench.run(digits, tmp_path / "run")
+    recorded = record.summary()["scope"]["sfa"]
+    expected = foreseen(parse(digits), [("4, 5", 40), ("6, 7", 40)])["sfa"]
+    assert expected == (pytest.approx(recorded) if start_at < 3 else 1)
+    told = capsys.readouterr().out.count("method sfa could do next to nothing in task 6, 7 (scope")
+    assert told == (start_at < 3)
+
+
+@pytest.mark.parametrize("settings", [{"beta": 0}, {"start_at": 3}])
+def test_what_is_inactive_throughout_is_not_called_ineffective(digits, tmp_path, capsys, settings):
+    digits |= {"methods": {"sfa": {"p": 0.9} | settings}, "schedule": {"name": "cosine"}}
+    record = clbench.run(digits | {"steps": 40}, tmp_path / "run")
+    assert record.summary()["inactive"] == ["sfa"]
+    assert "next to nothing" not in capsys.readouterr().out
+    assert foreseen(parse(digits), [("4, 5", 40), ("6, 7", 40)]) == {"sfa": 1}
 
 
 def test_the_sentence():

@@ -37,7 +37,7 @@ def shipped():
 def test_no_method_is_left_next_to_nothing_or_the_head_says_why(path, recipes):
     for recipe in recipes():
         tasks = list(recipe.per_task) or TASKS
-        steps = {task: recipe.for_task(task).steps or STEPS for task in tasks}
+        steps = [(task, recipe.for_task(task).steps or STEPS) for task in tasks]
         for name, scope in foreseen(recipe, steps).items():
             said = f"scope of {name}" in head(path)
             assert said or not is_little(scope), f"{recipe.title}: {name} has {scope:.2%}"

@@ -114,6 +114,11 @@ def test_the_hash_is_of_what_decides_the_numbers():
     ("changes", "message"),
     [
         ({"sedes": [1]}, r"unknown key sedes in the suite \(did you mean seeds\?\)"),
+        ({"stream": "x"}, r"unknown key stream in the suite \(did you mean streams\?\)"),
+        (
+            {"steps": 9},
+            "unknown key steps in the suite: it is a field of recipes, which .* base",
+        ),
         ({"methods": {}}, "methods must name settings"),
         ({"methods": {"a": {"sfq": {}}}}, "a, seed0: .*there is no method 'sfq'"),
         ({"seeds": 3}, "seeds must be a list"),

@@ -12,7 +12,7 @@ import yaml
 from helpers import RECIPE
 
 import clbench
-from clbench import checkpoints
+from clbench import checkpoints, sweepview
 from clbench.cli import main
 from clbench.errors import ClbenchError
 from clbench.recipe import parse
@@ -333,3 +333,17 @@ def test_a_run_that_cannot_be_reproduced_says_so(plain_run, tmp_path, capsys):
 def test_a_sweep_trains_nothing_so_that_nothing_is_tried_out(plain_run, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     assert sweep(plain_run.folder, "alpha", [1.0]).reproduced
+
+
+def test_where_tasks_share_labels_one_accuracy_is_shown(data_dir, tmp_path, capsys):
+    recipe = copy.deepcopy(RECIPE) | {"data_dir": str(data_dir), "steps": 2}
+    recipe["stream"] = recipe["stream"] | {"labels": "shared"}
+    clbench.run(recipe, tmp_path / "run")
+    capsys.readouterr()
+    assert main(["sweep", str(tmp_path / "run"), "--alpha", "0,1"]) == 0
+    told = capsys.readouterr().out
+    assert "in % (domain-incremental)" in told
+    assert "Picked by domain-incremental validation accuracy" in told
+    assert " / " not in told
+    done = sweep(tmp_path / "run", "alpha", [0.0, 1.0])
+    assert len([axis for axis in sweepview.figure(done).axes if axis.get_title()]) == 1

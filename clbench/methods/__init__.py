@@ -107,7 +107,13 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     own = [name for name, method in methods.items() if overriding([method], "optimizer")]
     if len(own) > 1:
         raise ClbenchError(f"methods: {' and '.join(own)} each bring an optimiser; choose one")
-    late = [name for name, method in methods.items() if getattr(method, "first_task", 1) > 1]
+    late = [name for name, method in methods.items() if method.first_task > 1]
+    if "multitask" in methods and late:
+        raise ClbenchError(
+            f"methods: {late[0]} averages with the previous task's weights, and multitask training "
+            f"has no past task, as it learns all at once; methods.{late[0]}.start_at: 1 averages "
+            "with the pretrained ones"
+        )
     if independent and late:
         raise ClbenchError(
             f"methods: {late[0]} averages with the previous task's weights, and with "

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.anchors import Anchor
+from clbench.gradient_share import looks
 from clbench.method import Context, Method, Needs
 from clbench.methods.ewc import fisher_merge, fisher_of_task
 from clbench.weights import State
@@ -120,34 +121,56 @@ class EWCMerge(_Fisher):
     """
 
     summary: ClassVar[str] = "every step pulls weights to the previous ones, by their Fisher"
-    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=3)
+    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=4)
+    scope_means: ClassVar[str] = (
+        "the pull's share ‖p‖/(‖p‖ + ‖m‖) of a step, m the optimiser's: raise strength"
+    )
 
     strength: float = Field(1.0, ge=0, description="s, learning rate times EWC's λ; 0 is off")
 
     _share: State = {}
     _anchor: Anchor | None = None
     _last: int = 0
+    #: As for penalties, a few steps of a task are looked at: the pull against the step before it.
+    _looks: frozenset[int] = frozenset()
+    _before: list[Tensor] = []
+    _shares: list[float] = []
 
     def start(self, context: Context) -> None:
         super().start(context)
         self._anchor, self._last, self._share = context.anchors.previous, context.total_steps, {}
+        self._before, self._shares = [], []
         if self.strength > 0:
             self._share = {
                 name: (self.strength * f).clamp_(max=1) for name, f in self._fisher.items()
             }
+        self._looks = looks(self._last) if self._share else frozenset()
+        self._keep(context.model, 0)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, step: int) -> None:
         if not self._share:
             return
         assert self._anchor is not None
-        last = step == self._last
+        look, last = step in self._looks, step == self._last
         before = self._anchor.distance(model) if last else 0.0
         theta = {name: weight.detach() for name, weight in model.named_parameters()}
+        stepped = [weight.clone() for weight in theta.values()] if look else []
         pull(theta, self._anchor.state, self._share)
+        if look:
+            pulled = _apart(stepped, list(theta.values()))
+            both = pulled + _apart(self._before, stepped)
+            self._shares.append(pulled / both if both else 0.0)
+        self._keep(model, step)
         if last:
             self._activity = measured(before, self._anchor.distance(model))
             self._activity["mean_share"] = _mean(self._share.values())
+            self._activity["scope"] = sum(self._shares) / len(self._shares)
+
+    def _keep(self, model: nn.Module, step: int) -> None:
+        """Keep the weights after step ``step`` if the next one is looked at."""
+        looked = step + 1 in self._looks
+        self._before = [p.detach().clone() for p in model.parameters()] if looked else []
 
     def finish(self, context: Context) -> None:
         self._share = {}
@@ -162,6 +185,12 @@ def measured(before: float, after: float) -> dict[str, float]:
         "distance_before": before,
         "distance_after": after,
     }
+
+
+def _apart(ones: list[Tensor], others: list[Tensor]) -> float:
+    """The Euclidean distance of weights."""
+    norms = torch._foreach_norm(torch._foreach_sub(ones, others))
+    return float(torch.stack(norms).norm())
 
 
 def _mean(tensors: Iterable[Tensor]) -> float:

@@ -22,7 +22,7 @@ from clbench.errors import ClbenchError
 from clbench.method import Context, Method, Needs
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
-from clbench.models.training import put_rows, rows_of, train_head
+from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.plan import Remark
 from clbench.reference import frozen_copy, same_trunk
 from clbench.scopes import is_little
@@ -196,7 +196,10 @@ class FLOW(Method):
     def _doubts(self, weights_N: Tensor) -> Iterator[Remark]:
         """What is wrong with the weights (N,) that a task starts with."""
         inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
-        more = "take more images, train the probe for less" + ", say losses: out_of_fold" * inside
+        more = (
+            "take more images, train the probe less (epochs, lr)"
+            + ", say losses: out_of_fold" * inside
+        )
         if self._tau < ROUNDING:
             detail = f"τ = {self._tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
             out = "give a higher temperature" if given else more
@@ -231,50 +234,63 @@ class FLOW(Method):
 
     def _of_task(self, context: Context) -> Tensor:
         """Losses (N,) of the task's training images under the reference, which is set up."""
-        task, anchors = context.task, context.anchors
-        from_start = self.reference == "previous" or same_trunk(anchors, context.head)
-        probe = self.probe or context.probe
-        again = self.losses == "out_of_fold"
-        if from_start and context.probe_losses is not None and not again:
+        from_start = self.reference == "previous" or same_trunk(context.anchors, context.head)
+        probed = from_start and context.probe_losses is not None  # by the run
+        if self.losses == "in_sample":
+            return self._in_sample(context, from_start, probed)
+        return self._out_of_fold(context, from_start, probed)
+
+    def _trunk(self, context: Context, from_start: bool, probe: Probe) -> nn.Module:
+        """The reference's network, a copy unless the run's own may serve before training."""
+        if from_start and self.per == "sample" and probe.batch_norm == "eval":
+            return context.model
+        anchors = context.anchors
+        return frozen_copy(
+            context.model, (anchors.previous if from_start else anchors.pretrained).state
+        )
+
+    def _in_sample(self, context: Context, from_start: bool, probed: bool) -> Tensor:
+        """Losses (N,) under one head, trained on all images."""
+        if probed:
+            assert context.probe_losses is not None
             if self.per == "batch":
                 self._frozen = frozen_copy(context.model)
             return context.probe_losses
-        reference = context.model
-        if self.per == "batch" or not from_start or probe.batch_norm == "train":
-            state = anchors.previous.state if from_start else anchors.pretrained.state
-            reference = frozen_copy(context.model, state)
-        start = None
-        if from_start and anchors.previous.learned[task.classes.start : task.classes.stop].all():
-            start = rows_of(anchors.previous.state, context.head, task.classes)  # tasks share them
-        keys = (context.seed,)
-        reading = vars(context.reading)
-        if again:
-            if probe.batch_norm == "train" and not (
-                from_start and context.probe_losses is not None
-            ):
-                # Statistics move once, for all folds: as the run's own probe would have moved them.
-                train_head(reference, task, context.transform, probe, *keys, **reading)
-            # Neither the numbers of a probe before the task nor those of head_refit after it.
-            heads = train_fold_heads(
-                reference,
-                task,
-                context.transform,
-                probe,
-                self.folds,
-                *keys,
-                2,
-                reading=context.reading,
-            )
-            if self.per == "batch":
-                self._frozen, self._heads = reference, heads
-            return heads.losses_N
+        task, previous = context.task, context.anchors.previous
+        probe = self.probe or context.probe
+        reference = self._trunk(context, from_start, probe)
         head, losses_N = train_head(
-            reference, task, context.transform, probe, *keys, **reading, start=start
+            reference,
+            task,
+            context.transform,
+            probe,
+            context.seed,
+            start=learned_rows(previous.state, context.head, task.classes, previous.learned)
+            if from_start
+            else None,
+            **vars(context.reading),
         )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
             self._frozen = reference
         return losses_N
+
+    def _out_of_fold(self, context: Context, from_start: bool, probed: bool) -> Tensor:
+        """Losses (N,), each under the head that was trained without the image's fold."""
+        probe, task, reading = self.probe or context.probe, context.task, context.reading
+        reference = self._trunk(context, from_start, probe)
+        moved = probed and context.probe.batch_norm == "train"
+        if probe.batch_norm == "train" and not moved:
+            # Statistics move once, for all folds: as the run's own probe would have moved them.
+            train_head(reference, task, context.transform, probe, context.seed, **vars(reading))
+        # Neither the numbers of a probe before the task nor those of head_refit after it.
+        keys = context.seed, 2
+        heads = train_fold_heads(
+            reference, task, context.transform, probe, self.folds, *keys, reading=reading
+        )
+        if self.per == "batch":
+            self._frozen, self._heads = reference, heads
+        return heads.losses_N
 
     @torch.no_grad()
     def _batch_weights(self, batch: Batch) -> Tensor:

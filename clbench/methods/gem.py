@@ -110,7 +110,10 @@ class _Memory(Method):
     them; so do momentum and weight decay, as they do where samples are replayed.
     """
 
-    scope_means: ClassVar[str] = "steps whose gradient was projected"
+    scope_means: ClassVar[str] = (
+        "steps whose gradient was projected, as it went against the memory's: with few conflicts "
+        "there is little to project, which is a finding about the stream, not a setting"
+    )
 
     samples: int = Field(256, ge=0, description="training images remembered of each task; 0 is off")
 

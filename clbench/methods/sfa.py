@@ -122,7 +122,7 @@ class SFA(Method):
         The mean over the averages but the last. A single one at the end, p = 1, is all of it.
         """
         during = averaging_steps(plan.total_steps, self.p)[:-1]
-        if not during:
+        if not during or not self.beta:  # it is inactive, which is said
             return 1.0
         constant = fmean(1 - step / plan.total_steps for step in during)
         return min(1.0, fmean(map(plan.left, during)) / constant)

@@ -299,6 +299,22 @@ def put_rows(state: State, names: Sequence[str], classes: range, head: nn.Linear
         state[name][classes.start : classes.stop] = getattr(head, name.rsplit(".", 1)[-1])
 
 
+def learned_rows(
+    state: State, names: Sequence[str], classes: range, learned: Tensor
+) -> nn.Linear | None:
+    """A copy of a task's rows of the network's head, to go on from where all were learned.
+
+    That is so where tasks share them; other heads start at random.
+
+    Args:
+        state, names, classes: as for :func:`put_rows`.
+        learned: bool (C,), rows that were.
+    """
+    if not learned[classes.start : classes.stop].all():
+        return None
+    return rows_of(state, names, classes)
+
+
 def rows_of(state: State, names: Sequence[str], classes: range) -> nn.Linear:
     """A copy of a task's rows of the network's head; the arguments are those of `put_rows`."""
     head = nn.Linear(state[names[0]].shape[1], len(classes))

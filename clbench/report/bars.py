@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
 from clbench.report.drawing import INK, Drawn, dress, panels, short
-from clbench.report.metrics import SCENARIO_TITLES, show
+from clbench.report.metrics import show
 from clbench.report.pooled import pooled
 from clbench.report.section import Kind, Row, Section
 from clbench.report.statistics import intervals
@@ -63,12 +63,12 @@ def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
     for axis, bars_of, section in zip(axes, found, comparison.sections, strict=True):
         _bars(axis, bars_of, values=len(bars_of) <= VALUES // 2)
         axis.set_title(short(section.title, 60), fontsize=9)
-    _finish(figure, axes, found[0], SCENARIO_TITLES[scenario])
+    _finish(figure, axes, found[0], comparison.scenarios[scenario])
     note = f" Shown are {len(order)} of {len(rows)} methods." if len(rows) > len(order) else ""
     every = [row for panel in found for row in panel]
     return figure, (
-        f"{_what(every, SCENARIO_TITLES[scenario])}, a panel for each stream, methods ordered by "
-        f"their mean over the streams: {', '.join(order)}.{note}"
+        f"{_what(every, comparison.scenarios[scenario])}, a panel for each stream, methods ordered "
+        f"by their mean over the streams: {', '.join(order)}.{note}"
     )
 
 

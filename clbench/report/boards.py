@@ -9,7 +9,7 @@ from clbench.record import Scenario
 from clbench.report import kept
 from clbench.report.compare import Comparison
 from clbench.report.confounds import MARK
-from clbench.report.metrics import METRICS, SCENARIO_TITLES, Unit, show
+from clbench.report.metrics import METRICS, Unit, show
 from clbench.report.pooled import POOLED, pooled
 from clbench.report.section import Row, Section
 from clbench.report.statistics import Difference, Estimate
@@ -132,13 +132,24 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
 
 
 def _compared(section: Section, name: str) -> str:
-    """Which of several baselines a method is compared with; empty if there is only one."""
-    if sum(group.is_method(name) for group in section.groups) < 2:
+    """Which of several baselines a method is compared with, and how these differ; empty if there
+    is only one."""
+    bases = [group for group in section.groups if group.is_method(name)]
+    if len(bases) < 2:
         return ""
-    pairs = (f"{base} for {', '.join(of)}" for base, of in section.compared(name).items())
+    compared = section.compared(name)
+    pairs = (f"{base} for {', '.join(of)}" for base, of in compared.items())
+    first = max(bases, key=lambda group: len(compared.get(group.label, ())))
+    apart = (
+        f"{group.label} has {', '.join(words) or 'nothing else that counts'}"
+        for group in bases
+        if group is not first
+        for words in [[c.words for c in section.confounds(group, first)]]
+    )
     return (
         f"There are several runs of {name}; a method is compared with those that differ least "
-        f"besides the method: {'; '.join(pairs)}."
+        f"besides the method: {'; '.join(pairs) or 'none'}. Against {first.label}, "
+        f"{'; '.join(apart)}."
     )
 
 
@@ -199,9 +210,10 @@ def kept_table(
 
 def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
     """FLOW's table of every stream, with a block for each backbone."""
-    streams: dict[tuple[str, tuple[str, ...]], list[Section]] = {}
+    streams: dict[tuple[str, ...], list[Section]] = {}
     for section in comparison.sections:
-        streams.setdefault((section.stream, section.tasks), []).append(section)
+        key = (section.stream, *section.tasks, *section.scenarios)
+        streams.setdefault(key, []).append(section)
     made = (
         kept_table(sections, scenario, backbone=True)
         for sections in streams.values()
@@ -246,7 +258,7 @@ def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
         for row in rows
     ]
     return Table(
-        f"All {len(comparison.sections)} streams, {SCENARIO_TITLES[scenario]}", heads, body
+        f"All {len(comparison.sections)} streams, {comparison.scenarios[scenario]}", heads, body
     )
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record import Scenario
+from clbench.record import TITLES, Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
+from clbench.report.confounds import complete
 from clbench.report.gather import Run, gather
 from clbench.report.names import title
 from clbench.report.section import Group, Section
@@ -53,6 +54,12 @@ class Comparison:
         """All runs."""
         return [run for s in self.sections for group in s.groups for run in group.runs]
 
+    @property
+    def scenarios(self) -> Mapping[Scenario, str]:
+        """The accuracies to show of all streams, with their titles: one if all share labels."""
+        each = [section.scenarios for section in self.sections]
+        return max(each, key=len, default=TITLES)
+
     def table(self) -> Any:
         """The leaderboards as one pandas frame: a row for each section, scenario and method.
 
@@ -91,6 +98,12 @@ class Comparison:
         if name not in PLOTS and name not in POOLED_PLOTS:
             known = ", ".join([*PLOTS, *POOLED_PLOTS])
             raise ClbenchError(f"there is no figure {name!r}; there are {known}")
+        told = self.scenarios if name in POOLED_PLOTS else self.sections[section].scenarios
+        if scenario not in told:
+            raise ClbenchError(
+                f"{name} has no {scenario} accuracies: the tasks share their labels, so that "
+                "task_incremental are all there are"
+            )
         shown = [s.title for s in self.sections]
         shown += [text for s in self.sections for text in s.tasks]
         shown += [group.label for s in self.sections for group in s.groups]
@@ -140,17 +153,18 @@ def compare(
     sections: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
         about = run.record.run
-        sections[about["stream"], tuple(about["tasks"]), about["backbone"]].append(run)
+        # Where tasks share labels, accuracies are others under the same names.
+        shared = bool(about.get("shared_labels"))
+        sections[about["stream"], tuple(about["tasks"]), about["backbone"], shared].append(run)
     numbers = iter(range(len(runs)))
-    tries = {c.method: len(c.tries) for tuning in tuned for c in tuning.cells}
-    made = [_section(key, found, named, numbers, tries) for key, found in sections.items()]
+    made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]
     titles = Counter(section.title for section in made)
     if any(count > 1 for count in titles.values()):
         made = [
-            Section(f"{s.title} ({_order(s.tasks)})", s.groups, s.tasks, s.warnings)
+            Section(f"{s.title} ({_order(s.tasks, shared)})", s.groups, s.tasks, s.warnings)
             if titles[s.title] > 1
             else s
-            for s in made
+            for s, (*_, shared) in zip(made, sections, strict=True)
         ]
     return Comparison(
         tuple(made),
@@ -186,12 +200,12 @@ def _section(
     runs: Sequence[Run],
     named: Mapping[Path, str],
     numbers: Iterator[int],
-    tries: Mapping[str, int],
+    tuned: Sequence[Tuning],
 ) -> Section:
     stream, tasks, backbone = key
     groups: dict[Any, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[tuple(sorted((k, str(v)) for k, v in run.settings.items()))].append(run)
+    for run, settings in zip(runs, _settings(runs), strict=True):
+        groups[tuple(sorted((k, str(v)) for k, v in settings.items()))].append(run)
     found, twice = [], []
     for members in groups.values():
         by_seed: dict[int, Run] = {}
@@ -207,7 +221,7 @@ def _section(
             text,
             tuple(members),
             next(numbers),
-            tries.get(name, 0),
+            tunings.tries_of(tuned, members[0], name),
             name if names.count(name) == 1 else text,
         )
         for name, text, members in zip(names, _labels(found, named), found, strict=True)
@@ -228,6 +242,14 @@ def _section(
     shown = one_line(stream, LABEL), one_line(backbone, LABEL)
     title = f"{shown[0]}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {shown[1]}"
     return Section(title, made, tasks, (*warnings_of(runs), *warnings))
+
+
+def _settings(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+    """The runs' settings; where runs of the same methods have other keys, with the defaults."""
+    keys: dict[Any, set[frozenset[str]]] = defaultdict(set)
+    for run in runs:
+        keys[run.settings["methods"]].add(frozenset(run.settings))
+    return [complete(r) if len(keys[r.settings["methods"]]) > 1 else r.settings for r in runs]
 
 
 def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
@@ -266,5 +288,6 @@ def _key(key: str, run: Run) -> str:
     return key.removeprefix(only).removeprefix("methods.")
 
 
-def _order(tasks: Sequence[str]) -> str:
-    return " → ".join(one_line(task, 40) for task in tasks[:3]) + (" → …" if len(tasks) > 3 else "")
+def _order(tasks: Sequence[str], shared: bool) -> str:
+    order = " → ".join(one_line(task, 40) for task in tasks[:3])
+    return order + " → …" * (len(tasks) > 3) + ", shared labels" * shared

@@ -13,7 +13,7 @@ its steps and samples counts; linear probing leaves the trunk alone, and HFT som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -103,27 +103,32 @@ class Confound:
 
 def confounds(ours: Group, theirs: Group) -> tuple[Confound, ...]:
     """What differs between two groups of runs besides the methods; nothing between equal groups."""
-    a, b = _pair(ours, theirs)
-    found = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
+    found = list[Confound]()
+    for a, b in _pairs(ours, theirs):
+        known = {c.part for c in found}  # one seed that differs is enough, and the first is told
+        here = [*_settings(a, b), *_length(a, b), *_start(a, b), *_layers(a, b)]
+        found += [c for c in here if c.part not in known]
     if ours.tries != theirs.tries:
         found.append(Confound("tuning", str(ours.tries), str(theirs.tries)))
     parts = {c.part for c in found} | {c.part.split(".")[0] for c in found}
     return tuple(c for c in found if not parts & CAUSES.get(c.part, set()))
 
 
-def _pair(ours: Group, theirs: Group) -> tuple[Run, Run]:
-    """Runs to compare: finished ones of the same seed, if there are some."""
+def _pairs(ours: Group, theirs: Group) -> list[tuple[Run, Run]]:
+    """Runs to compare: finished ones of the same seed; the first two if no seed is common."""
     a, b = ({run.seed: run for run in g.finished or g.runs} for g in (ours, theirs))
-    seed = next((seed for seed in a if seed in b), None)
-    return (next(iter(a.values())), next(iter(b.values()))) if seed is None else (a[seed], b[seed])
+    common = [(run, b[seed]) for seed, run in a.items() if seed in b]
+    return common or [(next(iter(a.values())), next(iter(b.values())))]
 
 
 def _settings(a: Run, b: Run) -> Iterator[Confound]:
+    keys = a.settings.keys() | b.settings.keys()
     if not (a.recipe and b.recipe):
         yield Confound("recipe", "unknown", "unknown")
+        keys = a.settings.keys() & b.settings.keys()  # the rest is what is unknown
     found: dict[str, list[tuple[str, str]]] = {}
     apart = set[str]()
-    for key in sorted(a.settings.keys() | b.settings.keys()):
+    for key in sorted(keys):
         part = _part(key, a, b)
         ours, theirs = (_value(run, key, part) for run in (a, b))
         if ours != theirs and not _idle(part, a, b):
@@ -142,6 +147,10 @@ def _idle(part: str, a: Run, b: Run) -> bool:
         return True
     if part in LENGTH:
         return a.finished and b.finished
+    if part == "train_logits":  # where tasks share labels, the classes of one are all there are
+        return all(run.record.run.get("shared_labels") for run in (a, b))
+    if part == "model.batch_norm":  # the method's own, unless both average
+        return not all(_averages(run) for run in (a, b))
     if (
         part == "model.batch_norm_training"
     ):  # update_all is to a frozen trunk what update is to others
@@ -174,7 +183,8 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
         return
     for part, slack in (("steps", 0.0), ("samples", SLACK)):
         ours, theirs = ([_count(t.get(part)) for t in run.record.tasks] for run in (a, b))
-        if len(ours) != len(theirs):
+        # Partial batches at the ends of epochs differ from task to task, and even out.
+        if len(ours) != len(theirs) or part == "samples":
             ours, theirs = [sum(ours)], [sum(theirs)]
         if any(abs(x - y) > slack * max(x, y) for x, y in zip(ours, theirs, strict=True)):
             yield Confound(part, f"{sum(ours):,}", f"{sum(theirs):,}")
@@ -198,6 +208,13 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
     ours, theirs = _moving(a), _moving(b)
     if None not in (ours, theirs) and ours != theirs:
         yield Confound("batch_norm", str(ours), str(theirs))
+
+
+def _averages(run: Run) -> bool:
+    """Whether a method averages weights, as one of a stranger's may."""
+    from clbench.methods import METHODS  # torch takes a while
+
+    return any(METHODS[name].averages if name in METHODS else True for name in run.methods)
 
 
 def _moving(run: Run) -> Any:
@@ -241,17 +258,44 @@ def _value(run: Run, key: str, part: str) -> Any:
     return _defaults().get(part) if run.recipe else None
 
 
+def complete(run: Run) -> dict[str, Any]:
+    """A run's settings, with the defaults of what its recipe lacks, as it is an older one."""
+    if not run.recipe:
+        return run.settings
+    section = str(run.settings.get("stream.name"))
+    ours = tuple(f"methods.{name}." for name in run.methods)
+    defaults = _defaults() | _defaults_of_stream(section)
+    return {
+        key: value
+        for key, value in defaults.items()
+        if not key.startswith("methods.") or key.startswith(ours)
+    } | run.settings
+
+
+@cache
+def _defaults_of_stream(name: str) -> dict[str, Any]:
+    from clbench.recipe import fields
+    from clbench.streams import STREAMS
+
+    return _plain(fields(STREAMS[name], "stream.")) if name in STREAMS else {}
+
+
 @cache
 def _defaults() -> dict[str, Any]:
     """The defaults of a recipe's keys, those of the methods included."""
-    from pydantic import BaseModel
-
     from clbench.methods import METHODS  # torch takes a while
     from clbench.recipe import Recipe, fields
 
     every = list(fields(Recipe))
     for name, method in METHODS.items():
         every += fields(method, f"methods.{name}.")
+    return _plain(every)
+
+
+def _plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The defaults of fields, as :attr:`Run.settings` has them."""
+    from pydantic import BaseModel
+
     found = dict[str, Any]()
     for key, info in every:
         if not info.is_required():

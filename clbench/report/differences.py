@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from clbench.record import Scenario
 from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
 from clbench.report.confounds import MARK
 from clbench.report.metrics import show
-from clbench.report.section import BASELINES, Section
+from clbench.report.section import BASELINES, Group, Section
 from clbench.report.verdicts import seen
 
 NOTE = (
@@ -25,6 +27,11 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
         Head("Seeds", "pairs of runs with the same seed", 1),
         Head("Could see", "the smallest difference that so many show with 80 % power", -1),
         Head("p (Holm)", "two-sided, corrected over the methods of this column", -1),
+        Head(
+            "Scope",
+            "how much the method could do, 0…1; of several, the least; below 0.1 next to nothing",
+            1,
+        ),
         Head("What differs besides the method"),
     ]
     metric, body = "overall_performance", []
@@ -34,6 +41,7 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
             if base is None or gap is None:
                 continue
             least, p = seen(gap), row.p[name].get(metric)
+            scope = scope_of(row.group)
             told = "; ".join(c.words for c in row.besides[name]) or "nothing"
             body.append(
                 [
@@ -43,11 +51,19 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
                     Cell(str(gap.n) if gap.paired else f"{gap.n}, not paired", gap.n),
                     Cell(NOTHING) if least is None else Cell(show(least, "accuracy"), least),
                     Cell(NOTHING if p is None else p_value(p), p),
+                    Cell(NOTHING) if scope is None else Cell(f"{scope:.2f}", scope),
                     Cell(told, told, words=True),
                 ]
             )
     title = f"{leaderboard(section, scenario).title}: differences and what else differs"
     return Table(title, heads, body, NOTE) if body else None
+
+
+def scope_of(group: Group) -> float | None:
+    """How much the methods of a group could do, mean over seeds; of several methods, the least."""
+    found = [s for run in group.finished for s in [run.summary["scope"].values()] if s]
+    known = [min(s) for s in found if None not in s]
+    return fmean(known) if known else None
 
 
 def p_value(p: float) -> str:

@@ -29,8 +29,22 @@ IRRELEVANT = (
     "eval_batch_size",
     "checkpoints",
     "process_timeout",
+    "trainer.accelerator",
+    "trainer.benchmark",
+    "trainer.detect_anomaly",
+    "trainer.deterministic",
+    "trainer.enable_model_summary",
     "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
 )
+#: What lightning.Trainer does unless told otherwise; so does null.
+USUAL = {
+    "trainer.accumulate_grad_batches": (1,),
+    "trainer.num_nodes": (1,),
+    "trainer.precision": (32, "32", "32-true"),
+    "trainer.strategy": ("auto",),
+}
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
 DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
@@ -92,7 +106,10 @@ class Run:
             "images": {"size": run.get("size")},
             "train_logits": run.get("train_logits"),
         }
-        settings = {k: v for k, v in flatten(source).items() if k not in IRRELEVANT}
+        settings = {k: v for k, v in flatten(source).items() if k not in IRRELEVANT and v != "{}"}
+        for key in [key for key in settings if key.startswith("trainer.")]:
+            if settings[key] is None or settings[key] in USUAL.get(key, ()):
+                del settings[key]
         settings.pop("methods.sequential", None)
         return settings | {"methods": ",".join(self.methods)}  # their order matters too
 

@@ -18,7 +18,7 @@ from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
 from clbench.report.html_table import sortable, wide
 from clbench.report.html_tuning import tuning_part
-from clbench.report.metrics import METRICS, SCENARIO_ABOUT, SCENARIO_TITLES
+from clbench.report.metrics import METRICS, SCENARIO_ABOUT
 from clbench.report.pictures import Pictures
 from clbench.report.plots import TITLES
 from clbench.report.section import Section
@@ -97,7 +97,7 @@ def _contents(comparison: Comparison) -> str:
 
 
 def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
-    tables = [(s, pooled_table(comparison, s)) for s in SCENARIOS]
+    tables = [(s, pooled_table(comparison, s)) for s in comparison.scenarios]
     if not any(table for _, table in tables):
         return ""
     shown = {line[0].text for _, table in tables if table for line in table.body}
@@ -117,8 +117,8 @@ def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
     )
     for scenario, table in tables:
         if table:
-            parts.append(sortable(table, f"All streams, {SCENARIO_TITLES[scenario]}"))
-    parts += _figures(None, pictures, SCENARIO_TITLES)
+            parts.append(sortable(table, f"All streams, {comparison.scenarios[scenario]}"))
+    parts += _figures(None, pictures, comparison.scenarios)
     return "\n".join([*parts, "</section>"])
 
 
@@ -184,5 +184,9 @@ def _notes() -> str:
         "method, as more than the method differs; a method is compared with the baseline that "
         "differs in nothing else, if there is one. ≈ beside a score is not corrected. Every number "
         "leads to its runs.</p>"
+        "<p>“Could see” is the smallest difference that so many seeds show with 80 % power, given "
+        "how much the differences spread: of a smaller one, “within noise” says nothing. Scope, in "
+        "0…1, is how much a method could do; below 0.1 it could do next to nothing, and is named "
+        "at the top.</p>"
         f"<dl>{terms}</dl>"
     )

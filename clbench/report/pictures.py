@@ -26,7 +26,7 @@ MOST = 8
 
 def draw(comparison: Comparison) -> Pictures:
     """All figures that have something to show, drawn by as many processes as there are cores."""
-    places: list[Place] = [(None, s, name) for s in SCENARIOS for name in POOLED_PLOTS]
+    places: list[Place] = [(None, s, name) for s in comparison.scenarios for name in POOLED_PLOTS]
     for number, section in enumerate(comparison.sections):
         places += [(number, s, name) for s in section.scenarios for name in PLOTS]
         section.leaderboard(SCENARIOS[0])  # computed once, before there are several processes

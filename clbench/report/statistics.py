@@ -79,7 +79,8 @@ class Difference:
         if self.error is None or self.degrees is None:
             return None
         if self.error <= SAME:
-            return float(abs(self.mean) <= SAME)
+            # Equal differences have no spread: the sign test, as in clbench.report.verdicts.
+            return 1.0 if abs(self.mean) <= SAME else 2.0 ** (1 - self.n)
         return float(2 * stdtr(self.degrees, -abs(self.mean) / self.error))
 
     @property

@@ -144,7 +144,7 @@ def pooled_csv(comparison: Comparison) -> str:
     """The leaderboard over all streams."""
 
     def lines() -> Iterator[dict[str, Any]]:
-        for scenario in SCENARIOS:
+        for scenario in comparison.scenarios:
             for row in pooled(comparison, scenario):
                 flat: dict[str, Any] = {
                     "scenario": scenario,
@@ -208,7 +208,7 @@ def latex(comparison: Comparison) -> str:
 
 def _all(comparison: Comparison) -> Iterator[Table]:
     """All streams, the leaderboards, what is kept of pretraining, and the tuned settings."""
-    for scenario in SCENARIOS:
+    for scenario in comparison.scenarios:
         table = pooled_table(comparison, scenario)
         if table:
             yield table

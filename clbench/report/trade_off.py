@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from clbench.record import Scenario
 from clbench.report.drawing import (
@@ -31,6 +31,7 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 WIDE, HIGH = 30, 13
 #: More curves could not be told apart.
 CURVES = 12
+POINTS = FuncFormatter(lambda value, _: f"{round(100 * value, 2):+g}" if value else "0")
 ABOUT = {"retention": "retention of pretraining", "backward_transfer": "BWT (points)"}
 
 
@@ -62,6 +63,8 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
         axis.xaxis.set_major_formatter(PERCENT)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_ylabel(ABOUT[side])
+        if side == "backward_transfer":
+            axis.yaxis.set_major_formatter(POINTS)
         axis.margins(0.12)
         _label(axis, [place for sweep in shown for place in _ends_first(sweep, side)])
     handles: list[Any] = [

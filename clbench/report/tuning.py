@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
 from clbench.report import reading
 from clbench.report.texts import one_line
 
+if TYPE_CHECKING:
+    from clbench.report.gather import Run
+
 FILE = "tuning.json"
+_RUN = re.compile(r"-seed\d+-[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,24 @@ def read(path: Path) -> Tuning:
         return parse(reading.json_of(path))
     except (OSError, ClbenchError) as error:
         raise ClbenchError(one_line(f"{path} cannot be read: {error}")) from error
+
+
+def tries_of(tunings: Iterable[Tuning], run: Run, method: str) -> int:
+    """How many settings were tried for a run, 0 if it was not tuned.
+
+    Args:
+        tunings: of the suites.
+        run: one of a suite, in a folder that is called by its cell, its seed and a hash; of
+            another, only the method and what it ran on tell the cell.
+        method: the suite's name for the method.
+    """
+    cells = [cell for tuning in tunings for cell in tuning.cells]
+    named = [cell for cell in cells if cell.name == _RUN.sub("", run.folder.name)]
+    alike = [cell for cell in cells if cell.method == method]
+    about = run.record.run["stream"], run.record.run["backbone"]
+    for part in about:  # a suite of one stream, or one backbone, does not name it
+        alike = [cell for cell in alike if part in cell.name] or alike
+    return max((len(cell.tries) for cell in named or alike), default=0)
 
 
 def _accuracy(value: object) -> float | None:

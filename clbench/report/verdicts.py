@@ -6,22 +6,28 @@ step-down procedure [0]: reproduced if the differences say that it holds, not re
 that it does not, and else too noisy to say, with the number of seeds that it would take. What
 cannot be tested, as more differs than the claim is about, is none: it is "not a test".
 
+Fewer than three pairs decide nothing. Equal differences have no spread, and Student's t would be
+sure of any: their sign test decides, p = 2⁻ⁿ on one side, as if each had been as likely to be on
+the other.
+
 [0] Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import nctdtrinc, stdtr, stdtrit
+from scipy.special import nctdtr, nctdtrinc, ndtr, stdtr, stdtrit
 
 from clbench.report.statistics import LEVEL, SAME, Difference, difference
 
 #: Share of wrong decisions on a page where no claim holds; and of true ones that are seen.
 ALPHA, POWER = 1 - LEVEL, 0.8
+#: Fewer pairs decide nothing.
+LEAST = 3
 #: Nobody runs more seeds.
 MOST = 10_000
 Outcome = Literal["reproduced", "not reproduced", "too noisy to say", "not a test"]
@@ -31,8 +37,10 @@ Kind = Literal["above", "no_less", "equal"]
 RULE = (
     "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
     "95 % t interval; its two-sided p is corrected by Holm over all claims of the page, and a "
-    "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign. "
-    "*Could see*: the smallest difference that so many seeds show with 80 % power at the level "
+    "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign; less "
+    "than three pairs decide nothing. "
+    "*Could see*: the smallest difference (of what is claimed to be equal, the smallest margin) "
+    "that so many seeds show with 80 % power at the level "
     "that Holm leaves, given the spread of the differences. *Would take*: the seeds that show the "
     "difference found. Not a test: more differs than what the claim is about."
 )
@@ -66,8 +74,9 @@ class Verdict:
         outcome: in words.
         gap: mean and 95 % t interval, not corrected; None without a pair.
         p: two-sided, corrected by Holm; None for what was not tested.
-        could_see: the smallest difference that so many seeds show with 80 % power; None below two.
-        would_take: seeds that show the difference found with 80 % power, where it is too noisy;
+        could_see: the smallest difference, from each rival, that so many seeds show with 80 % power
+            if it is there; of ``equal`` the smallest margin if there is none; None below three.
+        would_take: seeds that show the differences found with 80 % power, where it is too noisy;
             None if decided, or if no number up to :data:`MOST` does.
         unfair: why it is not a test.
     """
@@ -103,16 +112,14 @@ def judge(questions: Sequence[Question]) -> list[Verdict]:
             continue
         p = corrected[number]
         level = ALPHA / (len(asked) - min(order.index(number), decided, len(asked) - 1))
-        spread, n = _spread(question.gaps), len(question.gaps)
-        could_see = None if n < 2 else smallest_difference(spread, n, level)
+        could_see = _could_see(question, level)
         if p < ALPHA:
             holds, fails = sides[number]
             found.append(
                 Verdict("reproduced" if holds < fails else "not reproduced", gap, p, could_see)
             )
             continue
-        takes = None if n < 2 else seeds_needed(spread, _away(question), level)
-        found.append(Verdict("too noisy to say", gap, p, could_see, takes))
+        found.append(Verdict("too noisy to say", gap, p, could_see, _would_take(question, level)))
     return found
 
 
@@ -144,16 +151,17 @@ def seen(gap: Difference | None) -> float | None:
     return float(nctdtrinc(gap.degrees, 1 - POWER, critical)) * gap.error
 
 
-def smallest_difference(spread: float, n: int, level: float = ALPHA) -> float:
-    """The smallest mean of ``n`` paired differences that a two-sided t test sees with 80 % power.
+def smallest_difference(spread: float, n: int, level: float = ALPHA, power: float = POWER) -> float:
+    """The smallest mean of ``n`` paired differences that a two-sided t test sees.
 
     Args:
         spread: standard deviation of the differences.
         n: of them, two at least.
         level: of the test.
+        power: with which it is seen.
     """
     critical = float(stdtrit(n - 1, 1 - level / 2))
-    return float(nctdtrinc(n - 1, 1 - POWER, critical)) * spread / math.sqrt(n)
+    return float(nctdtrinc(n - 1, 1 - power, critical)) * spread / math.sqrt(n)
 
 
 def seeds_needed(spread: float, away: float, level: float = ALPHA) -> int | None:
@@ -165,18 +173,30 @@ def seeds_needed(spread: float, away: float, level: float = ALPHA) -> int | None
         level: of the test.
 
     Returns:
-        The number, or None if it is above :data:`MOST`.
+        The number, three at least, or None if it is above :data:`MOST`.
     """
-    if away <= SAME or smallest_difference(spread, MOST, level) > away:
+    return None if away <= SAME else _first(lambda n: _missed(spread, away, n, level) <= 1 - POWER)
+
+
+def _first(enough: Callable[[int], bool]) -> int | None:
+    """The first number of pairs that is enough, where all above it are; None above `MOST`."""
+    if not enough(MOST):
         return None
-    low, high = 1, MOST  # too few, enough
+    low, high = LEAST - 1, MOST  # too few, enough
     while high - low > 1:
         middle = (low + high) // 2
-        if smallest_difference(spread, middle, level) <= away:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _missed(spread: float, away: float, n: int, level: float) -> float:
+    """How often a two-sided t test of ``n`` pairs misses a mean that is so far ``away``."""
+    if spread <= SAME:  # the sign test sees it always, or never
+        return float(2.0 ** (1 - n) >= level)
+    critical, shift = float(stdtrit(n - 1, 1 - level / 2)), away * math.sqrt(n) / spread
+    if shift > 40 * critical:  # beyond what the non-central t is computed for
+        return 0.0
+    return float(nctdtr(n - 1, shift, critical))
 
 
 def _sides(question: Question) -> tuple[float, float]:
@@ -203,21 +223,49 @@ def _bounds(question: Question) -> tuple[float, float]:
 
 def _above(gaps: Sequence[float], bound: float, sign: int = 1) -> float:
     """One-sided p value of a t test that the mean is above a bound, or with −1 below."""
-    if len(gaps) < 2:
+    if len(gaps) < LEAST:
         return 1.0
     away, spread = sign * (sum(gaps) / len(gaps) - bound), _spread(gaps)
     if spread <= SAME:
-        return 1.0 if abs(away) <= SAME else float(away < 0)
+        return 2.0 ** -len(gaps) if away > SAME else 1.0
     return float(stdtr(len(gaps) - 1, -away * math.sqrt(len(gaps)) / spread))
 
 
-def _away(question: Question) -> float:
-    """How far the mean is from where the claim would be undecided for ever."""
-    mean = sum(question.gaps) / len(question.gaps)
+def _could_see(question: Question, level: float) -> float | None:
+    """What so many seeds show with 80 % power, all tests that must pass taken together."""
+    rivals = (question.gaps, *question.others)
+    if min(map(len, rivals)) < LEAST:
+        return None
+    # By Bonferroni: if none of k tests is missed more often than (1 - power)/k, seldom is any.
+    tests = len(rivals) * (2 if question.kind == "equal" else 1)
+    power = 1 - (1 - POWER) / tests
+    return max(smallest_difference(_spread(g), len(g), level, power) for g in rivals)
+
+
+def _would_take(question: Question, level: float) -> int | None:
+    """Seeds that decide a claim with 80 % power if means and spreads are those that were found."""
+    rivals = (question.gaps, *question.others)
+    if min(map(len, rivals)) < LEAST:
+        return None
+    found = [(sum(gaps) / len(gaps), _spread(gaps)) for gaps in rivals]
     low, high = _bounds(question)
     if question.kind == "equal":
-        return abs(question.margin - abs(mean))
-    return mean - low if mean >= high else high - mean
+        beyond = [(abs(mean) - high, spread) for mean, spread in found if abs(mean) >= high]
+    else:
+        beyond = [(high - mean, spread) for mean, spread in found if mean < high]
+    if beyond:  # it fails if it does for one rival, by a test that is corrected for all
+        takes = [seeds_needed(s, away, level / len(rivals)) for away, s in beyond]
+        return min((n for n in takes if n is not None), default=None)
+
+    def missed(mean: float, spread: float, n: int) -> float:
+        miss = _missed(spread, mean - low, n, level)
+        if question.kind == "equal":
+            return miss + _missed(spread, high - mean, n, level)
+        if high > low and spread > SAME:  # the mean must be above what is too small to hold, too
+            miss += float(ndtr((high - mean) * math.sqrt(n) / spread))
+        return miss
+
+    return _first(lambda n: sum(missed(*one, n) for one in found) <= 1 - POWER)
 
 
 def _spread(gaps: Sequence[float]) -> float:

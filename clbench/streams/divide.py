@@ -126,9 +126,13 @@ class DividedConfig(StreamConfig, ABC):
             why = (
                 "is named more than once"
                 if twice
-                else "is set apart or left out by stream.pretrain_classes or stream.leave_out"
+                else "is set apart or left out by stream.pretrain_classes or stream.leave_out, "
+                "which as [] leave all to the tasks"
             )
-            listed = few(f"{label} ({names[label]})" for label in wrong)
+            listed = few(
+                names[label] if names[label] == str(label) else f"{label} ({names[label]})"
+                for label in wrong
+            )
             raise ClbenchError(
                 "stream.classes must be non-empty groups of different classes of the stream; "
                 f"{listed} {why}"

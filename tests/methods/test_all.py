@@ -200,7 +200,10 @@ def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path,
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
 def test_pairs_train(small, tmp_path, pair):
-    record, weights = run(small, tmp_path / "run", dict.fromkeys(pair))
+    methods = dict.fromkeys(pair)
+    if set(pair) == {"multitask", "sfa"}:  # one stage has none before it
+        methods["sfa"] = SETTINGS["sfa"] | {"start_at": 1}
+    record, weights = run(small, tmp_path / "run", methods)
     assert record.finished
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 

@@ -7,8 +7,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+import clbench
 from clbench.anchors import Anchor, Anchors
 from clbench.errors import ClbenchError
+from clbench.gradient_share import looks
 from clbench.methods import fisher
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge, pull
@@ -127,6 +129,37 @@ def test_ewc_as_merging_is_equations_13_and_14(known):
         theta = (1 - eta * f) * star + eta * f * theta_o
         torch.testing.assert_close(model.w.detach(), theta, rtol=1e-12, atol=1e-14)
     assert method.activity()["mean_share"] == pytest.approx(float((eta * f).mean()))
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.5, 3), (1e-3, 3), (0.1, 40)])
+def test_the_scope_of_ewc_as_merging_is_the_pulls_share_of_its_steps(known, strength, steps):
+    """A loop by hand: a tenth of the way to the task's minimum in each step, then the pull."""
+    model, method = Point(), EWCMerge(strength=strength)
+    first = context(model, 0)
+    method.start(first)
+    put(model, MINIMUM[0])
+    method.finish(first)
+    method.start(context(model, 1, steps))
+    theta, theta_o, f, shares = tensor(MINIMUM[0]), tensor(MINIMUM[0]), tensor(CURVATURE[0]), {}
+    for step in range(1, steps + 1):
+        moved = theta + 0.1 * (tensor(MINIMUM[1]) - theta)
+        put(model, moved.tolist())
+        method.after_step(model, step)
+        pulled = moved + (strength * f).clamp(max=1) * (theta_o - moved)
+        p, m = float((pulled - moved).norm()), float((moved - theta).norm())
+        shares[step], theta = p / (p + m), pulled
+    looked = [shares[step] for step in looks(steps)]
+    assert len(looked) == min(8, steps)
+    assert method.activity()["scope"] == pytest.approx(sum(looked) / len(looked))
+    assert (method.activity()["scope"] < 0.1) == (strength == 1e-3)
+
+
+def test_a_run_of_ewc_as_merging_that_does_next_to_nothing_is_named(recipe, tmp_path, capsys):
+    recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]]}
+    record = clbench.run(recipe | {"methods": {"ewc_merge": {"strength": 1e-4}}}, tmp_path)
+    assert record.tasks[1]["methods"]["ewc_merge"]["active"] == 1
+    assert record.summary()["ineffective"] == ["ewc_merge"]
+    assert "ewc_merge could do next to nothing in task 6, 7" in capsys.readouterr().out
 
 
 def test_ewc_as_merging_tends_to_ewc_for_small_rates(known):

@@ -458,3 +458,18 @@ def test_out_of_fold_on_statistics_that_a_probe_has_moved(recipe, tmp_path, no_p
         # Trunk and head start as without FLOW.
         assert record.tasks[0]["methods"]["flow"]["active"] == 1
     assert found["sample"]["temperature"] == pytest.approx(found["batch"]["temperature"], rel=1e-5)
+
+
+def test_out_of_fold_with_statistics_that_only_flow_moves(recipe, tmp_path, no_pictures):
+    """A run's probe that leaves statistics alone is none that has moved them for FLOW's."""
+    recipe["images"] = {"size": 16}
+    recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 20}
+    taus = {}
+    for head, rule in (("linear_probe", "train"), ("random", "train"), ("linear_probe", "eval")):
+        probe = {"epochs": 2, "batch_size": 16}
+        recipe["model"] = {"backbone": "resnet10t", "weights": "none", "head": head, "probe": probe}
+        flow = {"losses": "out_of_fold", "folds": 3, "probe": probe | {"batch_norm": rule}}
+        record = clbench.run(recipe | {"methods": {"flow": flow}}, tmp_path / f"{head}-{rule}")
+        taus[head, rule] = record.tasks[0]["methods"]["flow"]["temperature"]
+    assert taus["linear_probe", "train"] == pytest.approx(taus["random", "train"], rel=1e-5)
+    assert taus["linear_probe", "train"] != pytest.approx(taus["linear_probe", "eval"], rel=1e-3)

@@ -149,3 +149,13 @@ def test_independent_tasks_have_no_previous_weights(name):
         parse(base | {"methods": {name: settings}})
     assert "\n" not in str(caught.value)
     parse(base | {"methods": {name: settings | {"start_at": 1}}})
+
+
+@pytest.mark.parametrize("name", ["sfa", "wise_ft"])
+def test_the_one_stage_of_multitask_training_has_none_before_it(recipe, name):
+    settings = {"anchor": "previous"} if name == "wise_ft" else {}
+    recipe["methods"] = {"multitask": {}, name: settings}
+    with pytest.raises(ClbenchError, match=f"methods.{name}.start_at: 1 averages with the pretrai"):
+        parse(recipe)
+    recipe["methods"][name] = settings | {"start_at": 1}
+    assert parse(recipe).methods[name].first_task == 1

@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from scipy import stats
 
 from clbench.errors import ClbenchError
 from clbench.report import tables
+from clbench.report.boards import kept_tables
 from clbench.report.compare import compare
+from clbench.report.html import page
 from clbench.report.statistics import difference, estimate, pareto
 
 spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
@@ -255,7 +258,8 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
         "sequential (optimizer.lr=0.1)": ["l2"]
     }
     text = tables.markdown(comparison)
-    assert "besides the method: sequential (optimizer.lr=0.1) for l2." in text
+    assert "besides the method: sequential (optimizer.lr=0.1) for l2. Against" in text
+    assert "sequential (optimizer.lr=0.01) has learning rate 0.01, not 0.1." in text
     (row,) = [
         row
         for row in tables.rows(comparison)
@@ -263,3 +267,48 @@ def test_of_several_baselines_the_one_compared_with_is_named(tmp_path):
     ]
     assert row["nearest_sequential"] == "sequential (optimizer.lr=0.1)"
     assert row["overall_performance_minus_sequential_mean"] == pytest.approx(0.5)
+
+
+def test_tasks_that_share_labels_are_not_on_one_board_with_tasks_that_do_not(tmp_path):
+    run_folder(tmp_path, {"sfa": {}}, shared_labels=True, folder="a")
+    run_folder(tmp_path, {}, folder="b")
+    sections = compare([tmp_path]).sections
+    assert [[group.label for group in section.groups] for section in sections] == [
+        ["sfa"],
+        ["sequential"],
+    ]
+    assert [list(section.scenarios) for section in sections] == [
+        ["task_incremental"],
+        ["task_incremental", "class_incremental"],
+    ]
+    assert len({section.title for section in sections}) == 2
+    assert "shared labels" in sections[0].title
+
+
+def test_streams_that_all_share_labels_have_one_accuracy_over_all_of_them(tmp_path):
+    for stream in ("permuted_digits", "rotated_digits"):
+        for methods in ({}, {"sfa": {}}):
+            folder = f"{stream}-{len(methods)}"
+            run_folder(tmp_path, methods, stream=stream, shared_labels=True, folder=folder)
+    comparison = compare([tmp_path])
+    assert comparison.scenarios == {"task_incremental": "domain-incremental"}
+    assert "All 2 streams, domain-incremental" in page(comparison, {}, "report")
+    assert "class-incremental" not in tables.markdown(comparison)
+    for name in ("all_bars", "bars"):
+        assert comparison.figure(name, "task_incremental")
+        with pytest.raises(ClbenchError, match="the tasks share their labels"):
+            comparison.figure(name, "class_incremental")
+    for folder, methods in (("own", {}), ("own-sfa", {"sfa": {}})):
+        run_folder(tmp_path, methods, folder=folder)
+    assert len(compare([tmp_path]).scenarios) == 2
+
+
+def test_backbones_that_share_labels_or_not_are_in_tables_of_their_own(tmp_path):
+    for methods, shared in itertools.product(({}, {"sfa": {}}), (True, False)):
+        about = {"shared_labels": shared, "folder": f"{shared}-{len(methods)}"}
+        run_folder(tmp_path, methods, **about)
+    titles = [table.title for table in kept_tables(compare([tmp_path]), "task_incremental")]
+    assert [title.split(", ")[-1].split(":")[0] for title in titles] == [
+        "task-incremental",
+        "domain-incremental",
+    ]

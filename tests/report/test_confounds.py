@@ -12,6 +12,7 @@ from report.made_up import run_folder
 from clbench.report import tables
 from clbench.report.compare import compare
 from clbench.report.confounds import MARK
+from clbench.report.differences import differences
 from clbench.report.html import page
 from clbench.report.pooled import pooled
 
@@ -64,7 +65,7 @@ def test_a_method_alone_is_no_confound(tmp_path):
         ({"schedule__name": "cosine"}, ["schedule.name"]),
         ({"batch_size": 20}, ["batch_size"]),
         ({"model__head": "linear_probe"}, ["model.head"]),
-        ({"model__batch_norm": "frozen"}, ["model.batch_norm"]),
+        ({"model__batch_norm": "frozen"}, []),  # only one averages
         ({"train_logits": "all"}, ["train_logits"]),
         ({"augment": {"flip": True}}, ["augment.flip"]),
         ({"per_task": {"task 0": {"optimizer": {"lr": 0.2}}}}, ["optimizer.lr"]),
@@ -81,6 +82,51 @@ def test_a_method_alone_is_no_confound(tmp_path):
 )
 def test_what_differs_besides_the_method(tmp_path, changes, expected):
     assert parts(tmp_path, ({"sfa": {}}, recipe(**changes), {}), ({}, recipe(), {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (["sfa"], ["wise_ft"], ["model.batch_norm"]),
+        (["sfa"], ["sfa", "l2"], ["model.batch_norm"]),
+        (["sfa"], ["l2"], []),
+        (["l2"], ["ewc"], []),
+        (["stranger"], ["sfa"], ["model.batch_norm"]),  # nobody knows whether it averages
+    ],
+)
+def test_statistics_of_averages_matter_where_both_average(tmp_path, one, other, expected):
+    rules = [recipe(model__batch_norm=rule) for rule in ("frozen", "recompute")]
+    runs = [({n: {} for n in names}, c, {}) for names, c in zip((one, other), rules, strict=True)]
+    assert parts(tmp_path, *runs) == expected
+
+
+@pytest.mark.parametrize("shared", [(True, True), (False, False)])
+def test_logits_in_the_loss_are_all_there_are_where_tasks_share_labels(tmp_path, shared):
+    one, other = ({"shared_labels": value} for value in shared)
+    expected = [] if all(shared) else ["train_logits"]
+    runs = ({"l2": {}}, recipe(train_logits="all"), one), ({}, recipe(), other)
+    assert parts(tmp_path, *runs) == expected
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"weights": "c" * 64}, ["weights"]),
+        ({"manifest": "c" * 64}, ["splits"]),
+        ({"retention_images_sha256": "d" * 64}, ["retention"]),
+    ],
+)
+@pytest.mark.parametrize("apart", [0, 1, 2])
+def test_one_seed_that_differs_is_enough(tmp_path, about, expected, apart):
+    for seed in range(3):
+        same = {"retention_images_sha256": "e" * 64, "config": recipe()}
+        run_folder(tmp_path, {"l2": {}}, seed, **same | (about if seed == apart else {}))
+        run_folder(tmp_path, {}, seed, **same)
+    run_folder(tmp_path, {}, 3, **same | about)  # a seed that only one has is no pair
+    (section,) = compare([tmp_path]).sections
+    groups = {group.label: group for group in section.groups}
+    found = section.confounds(groups["l2"], groups["sequential"])
+    assert [c.part for c in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -207,6 +253,27 @@ def test_tries_of_tuning_are_a_budget(tmp_path):
     assert not parts(tmp_path / "2", one, plain, tuning={"cells": cells})
 
 
+@pytest.mark.parametrize("suite", [True, False])
+@pytest.mark.parametrize("last", ["tiny_cnn", "tiny_mlp"])
+def test_tries_of_tuning_are_those_of_the_stream_and_the_backbone(tmp_path, last, suite):
+    """On one backbone both methods had four tries, on the other one of them had but two."""
+    cells, order = [], [b for b in ("tiny_cnn", "tiny_mlp") if b != last] + [last]
+    for backbone in order:
+        for name in ("one", "other"):
+            tries = 2 if (backbone, name) == ("tiny_mlp", "one") else 4
+            cell, methods = f"split_digits-{backbone}-{name}", {"l2": {}} if name == "one" else {}
+            more = {"tries": [{"value": 0.5}] * tries, "chosen": 0}
+            cells.append({"name": cell, "method": name} | more)
+            folder = f"{cell}-seed0-0123abcd" if suite else f"{backbone}-{name}"
+            about = {"folder": folder, "title": f"{name}-seed0", "backbone": backbone}
+            run_folder(tmp_path, methods, config=recipe(model__backbone=backbone), **about)
+    for section in compare([tmp_path], tuning={"cells": cells}).sections:
+        one, other = sorted(section.groups, key=lambda group: group.label)
+        found = [c.words for c in section.confounds(one, other)]
+        uneven = section.backbone == "tiny_mlp"
+        assert found == (["tries of tuning 2, not 4"] if uneven else [])
+
+
 def test_without_recipes_nobody_knows(tmp_path):
     section, a, b = section_of(tmp_path, ({"l2": {}}, None, {}), ({}, recipe(), {}))
     assert section.confounds(a, b)[0].words == "unknown, as config.yaml is not there"
@@ -256,7 +323,7 @@ def comparison(tmp_path):
             config = recipe(optimizer__lr=rate, augment={"flip": False, "jitter": rate})
             run_folder(tmp_path, {}, seed, 0.5 + rate + seed / 100, config=config, **about)
         far = recipe(optimizer__lr=0.1, augment={"flip": False, "jitter": 0.1}, eval_every=1)
-        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 100, config=far)
+        run_folder(tmp_path, {"l2": {}}, seed, 0.7 + seed / 90, config=far)
         other = recipe(optimizer__lr=0.05, augment={"flip": False, "jitter": 0.01})
         run_folder(tmp_path, {"mofo": {}}, seed, 0.7 + seed / 90, config=other)
     return compare([tmp_path])
@@ -270,6 +337,16 @@ def test_a_method_is_compared_with_the_baseline_that_differs_in_nothing_else(com
     assert section.baseline("sequential", groups["mofo"]) is groups["slow"]
     assert [c.part for c in section.besides("sequential", groups["mofo"])] == ["optimizer.lr"]
     assert section.baseline("sequential", groups["fast"]) is None
+
+
+@pytest.mark.parametrize(("scope", "shown"), [(0.051, "0.05"), (None, "–")])
+def test_differences_say_how_much_a_method_could_do(tmp_path, scope, shown):
+    section, *_ = section_of(
+        tmp_path, ({}, recipe(), {}), ({"ewc": {}}, recipe(), {"scope": scope})
+    )
+    table = differences(section, "task_incremental")
+    place = [head.text for head in table.heads].index("Scope")
+    assert [line[place].text for line in table.body] == [shown]
 
 
 def test_every_output_marks_a_difference_that_is_no_test(comparison):
@@ -342,3 +419,46 @@ def test_over_all_streams_the_baseline_is_the_one_that_differs_least(tmp_path):
     assert rows["a"].besides == ()
     assert [c.part for c in rows["b"].besides] == ["optimizer.lr"]
     assert rows["fast"].gap is None
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"enable_progress_bar": False},
+        {"log_every_n_steps": 1, "profiler": "simple", "enable_model_summary": False},
+        {"accelerator": "cpu", "benchmark": True, "deterministic": True},
+        {"accumulate_grad_batches": 1, "gradient_clip_val": None, "num_nodes": 1},
+        {"precision": "32-true", "strategy": "auto"},
+    ],
+)
+def test_what_a_trainer_says_of_itself_is_no_difference(tmp_path, trainer):
+    for seed, own in enumerate(({}, trainer)):
+        about = {"folder": f"sfa-{seed}", "seed": seed}
+        run_folder(tmp_path, {"sfa": {}}, config=recipe(trainer=own), **about)
+    run_folder(tmp_path, {}, config=recipe(trainer={"precision": "bf16-mixed"}))
+    (section,) = compare([tmp_path]).sections
+    plain, sfa = section.groups
+    assert [run.seed for run in sfa.runs] == [0, 1]
+    assert [c.words for c in section.confounds(sfa, plain)] == [
+        "trainer.precision –, not bf16-mixed"
+    ]
+
+
+def test_seeds_of_an_older_version_are_of_the_same_method(tmp_path):
+    """Their recipe lacks what came since, which is as the default now."""
+    new = {
+        "model__batch_norm_training": "update",
+        "schedule__over": "task",
+        "stream__labels": "own",
+    }
+    for seed, own in enumerate((recipe(), recipe(**new), recipe(schedule__over="stream"))):
+        run_folder(tmp_path, {"sfa": {}}, config=own, folder=f"sfa-{seed}", seed=seed)
+    (section,) = compare([tmp_path]).sections
+    assert [[run.seed for run in group.runs] for group in section.groups] == [[0, 1], [2]]
+
+
+def test_of_a_recipe_that_is_lost_its_loss_is_all_that_is_said(tmp_path):
+    section, one, other = section_of(tmp_path, ({"sfa": {}}, None, {}), ({}, recipe(), {}))
+    assert [c.words for c in section.confounds(one, other)] == [
+        "unknown, as config.yaml is not there"
+    ]

@@ -110,8 +110,10 @@ def test_seeds_needed_is_the_first_number_that_sees_it():
     for spread, away in ((2.6, 3.4), (1, 0.5), (1, 5), (0.1, 0.05)):
         count = seeds_needed(spread, away)
         assert smallest_difference(spread, count) <= away
-        assert count == 2 or smallest_difference(spread, count - 1) > away
+        assert count == 3 or smallest_difference(spread, count - 1) > away
         assert count == pytest.approx((2.8 * spread / away) ** 2 + 2, abs=2)
+    assert seeds_needed(0.001, 5) == 3  # no less decide anything
+    assert seeds_needed(0, 5) == 6  # 2 ** -5 < 0.05
     assert seeds_needed(1, 0) is None
     assert seeds_needed(1, 1e-3) is None
     assert MOST > 1000
@@ -125,15 +127,105 @@ def test_noisy_claims_say_what_they_would_take():
     five = judge([Question(NOISY)] * 5)
     assert five[0].would_take > verdict.would_take  # at the level that five leave
     assert five[0].could_see == pytest.approx(smallest_difference(spread, 3, 0.01))
-    assert judge([Question([0.3])])[0].could_see is None
+    for few in ([0.3], [0.3, 0.31]):
+        assert judge([Question(few)])[0].could_see is judge([Question(few)])[0].would_take is None
     assert judge([Question([])])[0].outcome == "too noisy to say"
 
 
 def test_seeds_that_all_agree():
-    assert judge([Question([0.1, 0.1])])[0].outcome == "reproduced"
-    assert judge([Question([-0.1, -0.1])])[0].outcome == "not reproduced"
-    none = judge([Question([0.0, 0.0])])[0]
+    for n, decided in ((2, False), (3, False), (5, False), (6, True), (10, True)):
+        for sign, outcome in ((1, "reproduced"), (-1, "not reproduced")):
+            (verdict,) = judge([Question([0.1 * sign] * n)])
+            assert verdict.outcome == (outcome if decided else "too noisy to say")
+            assert verdict.would_take == (None if decided or n < 3 else 6)
+            if n > 2:
+                assert verdict.p == stats.binomtest(0, n).pvalue
+                assert verdict.p == verdict.gap.p
+    none = judge([Question([0.0] * 6)])[0]
     assert (none.outcome, none.p) == ("too noisy to say", 1.0)
+
+
+def test_two_pairs_decide_nothing():
+    """However alike they are."""
+    for gaps in ([0.1, 0.1], [0.1, 0.1 + 1e-6], [-0.1, -0.1]):
+        assert judge([Question(gaps)])[0].p == 1
+        assert judge([Question([0.1, 0.15, 0.2], others=(gaps,))])[0].p == 1
+
+
+def one_sided(x, bound, side):
+    return stats.ttest_1samp(x, bound, axis=-1, alternative=side).pvalue
+
+
+def share_decided(question, n, level=0.05, times=4_000):
+    """By simulation: how often ``n`` seeds with the means and spreads found decide, as found."""
+    g, rivals = np.random.default_rng(n), (question.gaps, *question.others)
+    holds, fails = np.ones(times, dtype=bool), np.zeros(times, dtype=bool)
+    low, high = {
+        "above": (0, question.margin),
+        "no_less": (-question.margin, -question.margin),
+        "equal": (-question.margin, question.margin),
+    }[question.kind]
+    for found in rivals:
+        x = g.normal(np.mean(found), np.std(found, ddof=1), (times, n))
+        holds &= one_sided(x, low, "greater") < level / 2
+        if question.kind == "equal":
+            holds &= one_sided(x, high, "less") < level / 2
+            lost = np.minimum(one_sided(x, low, "less"), one_sided(x, high, "greater"))
+        else:
+            holds &= x.mean(1) >= high
+            lost = one_sided(x, high, "less")
+        fails |= lost < level / 2 / len(rivals)
+    return max(holds.mean(), fails.mean())
+
+
+def scaled(mean, spread):
+    """Four differences of a mean and a standard deviation."""
+    x = np.array([-1.5, -0.5, 0.5, 1.5])
+    return (mean + spread * x / x.std(ddof=1)).tolist()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(scaled(0.5, 1)),
+        Question(scaled(-0.5, 1)),
+        Question(scaled(0.5, 1), "above", 0.2),
+        Question(scaled(0.1, 1), "above", 0.6),
+        Question(scaled(0.3, 1), "no_less", 0.2),
+        Question(scaled(-0.6, 1), "no_less", 0.2),
+        Question(scaled(0.0, 1), "equal", 0.7),
+        Question(scaled(0.2, 1), "equal", 0.7),
+        Question(scaled(1.2, 1), "equal", 0.7),
+        Question(scaled(0.5, 1), others=(scaled(0.6, 1.5),)),
+        Question(scaled(0.5, 1), others=(scaled(0.5, 1), scaled(0.5, 1))),
+        Question(scaled(0.5, 1), others=(scaled(-0.5, 1),)),
+    ],
+    ids=str,
+)
+def test_would_take_is_the_number_that_decides_by_simulation(question):
+    (verdict,) = judge([question])
+    assert verdict.outcome == "too noisy to say"
+    assert share_decided(question, verdict.would_take) > 0.78
+    assert share_decided(question, verdict.would_take - 3) < 0.8
+
+
+def test_what_equality_and_several_rivals_could_see():
+    gaps, n = scaled(0.0, 1.0), 4
+    g = np.random.default_rng(8)
+    (equal,) = judge([Question(gaps, "equal", 0.5)])
+    x = g.normal(0, 1, (20_000, n))
+    both = [
+        one_sided(x, bound, side) < 0.025
+        for bound, side in ((-equal.could_see, "greater"), (equal.could_see, "less"))
+    ]
+    assert 0.8 <= (both[0] & both[1]).mean() < 0.84
+    assert equal.could_see > smallest_difference(1.0, n)
+    (three,) = judge([Question(gaps, others=(gaps, gaps))])
+    x = g.normal(three.could_see, 1, (3, 20_000, n))
+    assert 0.8 <= (one_sided(x, 0, "greater") < 0.025).all(0).mean() < 0.84
+    # The noisiest rival is the one that is hard to tell from.
+    (noisy,) = judge([Question(gaps, others=(scaled(0, 9.0),))])
+    assert noisy.could_see > smallest_difference(9.0, n)
 
 
 @pytest.mark.parametrize(

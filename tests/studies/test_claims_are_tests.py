@@ -63,7 +63,7 @@ def test_nothing_else_differs_between_what_claims_compare(tmp_path, study):
     labels = {}
     for name in study.suites:
         runs = load(ROOT / "suites" / f"{name}.yaml").runs
-        for run in (run for run in runs if run.recipe.seed == 0):
+        for run in (run for run in runs if run.recipe.seed == runs[0].recipe.seed):
             labels[made_up(tmp_path / name, run)] = run.method
     sections = sections_of(study, compare([tmp_path], labels))
     unfair = {

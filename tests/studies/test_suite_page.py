@@ -71,6 +71,12 @@ def test_a_page_from_kept_records(folder):
     assert suite_page.write(STUDY, folder).read_text() == before
 
 
+def test_a_page_in_a_relative_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    suite_page.write(STUDY, Path(folder.name))
+    assert ",records/good-seed0/record.jsonl," in (folder / "sources.csv").read_text()
+
+
 def test_all_claims_are_those_of_the_pages(folder, tmp_path):
     suite_page.write(STUDY, folder)
     claims.main(["--output", str(tmp_path)])
