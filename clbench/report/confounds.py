@@ -13,12 +13,14 @@ its steps and samples counts; linear probing leaves the trunk alone, and HFT som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.report.gather import Run, flatten
+from clbench.report.gather import Run
 from clbench.report.texts import one_line
 
 if TYPE_CHECKING:
@@ -212,9 +214,8 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
 
 def _averages(run: Run) -> bool:
     """Whether a method averages weights, as one of a stranger's may."""
-    from clbench.methods import METHODS  # torch takes a while
-
-    return any(METHODS[name].averages if name in METHODS else True for name in run.methods)
+    known = _table()["averages"]
+    return any(known.get(name, True) for name in run.methods)
 
 
 def _moving(run: Run) -> Any:
@@ -272,38 +273,19 @@ def complete(run: Run) -> dict[str, Any]:
     } | run.settings
 
 
-@cache
 def _defaults_of_stream(name: str) -> dict[str, Any]:
-    from clbench.recipe import fields
-    from clbench.streams import STREAMS
-
-    return _plain(fields(STREAMS[name], "stream.")) if name in STREAMS else {}
+    return _table()["streams"].get(name, {})
 
 
-@cache
 def _defaults() -> dict[str, Any]:
     """The defaults of a recipe's keys, those of the methods included."""
-    from clbench.methods import METHODS  # torch takes a while
-    from clbench.recipe import Recipe, fields
-
-    every = list(fields(Recipe))
-    for name, method in METHODS.items():
-        every += fields(method, f"methods.{name}.")
-    return _plain(every)
+    return _table()["recipe"]
 
 
-def _plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The defaults of fields, as :attr:`Run.settings` has them."""
-    from pydantic import BaseModel
-
-    found = dict[str, Any]()
-    for key, info in every:
-        if not info.is_required():
-            value = info.get_default(call_default_factory=True)
-            if not isinstance(value, BaseModel):
-                plain = flatten({key: list(value) if isinstance(value, tuple) else value})
-                found |= {k: v for k, v in plain.items() if v != "{}"}
-    return found
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    """What the recipe's classes say, kept in a file: reports do without them, and without torch."""
+    return json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
 
 
 def _count(value: object) -> int:

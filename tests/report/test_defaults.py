@@ -1,0 +1,58 @@
+"""What reports know of a recipe's defaults is what the recipe says.
+
+python tests/report/test_defaults.py         writes clbench/report/defaults.json anew
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from clbench.methods import METHODS
+from clbench.recipe import Recipe, fields
+from clbench.report import confounds
+from clbench.report.gather import flatten
+from clbench.streams import STREAMS
+
+PLACE = Path(confounds.__file__).with_name("defaults.json")
+
+
+def plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The defaults of fields, as a run's settings have them."""
+    found = dict[str, Any]()
+    for key, info in every:
+        if not info.is_required():
+            value = info.get_default(call_default_factory=True)
+            if not isinstance(value, BaseModel):
+                flat = flatten({key: list(value) if isinstance(value, tuple) else value})
+                found |= {k: v for k, v in flat.items() if v != "{}"}
+    return found
+
+
+def table() -> dict[str, Any]:
+    """Defaults of the recipe and its methods, and of streams; methods that average weights."""
+    every = list(fields(Recipe))
+    for name, method in METHODS.items():
+        every += fields(method, f"methods.{name}.")
+    made = {
+        "recipe": plain(every),
+        "streams": {name: plain(fields(cls, "stream.")) for name, cls in STREAMS.items()},
+        "averages": {name: method.averages for name, method in METHODS.items()},
+    }
+    return json.loads(json.dumps(made))
+
+
+def test_defaults_are_those_of_the_recipe():
+    assert json.loads(PLACE.read_text()) == table(), f"run python {Path(__file__).name}"
+
+
+def test_a_report_needs_no_torch_for_them(tmp_path):
+    source = Path(confounds.__file__).read_text()
+    assert "clbench.methods" not in source
+    assert "clbench.recipe" not in source
+
+
+if __name__ == "__main__":
+    PLACE.write_text(json.dumps(table(), indent=1, ensure_ascii=False) + "\n")
