@@ -15,8 +15,9 @@ from typing import Any
 from clbench.record import Scenario
 from clbench.report.confounds import Confound
 from clbench.report.differences import p_value
+from clbench.report.group import Group
 from clbench.report.metrics import METRICS, SCENARIO_TITLES
-from clbench.report.section import Group, Section
+from clbench.report.section import Section
 from clbench.report.statistics import Difference
 from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
 from clbench.scopes import CLASS_INCREMENTAL

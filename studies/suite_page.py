@@ -39,9 +39,11 @@ from page_claims import (
 import clbench
 from clbench.recipe import merge
 from clbench.record import Scenario
-from clbench.report.compare import Comparison, Group, Section, compare
+from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
+from clbench.report.group import Group
 from clbench.report.metrics import SCENARIO_TITLES
+from clbench.report.section import Section
 from clbench.report.statistics import difference, estimate
 from clbench.report.texts import slug
 from clbench.report.tuning import Tuning

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
 from clbench.report.drawing import INK, Drawn, dress, panels, short
+from clbench.report.group import Kind
 from clbench.report.metrics import show
 from clbench.report.pooled import pooled
-from clbench.report.section import Kind, Row, Section
+from clbench.report.section import Row, Section
 from clbench.report.statistics import intervals
 
 #: Told apart by colour and by hatch; the names are in the legend.

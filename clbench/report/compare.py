@@ -14,8 +14,9 @@ from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.confounds import complete
 from clbench.report.gather import Run, gather
+from clbench.report.group import Group
 from clbench.report.names import title
-from clbench.report.section import Group, Section
+from clbench.report.section import Section
 from clbench.report.texts import one_line
 from clbench.report.tuning import Tuning
 

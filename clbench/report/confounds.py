@@ -18,13 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clbench.report.gather import Run
+from clbench.report.group import Group
 from clbench.report.texts import one_line
-
-if TYPE_CHECKING:
-    from clbench.report.section import Group
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "retention.data")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from clbench.record import Scenario
 from clbench.report.fonts import drawable
-from clbench.report.section import Group, Section
+from clbench.report.group import Group
+from clbench.report.section import Section
 from clbench.report.texts import one_line
 
 Drawn = tuple[Figure, str]

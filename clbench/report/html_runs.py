@@ -8,9 +8,9 @@ from html import escape
 import yaml
 
 from clbench.report.gather import Run
+from clbench.report.group import Group
 from clbench.report.html_table import wide
 from clbench.report.metrics import METRICS, show
-from clbench.report.section import Group
 
 
 def runs_of(group: Group) -> str:

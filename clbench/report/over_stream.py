@@ -26,8 +26,9 @@ from clbench.report.drawing import (
     style,
     task_colour,
 )
+from clbench.report.group import Group
 from clbench.report.metrics import show
-from clbench.report.section import Group, Section
+from clbench.report.section import Section
 
 #: Named lines; more could not be told apart.
 LINES = 9

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from clbench.record import Scenario
 from clbench.report.compare import Comparison
 from clbench.report.confounds import Confound
+from clbench.report.group import Group
 from clbench.report.metrics import METRICS, bounds
-from clbench.report.section import Group
 from clbench.report.statistics import (
     Difference,
     Estimate,

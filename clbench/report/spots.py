@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from clbench.record import Scenario
 from clbench.report.drawing import COLOURS, GREY, INK, short
+from clbench.report.group import Group
 from clbench.report.labels import Label, Stroke, place
-from clbench.report.section import Group, Section
+from clbench.report.section import Section
 from clbench.report.statistics import Estimate, pareto
 from clbench.report.sweeps import Sweep, sweeps
 

@@ -13,7 +13,8 @@ from clbench.record import Scenario
 
 if TYPE_CHECKING:
     from clbench.report.gather import Run
-    from clbench.report.section import Group, Section
+    from clbench.report.group import Group
+    from clbench.report.section import Section
 
 #: What a sweep trades against each other.
 SCORES = ("overall_performance", "backward_transfer", "retention")

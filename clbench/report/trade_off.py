@@ -22,8 +22,9 @@ from clbench.report.drawing import (
     short,
     style,
 )
+from clbench.report.group import Group
 from clbench.report.metrics import METRICS, show
-from clbench.report.section import Group, Section
+from clbench.report.section import Section
 from clbench.report.sweeps import Point, Sweep, sweeps
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
