@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from clbench.record import Scenario
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.drawing import INK, Drawn, dress, panels, short
 from clbench.report.group import Kind
 from clbench.report.metrics import show
@@ -48,7 +48,7 @@ def bars(section: Section, scenario: Scenario) -> Drawn | None:
     return figure, _text(rows, section.scenarios[scenario]) + note
 
 
-def all_bars(comparison: Comparison, scenario: Scenario) -> Drawn | None:
+def all_bars(comparison: Compared, scenario: Scenario) -> Drawn | None:
     """The same for the methods that all streams share, a panel for each stream."""
     rows = pooled(comparison, scenario)
     bases = [row.label for row in rows if row.groups[0].is_method("sequential")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clbench.record import Scenario
 from clbench.report import kept
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.metrics import METRICS, Unit, show
 from clbench.report.pooled import POOLED, pooled
@@ -208,7 +208,7 @@ def kept_table(
     return Table(title, heads, body, " ".join(notes).strip())
 
 
-def kept_tables(comparison: Comparison, scenario: Scenario) -> list[Table]:
+def kept_tables(comparison: Compared, scenario: Scenario) -> list[Table]:
     """FLOW's table of every stream, with a block for each backbone."""
     streams: dict[tuple[str, ...], list[Section]] = {}
     for section in comparison.sections:
@@ -233,7 +233,7 @@ def tuned_table(tuning: Tuning) -> Table:
     return Table("Tuning", heads, body, tuning.sentence)
 
 
-def pooled_table(comparison: Comparison, scenario: Scenario) -> Table | None:
+def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     """The leaderboard over all streams; None if they share fewer than two methods."""
     rows = pooled(comparison, scenario)
     if not rows:

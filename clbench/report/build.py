@@ -8,14 +8,14 @@ from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
 from clbench.record import SCENARIOS, Scenario
 from clbench.report import tables
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.html import page
 from clbench.report.pictures import draw
 from clbench.report.plots import TITLES
 from clbench.report.texts import fit, slug
 
 
-def build(comparison: Comparison, output: Path, title: str = "clbench report") -> Path:
+def build(comparison: Compared, output: Path, title: str = "clbench report") -> Path:
     """Write the report.
 
     Args:
@@ -57,7 +57,7 @@ def build(comparison: Comparison, output: Path, title: str = "clbench report") -
     return output / "report.html"
 
 
-def _figure_file(comparison: Comparison, number: int | None, scenario: Scenario, name: str) -> str:
+def _figure_file(comparison: Compared, number: int | None, scenario: Scenario, name: str) -> str:
     file = f"figures/{name}-{scenario}"
     if number is not None:
         file += f"-{number}-{slug(comparison.sections[number].title, 80)}".rstrip("-")

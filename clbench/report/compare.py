@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record import TITLES, Scenario
+from clbench.record import Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
+from clbench.report.comparison import Compared
 from clbench.report.confounds import complete
+from clbench.report.fonts import literal
 from clbench.report.gather import Run, gather
 from clbench.report.group import Group
 from clbench.report.names import title
+from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.section import Section
+from clbench.report.tables import rows
 from clbench.report.texts import one_line
 from clbench.report.tuning import Tuning
 
@@ -29,37 +33,8 @@ LABEL = 100
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Methods over seeds, from records alone.
-
-    Attributes:
-        sections: one for each stream and backbone.
-        warnings: about the whole; each section has its own.
-        failures: runs of a suite that failed, with the reason.
-        tunings: how the methods were tuned, one for each suite that was.
-        notes: what else to know, each a sentence.
-        problems: what could not be read, a line for each folder; among the warnings too.
-    """
-
-    sections: tuple[Section, ...]
-    warnings: tuple[str, ...] = ()
-    failures: Mapping[str, str] = field(default_factory=dict)
-    tunings: tuple[Tuning, ...] = ()
-    notes: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    #: What was worked out once, for the tables and the figures that ask again.
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def runs(self) -> list[Run]:
-        """All runs."""
-        return [run for s in self.sections for group in s.groups for run in group.runs]
-
-    @property
-    def scenarios(self) -> Mapping[Scenario, str]:
-        """The accuracies to show of all streams, with their titles: one if all share labels."""
-        each = [section.scenarios for section in self.sections]
-        return max(each, key=len, default=TITLES)
+class Comparison(Compared):
+    """Methods over seeds, from records alone, with their table and figures."""
 
     def table(self) -> Any:
         """The leaderboards as one pandas frame: a row for each section, scenario and method.
@@ -70,8 +45,6 @@ class Comparison:
         Raises:
             ClbenchError: if pandas is not installed.
         """
-        from clbench.report.tables import rows
-
         try:
             import pandas as pd  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:
@@ -93,9 +66,6 @@ class Comparison:
         Raises:
             ClbenchError: if there is no such figure, or nothing to draw in it.
         """
-        from clbench.report.fonts import literal
-        from clbench.report.plots import PLOTS, POOLED_PLOTS
-
         if name not in PLOTS and name not in POOLED_PLOTS:
             known = ", ".join([*PLOTS, *POOLED_PLOTS])
             raise ClbenchError(f"there is no figure {name!r}; there are {known}")

@@ -12,7 +12,7 @@ from clbench.record import SCENARIOS, Scenario
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.differences import differences
 from clbench.report.drawing import task_colour
 from clbench.report.html_runs import runs_of
@@ -26,7 +26,7 @@ from clbench.report.svg import inline
 from clbench.report.tables import NOTE
 
 
-def page(comparison: Comparison, pictures: Pictures, title: str) -> str:
+def page(comparison: Compared, pictures: Pictures, title: str) -> str:
     """The whole page.
 
     Args:
@@ -58,7 +58,7 @@ def page(comparison: Comparison, pictures: Pictures, title: str) -> str:
     )
 
 
-def _dark(comparison: Comparison) -> str:
+def _dark(comparison: Compared) -> str:
     """Colours of the tasks' curves on a dark page, by those on a light one."""
     pairs = {
         task_colour(task, len(s.tasks)): task_colour(task, len(s.tasks), dark=True)
@@ -68,7 +68,7 @@ def _dark(comparison: Comparison) -> str:
     return " ".join(f"--c{light[1:]}: {dark};" for light, dark in pairs.items())
 
 
-def _warnings(comparison: Comparison) -> str:
+def _warnings(comparison: Compared) -> str:
     lines = list(comparison.warnings)
     many = len(comparison.sections) > 1
     for section in comparison.sections:
@@ -84,7 +84,7 @@ def _warnings(comparison: Comparison) -> str:
     )
 
 
-def _contents(comparison: Comparison) -> str:
+def _contents(comparison: Compared) -> str:
     links = [("all", "All streams")] if pooled_table(comparison, SCENARIOS[0]) else []
     for number, section in enumerate(comparison.sections):
         links.append((f"s{number}", section.title))
@@ -96,7 +96,7 @@ def _contents(comparison: Comparison) -> str:
     return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
 
 
-def _all_streams(comparison: Comparison, pictures: Pictures) -> str:
+def _all_streams(comparison: Compared, pictures: Pictures) -> str:
     tables = [(s, pooled_table(comparison, s)) for s in comparison.scenarios]
     if not any(table for _, table in tables):
         return ""

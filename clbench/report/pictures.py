@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from clbench.machine import cores
 from clbench.parent import follow_pool
 from clbench.record import SCENARIOS, Scenario
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.svg import styled, to_svg
 
@@ -24,7 +24,7 @@ Pictures = dict[Place, tuple[str, str]]
 MOST = 8
 
 
-def draw(comparison: Comparison) -> Pictures:
+def draw(comparison: Compared) -> Pictures:
     """All figures that have something to show, drawn by as many processes as there are cores."""
     places: list[Place] = [(None, s, name) for s in comparison.scenarios for name in POOLED_PLOTS]
     for number, section in enumerate(comparison.sections):
@@ -42,7 +42,7 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and "torch" not in sys.modules and cores() > 1
 
 
-def _together(comparison: Comparison, places: Sequence[Place]) -> Sequence[tuple[str, str] | None]:
+def _together(comparison: Compared, places: Sequence[Place]) -> Sequence[tuple[str, str] | None]:
     workers = min(cores(), MOST)
     try:
         with ProcessPoolExecutor(workers, get_context("fork"), _keep, (comparison,)) as pool:
@@ -51,10 +51,10 @@ def _together(comparison: Comparison, places: Sequence[Place]) -> Sequence[tuple
         return _draw(comparison, places)
 
 
-_kept: Comparison
+_kept: Compared
 
 
-def _keep(comparison: Comparison) -> None:
+def _keep(comparison: Compared) -> None:
     global _kept
     follow_pool()
     _kept = comparison
@@ -65,7 +65,7 @@ def _draw_kept(place: Place) -> tuple[str, str] | None:
     return made
 
 
-def _draw(comparison: Comparison, places: Iterable[Place]) -> list[tuple[str, str] | None]:
+def _draw(comparison: Compared, places: Iterable[Place]) -> list[tuple[str, str] | None]:
     """SVG and description of each figure; None of those that have nothing to show."""
     made: list[tuple[str, str] | None] = []
     # A figure is ten thousands of small objects; looking for garbage among them takes time.

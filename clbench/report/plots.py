@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from clbench.record import Scenario
 from clbench.report.bars import all_bars, bars
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.drawing import Drawn
 from clbench.report.frontier import frontier, frontier_over_tasks
 from clbench.report.over_stream import curves, matrices, over_tasks
@@ -24,7 +24,7 @@ PLOTS: dict[str, Callable[[Section, Scenario], Drawn | None]] = {
     "matrices": matrices,
 }
 #: Figures of all streams.
-POOLED_PLOTS: dict[str, Callable[[Comparison, Scenario], Drawn | None]] = {"all_bars": all_bars}
+POOLED_PLOTS: dict[str, Callable[[Compared, Scenario], Drawn | None]] = {"all_bars": all_bars}
 TITLES = {
     "bars": "Overall performance",
     "frontier": "New tasks against retention",

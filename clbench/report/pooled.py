@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clbench.record import Scenario
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.confounds import Confound
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS, bounds
@@ -52,7 +52,7 @@ class PooledRow:
     noise: bool = False
 
 
-def shared(comparison: Comparison) -> list[str]:
+def shared(comparison: Compared) -> list[str]:
     """Methods that have finished runs on every stream; none if there is only one stream."""
     if len(comparison.sections) < 2:
         return []
@@ -60,7 +60,7 @@ def shared(comparison: Comparison) -> list[str]:
     return [label for label in found[0] if all(label in labels for labels in found[1:])]
 
 
-def pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
+def pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     """The leaderboard over all streams, the best mean overall performance first.
 
     Every stream counts alike. With five seeds or more, intervals of scores and ranks draw the seeds
@@ -81,7 +81,7 @@ def pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
     return rows
 
 
-def _pooled(comparison: Comparison, scenario: Scenario) -> list[PooledRow]:
+def _pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     labels = shared(comparison)
     groups = {
         label: tuple(next(g for g in s.groups if g.label == label) for s in comparison.sections)
@@ -135,7 +135,7 @@ def _tested(rows: list[PooledRow]) -> list[PooledRow]:
 
 
 def _besides(
-    comparison: Comparison, ours: tuple[Group, ...], theirs: tuple[Group, ...]
+    comparison: Compared, ours: tuple[Group, ...], theirs: tuple[Group, ...]
 ) -> tuple[Confound, ...]:
     """What differs between two methods besides them on any stream."""
     parts = zip(comparison.sections, ours, theirs, strict=True)

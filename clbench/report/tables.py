@@ -16,7 +16,7 @@ from clbench.report.boards import (
     seeds,
     tuned_table,
 )
-from clbench.report.compare import Comparison
+from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
@@ -36,7 +36,7 @@ NOTE = (
 )
 
 
-def rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
     """One flat row for each section, scenario and method; accuracies are fractions in 0…1."""
     for section in comparison.sections:
         for scenario in section.scenarios:
@@ -82,12 +82,12 @@ def _interval(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
     return ends | {f"{name}_interval": told}
 
 
-def leaderboard_csv(comparison: Comparison) -> str:
+def leaderboard_csv(comparison: Compared) -> str:
     """All statistics of all methods."""
     return csv_text(rows(comparison))
 
 
-def runs_csv(comparison: Comparison) -> str:
+def runs_csv(comparison: Compared) -> str:
     """All scores of every run, unfinished ones included."""
 
     def lines() -> Iterator[dict[str, Any]]:
@@ -113,7 +113,7 @@ def runs_csv(comparison: Comparison) -> str:
     return csv_text(lines())
 
 
-def kept_csv(comparison: Comparison) -> str:
+def kept_csv(comparison: Compared) -> str:
     """Retention, target and average, a row for each stream, backbone, scenario and method."""
 
     def parts(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def kept_csv(comparison: Comparison) -> str:
     return csv_text(lines())
 
 
-def pooled_csv(comparison: Comparison) -> str:
+def pooled_csv(comparison: Compared) -> str:
     """The leaderboard over all streams."""
 
     def lines() -> Iterator[dict[str, Any]]:
@@ -166,7 +166,7 @@ def pooled_csv(comparison: Comparison) -> str:
     return csv_text(lines())
 
 
-def tuning_csv(comparison: Comparison) -> str:
+def tuning_csv(comparison: Compared) -> str:
     """All tries of all methods, the chosen ones marked."""
     return csv_text(
         {
@@ -189,7 +189,7 @@ def tuning_csv(comparison: Comparison) -> str:
     )
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: Compared) -> str:
     """The tables as Markdown."""
     parts = [NOTE]
     for table in _all(comparison):
@@ -197,7 +197,7 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def latex(comparison: Comparison) -> str:
+def latex(comparison: Compared) -> str:
     """The tables as LaTeX; they need the package booktabs."""
     parts = ["% \\usepackage{booktabs}\n% " + NOTE]
     for table in _all(comparison):
@@ -206,7 +206,7 @@ def latex(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _all(comparison: Comparison) -> Iterator[Table]:
+def _all(comparison: Compared) -> Iterator[Table]:
     """All streams, the leaderboards, what is kept of pretraining, and the tuned settings."""
     for scenario in comparison.scenarios:
         table = pooled_table(comparison, scenario)
