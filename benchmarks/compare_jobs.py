@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from clbench.comparison import compare
-from clbench.recipe import merge
-from clbench.yamlfile import read
+from clbench.recipe.recipe import merge
+from clbench.recipe.yamlfile import read
+from clbench.suite.comparison import compare
 
 SUITE = {
     "base": merge(read("default"), {"eval_every": None, "data_dir": "data"}),

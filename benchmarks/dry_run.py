@@ -51,7 +51,7 @@ def main() -> None:
         return
     if given.cpu:
         os.environ["OMP_NUM_THREADS"] = "1"
-    imports = _child(["-c", "import clbench.runner, clbench.cli"])[given.cpu]
+    imports = _child(["-c", "import clbench.runner.runner, clbench.cli.cli"])[given.cpu]
     print(f"imports {imports:.1f} s")
     print(f"{'recipe':<13}{'dry run':>9}{'time':>10}{'truth':>10}{'memory':>11}{'truth':>10}")
     for name in given.cases or ("default", "efficientnet", "resnet18"):
@@ -75,9 +75,9 @@ def main() -> None:
 def _estimate(words: list[str], cpu: bool) -> None:
     if cpu:
         time.perf_counter = time.process_time
-    from clbench.arguments import read_arguments
-    from clbench.cli import values
-    from clbench.estimate import estimate
+    from clbench.cli.arguments import read_arguments
+    from clbench.cli.cli import values
+    from clbench.estimate.estimating import estimate
 
     made = estimate(values(read_arguments(words)))
     print(json.dumps({"seconds": made.seconds, "peak": made.memory["peak"]}))

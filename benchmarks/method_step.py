@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.loss import ClassLoss
-from clbench.method import Context, Method
+from clbench.methods.base import Context, Method
 from clbench.methods.ewc import EWC
 from clbench.methods.penalty import L2
 from clbench.methods.sfa import SFA
+from clbench.models.anchors import Anchor, Anchors
+from clbench.models.loss import ClassLoss
 from clbench.streams import Task
 from clbench.weights import snapshot
 

@@ -49,7 +49,7 @@ import clbench.models  # registers the tiny backbones
 from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.data.images import from_array
 from clbench.data.transforms import Augment, Transform
-from clbench.record import Recorder
+from clbench.record.record import Recorder
 from clbench.seeding import seed_everything
 
 with warnings.catch_warnings():
@@ -144,7 +144,7 @@ def with_clbench(data: DataSet, backbone: str) -> tuple[float, int, float]:
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(DATASETS, {"digits": lambda root, download: data}),
         mock.patch.object(Recorder, "add", noting),
-        mock.patch("clbench.report.files.write"),
+        mock.patch("clbench.runner.outputs.write"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         record = clbench.run(recipe, Path(folder) / "run")

@@ -21,18 +21,18 @@ from pairs import Pair, arguments, show
 from torch import Tensor, nn
 
 import clbench.models  # noqa: F401  (registers the tiny backbones)
-from clbench.anchors import Anchor, Anchors
-from clbench.board import StreamLogger
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.learner import Learner
-from clbench.loss import ClassLoss
-from clbench.method import Context
-from clbench.recipe import Recipe, parse
+from clbench.learner.learner import Learner
+from clbench.learner.trainer import make_trainer, quiet
+from clbench.measure.board import StreamLogger
+from clbench.methods.base import Context
+from clbench.models.anchors import Anchor, Anchors
+from clbench.models.loss import ClassLoss
+from clbench.recipe.recipe import Recipe, parse
 from clbench.seeding import seed_everything
 from clbench.streams import Task
-from clbench.trainer import make_trainer, quiet
 from clbench.weights import snapshot
 
 CLASSES, BATCH, LR, MOMENTUM, HALF = 10, 64, 0.01, 0.9, (0.5, 0.5, 0.5)

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from clbench.comparison import compare
-    from clbench.recipe import Recipe
-    from clbench.record import Record
+    from clbench.recipe.recipe import Recipe
+    from clbench.record.record import Record
     from clbench.report.compare import Comparison
-    from clbench.runner import run
+    from clbench.runner.runner import run
+    from clbench.suite.comparison import compare
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Recipe", "Record", "__version__", "compare", "run"]
 
 _HOME = {
-    "run": "clbench.runner",
-    "Record": "clbench.record",
-    "Recipe": "clbench.recipe",
-    "compare": "clbench.comparison",
+    "run": "clbench.runner.runner",
+    "Record": "clbench.record.record",
+    "Recipe": "clbench.recipe.recipe",
+    "compare": "clbench.suite.comparison",
     "Comparison": "clbench.report.compare",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Lightning takes seconds to import; `clbench.scores` alone should not pay for it.
+    # Lightning takes seconds to import; `clbench.record.scores` alone should not pay for it.
     if name in _HOME:
         from importlib import import_module
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from clbench.errors import ClbenchError, shown
-from clbench.plain import check_plain
+from clbench.text.plain import check_plain
 
 Settings = TypeVar("Settings", bound=BaseModel)
 Owners = Callable[[str], Sequence[str]]

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from clbench.errors import ClbenchError
-from clbench.processes import world_size
+from clbench.processes.processes import world_size
 from clbench.weights import tensors_in
 
 #: What helps against training that diverges.

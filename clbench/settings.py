@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from clbench.textfile import home
+from clbench.text.textfile import home
 
 SCALARS = (bool, int, float, str, Path, NoneType)
 #: What YAML 1.1 took for true and false, and people go on writing.

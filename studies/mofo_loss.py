@@ -81,8 +81,8 @@ def training_loss(folder: Path) -> float:
     from safetensors.torch import load_file
     from torch.nn.functional import cross_entropy
 
-    from clbench.folder import recipe_of
-    from clbench.runner import Run
+    from clbench.runner.folder import recipe_of
+    from clbench.runner.runner import Run
 
     with tempfile.TemporaryDirectory() as place:
         made = Run(recipe_of(folder), Path(place), resume=False, tries=False)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
+from clbench.record.scopes import CLASS_INCREMENTAL
 from clbench.report.confounds import Confound
 from clbench.report.differences import p_value
 from clbench.report.group import Group
@@ -20,7 +21,6 @@ from clbench.report.metrics import METRICS, SCENARIO_TITLES
 from clbench.report.section import Section
 from clbench.report.statistics import Difference
 from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
-from clbench.scopes import CLASS_INCREMENTAL
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}

@@ -37,18 +37,18 @@ from page_claims import (
 )
 
 import clbench
-from clbench.recipe import merge
-from clbench.record import Scenario
+from clbench.recipe.recipe import merge
+from clbench.recipe.yamlfile import find, read, read_text
+from clbench.record.record import Scenario
 from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import SCENARIO_TITLES
 from clbench.report.section import Section
 from clbench.report.statistics import difference, estimate
-from clbench.report.texts import slug
 from clbench.report.tuning import Tuning
-from clbench.suite import PLACES
-from clbench.yamlfile import find, read, read_text
+from clbench.suite.suite import PLACES
+from clbench.text.texts import slug
 
 __all__ = ["ALL", "COLUMNS", "Claim", "Study", "main"]
 RESULTS = Path("docs/results")

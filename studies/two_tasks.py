@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clbench.anchors import Anchor
 from clbench.methods.ewc import fisher_diagonal
 from clbench.methods.penalty import l2_penalty
 from clbench.methods.sfa import averaging_steps
+from clbench.models.anchors import Anchor
 from clbench.seeding import derive, generator
 from clbench.streams.base import Split, Storage, Task
 from clbench.streams.split import SplitConfig

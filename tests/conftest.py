@@ -21,5 +21,5 @@ def recipe(data_dir):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Runs end without their plots and tables, which have their own tests."""
-    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
-    monkeypatch.setattr("clbench.report.screen.show", lambda *_: None)
+    monkeypatch.setattr("clbench.runner.outputs.write", lambda *_: None)
+    monkeypatch.setattr("clbench.runner.screen.show", lambda *_: None)

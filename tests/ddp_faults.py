@@ -53,6 +53,6 @@ if __name__ == "__main__":
             strike()
         else:
             place_the_fault()
-    from clbench.cli import main
+    from clbench.cli.cli import main
 
     sys.exit(main())

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import clbench
-from clbench import checkpoints
-from clbench.processes import is_first
-from clbench.report import files
+from clbench.processes.processes import is_first
+from clbench.record import checkpoints
+from clbench.runner import outputs as files
 
 save = checkpoints.save
 

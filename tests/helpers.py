@@ -2,8 +2,10 @@
 
 import sys
 
-from clbench import checkpoints, comparison, launch
-from clbench.products import PRODUCTS
+from clbench.launch import local as launch
+from clbench.record import checkpoints
+from clbench.runner.products import PRODUCTS
+from clbench.suite import comparison
 
 RECIPE = {
     "stream": {"name": "split_digits"},

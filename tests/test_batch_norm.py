@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import clbench
-from clbench.batch_norm import chunks, frozen, least_batch
 from clbench.errors import ClbenchError
-from clbench.recipe import merge
+from clbench.models.batch_norm import chunks, frozen, least_batch
+from clbench.recipe.recipe import merge
 from clbench.seeding import seed_everything
 from clbench.weights import snapshot
 

@@ -22,9 +22,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 from torch.utils.tensorboard import SummaryWriter
 
-from clbench.board import StreamLogger, settings
-from clbench.recipe import parse
-from clbench.record import Record
+from clbench.measure.board import StreamLogger, settings
+from clbench.recipe.recipe import parse
+from clbench.record.record import Record
 
 
 def log(folder, steps, last_step=0):

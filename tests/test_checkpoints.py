@@ -10,8 +10,8 @@ import yaml
 from helpers import interrupt_after
 
 import clbench
-from clbench import checkpoints
 from clbench.errors import ClbenchError
+from clbench.record import checkpoints
 
 
 def names(folder):

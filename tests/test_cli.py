@@ -8,11 +8,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from clbench import Record
-from clbench.cli import main
+from clbench.cli.cli import main
 from clbench.methods import METHODS
 from clbench.models import TRIED
 from clbench.models.tiny import TinyCNN
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams import STREAMS
 
 
@@ -248,7 +248,7 @@ def test_without_a_config_the_default_is_run(call):
 
 
 def test_help_writes_defaults_as_yaml_does():
-    from clbench.cli import field_help
+    from clbench.cli.cli import field_help
 
     assert "[false]" in field_help()
     assert "[False]" not in field_help()

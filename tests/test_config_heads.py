@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from clbench.methods.mofo import MoFO
-from clbench.recipe import parse
-from clbench.suite import expand
-from clbench.yamlfile import read_mapping
+from clbench.recipe.recipe import parse
+from clbench.recipe.yamlfile import read_mapping
+from clbench.suite.suite import expand
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import clbench
-from clbench.checkpoints import last
 from clbench.methods import METHODS
-from clbench.record import Record
+from clbench.record.checkpoints import last
+from clbench.record.record import Record
 from clbench.weights import distance
 
 CASES = {
@@ -98,8 +98,8 @@ def compare(data_dir, place, methods=()):
     """Every recipe on one process and on two; and the runs of one process taken over by two."""
     chosen = dict(recipes(data_dir, methods))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clbench.report.files.write", lambda *_: None)
-        patch.setattr("clbench.checkpoints.save", ddp_runs.save_and_copy)
+        patch.setattr("clbench.runner.outputs.write", lambda *_: None)
+        patch.setattr("clbench.record.checkpoints.save", ddp_runs.save_and_copy)
         for name, recipe in chosen.items():
             clbench.run(on(recipe, 1), place / "one" / name)
     jobs = []

@@ -11,10 +11,13 @@ import yaml
 from helpers import comparable
 
 import clbench
-from clbench.record import Record
+from clbench.record.record import Record
 
 HERE = Path(__file__).parent
-PREPARATION, STEP = "clbench.recipe:Recipe.build_stream,1", "clbench.learner:Learner.training_step"
+PREPARATION, STEP = (
+    "clbench.recipe.recipe:Recipe.build_stream,1",
+    "clbench.learner.learner:Learner.training_step",
+)
 LOST = "error: process 1 of 2 was ended by SIGKILL"
 TOLD = "error: x.jpg cannot be read: remove it"
 #: Name: the fault, the exit code, the line, and whether the first task was finished before.
@@ -25,13 +28,18 @@ FAULTS = {
     "step": (f"1,{STEP},11,SIGKILL", 2, LOST, True),
     "step says why": (f"1,{STEP},11,error", 2, TOLD, True),
     "a bug": (f"1,{STEP},11,bug", 2, "error: process 1 of 2 failed: RuntimeError: odd", True),
-    "evaluation": ("1,clbench.evaluate:Evaluator._forward,9,SIGKILL", 2, LOST, True),
-    "probe": ("1,clbench.network:Network.probe,2,SIGKILL", 2, LOST, True),
+    "evaluation": ("1,clbench.measure.evaluate:Evaluator._forward,9,SIGKILL", 2, LOST, True),
+    "probe": ("1,clbench.runner.network:Network.probe,2,SIGKILL", 2, LOST, True),
     "first: preparation": (f"0,{PREPARATION},SIGKILL", -9, "error: process 0", False),
     "first: preparation says why": (f"0,{PREPARATION},error", 2, TOLD, False),
     "first: step": (f"0,{STEP},11,SIGKILL", -9, "error: process 0 of 2 is gone", True),
     "first: step says why": (f"0,{STEP},11,error", 2, TOLD, True),
-    "first: checkpoint": ("0,clbench.checkpoints:save,2,SIGKILL", -9, "error: process 0", True),
+    "first: checkpoint": (
+        "0,clbench.record.checkpoints:save,2,SIGKILL",
+        -9,
+        "error: process 0",
+        True,
+    ),
     "first: Ctrl-C": (f"0,{STEP},11,SIGINT", 130, "Stopped", True),
     "first: SIGTERM": (f"0,{STEP},11,SIGTERM", 143, "Stopped", True),
     "Ctrl-C": (f"1,{STEP},11,SIGINT", 130, "Stopped", True),

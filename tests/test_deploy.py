@@ -1,7 +1,7 @@
 """When the running statistics of averaged weights are looked after."""
 
-from clbench.deploy import deploy
-from clbench.method import Method
+from clbench.learner.deploy import deploy
+from clbench.methods.base import Method
 
 
 class Step(Method):

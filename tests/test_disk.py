@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from clbench import disk
-from clbench.disk import append, atomic, refuse_links, to_json, write_atomic, writing_to
 from clbench.errors import ClbenchError
+from clbench.files import disk
+from clbench.files.disk import append, atomic, refuse_links, to_json, write_atomic, writing_to
 
 
 def fails(number):

@@ -39,7 +39,7 @@ def test_architecture_example_is_a_method(monkeypatch):
     (code,) = blocks("ARCHITECTURE.md")
     imports = (
         "from typing import ClassVar\nimport torch\nfrom torch import nn\n"
-        "from pydantic import Field\nfrom clbench.method import Method\n"
+        "from pydantic import Field\nfrom clbench.methods.base import Method\n"
     )
     names = {}
     exec(compile(imports + code, "ARCHITECTURE.md", "exec"), names)

@@ -11,17 +11,17 @@ from rich.console import Console
 from writers import write_stanford_cars, write_stanford_dogs
 
 import clbench
-from clbench import trial
-from clbench.cli import main
+from clbench.cli.cli import main
 from clbench.data import datasets
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.errors import ClbenchError
-from clbench.estimate import devices, estimate
-from clbench.outline import outline
-from clbench.recipe import merge, parse
-from clbench.report.forecast import show
-from clbench.speed import measure
-from clbench.trial import alone, try_out
+from clbench.estimate import trial
+from clbench.estimate.estimating import devices, estimate
+from clbench.estimate.outline import outline
+from clbench.estimate.screen import show
+from clbench.estimate.speed import measure
+from clbench.estimate.trial import alone, try_out
+from clbench.recipe.recipe import merge, parse
 
 
 @pytest.fixture(autouse=True)
@@ -250,7 +250,7 @@ def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
 
 
 def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
-    monkeypatch.setattr("clbench.estimate.available", lambda _: 10**8)
+    monkeypatch.setattr("clbench.estimate.estimating.available", lambda _: 10**8)
     assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
 
@@ -307,7 +307,7 @@ def test_a_frozen_trunk_is_not_trained(recipe):
 def test_a_network_is_measured_once_for_recipes_that_share_it(recipe, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "clbench.estimate.measure", lambda *args: made.append(args) or measure(*args)
+        "clbench.estimate.estimating.measure", lambda *args: made.append(args) or measure(*args)
     )
     shared = {}
     first = estimate(recipe, shared)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from clbench import evaluate
 from clbench.data.batches import Split
 from clbench.data.images import JoinedImages, TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.evaluate import Evaluator
+from clbench.measure import evaluate
+from clbench.measure.evaluate import Evaluator
 from clbench.models.modes import evaluating
 from clbench.models.tiny import TinyCNN
 

@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import clbench
-from clbench import checkpoints, disk, suite
 from clbench.errors import ClbenchError
-from clbench.folder import recipe_of
-from clbench.products import PICTURES, PRODUCTS, missing
-from clbench.record import Record
-from clbench.report import files
+from clbench.files import disk
+from clbench.record import checkpoints
+from clbench.record.record import Record
 from clbench.report.figures import FIGURES
+from clbench.runner import outputs as files
+from clbench.runner.folder import recipe_of
+from clbench.runner.products import PICTURES, PRODUCTS, missing
+from clbench.suite import suite
 
 
 def picture(record):
@@ -30,7 +32,7 @@ def quick(monkeypatch):
     """Pictures have tests of their own; here they are small."""
     for name in FIGURES:
         monkeypatch.setitem(FIGURES, name, picture)
-    monkeypatch.setattr("clbench.report.screen.show", lambda *_: None)
+    monkeypatch.setattr("clbench.runner.screen.show", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def whole(tmp_path_factory, data_dir):
 @pytest.fixture
 def folder(whole, tmp_path, monkeypatch):
     """A copy of it. No data and no network is needed from here on."""
-    monkeypatch.setattr("clbench.runner.Run", None)
+    monkeypatch.setattr("clbench.runner.runner.Run", None)
     return shutil.copytree(whole, tmp_path / "run")
 
 
@@ -97,8 +99,10 @@ def test_products_come_before_the_last_line(learned, whole, monkeypatch):
     monkeypatch.setattr(
         os, "replace", lambda side, path: (order.append(path.name), real(side, path))[1]
     )
-    append = clbench.record.append
-    monkeypatch.setattr("clbench.record.append", lambda *a: (order.append("end"), append(*a))[1])
+    append = clbench.record.record.append
+    monkeypatch.setattr(
+        "clbench.record.record.append", lambda *a: (order.append("end"), append(*a))[1]
+    )
     resume(learned)
     # The weights come before all that could fail.
     order = [name for name in order if "tfevents" not in name]
@@ -209,7 +213,7 @@ def test_tensorboard_that_fails_costs_a_line(recipe, tmp_path, monkeypatch, caps
     def fail(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("clbench.board._begin", fail)
+    monkeypatch.setattr("clbench.measure.board._begin", fail)
     record = clbench.run(recipe | {"steps": 1}, tmp_path / "run")
     assert record.finished
     assert not missing(record.folder)

@@ -14,15 +14,15 @@ from clbench import finite
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.disk import recordable
 from clbench.errors import ClbenchError
-from clbench.evaluate import Evaluator
+from clbench.files.disk import recordable
 from clbench.finite import Loss, LossWatch, Term, check_task, flaw, written
-from clbench.method import Method
+from clbench.measure.evaluate import Evaluator
+from clbench.methods.base import Method
 from clbench.models.backbone import ModelConfig, Probe, load
 from clbench.models.training import linear_probe
-from clbench.recipe import parse
-from clbench.record import Recorder
+from clbench.recipe.recipe import parse
+from clbench.record.record import Recorder
 
 NAN, INF = math.nan, math.inf
 

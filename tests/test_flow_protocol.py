@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
 
 import clbench
-from clbench import network
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.methods import head_refit
+from clbench.runner import network
 from clbench.streams import transfer
 
 OWN = {
@@ -170,7 +170,7 @@ def test_settings_of_a_data_set_are_as_good_as_settings_of_the_run(recipe, tmp_p
     recipe["stream"]["datasets"] = order
     both = clbench.run(recipe, tmp_path / "both")
     recipe["stream"]["datasets"] = [name]
-    alone = clbench.recipe.merge(recipe, OWN[name]) | {"per_task": {}}
+    alone = clbench.recipe.recipe.merge(recipe, OWN[name]) | {"per_task": {}}
     found = [numbers(run.tasks[0]) for run in (both, clbench.run(alone, tmp_path / "alone"))]
     for one in found:  # images of the pretraining are seen as the run says, not as a task does
         del one["top1"], one["top5"]

@@ -9,12 +9,12 @@ import yaml
 from helpers import RECIPE
 
 import clbench
-from clbench import folder as run_folder
-from clbench import lock
-from clbench.arguments import read_arguments, values
+from clbench.cli.arguments import read_arguments, values
 from clbench.errors import ClbenchError
-from clbench.folder import plain, recipe_of, take
-from clbench.recipe import parse
+from clbench.files import lock
+from clbench.recipe.recipe import parse
+from clbench.runner import folder as run_folder
+from clbench.runner.folder import plain, recipe_of, take
 
 
 def of(**changes):

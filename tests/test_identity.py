@@ -13,12 +13,12 @@ from helpers import interrupt_after
 from PIL import Image
 
 import clbench
-from clbench import checkpoints
-from clbench.cli import main
+from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.folder import recipe_of
-from clbench.record import Record
-from clbench.sweep import sweep
+from clbench.record import checkpoints
+from clbench.record.record import Record
+from clbench.runner.folder import recipe_of
+from clbench.sweep.sweeping import sweep
 
 
 def picture(path, colour):
@@ -58,8 +58,8 @@ def place(cut_off, tmp_path, monkeypatch):
     """A copy of it to change; runs end without their pictures."""
     copy = shutil.copytree(cut_off, tmp_path / "mine")
     monkeypatch.chdir(copy)
-    monkeypatch.setattr("clbench.report.files.write", lambda *_: None)
-    monkeypatch.setattr("clbench.report.screen.show", lambda *_: None)
+    monkeypatch.setattr("clbench.runner.outputs.write", lambda *_: None)
+    monkeypatch.setattr("clbench.runner.screen.show", lambda *_: None)
     return copy
 
 

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from clbench.launch import Job, launch
-from clbench.parent import VARIABLE
+from clbench.launch.local import Job, launch
+from clbench.processes.parent import VARIABLE
 
 #: A run that has a process of its own, as with DDP; both say who they are.
 RUN = """
 import os, subprocess, sys, time
-from clbench.parent import follow_stdin
+from clbench.processes.parent import follow_stdin
 follow_stdin()
 if len(sys.argv) == 2:
     subprocess.Popen([sys.executable, __file__, sys.argv[1], "inner"])
@@ -24,7 +24,7 @@ time.sleep(60)
 LAUNCH = """
 import sys
 from pathlib import Path
-from clbench.launch import Job, launch
+from clbench.launch.local import Job, launch
 place = Path(sys.argv[1])
 jobs = [Job(n, [sys.executable, sys.argv[2], sys.argv[1]], place.parent / n) for n in "ab"]
 launch(jobs, 2, lambda job: None)
@@ -63,7 +63,7 @@ def test_no_process_is_left_behind(tmp_path, sign):
 
 
 def test_a_run_that_does_not_stop_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("clbench.launch.STOP", 0.2)
+    monkeypatch.setattr("clbench.launch.local.STOP", 0.2)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     code = f"{deaf}; print(1, flush=True); time.sleep(60)"
     job = Job("a", [sys.executable, "-c", code], tmp_path / "log")
@@ -79,8 +79,8 @@ def test_a_run_that_does_not_stop_is_killed(tmp_path, monkeypatch):
 
 def test_standard_input_that_is_no_pipe_is_left_alone(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", "import time; from clbench.parent import follow_stdin as f; f(); "
-         "time.sleep(0.2); print('there')"],
+        [sys.executable, "-c", "from clbench.processes.parent import follow_stdin; import time; "
+         "follow_stdin(); time.sleep(0.2); print('there')"],
         stdin=subprocess.DEVNULL, env=os.environ | {VARIABLE: "1"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == "there\n"

@@ -7,18 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.learner import Learner
-from clbench.loss import ClassLoss
-from clbench.method import Context, Method
-from clbench.optimizer import Schedule, learning_rate, make_optimizer
-from clbench.recipe import parse
+from clbench.learner.learner import Learner
+from clbench.learner.trainer import count_steps, make_trainer, quiet
+from clbench.methods.base import Context, Method
+from clbench.models.anchors import Anchor, Anchors
+from clbench.models.loss import ClassLoss
+from clbench.optim.settings import Schedule, learning_rate, make_optimizer
+from clbench.recipe.recipe import parse
 from clbench.streams import Task
-from clbench.trainer import count_steps, make_trainer, quiet
 from clbench.weights import snapshot
 
 OWNER = torch.tensor([0, 0, 1, 1])

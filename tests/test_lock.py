@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from clbench.errors import ClbenchError
-from clbench.lock import NAME, alone
+from clbench.files.lock import NAME, alone
 
 #: Holds a folder until it is killed; a forked child lives on, as a worker of a data loader may.
 HOLDER = """
 import os, pathlib, sys, time
-from clbench.lock import alone
+from clbench.files.lock import alone
 with alone(pathlib.Path(sys.argv[1])):
     child = os.fork()
     if child:

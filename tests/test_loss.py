@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.loss import ClassLoss
+from clbench.models.loss import ClassLoss
 
 OWNER = torch.tensor([0, 0, 1, 1, 1, 2, 2])  # 3 tasks of 2, 3 and 2 classes
 SEEN = OWNER <= 1

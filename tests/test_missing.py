@@ -3,14 +3,14 @@
 import pytest
 import yaml
 
-from clbench import comparison
-from clbench.commands import command
-from clbench.comparison import compare, plan
+from clbench.cli.commands import command
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.needs import Missing
-from clbench.recipe import parse
-from clbench.suite import load
+from clbench.estimate.absent import Missing
+from clbench.recipe.recipe import parse
+from clbench.suite import comparison
+from clbench.suite.comparison import compare, plan
+from clbench.suite.suite import load
 
 TUNE = {"tries": 2, "tasks": 1, "space": {"optimizer.lr": [0.1, 0.01]}}
 

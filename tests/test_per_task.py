@@ -2,8 +2,8 @@ import pytest
 
 from clbench.errors import ClbenchError
 from clbench.methods.flow import FLOW
-from clbench.per_task import check_names
-from clbench.recipe import parse
+from clbench.recipe.per_task import check_names
+from clbench.recipe.recipe import parse
 
 TRANSFER = {
     "stream": {"name": "transfer6", "datasets": ["cifar10", "flowers102"], "independent": True},

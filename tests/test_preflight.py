@@ -8,12 +8,12 @@ from helpers import RECIPE, comparable
 from torch import nn
 
 import clbench
-from clbench.batch_norm import untouched
 from clbench.errors import ClbenchError
+from clbench.learner.trainer import make_trainer, quiet
 from clbench.models import backbone
-from clbench.preflight import preflight
-from clbench.recipe import Recipe, merge, parse
-from clbench.trainer import make_trainer, quiet
+from clbench.models.batch_norm import untouched
+from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.runner.preflight import preflight
 from clbench.weights import snapshot
 
 SMALL = {"backbone": "tiny_cnn", "weights": "none", "options": {"width": 8}}
@@ -132,7 +132,7 @@ def test_a_step_that_fails_is_one_line_with_its_settings(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("derivative for\nthis is not implemented")
 
-    monkeypatch.setattr("clbench.learner.Learner.on_before_optimizer_step", fails)
+    monkeypatch.setattr("clbench.learner.learner.Learner.on_before_optimizer_step", fails)
     refused(
         tmp_path, "'tiny_cnn'.* cannot be trained on 32 × 32 .*accelerator.*derivative for this"
     )
@@ -166,7 +166,7 @@ def test_it_leaves_no_trace(recipe, tmp_path, monkeypatch, no_pictures):
     recipe |= {"model": net("tiny_vit", drop_rate=0.2), "images": {"size": 16}, "steps": 2}
     recipe["stream"] = recipe["stream"] | {"first_tasks": 1}
     tried = clbench.run(recipe, tmp_path / "tried")
-    monkeypatch.setattr("clbench.runner.preflight", lambda *_: 1)
+    monkeypatch.setattr("clbench.runner.runner.preflight", lambda *_: 1)
     untried = clbench.run(recipe, tmp_path / "untried")
     assert comparable(tried) == comparable(untried)
     weights = [(r.folder / "model.safetensors").read_bytes() for r in (tried, untried)]

@@ -6,12 +6,12 @@ import pytest
 import torch
 from helpers import RECIPE
 
-from clbench import processes
 from clbench.errors import ClbenchError
-from clbench.folder import take
-from clbench.processes import mean_over_processes, placement, without_placement
-from clbench.recipe import parse
-from clbench.trainer import make_trainer
+from clbench.learner.trainer import make_trainer
+from clbench.processes import processes
+from clbench.processes.processes import mean_over_processes, placement, without_placement
+from clbench.recipe.recipe import parse
+from clbench.runner.folder import take
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import pytest
 import yaml
 
-from clbench.arguments import read_arguments, values
+from clbench.cli.arguments import read_arguments, values
 from clbench.errors import ClbenchError
-from clbench.recipe import merge, parse
-from clbench.yamlfile import commented, find, read, read_text
+from clbench.recipe.recipe import merge, parse
+from clbench.recipe.yamlfile import commented, find, read, read_text
 
 BASE = {
     "stream": {"name": "split_digits"},

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clbench.errors import ClbenchError
-from clbench.record import Record, Recorder
+from clbench.record.record import Record, Recorder
 
 RUN = {"event": "run", "tasks": ["a", "b"]}
 TASKS = [{"event": "task", "task": number, "loss": 0.1} for number in range(2)]

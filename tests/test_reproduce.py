@@ -7,11 +7,12 @@ import pytest
 import yaml
 from writers import write_idx, write_stanford_cars
 
-from clbench import Record, reproduce
-from clbench.cli import main
+from clbench import Record
+from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.outline import Absent
-from clbench.suite import expand, recipe_hash
+from clbench.estimate.outline import Absent
+from clbench.suite import reproduce
+from clbench.suite.suite import expand, recipe_hash
 
 #: Small enough for a test, on top of every config.
 SMALL = {
@@ -203,7 +204,7 @@ def test_what_can_be_fetched_is_asked_for_once(place, only, monkeypatch):
         raise ClbenchError("no network")
 
     monkeypatch.setattr("clbench.data.datasets.load", fetch)
-    monkeypatch.setattr("clbench.needs.outline", fake_outline)
+    monkeypatch.setattr("clbench.estimate.absent.outline", fake_outline)
     with pytest.raises(ClbenchError, match="cifar100 is missing"):
         reproduce.reproduce("mofo", SMALL)
     assert asked == [("cifar100", True)]

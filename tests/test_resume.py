@@ -13,8 +13,8 @@ import yaml
 from helpers import comparable
 
 import clbench
-from clbench.recipe import merge
-from clbench.record import Record
+from clbench.recipe.recipe import merge
+from clbench.record.record import Record
 
 TRAIN = Path(__file__).parent.parent / "train.py"
 

@@ -10,11 +10,11 @@ from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.evaluate import Evaluator
+from clbench.measure.evaluate import Evaluator
+from clbench.measure.retention import RetentionTest
 from clbench.models import ModelConfig, features
 from clbench.models.backbone import load
-from clbench.recipe import parse
-from clbench.retention import RetentionTest
+from clbench.recipe.recipe import parse
 from clbench.streams import Stream
 
 # Some of ImageNet-1k's classes and the numbers they have there.

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
-from clbench import contact, meeting, rollcall
-from clbench.contact import Line, key, open_store
 from clbench.errors import ClbenchError
-from clbench.meeting import First, Other
-from clbench.rollcall import Chosen
+from clbench.processes import contact, rollcall
+from clbench.processes.contact import Line, key, open_store
+from clbench.processes.rollcall import Chosen
+from clbench.runner import meeting
+from clbench.runner.meeting import First, Other
 
 ADDRESS = ("127.0.0.1", 0)
 HEARD = {}  # by line, what came along with what was asked for
@@ -304,7 +305,7 @@ def test_a_main_thread_that_hears_nothing_is_ended(tmp_path):
     script = tmp_path / "deaf.py"
     script.write_text(
         "import signal, subprocess, sys, threading, time\n"
-        "from clbench import rollcall\n"
+        "from clbench.processes import rollcall\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "rollcall.GRACE = 0.2\n"
         "roll = rollcall.Alone()\n"

@@ -12,9 +12,9 @@ from helpers import RECIPE, comparable
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import clbench
-from clbench import checkpoints
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
+from clbench.record import checkpoints
 
 FILES = [
     "accuracy_matrix.csv",

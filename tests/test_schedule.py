@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
-from clbench.estimate import estimate
-from clbench.learner import Learner
-from clbench.optimizer import Schedule, learning_rate
-from clbench.recipe import merge, parse
-from clbench.runner import Run
-from clbench.steps import steps_of_tasks
+from clbench.estimate.estimating import estimate
+from clbench.learner.learner import Learner
+from clbench.optim.settings import Schedule, learning_rate
+from clbench.recipe.recipe import merge, parse
+from clbench.runner.runner import Run
+from clbench.runner.steps import steps_of_tasks
 
 COSINE = {"name": "cosine", "warmup": 0.4, "over": "stream"}
 

@@ -12,19 +12,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 import clbench
-from clbench.estimate import estimate
-from clbench.foreseen import foreseen, plan_of, with_scope
-from clbench.gradient_share import GradientShares, looks
+from clbench.estimate.estimating import estimate
 from clbench.methods import METHODS
+from clbench.methods.gradient_share import GradientShares, looks
 from clbench.methods.penalty import l2_penalty
+from clbench.methods.plan import Plan
 from clbench.methods.replay import Replay
 from clbench.methods.sfa import SFA
 from clbench.methods.wise_ft import WiSEFT
-from clbench.optimizer import Schedule, learning_rate
-from clbench.plan import Plan
-from clbench.recipe import parse
-from clbench.report.screen import show
-from clbench.scopes import LITTLE, is_little, mean_scopes, sentence
+from clbench.optim.settings import Schedule, learning_rate
+from clbench.recipe.foreseen import foreseen, plan_of, with_scope
+from clbench.recipe.recipe import parse
+from clbench.record.scopes import LITTLE, is_little, mean_scopes, sentence
+from clbench.runner.screen import show
 from clbench.weights import distance
 
 CONSTANT = Schedule(name="constant")
@@ -167,7 +167,7 @@ def test_measuring_changes_no_bit(digits, tmp_path, monkeypatch):
     }
     digits["trainer"] = digits["trainer"] | {"accumulate_grad_batches": 2}
     clbench.run(digits, tmp_path / "with")
-    monkeypatch.setattr("clbench.learner.GradientShares.look", lambda *_: None)
+    monkeypatch.setattr("clbench.learner.learner.GradientShares.look", lambda *_: None)
     clbench.run(digits, tmp_path / "without")
     one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("with", "without"))
     assert all(torch.equal(one[name], x) for name, x in other.items())

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clbench import scores
+from clbench.record import scores
 
 REFERENCE = json.loads((Path(__file__).parent / "reference/metrics.json").read_text())
 NAMES = ["overall_performance", "backward_transfer", "forgetting", "learning_accuracy"]

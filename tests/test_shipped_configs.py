@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from clbench.foreseen import foreseen, plan_of
 from clbench.methods.sfa import SFA
-from clbench.optimizer import Schedule
-from clbench.recipe import parse
-from clbench.scopes import is_little
-from clbench.suite import load
-from clbench.yamlfile import read_mapping
+from clbench.optim.settings import Schedule
+from clbench.recipe.foreseen import foreseen, plan_of
+from clbench.recipe.recipe import parse
+from clbench.recipe.yamlfile import read_mapping
+from clbench.record.scopes import is_little
+from clbench.suite.suite import load
 
 ROOT = Path(__file__).parents[1]
 #: Steps of a task where a recipe counts epochs: about what its data gives.

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import submitit
 
-from clbench import commands, slurm, slurm_job
-from clbench.cli import main
+from clbench.cli import commands
+from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.launch import Job
-from clbench.launchers import choose_launcher
-from clbench.slurm import Settings
-from clbench.slurm_job import Work
+from clbench.launch import slurm, slurm_job
+from clbench.launch.choose import choose_launcher
+from clbench.launch.local import Job
+from clbench.launch.slurm import Settings
+from clbench.launch.slurm_job import Work
 
 #: Stands for a run of two tasks that goes on from the newest checkpoint. `hangs`: it stops after
 #: the first task until it is started again; `fails`: it fails; `endless`: it finishes no task.
@@ -274,7 +275,7 @@ def test_launchers(tmp_path, monkeypatch):
 
 def test_the_words_of_the_command_line(tmp_path, monkeypatch, capsys):
     given = {}
-    monkeypatch.setattr("clbench.comparison.compare", lambda *a: given.update(a=a) or Made)
+    monkeypatch.setattr("clbench.suite.comparison.compare", lambda *a: given.update(a=a) or Made)
     path = tmp_path / "cluster.yaml"
     path.write_text("partition: gpu\ntimeout_min: 30\n")
     words = ["--launcher", "slurm", "--slurm", str(path), "--slurm.timeout_min", "60"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from clbench import speed
 from clbench.data.batches import Split
 from clbench.data.images import from_array
 from clbench.data.transforms import Augment, Transform
-from clbench.speed import FEW, MORE, Line, line, pace
+from clbench.estimate import speed
+from clbench.estimate.speed import FEW, MORE, Line, line, pace
 
 CPU = torch.device("cpu")
 PIXELS = torch.zeros(6, 8, 8, 3, dtype=torch.uint8).numpy()

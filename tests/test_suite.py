@@ -10,16 +10,17 @@ import yaml
 from helpers import fake_train
 from rich.console import Console
 
-from clbench import comparison, launch
-from clbench.cli import main
+from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.folder import plain
-from clbench.launch import Job
-from clbench.needs import Missing
-from clbench.recipe import parse
-from clbench.suite import expand, load, recipe_hash
-from clbench.watch import Watch, seconds_left
-from clbench.yamlfile import read
+from clbench.estimate.absent import Missing
+from clbench.launch import local as launch
+from clbench.launch.local import Job
+from clbench.recipe.recipe import parse
+from clbench.recipe.yamlfile import read
+from clbench.runner.folder import plain
+from clbench.suite import comparison
+from clbench.suite.suite import expand, load, recipe_hash
+from clbench.suite.watch import Watch, seconds_left
 
 ROOT = Path(__file__).parent.parent
 BASE = {

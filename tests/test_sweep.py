@@ -12,13 +12,14 @@ import yaml
 from helpers import RECIPE
 
 import clbench
-from clbench import checkpoints, sweepview
-from clbench.cli import main
+from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
-from clbench.record import SCENARIOS
+from clbench.recipe.recipe import parse
+from clbench.record import checkpoints
+from clbench.record.record import SCENARIOS
 from clbench.streams.split import SplitConfig
-from clbench.sweep import PARAMETERS, _best, _row, read_values, sweep
+from clbench.sweep import view as sweepview
+from clbench.sweep.sweeping import PARAMETERS, _best, _row, read_values, sweep
 
 #: Recipes to sweep over: changes, methods, the parameter, a value, the methods with that value.
 CASES = {
@@ -205,7 +206,7 @@ def test_equals_go_to_the_value_nearest_to_the_run(accuracies, own, best):
 @pytest.mark.parametrize("by", SCENARIOS)
 def test_validation_picks_and_test_data_makes_the_oracle(plain_run, monkeypatch, by):
     """The pick stays where it was when test data and retention say the opposite."""
-    from clbench import sweep as module
+    from clbench.sweep import sweeping as module
 
     def made_up(record, value):
         row = _row(record, value)

@@ -1,8 +1,8 @@
 from helpers import RECIPE
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from clbench.recipe import parse
-from clbench.trainer import make_trainer
+from clbench.learner.trainer import make_trainer
+from clbench.recipe.recipe import parse
 
 NODES = {"devices": 4, "num_nodes": 2, "strategy": "ddp", "accelerator": "cpu"}
 

@@ -8,12 +8,12 @@ import pytest
 from helpers import RECIPE
 
 from clbench.errors import ClbenchError
-from clbench.meeting import meet
-from clbench.preflight import check_processes, preflight
-from clbench.recipe import parse
-from clbench.runner import run
-from clbench.trainer import make_trainer, quiet
-from clbench.trainer_arguments import OWNED, RULES
+from clbench.learner.trainer import make_trainer, quiet
+from clbench.recipe.recipe import parse
+from clbench.recipe.trainer_arguments import OWNED, RULES
+from clbench.runner.meeting import meet
+from clbench.runner.preflight import check_processes, preflight
+from clbench.runner.runner import run
 
 #: Values that go: for them a Trainer is built, and a step is made.
 GOOD = [
@@ -120,7 +120,7 @@ def test_what_cannot_be_here_is_refused_before_it_starts(trainer, message, monke
 
 def test_too_many_processes_are_refused_before_one_is_started(monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr("clbench.meeting.start", lambda count: started.append(count) or [])
+    monkeypatch.setattr("clbench.runner.meeting.start", lambda count: started.append(count) or [])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ClbenchError, match="devices = 100: that many processes"):
@@ -153,6 +153,6 @@ def test_whatever_lightning_raises_becomes_one_line_that_names_the_argument(monk
         return build(**arguments)
 
     made = recipe({"detect_anomaly": True, "accumulate_grad_batches": 2})
-    monkeypatch.setattr("clbench.trainer.L.Trainer", fails)
+    monkeypatch.setattr("clbench.learner.trainer.L.Trainer", fails)
     with pytest.raises(ClbenchError, match=r"^trainer.detect_anomaly = True: .*\(no anomalies to"):
         make_trainer(made, 1)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from helpers import RECIPE, fake_train
 
-from clbench import comparison
 from clbench.errors import ClbenchError
-from clbench.recipe import merge, parse
-from clbench.runner import run
+from clbench.recipe.recipe import merge, parse
+from clbench.runner.runner import run
 from clbench.streams import Stream
-from clbench.suite import expand
-from clbench.tuning import Range, Search, read_tuning, try_of, value_of
+from clbench.suite import comparison
+from clbench.suite.suite import expand
+from clbench.suite.tuning import Range, Search, read_tuning, try_of, value_of
 
 SUITE = {
     "base": merge(RECIPE, {"model": {"weights": "none"}, "eval_every": 2}),

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clbench.arguments import overrides, read_arguments
+from clbench.cli.arguments import overrides, read_arguments
 from clbench.errors import ClbenchError
-from clbench.names import wrong_name
-from clbench.recipe import merge, parse
-from clbench.suite import load
+from clbench.recipe.recipe import merge, parse
+from clbench.suite.suite import load
+from clbench.text.names import wrong_name
 
 MODEL = {"backbone": "tiny_cnn", "weights": "none"}
 FOLDER = {"name": "image_folder", "train": "a", "test": "b"}
@@ -61,7 +61,7 @@ def test_names_in_any_script(name):
 
 
 def test_a_run_is_found_again_by_any_name(tmp_path, monkeypatch):
-    from clbench import folder
+    from clbench.runner import folder
 
     monkeypatch.chdir(tmp_path)
     for name in ("[1]", "a*", "?", "a b"):

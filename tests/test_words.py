@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import clbench
-from clbench import cli
-from clbench.arguments import overrides, read_arguments
+from clbench.cli import cli
+from clbench.cli.arguments import overrides, read_arguments
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 
 MODEL = {"backbone": "tiny_cnn", "weights": "none"}
 FOLDER = {"name": "image_folder", "train": "a", "test": "b"}

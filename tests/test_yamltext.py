@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from clbench.errors import ClbenchError, one_line, shown
-from clbench.plain import check_plain
-from clbench.textfile import home, read_file
-from clbench.yamlfile import find, read
-from clbench.yamltext import DEPTH, NODES, dump, read_text
+from clbench.recipe.yamlfile import find, read
+from clbench.text.plain import check_plain
+from clbench.text.textfile import home, read_file
+from clbench.text.yamltext import DEPTH, NODES, dump, read_text
 
 
 def brief(value):

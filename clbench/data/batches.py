@@ -14,7 +14,7 @@ from torch import Tensor
 from clbench.data.images import Images
 from clbench.data.transforms import DRAWS
 from clbench.errors import ClbenchError
-from clbench.processes import rank_and_world
+from clbench.processes.processes import rank_and_world
 from clbench.seeding import generator
 
 Step = TypeVar("Step")
@@ -124,8 +124,8 @@ class Batches:
         keys: what the order depends on, e.g. ``(seed, task)``; the epoch is added.
         workers: threads that fetch batches ahead where the images are slow; 0 fetches in turn.
         accumulate: batches whose gradients make one step; at an epoch's end there may be fewer.
-        least: samples that the network needs at a time (:func:`clbench.batch_norm.least_batch`).
-            A last batch of fewer joins the one before it.
+        least: samples that the network needs at a time, see
+            :func:`clbench.models.batch_norm.least_batch`. A last batch of fewer joins that before.
 
     Raises:
         ClbenchError: if there are too few samples, or batches are too small, for ``least``.

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clbench import lock
 from clbench.data import contents
 from clbench.data.batches import fetch_ahead
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages, Images
 from clbench.data.words import counted, note, shown
-from clbench.disk import atomic
 from clbench.errors import ClbenchError
+from clbench.files import lock
+from clbench.files.disk import atomic
 
 #: Bytes of decoded images that a thread works on at once, and most images.
 CHUNK, MOST = 2**25, 256

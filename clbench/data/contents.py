@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from clbench.data.decode import BadImages
-from clbench.disk import atomic
+from clbench.files.disk import atomic
 
 ROW = np.dtype(
     [

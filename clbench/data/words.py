@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clbench.errors import ClbenchError
-from clbench.processes import is_first
+from clbench.processes.processes import is_first
 
 
 def shown(path: Path | str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clbench.errors import ClbenchError
-from clbench.method import Method, overriding
+from clbench.methods.base import Method, overriding
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.anchors import named_weights
 from clbench.data.batches import Split
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, measured
-from clbench.persample import Loss, PerSample
+from clbench.models.anchors import named_weights
+from clbench.models.persample import Loss, PerSample
 from clbench.seeding import generator
 from clbench.weights import State
 

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.anchors import Anchor
-from clbench.gradient_share import looks
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.methods.ewc import fisher_merge, fisher_of_task
+from clbench.methods.gradient_share import looks
+from clbench.models.anchors import Anchor
 from clbench.weights import State
 
 

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
+from clbench.methods.plan import Remark
+from clbench.methods.temperature import Moving, MovingMedian, median
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
+from clbench.models.reference import frozen_copy, same_trunk
 from clbench.models.training import learned_rows, put_rows, train_head
-from clbench.plan import Remark
-from clbench.reference import frozen_copy, same_trunk
-from clbench.scopes import is_little
-from clbench.temperature import Moving, MovingMedian, median
+from clbench.record.scopes import is_little
 
 __all__ = ["FLOW", "median", "sample_weights"]
 

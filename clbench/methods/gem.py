@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.models.modes import undisturbed
 from clbench.seeding import generator
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.optim import draw_blocks
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from clbench.method import Context, Method
+from clbench.methods.base import Context, Method
 
 
 class LinearProbe(Method):

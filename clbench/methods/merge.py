@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.weights import State, Weights, is_statistic, same_keys, trunk_distance
 
 Trim = Literal["tensor", "model"]

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.optim import MaskedAdamW, MaskedLion
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.optimizer import Optimizer as OptimizerSettings
+    from clbench.optim.settings import Optimizer as OptimizerSettings
 
 
 def bias_and_norm(model: nn.Module) -> frozenset[str]:

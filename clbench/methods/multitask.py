@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from clbench.data.batches import Split
-from clbench.method import Method, Needs
+from clbench.methods.base import Method, Needs
 from clbench.streams import Task
 
 

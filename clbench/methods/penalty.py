@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from clbench.anchors import Anchor, named_weights
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
+from clbench.models.anchors import Anchor, named_weights
 
-#: What the scope of a penalty is; :mod:`clbench.gradient_share` measures it.
+#: What the scope of a penalty is; :mod:`clbench.methods.gradient_share` measures it.
 GRADIENT_SHARE = "the penalty's share ‖p‖/(‖p‖ + ‖g − p‖) of the gradient: raise strength"
 
 

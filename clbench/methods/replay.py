@@ -18,13 +18,13 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from clbench.data.batches import Batch, Examples, Mixed, Split
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
 from clbench.models.training import extract
-from clbench.processes import world_size
+from clbench.processes.processes import world_size
 from clbench.seeding import generator
 
 if TYPE_CHECKING:
-    from clbench.plan import Plan
+    from clbench.methods.plan import Plan
 
 
 def herd(features_NF: Tensor, count: int) -> Tensor:

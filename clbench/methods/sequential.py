@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from clbench.method import Method
+from clbench.methods.base import Method
 
 
 class Sequential(Method):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from torch import nn
 
-from clbench.anchors import Anchor, NewRows
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
+from clbench.models.anchors import Anchor, NewRows
 
 if TYPE_CHECKING:
-    from clbench.plan import Plan
+    from clbench.methods.plan import Plan
 
 
 def averaging_steps(total_steps: int, p: float) -> list[int]:

@@ -12,12 +12,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.anchors import Anchor, NewRows
-from clbench.method import Context, Method, Needs
+from clbench.methods.base import Context, Method, Needs
+from clbench.models.anchors import Anchor, NewRows
 from clbench.weights import State, Weights, lerp, trunk_distance
 
 if TYPE_CHECKING:
-    from clbench.plan import Plan
+    from clbench.methods.plan import Plan
 
 
 def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:

@@ -14,7 +14,6 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from clbench.batch_norm import Training as BatchNormTraining
 from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.finite import flaw
 from clbench.models import (
@@ -22,8 +21,9 @@ from clbench.models import (
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
+from clbench.models.batch_norm import Training as BatchNormTraining
 from clbench.settings import Section
-from clbench.textfile import home
+from clbench.text.textfile import home
 from clbench.weights import State, sha256
 
 #: Backbones that are tried in the tests, with a line each for ``--list``.

@@ -16,13 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from clbench.batch_norm import chunks, least_batch, moving
 from clbench.data.batches import Batches, Examples, Split, fetch_ahead
 from clbench.data.transforms import DRAWS, Transform
-from clbench.disk import atomic
 from clbench.errors import ClbenchError, reason
+from clbench.files.disk import atomic
+from clbench.files.lock import alone
 from clbench.finite import flaw
-from clbench.lock import alone
 from clbench.models.backbone import (
     ModelConfig,
     Pretraining,
@@ -31,6 +30,7 @@ from clbench.models.backbone import (
     features,
     head_names,
 )
+from clbench.models.batch_norm import chunks, least_batch, moving
 from clbench.models.modes import evaluating
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task

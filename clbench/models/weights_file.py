@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError, first_line
-from clbench.processes import say
+from clbench.processes.processes import say
 from clbench.weights import State
 
 #: Endings of files that people keep weights in.

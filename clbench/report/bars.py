@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.drawing import INK, Drawn, dress, panels, short
 from clbench.report.group import Kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report import kept
 from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK

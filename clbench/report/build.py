@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clbench.disk import write_atomic
 from clbench.errors import ClbenchError
-from clbench.record import SCENARIOS, Scenario
+from clbench.files.disk import write_atomic
+from clbench.record.record import SCENARIOS, Scenario
 from clbench.report import tables
 from clbench.report.comparison import Compared
 from clbench.report.html import page
 from clbench.report.pictures import draw
 from clbench.report.plots import TITLES
-from clbench.report.texts import fit, slug
+from clbench.text.texts import fit, slug
 
 
 def build(comparison: Compared, output: Path, title: str = "clbench report") -> Path:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from clbench.record.scopes import CLASS_INCREMENTAL
 from clbench.report.gather import Run
-from clbench.report.texts import one_line
-from clbench.scopes import CLASS_INCREMENTAL
+from clbench.text.texts import one_line
 
 #: Sources of weights that the seed draws.
 OWN = ("none", "pretrain")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
 from clbench.report.comparison import Compared
@@ -21,8 +21,8 @@ from clbench.report.names import title
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.section import Section
 from clbench.report.tables import rows
-from clbench.report.texts import one_line
 from clbench.report.tuning import Tuning
+from clbench.text.texts import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

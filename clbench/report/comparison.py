@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clbench.record import TITLES, Scenario
+from clbench.record.record import TITLES, Scenario
 from clbench.report.gather import Run
 from clbench.report.section import Section
 from clbench.report.tuning import Tuning

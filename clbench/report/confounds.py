@@ -22,7 +22,7 @@ from typing import Any
 
 from clbench.report.gather import Run
 from clbench.report.group import Group
-from clbench.report.texts import one_line
+from clbench.text.texts import one_line
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "retention.data")

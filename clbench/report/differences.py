@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
 from clbench.report.confounds import MARK
 from clbench.report.group import Group

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.fonts import drawable
 from clbench.report.group import Group
 from clbench.report.section import Section
-from clbench.report.texts import one_line
+from clbench.text.texts import one_line
 
 Drawn = tuple[Figure, str]
 #: Okabe and Ito's colours that stand out on white and on black, told apart by colour-blind readers.

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from clbench.record import Record
+from clbench.record.record import Record
 from clbench.report.fonts import drawable, lacking, literal
-from clbench.report.texts import one_line
+from clbench.text.texts import one_line
 
 #: Dark to light within one perceptually even map: told apart in grey and by colour-blind readers.
 TASKS = mpl.colormaps["viridis"]

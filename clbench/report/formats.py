@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clbench.report.texts import cell
+from clbench.text.texts import cell
 
 
 def csv_text(lines: Iterable[dict[str, Any]]) -> str:

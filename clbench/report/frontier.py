@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.drawing import PERCENT, Drawn, dress, progress, ranked
 from clbench.report.metrics import METRICS
 from clbench.report.section import Section

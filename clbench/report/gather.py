@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.record import Record, Scenario
-from clbench.report import trust
-from clbench.report.texts import one_line
+from clbench.record import trust
+from clbench.record.record import Record, Scenario
+from clbench.text.texts import one_line
 
 #: Settings that name a run or say where and how fast it runs, not what it computes.
 IRRELEVANT = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import bounds
 from clbench.report.statistics import Estimate, estimate

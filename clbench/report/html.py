@@ -8,7 +8,7 @@ from importlib import resources
 from string import Template
 
 from clbench import __version__
-from clbench.record import SCENARIOS, Scenario
+from clbench.record.record import SCENARIOS, Scenario
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known

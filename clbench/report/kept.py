@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.section import Row, Section
 from clbench.report.statistics import Difference, Estimate, estimate
 

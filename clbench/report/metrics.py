@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from clbench.record import TITLES as SCENARIO_TITLES
+from clbench.record.record import TITLES as SCENARIO_TITLES
 
 __all__ = ["METRICS", "SCENARIO_ABOUT", "SCENARIO_TITLES", "Metric", "Unit", "bounds", "show"]
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.drawing import (
     FAINT,
     GREY,

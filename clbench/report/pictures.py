@@ -10,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from clbench.machine import cores
-from clbench.parent import follow_pool
-from clbench.record import SCENARIOS, Scenario
+from clbench.processes.parent import follow_pool
+from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.comparison import Compared
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.svg import styled, to_svg

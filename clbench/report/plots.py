@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.bars import all_bars, bars
 from clbench.report.comparison import Compared
 from clbench.report.drawing import Drawn

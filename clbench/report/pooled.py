@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.confounds import Confound
 from clbench.report.group import Group

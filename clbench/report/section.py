@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from clbench.record import SCENARIOS, Scenario
+from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.confounds import Confound, confounds
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS

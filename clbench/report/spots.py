@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 from clbench.report.drawing import COLOURS, GREY, INK, short
 from clbench.report.group import Group
 from clbench.report.labels import Label, Stroke, place

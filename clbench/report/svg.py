@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from clbench.report.drawing import COLOURS, FAINT, GREY, INK
 from clbench.report.fonts import in_browser
-from clbench.report.texts import fit
+from clbench.text.texts import fit
 
 STYLE: Any = {
     "svg.fonttype": "none",

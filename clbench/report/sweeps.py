@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from clbench.record import Scenario
+from clbench.record.record import Scenario
 
 if TYPE_CHECKING:
     from clbench.report.gather import Run

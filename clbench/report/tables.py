@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from clbench.record import SCENARIOS
+from clbench.record.record import SCENARIOS
 from clbench.report import kept
 from clbench.report.boards import (
     Table,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.report import reading
-from clbench.report.texts import one_line
+from clbench.record import reading
+from clbench.text.texts import one_line
 
 if TYPE_CHECKING:
     from clbench.report.gather import Run

@@ -66,13 +66,13 @@ def _serve(pipe) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    import clbench.report.files
-    import clbench.runner
-    from clbench.cli import main  # noqa: F401
+    import clbench.runner.outputs
+    import clbench.runner.runner
+    from clbench.cli.cli import main  # noqa: F401
 
     torch.set_num_threads(1)
     # Pictures take three quarters of so small a run, and have their own tests.
-    clbench.report.files.FIGURES = dict.fromkeys(clbench.report.files.FIGURES, _Picture)
+    clbench.runner.outputs.FIGURES = dict.fromkeys(clbench.runner.outputs.FIGURES, _Picture)
     while True:
         try:
             words, folder, kill, room = pipe.recv()
@@ -108,7 +108,7 @@ def _run(words: list[str], disk: Disk, told: Path, output: Path) -> None:
         with output.open("w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        from clbench.cli import main
+        from clbench.cli.cli import main
 
         disk.watch()
         code = main(["train", *words])

@@ -8,7 +8,7 @@ import yaml
 from helpers import comparable
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from clbench.record import Record
+from clbench.record.record import Record
 
 #: Of a record's events.
 MEASURED = ("seconds", "peak_memory_bytes")

@@ -35,7 +35,7 @@ class Tally:
 
 def run(words: tuple[str, ...]) -> int:
     """What a command line does; ``*suite FILE`` reads a suite and names its runs."""
-    from clbench.cli import main
+    from clbench.cli.cli import main
 
     if words[0:1] != ("*suite",):
         # Processes that a run starts for itself are this program again, by its words.
@@ -43,7 +43,7 @@ def run(words: tuple[str, ...]) -> int:
         here.__spec__ = find_spec("clbench.__main__")
         sys.argv = ["clbench", *words]
         return main(list(words))
-    from clbench import comparison, suite
+    from clbench.suite import comparison, suite
 
     def plan(*_: object, **__: object) -> list[str]:
         return [planned.name for planned in suite.load(words[1]).runs]

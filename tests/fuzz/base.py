@@ -103,7 +103,8 @@ def prepare(folder: Path) -> Base:
     """Make everything once."""
     import torch
 
-    from clbench import run, sweep
+    from clbench import run
+    from clbench.sweep import sweeping as sweep
 
     folder.mkdir(parents=True, exist_ok=True)
     images, weights = folder / "images", folder / "w.pth"
@@ -141,7 +142,7 @@ def _kept_at_first(target: Path) -> Any:
     """While this holds, a run's folder is copied when its first task is finished."""
     from unittest.mock import patch
 
-    from clbench import checkpoints
+    from clbench.record import checkpoints
 
     save = checkpoints.save
 

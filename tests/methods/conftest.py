@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clbench.anchors import Anchors
+from clbench.models.anchors import Anchors
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
-from clbench.folder import plain
 from clbench.methods import CLASHES, METHODS
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
+from clbench.runner.folder import plain
 
 SMALL = {
     "stream": {

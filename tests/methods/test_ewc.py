@@ -9,11 +9,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 import clbench.models  # noqa: F401  (registers the tiny backbones)
-from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.loss import ClassLoss
 from clbench.methods.ewc import (
     EWC,
     add_quadratic,
@@ -21,7 +19,9 @@ from clbench.methods.ewc import (
     fisher_merge,
     fisher_of_task,
 )
-from clbench.persample import PerSample
+from clbench.models.anchors import Anchor, Anchors
+from clbench.models.loss import ClassLoss
+from clbench.models.persample import PerSample
 from clbench.streams import Task
 from clbench.weights import snapshot
 

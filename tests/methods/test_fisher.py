@@ -8,13 +8,13 @@ from pydantic import ValidationError
 from torch import nn
 
 import clbench
-from clbench.anchors import Anchor, Anchors
 from clbench.errors import ClbenchError
-from clbench.gradient_share import looks
 from clbench.methods import fisher
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge, pull
-from clbench.recipe import parse
+from clbench.methods.gradient_share import looks
+from clbench.models.anchors import Anchor, Anchors
+from clbench.recipe.recipe import parse
 from clbench.weights import snapshot
 
 

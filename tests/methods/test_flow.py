@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 
 import clbench
-from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Batch, Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.method import Context
+from clbench.methods.base import Context
 from clbench.methods.flow import FLOW, sample_weights
 from clbench.methods.lora import LoRA
 from clbench.models import features, head_names, tiny  # noqa: F401  (registers the tiny backbones)
+from clbench.models.anchors import Anchor, Anchors
 from clbench.models.backbone import Probe
 from clbench.models.folds import folds_of
 from clbench.models.training import Reading, linear_probe
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.report.compare import compare
 from clbench.streams import Task
 from clbench.weights import snapshot

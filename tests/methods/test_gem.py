@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import clbench
-from clbench import checkpoints
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
-from clbench.loss import ClassLoss
 from clbench.methods.gem import AGEM, GEM, flat_gradient, project, project_average
+from clbench.models.loss import ClassLoss
 from clbench.models.modes import undisturbed
+from clbench.record import checkpoints
 from clbench.streams import Task
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "gem.npz")

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from clbench.anchors import Anchor, Anchors
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import DRAWS, Augment, Transform
-from clbench.deploy import deploy
-from clbench.method import Context
+from clbench.learner.deploy import deploy
+from clbench.methods.base import Context
 from clbench.methods.head_refit import HeadRefit, plain_copy
 from clbench.methods.lora import LoRA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.models import head_names
+from clbench.models.anchors import Anchor, Anchors
 from clbench.models.backbone import Probe
 from clbench.seeding import generator
 from clbench.streams import Task

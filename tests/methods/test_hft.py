@@ -9,8 +9,8 @@ from torch.optim import SGD, AdamW
 
 from clbench.methods.hft import HFT, blocks
 from clbench.optim import MoFO, layers_of
-from clbench.recipe import parse
-from clbench.runner import run
+from clbench.recipe.recipe import parse
+from clbench.runner.runner import run
 
 
 def context(model, head=(), seed=0):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from clbench.anchors import Anchor, Anchors
 from clbench.methods.merge import TIES, TaskArithmetic, task_arithmetic, ties
+from clbench.models.anchors import Anchor, Anchors
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "merge.npz")
 BASE = torch.from_numpy(REFERENCE["base"])

@@ -8,8 +8,8 @@ from torch import nn
 from clbench.errors import ClbenchError
 from clbench.methods.mofo import MoFO, bias_and_norm
 from clbench.optim import MaskedAdamW, MaskedLion
-from clbench.recipe import Optimizer, parse
-from clbench.runner import run
+from clbench.recipe.recipe import Optimizer, parse
+from clbench.runner.runner import run
 
 ADAMW = Optimizer(name="adamw", lr=0.01, weight_decay=0.1, betas=(0.8, 0.99), eps=1e-6)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from clbench.anchors import Anchor
 from clbench.methods.penalty import L1, L2, l1_penalty, l2_penalty
+from clbench.models.anchors import Anchor
 from clbench.weights import snapshot
 
 

@@ -11,7 +11,7 @@ from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.methods.replay import Replay, herd, quotas
 from clbench.models import tiny  # noqa: F401  (registers the tiny backbones)
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 
 SAMPLES = 60
 torch.manual_seed(0)

@@ -4,10 +4,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import clbench
-from clbench.anchors import Anchor
 from clbench.errors import ClbenchError
 from clbench.methods.sfa import SFA, averaging_steps
-from clbench.recipe import parse
+from clbench.models.anchors import Anchor
+from clbench.recipe.recipe import parse
 
 
 @pytest.mark.parametrize("total", [1, 7, 50, 100])

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clbench.anchors import Anchor, Anchors
 from clbench.methods.wise_ft import WiSEFT, interpolate
+from clbench.models.anchors import Anchor, Anchors
 
 
 def state(seed):

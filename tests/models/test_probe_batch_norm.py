@@ -11,22 +11,22 @@ from safetensors.torch import load_file
 from torch import nn
 
 import clbench
-from clbench.anchors import Anchor, Anchors
-from clbench.batch_norm import statistics
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.method import Context
 from clbench.methods import flow
+from clbench.methods.base import Context
 from clbench.methods.flow import FLOW
 from clbench.methods.head_refit import HeadRefit
 from clbench.models import head_names
+from clbench.models.anchors import Anchor, Anchors
 from clbench.models.backbone import Probe
+from clbench.models.batch_norm import statistics
 from clbench.models.training import train_head
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Task
-from clbench.sweep import sweep
+from clbench.sweep.sweeping import sweep
 from clbench.weights import snapshot
 
 CLASSES = range(2, 5)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from clbench.optim import MaskedLion
-from clbench.optimizer import LION_BETAS, Optimizer, make_optimizer
-from clbench.recipe import parse
+from clbench.optim.settings import LION_BETAS, Optimizer, make_optimizer
+from clbench.recipe.recipe import parse
 
 
 def network():

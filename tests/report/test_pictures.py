@@ -13,9 +13,9 @@ from report.test_report import write
 
 from clbench.report import figures, fonts, labels, pictures, tables
 from clbench.report.compare import compare
-from clbench.report.files import _matrices
 from clbench.report.html import page
-from clbench.report.texts import cell, slug
+from clbench.runner.outputs import _matrices
+from clbench.text.texts import cell, slug
 
 ODD = ["Ba$$in", "$x_1^{", "a_b^c", "100 % {", "\\frac{1}{2}"]
 

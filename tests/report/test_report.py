@@ -10,12 +10,13 @@ from report.made_up import FOOTPRINT
 from rich.console import Console
 from safetensors import safe_open
 
-from clbench import scores
 from clbench.errors import ClbenchError
 from clbench.models.tiny import TinyCNN
-from clbench.record import SCENARIOS, Record, Recorder
-from clbench.report import files, screen
+from clbench.record import scores
+from clbench.record.record import SCENARIOS, Record, Recorder
 from clbench.report.figures import figures
+from clbench.runner import outputs as files
+from clbench.runner import screen
 
 
 def accuracy(scenario, after, task):

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from report.made_up import run_folder
 
-from clbench.commands import command
+from clbench.cli.commands import command
 from clbench.errors import ClbenchError
-from clbench.report import reading, trust
+from clbench.record import reading, trust
 from clbench.report.build import build
 from clbench.report.compare import compare
 from clbench.report.gather import gather
@@ -337,7 +337,7 @@ def test_what_goes_on_with_a_folder_refuses_it_in_one_line(tmp_path, change):
 def test_a_sweep_of_a_bomb_is_refused_in_one_line(tmp_path):
     folder = run_folder(tmp_path, {"sfa": {}})
     (folder / "config.yaml").write_text(CONFIGS["alias bomb"])
-    from clbench.sweep import sweep
+    from clbench.sweep.sweeping import sweep
 
     with pytest.raises(ClbenchError, match="alias") as caught:
         sweep(folder, "alpha", [0.5])

@@ -105,7 +105,7 @@ def hold(folder, method, process):
 
 
 def outcomes(folder):
-    from clbench.record import Record
+    from clbench.record.record import Record
 
     runs = sorted((folder / "out/runs").iterdir())
     return {

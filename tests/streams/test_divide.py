@@ -5,9 +5,9 @@ import unicodedata
 
 import pytest
 
-from clbench.cli import field_help
+from clbench.cli.cli import field_help
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams.divide import divide, numbers
 from clbench.streams.folder import FolderConfig
 

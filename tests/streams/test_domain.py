@@ -12,7 +12,7 @@ from clbench.data.arranged import ArrangedImages, permutations, rotations
 from clbench.data.datasets import DataSet, Labelled
 from clbench.data.images import TensorImages
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams import STREAMS, Storage
 
 TRAIN, TEST, CLASSES = 8, 3, 4

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clbench.data.cache import CachedImages
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams import Storage
 from clbench.streams.folder import FolderConfig, distinguishing
 

@@ -7,7 +7,7 @@ import torch
 from clbench.data import datasets
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams import STREAMS, Storage
 from clbench.streams.assemble import hold_out
 from clbench.streams.divide import divide

@@ -5,7 +5,7 @@ from PIL import Image
 
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
-from clbench.recipe import parse
+from clbench.recipe.recipe import parse
 from clbench.streams import Storage, transfer
 from clbench.streams.transfer import SIX, TransferConfig
 

@@ -8,7 +8,7 @@ import pytest
 from report.made_up import run_folder
 
 from clbench.report.compare import compare
-from clbench.suite import load
+from clbench.suite.suite import load
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "studies"))

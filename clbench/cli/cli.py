@@ -1,0 +1,191 @@
+"""The command line: configs, overrides for every field, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Any
+
+from clbench.cli.arguments import Arguments, read_arguments, values
+from clbench.cli.commands import COMMANDS, command
+from clbench.errors import ClbenchError, one_line, shown
+from clbench.processes.parent import follow_stdin
+
+USAGE = """\
+Run a pretrained model through a stream of tasks, and tell what it learned and what it forgot.
+
+  python train.py                                         the offline default, in seconds
+  python train.py --config split_cifar100_sfa.yaml        a config in configs/, or a path
+  python train.py --config base.yaml mine.yaml --seed 1   several are merged, left to right
+  python train.py --stream.tasks 10 --methods.sfa.p 0.9   every field has its dotted name
+  python train.py --resume                                go on with the last run that was cut off
+
+  clbench compare digits --jobs 2                         run a suite of methods and seeds, report
+  clbench report runs/ --output report/                   compare runs that are there
+  clbench reproduce sfa --dry_run                         a paper's configs, as far as data allows
+  clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
+
+options:
+  --config FILE ...   configs, merged from left to right: files, or names in configs/
+  --output DIR        the run folder (default: runs/<stream>-<methods>-seed<seed>)
+  --resume            go on after the last finished task
+  --print_config      print the whole recipe, with comments, and stop
+  --dry_run           print what the run will need (steps, images, disk, memory, time), and stop
+  --list              list streams, methods and backbones, and stop
+  --version           print the version, and stop
+  --help              this text
+
+fields (--FIELD VALUE). A text or a path is taken as typed: no # @ * [ : or null means anything in
+it, ~ at its start is your home, and an empty VALUE ('') is null where the field can be. Where it
+can be a list, several words are one: --stream.train a b. Any other VALUE is read as YAML: numbers,
+true, false, null, [1, 2], {sfa: {p: 0.9}}. Mappings are merged with the config's: --methods
+{flow: {}} adds FLOW to its methods, --methods.sfa null is one less, --methods {} is none of them.
+
+"""
+
+
+#: Options of commands that do nothing but print, as words with underscores.
+PRINTING = {"_h", "__help", "__list", "__version", "__print_config", "__dry_run"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (2 for a mistake the user can mend)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names in any script, on any terminal
+            stream.reconfigure(errors="backslashreplace")
+    follow_stdin()
+    try:
+        if words and words[0] in COMMANDS:
+            return command(words)
+        if words and words[0].isidentifier() and words[0] != "train":
+            raise ClbenchError(_no_command(words[0]))
+        return _main(read_arguments(words[1:] if words[:1] == ["train"] else words))
+    except ClbenchError as error:
+        return _told(str(error))
+    except SystemExit as end:  # argparse has printed its help
+        return int(end.code or 0)
+    except KeyboardInterrupt as error:  # says which signal it was, if not Ctrl-C
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
+    except BrokenPipeError:
+        return _unread(words)
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        return _told(f"{error.filename}: {reason}" if error.filename is not None else reason)
+    except MemoryError:
+        return _told("out of memory: lower batch_size or eval_batch_size, or keep images on disk")
+    except RecursionError:
+        return _told("something is nested too deep to be read")
+
+
+def _told(message: str) -> int:
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    return 2
+
+
+def _unread(words: Sequence[str]) -> int:
+    """Who reads the output has gone, as in ``--help | head``: a mistake only if a run stops."""
+    # What is still buffered would raise again when Python ends.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if PRINTING & {word.replace("-", "_") for word in words}:
+        return 0
+    return _told("nobody reads the output any more, so this stopped: the same command goes on")
+
+
+def _no_command(word: str) -> str:
+    from clbench.explain import nearest
+
+    near = nearest(word, ["train", *COMMANDS])
+    return f"unexpected {shown(word)}{near}: options start with --, see --help"
+
+
+def _main(arguments: Arguments) -> int:
+    # Imports wait until the words are known to be right: torch takes seconds.
+    if "help" in arguments.flags:
+        print(USAGE + field_help())
+        return 0
+    if "version" in arguments.flags:
+        from clbench import __version__
+
+        print(f"clbench {__version__}")
+        return 0
+    if "list" in arguments.flags:
+        print(listing())
+        return 0
+    from clbench.recipe.recipe import parse
+    from clbench.recipe.yamlfile import commented
+
+    recipe = parse(values(arguments))
+    if "print_config" in arguments.flags:
+        print(commented(recipe))
+        return 0
+    if "dry_run" in arguments.flags:
+        from clbench.estimate.estimating import estimate
+        from clbench.estimate.screen import show
+
+        show(estimate(recipe))
+        return 0
+    from clbench.runner.runner import run
+
+    run(recipe, arguments.output, resume="resume" in arguments.flags)
+    return 0
+
+
+def field_help() -> str:
+    """One line for each field of the recipe, with its default."""
+    import textwrap
+
+    from pydantic_core import PydanticUndefined
+
+    from clbench.methods import METHODS
+    from clbench.recipe.recipe import Recipe, fields
+    from clbench.streams import STREAMS, owners
+
+    lines = []
+
+    def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
+        default = info.default
+        default = str(default).lower() if isinstance(default, bool) else default  # as in YAML
+        usual = "" if default in (PydanticUndefined, None) else f" [{default}]"
+        owned = f" (of {', '.join(of)})" if of else ""
+        text = f"{info.description or ''}{usual}{owned}"
+        wrapped = textwrap.wrap(text, 100 - 34) or [""]
+        lines.append(f"  {key:<31} {wrapped[0]}")
+        lines.extend(" " * 34 + line for line in wrapped[1:])
+
+    for key, info in fields(Recipe):
+        add(key, info)
+        if key == "stream":
+            seen = set()
+            for cls in dict.fromkeys(STREAMS.values()):
+                for name, inner in cls.model_fields.items():
+                    if name not in seen:
+                        seen.add(name)
+                        add(f"stream.{name}", inner, owners(name))
+        if key == "methods":
+            for method, kind in METHODS.items():
+                for name, inner in kind.model_fields.items():
+                    add(f"methods.{method}.{name}", inner)
+    return "\n".join(lines)
+
+
+def listing() -> str:
+    """Streams, methods and backbones, with a line each."""
+    from clbench.methods import METHODS
+    from clbench.models import TRIED
+    from clbench.streams import STREAMS, describe
+
+    tables = {
+        "streams": {name: describe(name) for name in STREAMS},
+        "methods": {name: cls.summary for name, cls in METHODS.items()},
+        "backbones (any timm name works; these are tested)": TRIED,
+    }
+    lines = []
+    for title, rows in tables.items():
+        lines += [f"{title}:", *(f"  {name:<22} {text}" for name, text in rows.items()), ""]
+    return "\n".join(lines).rstrip()

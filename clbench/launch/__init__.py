@@ -1,0 +1,1 @@
+"""Starting runs: processes of this machine, or a SLURM cluster."""

@@ -1,0 +1,271 @@
+"""Runs as the jobs of a SLURM array, requeued when their time is up; submitit submits them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from clbench.errors import ClbenchError
+from clbench.explain import read_section
+from clbench.files.disk import write_atomic
+from clbench.launch.local import Changed, Job
+from clbench.launch.slurm_job import Work, answer_file
+from clbench.record.reading import json_of
+from clbench.settings import Section
+
+#: Seconds between looks for results, and between questions to SLURM.
+POLL, ASK = 1.0, 20.0
+#: Seconds that a job may be gone from the queue before its result is seen on a shared file system.
+GRACE = 60.0
+#: submitit's own bound on requeues counts those with progress too; :class:`Work` has a better one.
+UNBOUNDED = 10**6
+#: Ends of the names of the files that say how a job ended.
+ENDS = ("answer.json", "0_result.pkl")
+
+
+class Settings(Section):
+    """What to ask of the cluster for each run: ``--slurm.partition gpu`` and so on."""
+
+    partition: str | None = Field(None, description="partition; default: the cluster's own")
+    account: str | None = Field(None, description="account to charge")
+    qos: str | None = Field(None, description="quality of service")
+    timeout_min: int = Field(60, ge=1, description="time limit in minutes; then a run is requeued")
+    gpus: int = Field(0, ge=0, description="GPUs on the node")
+    cpus: int = Field(1, ge=1, description="cores, and threads of numerical libraries")
+    mem_gb: float | None = Field(None, gt=0, description="memory in GB; default: the cluster's own")
+    signal_delay_s: int = Field(
+        60, ge=15, description="seconds before the limit at which a run is stopped and requeued"
+    )
+    patience: int = Field(
+        2, ge=1, description="time limits in a row without a finished task before a run is given up"
+    )
+    setup: list[str] = Field(
+        default_factory=list, description="shell lines before the run, e.g. [module load cuda]"
+    )
+    sbatch: dict[str, Any] = Field(
+        default_factory=dict, description="any other option of sbatch, e.g. {constraint: a100}"
+    )
+
+
+def settings(values: Mapping[str, Any]) -> Settings:
+    """Checked settings from plain values.
+
+    Raises:
+        ClbenchError: one line naming the key, the value and the reason.
+    """
+    made = read_section(Settings, values, "slurm")
+    if made.signal_delay_s >= made.timeout_min * 60:
+        raise ClbenchError(
+            f"slurm.signal_delay_s = {made.signal_delay_s}: must be shorter than the time limit, "
+            f"{made.timeout_min} min"
+        )
+    return made
+
+
+def launch(
+    jobs: Sequence[Job], at_once: int, changed: Changed, wanted: Settings, folder: Path
+) -> None:
+    """Run all jobs as one array; one that fails does not stop the others.
+
+    Ctrl-C cancels the jobs. If this process is killed or hung up on, they go on, and a later call
+    with the same folder takes them up again.
+
+    Args:
+        jobs: in the order to start them; their words, logs and folders must be on a file system
+            that the nodes share.
+        at_once: how many SLURM may run side by side.
+        changed: called with a job that started or ended, and now and then with None.
+        wanted: what to ask of the cluster.
+        folder: for what submitit writes; shared too.
+
+    Raises:
+        ClbenchError: if sbatch refuses the jobs, or SLURM does not answer at the start.
+    """
+    folder = folder.absolute()
+    submitted = _submit(jobs, _executor(folder, wanted, at_once), wanted, folder)
+    gone: dict[str, float] = {}
+    asked = 0.0
+    try:
+        while submitted:
+            time.sleep(POLL)
+            states = None
+            if time.monotonic() - asked >= ASK:
+                asked, states = time.monotonic(), _queue()
+            for job in [job for job in jobs if job.name in submitted]:
+                if _look(job, submitted[job.name], states, gone):
+                    changed(job)
+                if job.state in ("finished", "failed"):
+                    del submitted[job.name]
+            changed(None)
+    except BaseException:
+        subprocess.run(["scancel", *(t.job_id for t in submitted.values())], check=False)
+        _write_book(folder, {})
+        raise
+
+
+def check() -> None:
+    """See that jobs can be submitted.
+
+    Raises:
+        ClbenchError: if submitit or SLURM is not there.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise ClbenchError(
+            "--launcher slurm needs submitit: pip install 'clbench[slurm]'"
+        ) from error
+    if not shutil.which("sbatch") or not shutil.which("srun"):
+        raise ClbenchError(
+            "there is no SLURM here (no sbatch or srun): start on a login node of the cluster, or "
+            "leave --launcher slurm out"
+        )
+
+
+def _executor(folder: Path, wanted: Settings, at_once: int) -> Any:
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=UNBOUNDED)
+    options = {
+        "job_name": "clbench",
+        "time": wanted.timeout_min,
+        "signal_delay_s": wanted.signal_delay_s,
+        "cpus_per_task": wanted.cpus,
+        "array_parallelism": at_once,
+        "partition": wanted.partition,
+        "account": wanted.account,
+        "qos": wanted.qos,
+        "gpus_per_node": wanted.gpus or None,
+        "mem": f"{int(wanted.mem_gb * 1024)}M" if wanted.mem_gb else None,
+        "setup": wanted.setup or None,
+        "additional_parameters": {"requeue": True} | wanted.sbatch,
+    }
+    executor.update_parameters(**{key: v for key, v in options.items() if v is not None})
+    return executor
+
+
+def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) -> dict[str, Any]:
+    """submitit's jobs by the names of the runs: those still queued from before, and new ones."""
+    import submitit
+
+    states = _queue()
+    if states is None:
+        raise ClbenchError("SLURM does not answer: `squeue --me` failed; try again later")
+    book = {name: number for name, number in _read_book(folder).items() if number in states}
+    there = {j.name: executor.job_class(folder, book[j.name]) for j in jobs if j.name in book}
+    new = [job for job in jobs if job.name not in there]
+    for job in new:
+        job.log.unlink(missing_ok=True)
+    works = [
+        Work(
+            words=job.words,
+            log=job.log.absolute(),
+            answers=Path(executor.folder),
+            folder=job.folder.absolute() if job.folder is not None else None,
+            place=Path.cwd(),
+            limit=wanted.timeout_min * 60,
+            delay=wanted.signal_delay_s,
+            threads=wanted.cpus,
+            patience=wanted.patience,
+        )
+        for job in new
+    ]
+    _clear(Path(executor.folder), {*book.values()})
+    if works:
+        try:
+            made = executor.submit_array(works)
+        except (submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
+            told = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+            raise ClbenchError(f"the jobs cannot be submitted: {told[-1]}") from error
+        there |= {job.name: ticket for job, ticket in zip(new, made, strict=True)}
+    _write_book(folder, {name: ticket.job_id for name, ticket in there.items()})
+    if book:
+        print(f"{len(there) - len(new)} runs are queued or running from before.", flush=True)
+    return there
+
+
+def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[str, float]) -> bool:
+    """Bring a job's state up to date; returns whether it started or ended."""
+    now = time.monotonic()
+    if job.began:
+        job.seconds = now - job.began
+    answer = answer_file(ticket.paths.folder, ticket.job_id)
+    # submitit's own result is a pickle, which whoever can write to the folder could have made: it
+    # is never read. Without an answer beside it, the job failed before it could give one.
+    if answer.exists() or ticket.paths.result_pickle.exists():
+        job.reason = _answer(answer, ticket)
+        job.state = "failed" if job.reason else "finished"
+        return True
+    if states is None:
+        return False
+    state = states.get(ticket.job_id)
+    if state is None:
+        if now - gone.setdefault(job.name, now) < GRACE:
+            return False
+        told = _last_line(ticket.stderr() or "it printed nothing")
+        job.state = "failed"
+        job.reason = f"SLURM job {ticket.job_id} ended without a result ({told})"
+        return True
+    gone.pop(job.name, None)
+    before, job.state = job.state, "running" if state == "RUNNING" else "waiting"
+    if job.state == "running" and not job.began:
+        job.began = now
+    return job.state == "running" != before
+
+
+def _answer(path: Path, ticket: Any) -> str:
+    """Why a job failed, or an empty string."""
+    try:
+        return str(json_of(path)["reason"])
+    except FileNotFoundError:
+        return _last_line(ticket.stderr() or "the job ended without an answer")
+    except (OSError, LookupError, TypeError, ClbenchError) as error:
+        return f"{path} is no answer of a job: {error}"
+
+
+def _clear(folder: Path, jobs: Collection[str]) -> None:
+    """Remove what ended jobs left, or somebody put there, so that it answers for no new one."""
+    keep = {f"{job}_{end}" for job in jobs for end in ENDS}
+    for path in [path for end in ENDS for path in folder.glob(f"*_{end}")]:
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
+
+
+def _queue() -> dict[str, str] | None:
+    """States of this user's jobs that are not over, by their ids; None if SLURM does not answer."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
+    return {line[0]: line[1] for line in lines}
+
+
+def _read_book(folder: Path) -> dict[str, str]:
+    path = folder / "jobs.json"
+    if not path.exists():
+        return {}
+    values = json_of(path)
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise ClbenchError(f"{path} is no list of jobs: cancel what is queued, and remove it")
+    return values
+
+
+def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "jobs.json", json.dumps(jobs, indent=1))
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines or ["no reason given"])[-1][:300]

@@ -1,0 +1,96 @@
+"""From trained weights to those that are evaluated, and those the next task starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from clbench.methods.base import Context, Method, overriding
+from clbench.models.batch_norm import chunks, least_batch
+from clbench.weights import State, snapshot
+
+
+def deploy(
+    methods: Sequence[Method],
+    theta: State,
+    context: Context,
+    refresh: Callable[[State], State] | None = None,
+) -> tuple[State, State]:
+    """Fold the methods' ``deploy``.
+
+    Args:
+        methods: in order; those with a ``surgery`` come first, the last one of them foremost.
+        theta: the trained weights.
+        context: of the task.
+        refresh: gives averaged weights running statistics that fit; done once, after the last
+            method that averages and before those that build on its result.
+
+    Returns:
+        The weights the next task starts from, and the weights to evaluate; one and the same
+        object unless a method keeps its result to the evaluation.
+    """
+    # Whoever changed the network gives plain weights back before others work on them.
+    undo = overriding(methods, "surgery")[::-1]
+    others = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
+    order = [*undo, *others]
+    averaged = max((i for i, m in enumerate(order) if m.averages), default=len(undo) - 1)
+    carried = shown = theta
+    if refresh is not None and averaged < 0:  # averaged while training
+        carried = shown = refresh(theta)
+    for number, method in enumerate(order):
+        deployed = method.deploy(shown, context)
+        if method.carries:
+            carried = deployed if shown is carried else method.deploy(carried, context)
+        shown = deployed
+        if refresh is not None and number == averaged:
+            same = shown is carried
+            carried = refresh(carried)
+            shown = carried if same else refresh(shown)
+    return carried, shown
+
+
+def refresh_batch_norm(
+    model: nn.Module, theta: State, rule: str, pretrained: State, context: Context, batch_size: int
+) -> State:
+    """Running statistics that fit averaged weights.
+
+    Args:
+        model: the network; holds ``theta`` afterwards where statistics are recomputed.
+        theta: averaged weights, their statistics averaged along.
+        rule: the recipe's ``model.batch_norm``: ``average`` leaves them, ``recompute`` takes them
+            anew from the task's training images, ``pretrained`` from the pretrained weights.
+        pretrained: the pretrained weights.
+        context: of the task.
+        batch_size: images of a forward pass.
+
+    Returns:
+        ``theta`` with the statistics of the rule.
+    """
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+    if rule == "average" or not norms:
+        return theta
+    if rule == "pretrained":
+        names = [f"{norm}.{part}" for norm in norms for part in ("running_mean", "running_var")]
+        return theta | {name: pretrained[name].cpu() for name in names}
+    model.load_state_dict(theta)
+    model.eval()
+    momenta = {name: module.momentum for name, module in norms.items()}
+    for module in norms.values():
+        module.reset_running_stats()
+        module.momentum = None  # a plain mean over all batches
+        module.train()
+    device = next(model.parameters()).device
+    least = least_batch(model, context.head, lambda name: True, context.transform.size)
+    with torch.no_grad():
+        for index in chunks(context.task.train.index, batch_size, least):
+            images = context.task.train.images.take(index).to(device)
+            model(context.transform.test(images))
+    for name, module in norms.items():
+        module.momentum = momenta[name]
+    return snapshot(model, "cpu")

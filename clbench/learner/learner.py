@@ -1,0 +1,200 @@
+"""The only LightningModule: one task's training, and the folds of what the methods contribute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from clbench.data.batches import Batch
+from clbench.finite import Loss, LossWatch, Term
+from clbench.learner.footprint import Clock
+from clbench.learner.trainer import accumulated
+from clbench.methods import name_of
+from clbench.methods.base import Context, Method, overriding
+from clbench.methods.gradient_share import GradientShares
+from clbench.models.batch_norm import frozen
+from clbench.optim.settings import learning_rate, make_optimizer
+from clbench.processes.processes import mean_over_processes
+from clbench.recipe.recipe import Recipe
+
+
+class Learner(L.LightningModule):
+    """Trains a network on one task.
+
+    Args:
+        context: the task, the network and its loss.
+        methods: what contributes, in order.
+        recipe: the settings of this task.
+        first_step: steps of earlier tasks, so that logs and ``schedule.over: stream`` go on.
+        clock: counts the time that each method takes.
+        on_step: called after every step with the step of the whole stream.
+        stream_steps: steps of all tasks, for ``schedule.over: stream``; default: up to the end of
+            this task.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        methods: Sequence[Method],
+        recipe: Recipe,
+        first_step: int = 0,
+        clock: Clock | None = None,
+        on_step: Callable[[int], None] | None = None,
+        stream_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.context, self.recipe = context, recipe
+        self.model, self.losses = context.model, context.losses
+        self.methods = list(methods)
+        self.first_step, self.on_step = first_step, on_step
+        self.clock = clock or Clock()
+        self.total_steps, self.stream_steps = context.total_steps, stream_steps
+        self.step_count = self.sample_count = 0
+        self.accumulate = accumulated(recipe)
+        self.last_loss: Tensor | None = None  # of this process's part of the batch
+        self.run_loss: float | None = None  # of the whole batch, when it was last logged
+        self.watch = LossWatch()
+        self.channels_last = False
+        self._weights = overriding(methods, "weights")
+        self._penalty = overriding(methods, "penalty")
+        self._project = overriding(methods, "project")
+        self._after_step = overriding(methods, "after_step")
+        self.shares = GradientShares(self._penalty, self.total_steps)
+        changing = [*overriding(methods, "surgery"), *self._project]
+        self.changing = list(dict.fromkeys(name_of(method) for method in changing))
+        self._idle_rows: list[tuple[Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Remember the rows of the head that must not move."""
+        idle = self.losses.idle
+        if idle.any():
+            parameters = dict(self.model.named_parameters())
+            self._idle_rows = [
+                (parameters[name], parameters[name].detach()[idle].clone())
+                for name in self.context.head
+            ]
+
+    def on_train_epoch_start(self) -> None:
+        """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        rule = self.recipe.model.batch_norm_training
+        for module in frozen(self.model, self.context.head, trained.__contains__, rule):
+            module.eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch: mean(∏ weights · loss) + Σ penalties.
+
+        Where gradients are accumulated, a batch counts by its part of the samples and a penalty
+        counts once, so that the step is that of one batch of all these samples.
+        """
+        inputs = self.context.transform.train(batch.images, batch.draws)
+        if self.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        losses_B = plain_B = self.losses(self.model(inputs), batch.labels)
+        first = batch_idx % self.accumulate == 0
+        terms: list[Term] = []
+        for method in self._weights:
+            with self.clock(method):
+                factors_B = method.weights(batch, losses_B.detach())
+            if factors_B is not None:
+                losses_B = losses_B * factors_B
+                terms.append(Term("a sample's weight", name_of(method), factors_B))
+        loss = losses_B.mean()
+        share = batch.share * batch.part
+        if share != 1.0:
+            loss = loss * share
+        for method in self._penalty if first else ():
+            with self.clock(method):
+                penalty = method.penalty(self.model)
+            if penalty is not None:
+                loss = loss + penalty
+                terms.append(Term("the penalty", name_of(method), penalty.detach()))
+        self.sample_count += len(batch.labels) if batch.share else 0
+        value = loss.detach()
+        self.last_loss = value if first or self.last_loss is None else self.last_loss + value
+        plain_B = plain_B.detach()
+        self.watch.add(Loss(self.step_count + 1, value, plain_B, terms, self.changing))
+        # Lightning divides by the number of batches that it accumulates at most.
+        return loss * self.accumulate if self.accumulate > 1 else loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Gradients are complete and unscaled here, and not yet clipped."""
+        self.shares.look(self.model, self.step_count + 1)
+        for method in self._project:
+            with self.clock(method):
+                method.project(self.model)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, but also with fused kernels where no gradients are scaled.
+
+        Lightning refuses these at any mixed precision; only float16 has gradients to unscale.
+        """
+        plugin = self.trainer.precision_plugin
+        if not isinstance(plugin, MixedPrecision) or plugin.scaler is not None:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        elif gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if gradient_clip_algorithm == "value":
+                nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+            else:
+                nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimiser's step, then what edits the weights; checkpoints see the result."""
+        super().optimizer_step(*args, **kwargs)
+        self.step_count += 1
+        with torch.no_grad():
+            for parameter, rows in self._idle_rows:
+                parameter[self.losses.idle] = rows
+        for method in self._after_step:
+            with self.clock(method):
+                method.after_step(self.model, self.step_count)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.step_count % every == 0 or self.step_count == self.total_steps:
+            self._log()
+        if self.on_step is not None:
+            self.on_step(self.first_step + self.step_count)
+
+    def _log(self) -> None:
+        assert self.last_loss is not None
+        self.watch.look()
+        loss = self.run_loss = mean_over_processes(self.last_loss).item()
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in self.loggers:
+            logger.log_metrics(
+                {"train/loss": loss, "train/learning_rate": rate},
+                step=self.first_step + self.step_count,
+            )
+
+    def configure_optimizers(self) -> Any:
+        """A fresh optimiser and schedule over the parameters that are trained."""
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        own = overriding(self.methods, "optimizer")
+        optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
+        if optimizer is None:
+            # With float16 gradients are scaled, and fused kernels unscale them too late.
+            fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
+            parameters = [parameter for _, parameter in named]
+            optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
+        rate = learning_rate(
+            self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
+        )
+        scheduler = LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

@@ -1,0 +1,1 @@
+"""Accuracies, retention, and where they are written."""

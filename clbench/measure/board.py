@@ -1,0 +1,271 @@
+"""TensorBoard: one file in the run folder, which a run that goes on cuts back to where it starts.
+
+The file is a sequence of events in the order of their steps, as ``record.jsonl`` is one of lines.
+It is written here, and not by a thread of TensorBoard's writer, so that what is in it when a
+checkpoint is saved is known, and so that a disk that is full costs a line and not the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+from torch.utils.tensorboard import summary
+
+from clbench.errors import reason
+from clbench.files.disk import atomic
+from clbench.processes.processes import is_first, say
+from clbench.recipe.recipe import Recipe
+from clbench.record.record import SCENARIOS, Record
+
+#: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
+NAME = "events.out.tfevents.{:010}.clbench"
+#: What a disk says that may have room later.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Bytes, and seconds, after which what was logged is written.
+MOST, SECONDS = 1 << 16, 10.0
+BINS = 64
+#: What a stream's end adds; a run that goes on adds it again.
+FINAL = ("final/", "_hparams_/")
+
+
+class StreamLogger(Logger):
+    """TensorBoard's file of a whole stream, through all its Trainers.
+
+    Whatever fails here is said in a line, once; events wait until they can be written.
+
+    Args:
+        folder: the run folder.
+        last_step: of the last finished task; events after it, of a run that was cut off, go.
+    """
+
+    def __init__(self, folder: Path, last_step: int = 0) -> None:
+        super().__init__()
+        self.folder, self.last_step = folder, last_step
+        self._waiting = _Waiting()
+        self._file: int | None = None
+        self._written = time.monotonic()
+        self._synced = True
+        self._told = False
+        self._full: OSError | None = None
+
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """A run has one."""
+        return ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add scalars, as one event."""
+        with self._safely():
+            self._add(_scalars(metrics), step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: a task's Trainer does not know the run's settings, :meth:`log_results` does."""
+
+    def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Add a histogram."""
+        with self._safely():
+            self._add(summary.histogram(tag, values, BINS).value, step)
+
+    def log_results(self, recipe: Recipe, record: Record) -> None:
+        """Add what a stream's end brings: the HPARAMS page, final scores, and the pictures."""
+        with self._safely():
+            scores = _scores(record)
+            values = _scalars(scores)
+            for part in summary.hparams(settings(recipe), scores):
+                values += part.value
+            for path in sorted(self.folder.glob("*.png")):
+                values.append(Summary.Value(tag=path.stem, image=_image(path.read_bytes())))
+            self._add(values, record.tasks[-1]["last_step"])
+
+    def save(self) -> None:
+        """Bring everything logged so far to the disk, before a checkpoint says it is there.
+
+        Raises:
+            OSError: if the disk is full. What else goes wrong costs a line.
+        """
+        self._full = None
+        with self._safely():
+            self._write()
+            if self._file is not None and not self._synced:
+                os.fsync(self._file)
+                self._synced = True
+        if self._full is not None:
+            raise self._full
+
+    def finalize(self, status: str) -> None:
+        """Called at the end of each Trainer; :meth:`close` ends the stream."""
+        with self._safely():
+            self._write()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.save()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _add(self, values: Sequence[Any], step: int | None) -> None:
+        if not is_first():
+            return
+        event = Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values))
+        RecordWriter(self._waiting).write(event.SerializeToString())
+        late = time.monotonic() - self._written > SECONDS
+        if late or len(self._waiting.data) > MOST:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._waiting.data:
+            return
+        self._written = time.monotonic()
+        if self._file is None:
+            self._file, reached = _begin(self.folder, self.last_step)
+            if reached < self.last_step:
+                say(
+                    f"TensorBoard's file in {self.folder} is damaged or gone: what it held of the "
+                    f"steps after {reached} is lost; record.jsonl has all that was measured"
+                )
+        self._synced = False
+        while self._waiting.data:  # where only a part found room, the rest waits
+            del self._waiting.data[: os.write(self._file, self._waiting.data)]
+
+    @contextmanager
+    def _safely(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                self._full = error
+            elif not self._told:
+                self._told = True
+                say(
+                    f"TensorBoard's file in {self.folder} is not complete ({reason(error)[:300]}): "
+                    "the run goes on, and writes the rest once it can"
+                )
+
+
+class _Waiting:
+    """Where records wait to be written."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, record: bytes) -> None:
+        self.data += record
+
+
+def settings(recipe: Recipe) -> dict[str, str | float | bool]:
+    """What the HPARAMS page shows of a recipe: TensorBoard takes words, numbers and truths."""
+    values: dict[str, Any] = {
+        "stream": recipe.stream.name,
+        "methods": " + ".join(map(_told, recipe.methods.items())) or "sequential",
+        "seed": recipe.seed,
+        "backbone": recipe.model.backbone,
+        "weights": recipe.model.weights,
+        "image_size": recipe.images.size,
+        "epochs": recipe.epochs,
+        "steps": recipe.steps,
+        "batch_size": recipe.batch_size,
+        "schedule": recipe.schedule.name,
+    }
+    for name, section in (("optimizer", recipe.optimizer), *recipe.methods.items()):
+        values |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
+    return {
+        key: value if isinstance(value, str | int | float) else str(value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _scores(record: Record) -> dict[str, float]:
+    told = record.summary()
+    found = {
+        f"final/{scenario}/{name}": told[scenario][name]
+        for scenario in SCENARIOS
+        for name in ("overall_performance", "backward_transfer")
+        if told[scenario][name] is not None
+    }
+    if told["retention"]["change"] is not None:
+        found["final/retention_change"] = told["retention"]["change"]
+    return found
+
+
+def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:
+    return [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+
+
+def _image(png: bytes) -> Summary.Image:
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    return Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+
+
+def _told(method: tuple[str, Any]) -> str:
+    """A method with the settings that are not its defaults."""
+    name, values = method
+    changed = values.model_dump(mode="json", exclude_defaults=True)
+    return f"{name}({', '.join(f'{k}={v}' for k, v in changed.items())})" if changed else name
+
+
+def _begin(folder: Path, last_step: int) -> tuple[int, int]:
+    """A new file with the events up to ``last_step`` of those that are there, which go.
+
+    A new name, so that a TensorBoard that is looking on takes notice.
+
+    Returns:
+        The file, open, and the last step in it.
+    """
+    old = sorted(
+        path for path in folder.glob("*events.out.tfevents.*") if not path.name.endswith(".partial")
+    )
+    number = max(
+        (int(n) for path in old for n in re.findall(r"tfevents\.(\d+)", path.name)), default=0
+    )
+    path = folder / NAME.format(number + 1)
+    with atomic(path) as file:
+        writer = RecordWriter(file)
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        if old:  # forget what an earlier file said
+            start = SessionLog(status=SessionLog.START)
+            writer.write(Event(wall_time=time.time(), session_log=start).SerializeToString())
+        kept = _kept([p for p in old if p.is_file() and not p.is_symlink()], last_step)
+        for _, event in kept:
+            writer.write(event)
+    for gone in old:
+        gone.unlink()
+    reached = max((step for step, _ in kept), default=0)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), reached
+
+
+def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
+    """The events up to a step, as TensorBoard would read them from files one after the other.
+
+    Returns:
+        The step of each, and the event itself.
+    """
+    kept: list[tuple[int, bytes]] = []
+    for path in paths:
+        for data in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(data)
+            final = any(value.tag.startswith(FINAL) for value in event.summary.value)
+            if event.session_log.status == SessionLog.START:
+                kept = [(step, earlier) for step, earlier in kept if step < event.step]
+            elif event.HasField("summary") and event.step <= last_step and not final:
+                kept.append((event.step, data))
+    return kept

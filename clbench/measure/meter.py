@@ -1,0 +1,122 @@
+"""What is measured in a run, and how TensorBoard hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from clbench.data.batches import Split
+from clbench.data.transforms import Transform
+from clbench.measure.board import StreamLogger
+from clbench.measure.evaluate import Evaluator
+from clbench.measure.retention import RetentionTest
+from clbench.methods.base import Method
+from clbench.processes.processes import world_size
+from clbench.record.record import SCENARIOS, Event
+from clbench.streams import Stream, Task
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures networks on the tasks of a stream.
+
+    Attributes:
+        stream: the stream.
+        evaluator: how networks are evaluated.
+        retention_test: measures retention; None where there is nothing to measure it on.
+        logger: TensorBoard.
+    """
+
+    stream: Stream
+    evaluator: Evaluator
+    retention_test: RetentionTest | None
+    logger: StreamLogger
+
+    def through(self, transform: Transform) -> Meter:
+        """The same meter, which sees the tasks' images through ``transform``."""
+        return replace(self, evaluator=replace(self.evaluator, transform=transform))
+
+    def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
+        """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).
+
+        Args:
+            model: the network.
+            task: the task just learned.
+            seen: bool (C,), the classes seen so far.
+
+        Returns:
+            ``evaluated`` (task indices) and a list of accuracies for each scenario.
+        """
+        tasks = self._tasks(task)
+        return self._scores(model, tasks, [t.test for t in tasks], seen)
+
+    def validation(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any] | None:
+        """The same on the validation parts; None where nothing was held out."""
+        tasks = self._tasks(task)
+        if not all(len(t.validation) for t in tasks):
+            return None
+        return self._scores(model, tasks, [t.validation for t in tasks], seen)
+
+    def retention(self, model: nn.Module) -> dict[str, float] | None:
+        """``top1`` and ``top5`` on what the network was pretrained for."""
+        return self.retention_test.measure(model) if self.retention_test else None
+
+    def curve(
+        self, model: nn.Module, every: int, task: Task, seen: Tensor, points: list[Event]
+    ) -> Callable[[int], None]:
+        """What to call after each step, so that every ``every`` steps a point is added."""
+
+        def on_step(step: int) -> None:
+            if step % every:
+                return
+            if world_size() > 1:  # running statistics differ between processes
+                for buffer in model.buffers():
+                    dist.broadcast(buffer, 0)
+            point = {"step": step, **self.test(model, task, seen)}
+            points.append(point)
+            self.logger.log_metrics(_accuracies(point), step)
+
+        return on_step
+
+    def log(self, event: Event, methods: Mapping[str, Method]) -> None:
+        """Tell TensorBoard of a finished task and of what the methods did in it."""
+        step = event["last_step"]
+        values = _accuracies(event)
+        for scenario in SCENARIOS:
+            mean = sum(event[scenario]) / len(event[scenario])
+            values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
+        if event["retention"]:
+            values |= {f"retention/{name}": value for name, value in event["retention"].items()}
+        for method, activity in event["methods"].items():
+            values |= {f"methods/{method}/{name}": value for name, value in activity.items()}
+        values |= {f"distance/{name}": value for name, value in event["distance"].items()}
+        self.logger.log_metrics(values, step)
+        for name, method in methods.items():
+            for what, tensor in method.histograms().items():
+                self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)
+        self.logger.save()
+
+    def _tasks(self, task: Task) -> list[Task]:
+        if self.stream.independent:
+            return [task]
+        return [t for t in self.stream.tasks if t.index <= task.index]
+
+    def _scores(
+        self, model: nn.Module, tasks: Sequence[Task], splits: Sequence[Split], seen: Tensor
+    ) -> dict[str, Any]:
+        numbers = [task.index for task in tasks]
+        scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
+        return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
+
+
+def _accuracies(point: Event) -> dict[str, float]:
+    """Every task's accuracies, by TensorBoard's tags."""
+    return {
+        f"{scenario}/task_{task + 1:02}": accuracy
+        for scenario in SCENARIOS
+        for task, accuracy in zip(point["evaluated"], point[scenario], strict=True)
+    }

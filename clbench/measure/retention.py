@@ -1,0 +1,100 @@
+"""Retention: how well the trunk still does what it was pretrained for, with its original head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from clbench.data.batches import Split
+from clbench.data.cache import cache
+from clbench.data.datasets import imagenet_validation
+from clbench.data.images import FileImages
+from clbench.errors import ClbenchError
+from clbench.measure.evaluate import Evaluator
+from clbench.models import Pretrained
+from clbench.recipe.recipe import Recipe
+from clbench.streams import Stream
+from clbench.weights import State, snapshot
+
+
+@dataclass(frozen=True)
+class RetentionTest:
+    """Measures top-1 and top-5 accuracy on the pretraining task.
+
+    Attributes:
+        split: test images with labels of the original head.
+        head: the original head.
+        evaluator: how networks are evaluated.
+        batch_norm: the pretrained BatchNorm tensors to put back while measuring; empty to measure
+            the network as it is.
+    """
+
+    split: Split
+    head: nn.Module
+    evaluator: Evaluator
+    batch_norm: State
+
+    @classmethod
+    def make(
+        cls,
+        recipe: Recipe,
+        stream: Stream,
+        pretrained: Pretrained,
+        evaluator: Evaluator,
+        device: torch.device,
+    ) -> RetentionTest | None:
+        """The test that the recipe asks for, or None where there is nothing to measure.
+
+        Raises:
+            ClbenchError: if the recipe names a folder that does not fit.
+        """
+        rules, size = recipe.retention, recipe.images.size
+        if rules.data == "none":
+            return None
+        batch_norm = _batch_norm(pretrained.model) if rules.batch_norm == "pretrained" else {}
+        if rules.data == "auto" and recipe.model.weights == "pretrain":
+            assert stream.pretraining is not None
+            assert pretrained.head is not None
+            return cls(stream.pretraining[1], pretrained.head.to(device), evaluator, batch_norm)
+        auto = rules.data == "auto"
+        root = recipe.data_dir / "imagenet" / "val" if auto else Path(rules.data)
+        if auto and not root.is_dir():
+            return None
+        if pretrained.head is None or pretrained.head.out_features != 1000:
+            if auto:
+                return None
+            raise ClbenchError(
+                f"retention.data = {rules.data}, but model.weights = {recipe.model.weights!r} have "
+                "no head of the 1,000 ImageNet classes: set retention.data: none"
+            )
+        labelled = imagenet_validation(root)
+        assert isinstance(labelled.images, tuple)
+        resize = round(size / pretrained.crop_pct)
+        files = FileImages(labelled.images, resize, "crop")
+        images = cache(files, recipe.data_dir / "cache", "imagenet-val", recipe.images.workers)
+        split = Split(images, torch.arange(len(files)), torch.from_numpy(labelled.labels))
+        return cls(split, pretrained.head.to(device), evaluator, batch_norm)
+
+    def measure(self, model: nn.Module) -> dict[str, float]:
+        """``top1`` and ``top5`` of a network, fractions in 0…1."""
+        if not self.batch_norm:
+            return self.evaluator.top_k(model, self.head, self.split)
+        device = next(model.parameters()).device
+        own = {name: model.state_dict()[name].clone() for name in self.batch_norm}
+        model.load_state_dict({k: v.to(device) for k, v in self.batch_norm.items()}, strict=False)
+        try:
+            return self.evaluator.top_k(model, self.head, self.split)
+        finally:
+            model.load_state_dict(own, strict=False)
+
+
+def _batch_norm(model: nn.Module) -> State:
+    prefixes = tuple(
+        f"{name}."
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    )
+    return {k: v for k, v in snapshot(model, "cpu").items() if prefixes and k.startswith(prefixes)}

@@ -1,0 +1,261 @@
+"""What a method is: a set of small hooks, each returning its contribution.
+
+No method knows another. The :class:`~clbench.learner.learner.Learner` folds what they return, so
+that any sensible combination just works. As a training loop::
+
+    tasks = method.arrange(tasks)                        # composed      multitask
+    for task in tasks:
+        theta = pretrained if any(method.rewinds) else theta   #         TIES, Task Arithmetic
+        model = method.surgery(model)                    # composed      LoRA
+        method.start(context)                            # in order      most
+        examples = method.examples(examples)             # composed      replay
+        freeze every parameter unless method.trainable(name)   # and     linear probe, HFT, LoRA
+        optimizer = method.optimizer(parameters, settings)   # at most one   MoFO
+        for batch in batches(examples):
+            losses_B = cross_entropy(model(images), labels)
+            weights_B = method.weights(batch, losses_B)  # product       FLOW, DRO
+            loss = mean(weights_B * losses_B) + method.penalty(model)  # sum   EWC, l1, l2
+            loss.backward()
+            method.project(model)                        # in order      GEM
+            optimizer.step()
+            method.after_step(model, step)               # in order      SFA
+        method.finish(context)                           # in order      EWC, replay, Fisher merging
+        shown = method.deploy(theta)                     # composed      WiSE-FT, TIES, LoRA
+        evaluate(shown)
+        theta = shown where method.carries, else theta
+
+A method is a pydantic model: its fields are its hyperparameters, checked when the recipe is read
+and overridden by name; what it remembers lives in attributes that start with an underscore. The
+order in which methods stand in the recipe is the order of composition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+
+from clbench.data.batches import Batch, Examples
+from clbench.models.anchors import Anchors
+from clbench.models.backbone import Probe
+from clbench.models.training import Reading
+from clbench.settings import Section
+from clbench.weights import State
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from clbench.data.transforms import Transform
+    from clbench.methods.plan import Plan, Remark
+    from clbench.models.loss import ClassLoss
+    from clbench.optim.settings import Optimizer as OptimizerSettings
+    from clbench.streams import Task
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method asks for beyond the current task and the weights being trained.
+
+    Attributes:
+        past_data: images of earlier tasks. Without it, touching them is an error.
+        task_boundaries: to be told when a task ends.
+        copies: extra copies of the weights kept while training.
+        passes: extra forward (or forward and backward) passes per step, in units of one pass
+            over a batch.
+    """
+
+    past_data: bool = False
+    task_boundaries: bool = False
+    copies: int = 0
+    passes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method sees when a task starts or finishes.
+
+    Attributes:
+        task: the task, with its training data.
+        model: the network, on the training device.
+        head: names of the head's parameters.
+        anchors: θ_* and θ_o (the weights the task started from).
+        total_steps: optimiser steps of this task, T.
+        transform: turns stored images into network input.
+        losses: the training loss, ``losses(logits, labels) -> (B,)``, among admitted classes.
+        seed: for draws of the method's own.
+        batch_size: samples of a global batch.
+        probe_losses: (N,) losses of the task's training images under the linear-probed head,
+            in the order of ``task.train``; None where the head was not probed.
+        probe: the recipe's settings of a linear probe, for this task.
+        reading: how the run passes images through the network where it does not train on them.
+        shared: whether the tasks of the stream share their labels, and so the head's rows.
+    """
+
+    task: Task
+    model: nn.Module
+    head: tuple[str, ...]
+    anchors: Anchors
+    total_steps: int
+    transform: Transform
+    losses: ClassLoss
+    seed: int
+    batch_size: int
+    probe_losses: Tensor | None = None
+    probe: Probe = field(default_factory=Probe)
+    reading: Reading = field(default_factory=Reading)
+    shared: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+
+class Method(Section):
+    """One way to fight forgetting. Every hook does nothing by default; override what is needed."""
+
+    model_config = ConfigDict(frozen=False, arbitrary_types_allowed=True)
+
+    summary: ClassVar[str]
+    needs: ClassVar[Needs] = Needs()
+    #: Whether the method averages weights, so that running statistics must be looked after.
+    averages: ClassVar[bool] = False
+    #: What the scope is a share of, and how to raise it, for those whom it is told that it is low.
+    scope_means: ClassVar[str] = ""
+    #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
+    #: the gradient is measured, as the method's scope.
+    pure_penalty: ClassVar[bool] = False
+    #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
+    rewinds: ClassVar[bool] = False
+    #: The recipe's optimisers that the method works with; none: any.
+    optimizers: ClassVar[tuple[str, ...]] = ()
+
+    def take_settings(self, settings: Method) -> None:
+        """Take up the fields of another of the kind; what is remembered stays."""
+        for name in type(self).model_fields:
+            setattr(self, name, getattr(settings, name))
+
+    @property
+    def first_task(self) -> int:
+        """The first task in which the method acts, from 1, as far as its settings tell."""
+        return 1
+
+    @property
+    def carries(self) -> bool:
+        """Whether the next task starts from the weights that `deploy` returns."""
+        return True
+
+    def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks to train on, in place of the stream's; composed."""
+        return tasks
+
+    def surgery(self, model: nn.Module) -> nn.Module:
+        """The network to train for a task; composed.
+
+        Leave ``model`` as it is and return a changed copy; `deploy` turns the copy's state back
+        into one that fits ``model``.
+        """
+        return model
+
+    def remembered_labels(self) -> Tensor:
+        """Global labels (K,) of past samples whose losses take part beside the examples'.
+
+        The rows of the head that these admit are trained, as those of the examples are.
+        """
+        return torch.empty(0, dtype=torch.int64)
+
+    @property
+    def mixes(self) -> float:
+        """The share of each batch that `examples` adds from the second task on, in [0, 1).
+
+        It tells beforehand how many steps a task has.
+        """
+        return 0.0
+
+    def start(self, context: Context) -> None:
+        """Prepare for a task; in order."""
+
+    def remarks(self) -> Sequence[Remark]:
+        """Reasons not to trust what the method does in the task it was just prepared for."""
+        return ()
+
+    def examples(self, examples: Examples) -> Examples:
+        """Change what the task trains on; composed."""
+        return examples
+
+    def trainable(self, name: str) -> bool:
+        """Whether the parameter ``name`` is trained; a parameter is if all methods agree."""
+        return True
+
+    def optimizer(
+        self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
+    ) -> Optimizer | None:
+        """An optimiser of the method's own over the named trained parameters, or None.
+
+        At most one method of a recipe may override this; clbench.methods.refuse_clashes checks.
+        """
+        return None
+
+    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
+        """Factors (B,) for the per-sample losses; multiplied. None is a factor of one."""
+        return None
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """A term () to add to the loss; summed. None is zero."""
+        return None
+
+    def project(self, model: nn.Module) -> None:
+        """Edit the parameters' ``.grad`` before the optimiser's step; in order."""
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Edit the weights after the optimiser's step number ``step``, from 1; in order."""
+
+    def finish(self, context: Context) -> None:
+        """Remember what later tasks will need, or edit the trained weights; in order.
+
+        The task's data is still at hand.
+        """
+
+    def deploy(self, theta: State, context: Context) -> State:
+        """The weights to evaluate, from those that were trained; composed."""
+        return theta
+
+    def activity(self) -> dict[str, float]:
+        """What the method did in the task just trained, for TensorBoard and the record.
+
+        The entry ``active`` is 1 if the method changed anything, else 0. An entry ``scope`` goes
+        before what :meth:`scope` foresaw.
+        """
+        return {"active": 1.0}
+
+    def scope(self, plan: Plan) -> float:
+        """How much the method could do in a task, in 0…1, as far as its settings tell.
+
+        1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
+        next to nothing (:mod:`clbench.record.scopes`).
+        """
+        return 1.0
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Distributions of the task just trained, for TensorBoard."""
+        return {}
+
+    def stored_samples(self) -> int:
+        """How many images of past tasks the method keeps at hand."""
+        return 0
+
+    def state_dict(self) -> dict[str, object]:
+        """What must survive from task to task: tensors and primitives only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+
+
+def overriding(methods: Sequence[Method], hook: str) -> list[Method]:
+    """The methods that override ``hook``, so that the others cost nothing."""
+    return [m for m in methods if getattr(type(m), hook) is not getattr(Method, hook)]

@@ -1,0 +1,84 @@
+"""What share of the gradient a penalty has, looked at in a few steps of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clbench.methods.base import Method
+
+#: Steps of a task that are looked at.
+LOOKS = 8
+
+
+def looks(total_steps: int, count: int = LOOKS) -> frozenset[int]:
+    """Steps at equal distances up to the last, from 1.
+
+    The first is not among them unless there are few: where a task starts at the anchor, its
+    penalty has no gradient there, whatever its strength.
+
+    >>> sorted(looks(80))
+    [10, 20, 30, 40, 50, 60, 70, 80]
+    """
+    count = min(count, total_steps)
+    return frozenset(round(k * total_steps / count) for k in range(1, count + 1))
+
+
+class GradientShares:
+    """Shares ‖p‖/(‖p‖ + ‖g − p‖), p a penalty's gradient and g that of the whole loss.
+
+    A penalty is computed once more to know p alone. Nothing that training computes is changed.
+
+    Args:
+        methods: that bring a penalty; one that may do more than compute is passed over (see
+            `Method.pure_penalty`).
+        total_steps: of the task.
+    """
+
+    def __init__(self, methods: Sequence[Method], total_steps: int) -> None:
+        self.methods = [method for method in methods if method.pure_penalty]
+        self.steps = looks(total_steps) if self.methods else frozenset()
+        self._found: dict[int, list[Tensor]] = {}
+
+    def look(self, model: nn.Module, step: int) -> None:
+        """Compare, if it is the time; gradients are complete, and nobody has edited them.
+
+        Args:
+            model: with the gradients of the whole loss.
+            step: that is about to be made, from 1.
+        """
+        if step not in self.steps:
+            return
+        trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+        for method in self.methods:
+            with torch.enable_grad():
+                penalty = method.penalty(model)
+            if penalty is None or not penalty.requires_grad:
+                continue
+            own = torch.autograd.grad(penalty, trained, allow_unused=True)
+            self._found.setdefault(id(method), []).append(_share(trained, own))
+
+    def of(self, method: Method) -> float | None:
+        """The mean share over the steps that were looked at; None where there was no penalty."""
+        found = [x for x in map(float, self._found.get(id(method), ())) if x == x]
+        return sum(found) / len(found) if found else None
+
+
+@torch.no_grad()
+def _share(trained: Sequence[nn.Parameter], own: Sequence[Tensor | None]) -> Tensor:
+    """The share of one gradient, a part ``own`` of the gradients of parameters, as a ()."""
+    parts, rest = [], []
+    for parameter, part in zip(trained, own, strict=True):
+        assert parameter.grad is not None
+        if part is None:
+            rest.append(parameter.grad.norm())
+        else:
+            parts.append(part.norm())
+            rest.append((parameter.grad - part).norm())
+    if not parts:
+        return torch.zeros(())
+    penalty, others = torch.stack(parts).norm(), torch.stack(rest).norm()
+    both = penalty + others
+    return torch.where(both > 0, penalty / both, torch.zeros_like(both))

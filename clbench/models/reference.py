@@ -1,0 +1,41 @@
+"""The frozen reference of a method: a copy of the network with the weights of an anchor."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from clbench.models.anchors import Anchors
+from clbench.weights import State
+
+
+def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
+    """Whether θ_o is θ_* but for the head: in the first task, and where tasks are rewound.
+
+    Running statistics are left out: a probe can move them before the task.
+    """
+    pretrained, previous = anchors.pretrained.state, anchors.previous.state
+    moved = ("running_mean", "running_var", "num_batches_tracked")
+    return all(
+        torch.equal(x, previous[name])
+        for name, x in pretrained.items()
+        if name not in head and not name.endswith(moved)
+    )
+
+
+def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
+    """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
+
+    Args:
+        model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
+        state: weights under the plain network's names; None for the model's own.
+    """
+    frozen = copy.deepcopy(model).requires_grad_(False).eval()
+    own = frozen.state_dict()
+    for name, tensor in (state or {}).items():
+        module, _, leaf = name.rpartition(".")
+        original = f"{module}.parametrizations.{leaf}.original"
+        own[original if original in own else name].copy_(tensor)
+    return frozen

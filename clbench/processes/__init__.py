@@ -1,0 +1,1 @@
+"""Which process this is, and how those of a run end together."""

@@ -1,0 +1,66 @@
+"""What settings leave a method to do, before anything is run; and what it did beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from clbench.methods.base import Method
+from clbench.methods.plan import Plan
+from clbench.recipe.recipe import Recipe
+
+
+def plan_of(
+    recipe: Recipe, total_steps: int, before: int = 0, stream_steps: int | None = None
+) -> Plan:
+    """The plan of a task.
+
+    Args:
+        recipe: with the task's own settings.
+        total_steps: of the task.
+        before: those of the tasks before it.
+        stream_steps: those of all tasks; default: up to the end of this one.
+    """
+    from clbench.optim.settings import learning_rate  # PyTorch takes seconds
+
+    rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
+    # Where tasks share labels, the classes of one task are all there are.
+    logits = "all" if recipe.stream.shares_labels else recipe.train_logits
+    return Plan(total_steps, rate, logits)
+
+
+def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, float]:
+    """The mean scope of each method over the tasks in which it acts, as far as settings tell.
+
+    It is 1 where they tell nothing, or where it acts in none.
+
+    Args:
+        recipe: the run's.
+        tasks: name and optimiser steps of each, in order; several may have one name.
+    """
+    found: dict[str, list[float]] = {name: [] for name in recipe.methods}
+    before, total = 0, sum(count for _, count in tasks)
+    for number, (task, count) in enumerate(tasks, 1):
+        rules = recipe.for_task(task)
+        plan = plan_of(rules, count, before, total)
+        for name, method in rules.methods.items():
+            if number >= method.first_task:
+                found[name].append(method.scope(plan))
+        before += count
+    return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}
+
+
+def with_scope(
+    method: Method, activity: Mapping[str, float], plan: Plan, measured: float | None
+) -> dict[str, float]:
+    """A method's activity in a task with its ``scope``, where it was active.
+
+    Args:
+        method: the method.
+        activity: what it says of itself. Its own scope goes before all others.
+        plan: of the task.
+        measured: the scope that was measured in training; None where none was.
+    """
+    if not activity.get("active", 1):
+        return {key: value for key, value in activity.items() if key != "scope"}
+    return {"scope": method.scope(plan) if measured is None else measured, **activity}

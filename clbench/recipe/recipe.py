@@ -1,0 +1,316 @@
+"""The recipe of a run: every setting, typed, checked and documented in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from clbench.data.transforms import Augment
+from clbench.errors import ClbenchError, shown
+from clbench.explain import explain_all, nearest, within
+from clbench.methods import METHODS, refuse_clashes
+from clbench.methods.base import Method
+from clbench.models import ModelConfig
+from clbench.optim.settings import Optimizer, Schedule
+from clbench.recipe import trainer_arguments
+from clbench.recipe.per_task import check_settings
+from clbench.record.checkpoints import Keep
+from clbench.settings import Section
+from clbench.streams import STREAMS, Storage, Stream, StreamConfig, owners
+from clbench.streams.transfer import TransferConfig
+from clbench.text.names import wrong_name
+from clbench.text.plain import check_plain
+from clbench.text.textfile import home
+
+
+class Retention(Section):
+    """What the backbone was pretrained for, and how well it still does it, after every task."""
+
+    data: str = Field(
+        "auto",
+        description="auto: the pretraining classes, or ImageNet images in "
+        "<data_dir>/imagenet/val/<wnid>/ if there; none; or a folder of wnid folders",
+    )
+    batch_norm: Literal["current", "pretrained"] = Field(
+        "current",
+        description="pretrained: put the original BatchNorm parameters and statistics back",
+    )
+
+    @field_validator("data")
+    @classmethod
+    def _folder_at_home(cls, data: str) -> str:
+        if not data:
+            raise PydanticCustomError("data", "should be auto, none or a folder, and is empty")
+        return home(data)
+
+
+class Recipe(Section):
+    """A run, from data to record."""
+
+    name: str | None = Field(
+        None, description="name of the run and its folder; default: stream-methods-seed"
+    )
+    seed: int = Field(0, ge=0, description="everything random but the class order and the splits")
+    data_dir: Path = Field(Path("data"), description="where data sets and caches live")
+    stream: SerializeAsAny[StreamConfig] = Field(description="what is learned, in which order")
+    images: Storage = Field(default_factory=Storage, description="how images are kept")
+    augment: Augment = Field(default_factory=Augment, description="random changes in training")
+    model: ModelConfig = Field(description="the network and the weights it starts from")
+    methods: dict[str, SerializeAsAny[Method]] = Field(
+        default_factory=dict, description="what fights forgetting, in order; see `--list`"
+    )
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="of every task")
+    schedule: Schedule = Field(
+        default_factory=Schedule, description="of every task, or of the stream"
+    )
+    epochs: int | None = Field(None, ge=1, description="passes over each task's data")
+    steps: int | None = Field(None, ge=1, description="optimiser steps of each task, instead")
+    batch_size: int = Field(64, ge=1, description="samples of a global batch, over all devices")
+    train_logits: Literal["task", "seen", "all"] = Field(
+        "task", description="classes in the training loss: of the sample's task, of all seen, all"
+    )
+    per_task: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="other settings for a task, by its name: epochs, steps, batch_size, "
+        "optimizer, schedule, augment, model.probe, settings of the methods, and, where tasks "
+        "are independent, images.mean and std, and stored and fit of a data set",
+    )
+    eval_every: int | None = Field(
+        None, ge=1, description="steps between points of the per-task curves; default: none"
+    )
+    eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
+    retention: Retention = Field(default_factory=Retention, description="of pretraining")
+    checkpoints: Keep = Field(
+        "last",
+        description="weights to keep: last: after the last task; all: after every task, for sweeps "
+        "over them (equal weights are stored once); none: nothing once the run has finished",
+    )
+    process_timeout: float = Field(
+        1800.0,
+        gt=0,
+        le=1e7,
+        description="seconds that the processes of a run wait for each other in each operation "
+        "that they do together; to meet at the start, 300 s at most",
+    )
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, name: str | None) -> str | None:
+        if wrong := name is not None and wrong_name(name):
+            raise PydanticCustomError("name", wrong)
+        return name
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream_by_name(cls, value: Any) -> Any:
+        if isinstance(value, StreamConfig):
+            return value
+        name = _name_of(value, "stream")
+        return _by_name(STREAMS, name, "stream").model_validate(value)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _methods_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "methods", "must map names to settings, as in {sfa: {p: 0.98}}"
+            )
+        return {
+            name: fields
+            if isinstance(fields, Method)
+            else _nested(name, _by_name(METHODS, name, "method"), fields)
+            for name, fields in value.items()
+        }
+
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _arguments_of_the_trainer(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            trainer_arguments.check(value)
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Recipe:
+        if (self.epochs is None) == (self.steps is None):
+            raise PydanticCustomError("length", "give either epochs or steps")
+        if self.model.weights == "pretrain" and not getattr(self.stream, "pretrain_classes", None):
+            way_out = (
+                "name some, or say model.weights: none"
+                if hasattr(self.stream, "pretrain_classes")
+                else "this stream has none: say model.weights: none, or give other weights"
+            )
+            raise PydanticCustomError(
+                "pretrain",
+                "model.weights: pretrain needs stream.pretrain_classes, classes set apart for it; "
+                + way_out,
+            )
+        refuse_clashes(
+            self.methods, self.optimizer.name, getattr(self.stream, "independent", False)
+        )
+        if self.schedule.over == "stream" and getattr(self.stream, "independent", False):
+            raise PydanticCustomError(
+                "schedule",
+                "schedule.over: stream needs tasks that follow each other, but with "
+                "stream.independent every task starts anew: say over: task",
+            )
+        independent = getattr(self.stream, "independent", False)
+        over_stream = self.schedule.over == "stream"
+        check_settings(self.per_task, list(self.methods), independent, over_stream)
+        for task in self.per_task:
+            try:
+                self.for_task(task)
+            except ClbenchError as error:
+                raise ClbenchError(f"per_task.{task}: {error}") from error
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name of the run."""
+        methods = "+".join(self.methods) or "sequential"
+        return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
+
+    def build_stream(self, keep: Callable[[Storage], Storage] = lambda images: images) -> Stream:
+        """The stream, with the data loaded.
+
+        Args:
+            keep: what keeps the images in place of the recipe's ``images``, and those of a task.
+
+        Raises:
+            ClbenchError: if data is missing or does not fit.
+        """
+        images = keep(self.images)
+        if isinstance(self.stream, TransferConfig):
+            own = {task: keep(self.for_task(task).images) for task in self.per_task}
+            stream = self.stream.build(self.data_dir, images, own)
+        else:
+            stream = self.stream.build(self.data_dir, images)
+        return self.stream.part(stream)
+
+    def all_methods(self) -> list[Method]:
+        """The methods with the settings of every task."""
+        recipes = [self, *map(self.for_task, self.per_task)]
+        return [method for recipe in recipes for method in recipe.methods.values()]
+
+    def for_task(self, name: str) -> Recipe:
+        """The recipe with ``per_task[name]`` put in place.
+
+        Raises:
+            ClbenchError: if the fields do not fit.
+        """
+        changes = self.per_task.get(name)
+        if not changes:
+            return self
+        plain = self.model_dump(mode="json", exclude={"per_task"})
+        if "steps" in changes or "epochs" in changes:
+            plain |= {"steps": None, "epochs": None}
+        return parse(merge(plain, changes))
+
+
+#: Mappings whose keys are the user's.
+OPEN = ("methods", "options", "trainer", "per_task", "arguments")
+
+
+def parse(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values.
+
+    Args:
+        values: as read from YAML.
+
+    Raises:
+        ClbenchError: one line naming the key, the value, the reason and the way out.
+    """
+    if not isinstance(values, Mapping):
+        raise ClbenchError(f"a recipe must be a mapping of keys to values, got {shown(values)}")
+    check_plain(values)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)), owners)) from error
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All dotted keys that a recipe can have, those of every stream and method included."""
+    for name, _ in fields(section, prefix):
+        yield name
+        if name == "stream":
+            for kind in STREAMS.values():
+                yield from (f"stream.{key}" for key in kind.model_fields)
+        if name == "methods":
+            for method, cls in METHODS.items():
+                yield from (f"methods.{method}.{key}" for key in cls.model_fields)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
+
+    A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
+    method set to null is taken out. An empty mapping clears one whose keys are the user's
+    (:data:`OPEN`): ``methods: {}`` is no methods.
+
+    >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
+    {'stream': {'name': 'a', 'tasks': 5}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            renamed = "name" in value and value["name"] != old.get("name")
+            anew = renamed or (not value and key in OPEN)
+            merged[key] = dict(value) if anew else merge(old, value)
+            if key == "methods":
+                # A name that is no method's stays, to be refused.
+                merged[key] = {
+                    k: v for k, v in merged[key].items() if v is not None or k not in METHODS
+                }
+        else:
+            merged[key] = value
+    # Length is given one way: the later one wins.
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        if given in changes and other not in changes and other in merged:
+            merged[other] = None
+    return merged
+
+
+def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """The dotted keys of a section and of the sections in it, with their fields."""
+    for name, info in section.model_fields.items():
+        yield prefix + name, info
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not StreamConfig:
+            yield from fields(inner, f"{prefix}{name}.")
+
+
+def _name_of(value: Any, section: str) -> str:
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return str(value["name"])
+    raise PydanticCustomError("name", f"needs a name, as in {section}: {{name: split_digits}}")
+
+
+def _by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in table:
+        raise PydanticCustomError(
+            "name", f"there is no {kind} {shown(name)}{nearest(name, list(table))}; see --list"
+        )
+    return table[name]
+
+
+def _nested(name: str, cls: type[Method], fields: Any) -> Method:
+    try:
+        return cls.model_validate({} if fields is None else fields)
+    except ValidationError as error:
+        raise within(name, cls.__name__, error) from error

@@ -1,0 +1,127 @@
+"""Files of a folder that anybody may have made, read within bounds: none can hang or fill memory.
+
+Only plain files are opened (no link, pipe or device), of a bounded size, with a bounded number of
+values and a bounded depth; YAML without aliases, which no run writes and which can stand for any
+number of values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError
+from clbench.text.yamltext import WHOLE, read_text
+
+#: Bytes, values and depth that a file may have; a record of 200 tasks has a hundredth of them.
+BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
+#: Bytes of a recipe.
+RECIPE_BYTES = 1 << 20
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def read(path: Path, most: int = BYTES) -> str:
+    """The text of a plain file.
+
+    Raises:
+        ClbenchError: if it is none, is larger than ``most`` bytes, or is not UTF-8.
+        OSError: if it cannot be read.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ClbenchError(f"{path.name} is no plain file but {_kind(path)}")
+    # Should it be another file by now: no link is followed, and no pipe waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > most:
+            raise ClbenchError(f"{path.name} has {size / 1e6:,.1f} MB, more than {most / 1e6:.0f}")
+        content = opened.read(most)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ClbenchError(f"{path.name} is not UTF-8 (at byte {error.start:,})") from error
+
+
+def check(path: Path, times: int = 1) -> None:
+    """See that a file of JSON lines may be read.
+
+    Args:
+        path: the file.
+        times: how often the bounds it may have.
+
+    Raises:
+        ClbenchError: if it may not, with the reason.
+        OSError: if it cannot be read.
+    """
+    text = read(path, times * BYTES)
+    values = text.count(",") + text.count("[") + text.count("{")
+    if values > times * VALUES:
+        raise ClbenchError(f"{path.name} holds over {times * VALUES:,} values")
+
+
+def json_of(path: Path) -> Any:
+    """The values of a JSON file.
+
+    Raises:
+        ClbenchError: if it is none, or holds more than is read, with the reason.
+        OSError: if it cannot be read.
+    """
+    check(path)
+    try:
+        values = json.loads(read(path))
+    except RecursionError as error:
+        raise ClbenchError(f"{path.name} is nested too deeply") from error
+    except ValueError as error:
+        raise ClbenchError(f"{path.name} is no JSON: {error}") from error
+    tame(values, path.name)
+    return values
+
+
+def yaml_of(path: Path) -> Any:
+    """The values of a YAML file, as :func:`~clbench.text.yamltext.read_text` has them.
+
+    Raises:
+        ClbenchError: if it is none, or holds more than is read, with the reason.
+        OSError: if it cannot be read.
+    """
+    values = read_text(read(path, RECIPE_BYTES), path.name, aliases=False)
+    tame(values, path.name)
+    return values
+
+
+def tame(values: Any, name: str) -> None:
+    """Refuse what later steps cannot take: deep nests, huge whole numbers, dates, halves of text.
+
+    Raises:
+        ClbenchError: if there is one.
+    """
+    waiting = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEPTH:
+            raise ClbenchError(f"{name} is nested deeper than {DEPTH} levels")
+        if isinstance(value, dict):
+            waiting += [(inner, depth + 1) for inner in (*value.keys(), *value.values())]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and abs(value) >= WHOLE:
+            raise ClbenchError(f"{name} holds a whole number of {value.bit_length()} bits")
+        elif isinstance(value, str) and not value.isascii() and _HALF.search(value):
+            raise ClbenchError(f"{name} holds half a character")
+        elif value is not None and not isinstance(value, str | int | float):
+            raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
+
+
+def _kind(path: Path) -> str:
+    mode = path.lstat().st_mode
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")

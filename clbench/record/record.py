@@ -1,0 +1,306 @@
+"""The record of a run: what happened, appended as it happens; reports read nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clbench.errors import ClbenchError
+from clbench.files.disk import append, recordable, to_json, write_atomic
+from clbench.record import scores
+from clbench.record.scopes import is_little, mean_scopes
+
+Scenario = Literal["task_incremental", "class_incremental"]
+SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
+TITLES: dict[Scenario, str] = {
+    "task_incremental": "task-incremental",
+    "class_incremental": "class-incremental",
+}
+#: Where tasks share labels, both are one number.
+SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's events, in order, and what follows from them.
+
+    Attributes:
+        folder: the run folder.
+        events: ``run`` (what is learned), ``pretrained`` (retention before the first task), one
+            ``task`` for each task, and ``end`` once the stream is through.
+    """
+
+    folder: Path
+    events: tuple[Event, ...]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Record:
+        """The record of a run folder; a last line that a crash left unfinished is passed over.
+
+        Raises:
+            ClbenchError: if the folder holds no record, or a line of it is damaged.
+        """
+        path = Path(folder) / "record.jsonl"
+        if not path.is_file():
+            raise ClbenchError(f"{folder} holds no run: there is no {path}")
+        return cls(Path(folder), tuple(_events(path)))
+
+    @property
+    def run(self) -> Event:
+        """What is learned: ``title``, ``tasks``, ``class_names``, ``independent`` …
+
+        Raises:
+            ClbenchError: if the record has not a whole line yet.
+        """
+        for event in self.events:
+            if event["event"] == "run":
+                return event
+        raise ClbenchError(
+            f"{self.folder / 'record.jsonl'} has no line: put it back from a copy, or remove the "
+            f"folder {self.folder / 'checkpoints'} to resume from the start"
+        )
+
+    @property
+    def tasks(self) -> list[Event]:
+        """The events of the tasks learned so far."""
+        return [event for event in self.events if event["event"] == "task"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream is through."""
+        return any(event["event"] == "end" for event in self.events)
+
+    @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies that differ, with their titles: two, or one where tasks share labels.
+
+        There the classes of a task are those of all tasks, so that both are the same number.
+        """
+        if self.run.get("shared_labels"):
+            return SHARED_TITLES
+        return TITLES
+
+    def until_task(self, index: int) -> tuple[Event, ...]:
+        """The events up to and with that of task ``index``; none if it is not in the record."""
+        found = (n for n, e in enumerate(self.events) if e.get("task") == index)
+        return self.events[: max(found, default=-1) + 1]
+
+    def ended(self, lacking: Sequence[str] = ()) -> Record:
+        """The record with its last line; ``lacking`` names pictures that could not be drawn."""
+        end: Event = {"event": "end"} | ({"lacking": list(lacking)} if lacking else {})
+        return Record(self.folder, (*self.events, end))
+
+    def accuracy_matrix(self, scenario: Scenario = "task_incremental") -> NDArray[np.float64]:
+        """R (T, T): test accuracy on task i after task t; NaN where nothing was measured."""
+        count = len(self.run["tasks"])
+        matrix = np.full((count, count), np.nan)
+        for event in self.tasks:
+            for task, accuracy in zip(event["evaluated"], event[scenario], strict=True):
+                matrix[event["task"], task] = accuracy
+        return matrix
+
+    def curves(self) -> Iterator[dict[str, Any]]:
+        """Points of the per-task curves: ``step``, ``task``, and both accuracies."""
+        for event in self.tasks:
+            points = event["curve"] + [event | {"step": event["last_step"]}]
+            for point in points:
+                for number, task in enumerate(point["evaluated"]):
+                    yield {
+                        "step": point["step"],
+                        "task": task,
+                        **{scenario: point[scenario][number] for scenario in SCENARIOS},
+                    }
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of ``summary.json``; accuracies are fractions in 0…1."""
+        return {
+            "name": self.run["title"],
+            "stream": self.run["stream"],
+            "methods": list(self.run["methods"]),
+            "seed": self.run["seed"],
+            "tasks": self.run["tasks"],
+            "finished": self.finished,
+            **{scenario: self._scores(scenario) for scenario in SCENARIOS},
+            "retention": self._retention(),
+            "footprint": self._footprint(),
+            "inactive": self._inactive(),
+            "scope": self._scopes(),
+            "ineffective": self._ineffective(),
+            "cost": self._cost(),
+        }
+
+    def _scores(self, scenario: Scenario) -> dict[str, Any]:
+        matrix = self.accuracy_matrix(scenario)
+        result: dict[str, Any] = dict.fromkeys(
+            ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
+        )
+        lower = matrix[np.tril_indices(len(matrix))]
+        diagonal = np.diag(matrix)
+        if not np.isnan(lower).any():
+            result |= {name: getattr(scores, name)(matrix) for name in result}
+        elif not np.isnan(matrix[-1]).any():  # all tasks were trained together
+            result["overall_performance"] = float(matrix[-1].mean())
+        elif self.run["independent"] and not np.isnan(diagonal).any():  # a model for each task
+            result["overall_performance"] = result["learning_accuracy"] = float(diagonal.mean())
+        result["accuracy_matrix"] = [
+            [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
+        ]
+        return result
+
+    def _retention(self) -> dict[str, Any]:
+        before = next(e["retention"] for e in self.events if e["event"] == "pretrained")
+        if before is None:
+            return {"pretrained": None, "after_task": None, "change": None}
+        after = [event["retention"]["top1"] for event in self.tasks]
+        return {
+            "pretrained": before["top1"],
+            "pretrained_top5": before["top5"],
+            "after_task": after,
+            "after_task_top5": [event["retention"]["top5"] for event in self.tasks],
+            "change": self._last(after) - before["top1"] if after else None,
+        }
+
+    def _last(self, after: list[float]) -> float:
+        """Retention in the end; of independent tasks, each with a network of its own, the mean."""
+        return sum(after) / len(after) if self.run["independent"] else after[-1]
+
+    def _footprint(self) -> dict[str, Any]:
+        """Everything all methods need together."""
+        added = ("stored_samples", "stored_bytes", "weight_copies", "extra_passes_per_step")
+        tasks = self.tasks
+        now = tasks[-1]["footprint"].values() if tasks else ()  # what is stored grows over tasks
+        spent = sum(
+            part["time_share"] * event["seconds"]
+            for event in tasks
+            for part in event["footprint"].values()
+        )
+        return {
+            "data_oblivious": not any(part["past_data"] for part in now),
+            **{name: sum(part[name] for part in now) for name in added},
+            "time_share": spent / sum(e["seconds"] for e in tasks) if tasks else 0.0,
+        }
+
+    def _inactive(self) -> list[str]:
+        return [
+            name
+            for name in self.run["methods"]
+            if self.tasks and not any(e["methods"][name].get("active", 1) for e in self.tasks)
+        ]
+
+    def _scopes(self) -> dict[str, float | None]:
+        return mean_scopes(list(self.run["methods"]), self.tasks)
+
+    def _ineffective(self) -> list[str]:
+        """Methods that acted, but could do next to nothing."""
+        idle, scopes = self._inactive(), self._scopes()
+        little = {name for name, scope in scopes.items() if scope is not None and is_little(scope)}
+        return [name for name in scopes if name in little and name not in idle]
+
+    def _cost(self) -> dict[str, Any]:
+        tasks = self.tasks
+        return {
+            "seconds": sum(event["seconds"] for event in tasks),
+            "train_steps": tasks[-1]["last_step"] if tasks else 0,
+            "samples": sum(event["samples"] for event in tasks),
+            "parameters": self.run["parameters"],
+            "peak_memory_bytes": max((e["peak_memory_bytes"] for e in tasks), default=0),
+        }
+
+
+class Recorder:
+    """Appends events to ``record.jsonl``; each is on the disk before the run goes on.
+
+    Args:
+        folder: the run folder.
+        keep: events of an interrupted run to go on from.
+        writes: whether this process writes; of several, only the first does.
+    """
+
+    def __init__(self, folder: Path, keep: Sequence[Event] = (), writes: bool = True) -> None:
+        self.folder, self.path, self.writes = folder, folder / "record.jsonl", writes
+        self.events = list(keep)
+        lines = "".join(map(_line, keep))
+        self._sha256 = hashlib.sha256(lines.encode())
+        if writes:
+            write_atomic(self.path, lines)
+
+    @property
+    def record(self) -> Record:
+        """What was recorded so far."""
+        return Record(self.folder, tuple(self.events))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was recorded so far."""
+        return self._sha256.hexdigest()
+
+    def add(self, event: str, **values: Any) -> None:
+        """Append one event; a number that is none is recorded as null."""
+        made = {"event": event, **recordable(values)}
+        line = _line(made)
+        self.events.append(made)
+        self._sha256.update(line.encode())
+        if self.writes:
+            append(self.path, line)
+
+
+def sha256(events: Sequence[Event]) -> str:
+    """SHA-256 of the lines of some events."""
+    return hashlib.sha256("".join(map(_line, events)).encode()).hexdigest()
+
+
+def _line(event: Event) -> str:
+    return to_json(event) + "\n"
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """The events of a record, in an order in which a run writes them."""
+    tasks = list[Any]()
+    ended = False
+    for number, event in _lines(path):
+        kind = event["event"]
+        if kind == "task":
+            if type(event.get("task")) is not int or event["task"] in tasks:
+                _damaged(path, number, f"task {event.get('task')!r} twice, or no task")
+            tasks.append(event["task"])
+        if (kind == "run") != (number == 1) or ended:
+            _damaged(path, number, f"{kind!r} out of its place")
+        ended = kind == "end"
+        yield event
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Event]]:
+    """The lines of a record with their numbers, from 1."""
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        last = number == len(lines)  # whole lines end in a newline, so nothing follows them
+        if last and not line:
+            return
+        try:
+            event = json.loads(line.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            if last:
+                return  # the run was killed while it wrote this line
+            _damaged(path, number, str(error) if line.strip() else "an empty line")
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            _damaged(path, number, "no event")
+        yield number, event
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _damaged(path: Path, number: int, reason: str) -> NoReturn:
+    raise ClbenchError(
+        f"{path}, line {number}, is damaged ({' '.join(reason.split())}): put the file back from "
+        "a copy, or run again into another folder"
+    )

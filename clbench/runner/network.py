@@ -1,0 +1,176 @@
+"""The network of a run: its weights from task to task, its head, and the anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from clbench.data.transforms import Transform
+from clbench.methods.base import Context
+from clbench.models import backbone
+from clbench.models.anchors import Anchor, Anchors, named_weights
+from clbench.models.training import learned_rows, pretrain, put_rows, train_head
+from clbench.processes.processes import say
+from clbench.recipe.recipe import Recipe
+from clbench.seeding import seed_everything
+from clbench.streams import Stream, Task
+from clbench.weights import State, snapshot
+
+
+class Network:
+    """A network with its pretrained weights, which learns one task after the other.
+
+    Args:
+        recipe: which network, which weights.
+        stream: its classes make the head, its pretraining data the weights, where asked for.
+        device: where to train.
+        anchor_device: where the anchors lie: with the network if a method reads them often.
+        autocast: makes the context of forward passes (mixed precision).
+
+    Raises:
+        ClbenchError: if the network or its weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: Stream,
+        device: torch.device,
+        anchor_device: torch.device,
+        autocast: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.recipe, self.stream, self.device = recipe, stream, device
+        self.anchor_device, self.autocast = anchor_device, autocast
+        trained = self._pretrain() if recipe.model.weights == "pretrain" else None
+        seed_everything(recipe.seed)
+        size, classes = recipe.images.size, len(stream.class_names)
+        self.pretrained = backbone.load(recipe.model, classes, size, trained)
+        self.model = self.pretrained.model.to(device)
+        wanted = recipe.model.channels_last
+        self.channels_last = (
+            backbone.prefers_channels_last(self.model, device) if wanted is None else wanted
+        )
+        if self.channels_last:  # before any copy is taken: fused kernels need equal layouts
+            self.model.to(memory_format=torch.channels_last)
+        self.head = backbone.head_names(self.model)
+        self.theta_pretrained = snapshot(self.model, anchor_device)
+
+    def transform(self, recipe: Recipe) -> Transform:
+        """From stored images to input, with the augmentation of a task's recipe."""
+        images = recipe.images
+        return Transform(
+            images.size,
+            images.mean or self.pretrained.mean,
+            images.std or self.pretrained.std,
+            recipe.augment,
+        )
+
+    def load(self, state: State) -> None:
+        """Take weights up."""
+        self.model.load_state_dict(state)
+        self.model.to(self.device)
+
+    def rewind(self, theta: State) -> None:
+        """Take up θ_*; of ``theta``, only the head stays, where each task has rows of its own."""
+        if self.stream.independent or self.stream.shared:
+            self.load(self.theta_pretrained)
+        else:
+            self.load(self.theta_pretrained | {name: theta[name] for name in self.head})
+
+    def probe(self, task: Task, recipe: Recipe, learned: Tensor) -> Tensor:
+        """Train the task's rows of the head on the frozen trunk; the samples' losses (N,).
+
+        With ``model.probe.batch_norm: train`` the network has other running statistics afterwards,
+        and the task starts from them: they are θ_o's, not θ_*'s.
+
+        Args:
+            task: the task.
+            recipe: its settings.
+            learned: bool (C,), rows learned on the trunk as it is. Tasks that share them go on
+                from there; other rows start at random.
+        """
+        head, losses = train_head(
+            self.model,
+            task,
+            self.transform(recipe),
+            recipe.model.probe,
+            recipe.seed,
+            4,
+            task.index,
+            start=learned_rows(self.model.state_dict(), self.head, task.classes, learned),
+            batch_size=recipe.eval_batch_size,
+            workers=recipe.images.workers,
+            autocast=self.autocast,
+        )
+        put_rows(self.model.state_dict(), self.head, task.classes, head)
+        return losses
+
+    def anchors(
+        self, theta: State, learned: Tensor, probed: Tensor, from_pretrained: bool
+    ) -> Anchors:
+        """θ_* and θ_o at the start of a task.
+
+        A row of the head counts as learned on an anchor if it was trained on its own trunk. Rows
+        that tasks share are θ_o's as the task before left them, though the head is probed again.
+
+        Args:
+            theta: the weights that the task goes on from.
+            learned: bool (C,), rows learned in earlier tasks.
+            probed: bool (C,), rows just probed on the weights as they are.
+            from_pretrained: whether the trunk is θ_* as it is now.
+        """
+        now = snapshot(self.model, self.anchor_device)
+        pretrained = Anchor(self.theta_pretrained, self._mask(torch.zeros_like(probed)))
+        if from_pretrained:
+            head = {name: now[name] for name in self.head}
+            pretrained = Anchor(self.theta_pretrained | head, self._mask(probed))
+        again = self._mask(learned & probed)
+        for name in self.head if again.any() else ():
+            now[name][again] = theta[name].to(again.device)[again]
+        return Anchors(pretrained, Anchor(now, self._mask(learned | probed)))
+
+    def _mask(self, rows: Tensor) -> Tensor:
+        return rows.to(self.anchor_device)
+
+    def _pretrain(self) -> State:
+        recipe = self.recipe
+        plain, cache = pretraining_transform(recipe), recipe.data_dir / "cache"
+        return pretrain(recipe.model, self.stream, plain, recipe.seed, self.device, cache, say)
+
+
+def pretraining_transform(recipe: Recipe) -> Transform:
+    """The input of in-run pretraining."""
+    images, half = recipe.images, (0.5, 0.5, 0.5)
+    return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
+
+
+def distances(context: Context, shown: State) -> dict[str, float]:
+    """Euclidean distances of the evaluated weights from both anchors, over the trunk's parameters.
+
+    The head is left out: every method trains it, and a task's rows are not even an anchor's own.
+    """
+    names = [name for name, _ in named_weights(context.model) if name not in context.head]
+
+    def distance(anchor: Anchor) -> float:
+        if not names:
+            return 0.0
+        here = [anchor.state[name] for name in names]
+        differences = torch._foreach_sub([shown[name].to(here[0].device) for name in names], here)
+        return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+    return {name: distance(anchor) for name, anchor in vars(context.anchors).items()}
+
+
+def modes(model: nn.Module) -> dict[str, int]:
+    """How the network was trained: numbers of trained and frozen parameters and normalisations."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {
+        "trained_parameters": sum(size for size, trained in sizes if trained),
+        "frozen_parameters": sum(size for size, trained in sizes if not trained),
+        "batch_norms_in_training_mode": sum(norm.training for norm in norms),
+        "batch_norms_in_evaluation_mode": sum(not norm.training for norm in norms),
+    }

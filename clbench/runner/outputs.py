@@ -1,0 +1,127 @@
+"""The files of a finished run: weights, numbers, tables and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save
+
+from clbench.errors import reason
+from clbench.files.disk import to_json, write_atomic
+from clbench.record.record import SCENARIOS, Record
+from clbench.report.figures import FIGURES, draw
+from clbench.runner.products import LOADER, WEIGHTS
+from clbench.text.texts import cell
+from clbench.weights import State
+
+T = TypeVar("T")
+
+
+def write(record: Record) -> list[str]:
+    """Write ``summary.json``, the CSV tables and the PNGs into the run folder.
+
+    What cannot be made costs a line on the screen, and nothing else.
+
+    Args:
+        record: of a finished run.
+
+    Returns:
+        Names of the files that could not be made.
+    """
+    makers: dict[str, Callable[[], str]] = {
+        "summary.json": lambda: to_json(record.summary(), indent=1),
+        "accuracy_matrix.csv": lambda: _matrices(record),
+        "curves.csv": lambda: _curves(record),
+    }
+    failed = [name for name, make in makers.items() if not _write(record, name, make)]
+    for name in FIGURES:
+
+        def picture(name: str = name) -> bytes:
+            figure, buffer = draw(record, name), io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=150)
+            return buffer.getvalue()
+
+        if not _write(record, f"{name}.png", picture):
+            failed.append(f"{name}.png")
+    return failed
+
+
+def attempt(what: str, make: Callable[[], T]) -> T | None:
+    """What ``make`` returns; a failure costs a line, which names what could not be made."""
+    try:
+        return make()
+    except Exception as error:
+        print(f"{what} could not be made: {reason(error)[:300]}", flush=True)
+        return None
+
+
+def _write(record: Record, name: str, make: Callable[[], str | bytes]) -> bool:
+    """Write one file; whether it could be made. What the disk refuses is for the caller."""
+    content = attempt(str(record.folder / name), make)
+    if content is None:
+        return False
+    write_atomic(record.folder / name, content)
+    return True
+
+
+def export(record: Record, state: State) -> None:
+    """Write the final weights, ``model.safetensors``, and ``load_model.py``, which loads them.
+
+    Args:
+        record: of the run.
+        state: the weights that were evaluated last, each a tensor of its own.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    names = json.dumps(record.run["class_names"])
+    write_atomic(record.folder / WEIGHTS, save(whole, {"class_names": names}))
+    write_loader(record)
+
+
+def write_loader(record: Record) -> None:
+    """Write ``load_model.py`` for the weights that lie beside the record.
+
+    Whatever a recipe holds gets into it as a literal: nothing of it can become code.
+    """
+    backbone, options = record.run["backbone"], dict(record.run["options"])
+    options["num_classes"] = len(record.run["class_names"])
+    with safe_open(record.folder / WEIGHTS, "pt") as weights:
+        if any("pos_embed" in name for name in weights.keys()):  # noqa: SIM118
+            options["img_size"] = record.run["size"]
+    own = backbone in ("tiny_cnn", "tiny_vit")
+    register = "import clbench.models  # registers the tiny backbones\n" if own else ""
+    write_atomic(
+        record.folder / LOADER,
+        '"""Load the final weights of a run of clbench into timm."""\n\n'
+        "from pathlib import Path\n\n"
+        f"import timm\nfrom safetensors.torch import load_file\n{register}\n"
+        f"NAME = {str(record.run['title'])!a}\n"
+        f"OPTIONS = {options!a}\n"
+        f"model = timm.create_model({str(backbone)!a}, **OPTIONS)\n"
+        'model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors")))\n'
+        "model.eval()\n",
+    )
+
+
+def _matrices(record: Record) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = record.run["tasks"]
+    writer.writerow(["scenario", "after_task", *map(cell, names)])
+    for scenario in SCENARIOS:
+        for row, name in zip(record.accuracy_matrix(scenario), names, strict=True):
+            writer.writerow([scenario, cell(name), *("" if np.isnan(x) else x for x in row)])
+    return buffer.getvalue()
+
+
+def _curves(record: Record) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, ["step", "task", *SCENARIOS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(record.curves())
+    return buffer.getvalue()

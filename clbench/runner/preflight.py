@@ -1,0 +1,308 @@
+"""What can be known before the first step is tried before it: in seconds, before data is read.
+
+A run's network is built with its weights, run once on a random image and trained for one step of
+the run's own :class:`~clbench.learner.learner.Learner` and Trainer, at the run's image size,
+precision, clipping, accumulation and smallest batch. It is thrown away afterwards: the run builds
+its own from its own seeds, so that nothing here reaches the results.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from torch import Tensor, nn
+
+from clbench.data.batches import Batches, Examples, Split
+from clbench.data.images import TensorImages
+from clbench.data.transforms import Transform
+from clbench.errors import ClbenchError, reason
+from clbench.learner.learner import Learner
+from clbench.learner.trainer import accumulated, fit, make_trainer
+from clbench.machine import cores
+from clbench.methods import METHODS, name_of
+from clbench.methods.base import Context, Method, overriding
+from clbench.models import backbone
+from clbench.models.anchors import Anchor, Anchors
+from clbench.models.batch_norm import least_batch
+from clbench.models.loss import ClassLoss
+from clbench.processes.processes import apart
+from clbench.recipe.recipe import Recipe
+from clbench.seeding import generator
+from clbench.streams import Stream, Task
+
+#: Rows of the head; the stream's are not known yet.
+CLASSES = 2
+
+
+def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
+    """Try out what a run will do, before its data is read.
+
+    Args:
+        recipe: the run's.
+        folder: the run folder; None: there is none.
+        trainer: one of the run's, as :func:`~clbench.learner.trainer.make_trainer` makes it.
+
+    Returns:
+        How many images the network needs at a time.
+
+    Raises:
+        ClbenchError: one line: what does not work, why, and the way out.
+    """
+    device: torch.device = trainer.strategy.root_device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        model = _build(recipe).to(device)
+        if folder is not None:
+            _space(model, folder)
+        _logits(recipe, model)
+        least = _step(recipe, model, device)
+    if devices:
+        del model
+        torch.cuda.empty_cache()
+    return least
+
+
+def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:
+    """Refuse tasks that cannot be trained on, before the first is.
+
+    Args:
+        recipe: the run's.
+        stages: what it trains on.
+        least: images that the network needs at a time.
+
+    Raises:
+        ClbenchError: naming the task.
+    """
+    for task in stages:
+        size = recipe.for_task(task.name).batch_size
+        if size < least or len(task.train) < least:
+            raise ClbenchError(
+                f"task {task.name}: batch_size = {size} and {len(task.train)} training images, but "
+                f"{_named(recipe)} has BatchNorm, which needs at least {least} images of "
+                f"{recipe.images.size} pixels at a time"
+            )
+
+
+def single_classes(recipe: Recipe, stream: Stream) -> str:
+    """A warning about tasks that teach nothing, as they are of one class; or nothing."""
+    names = [task.name for task in stream.tasks if len(task.classes) == 1]
+    if recipe.train_logits != "task" or not names:
+        return ""
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return (
+        f"train_logits = 'task': of one class alone, the loss is 0 and task-incremental accuracy "
+        f"100 %, whatever the network does: {shown}; say train_logits: seen, or larger tasks"
+    )
+
+
+def check_processes(recipe: Recipe, trainer: L.Trainer) -> None:
+    """Refuse more processes than there can be, before any is started.
+
+    Args:
+        recipe: the run's.
+        trainer: one of the run's.
+
+    Raises:
+        ClbenchError: naming the argument of the Trainer.
+    """
+    device: torch.device = trainer.strategy.root_device
+    most = max(16, 2 * cores())
+    if device.type == "cpu" and trainer.num_devices > most:
+        raise ClbenchError(
+            f"trainer.devices = {recipe.trainer.get('devices')!r}: that many processes on a CPU of "
+            f"{cores()} cores only get in each other's way; give at most {most}"
+        )
+    if recipe.trainer.get("sync_batchnorm") and device.type == "cpu" and trainer.world_size > 1:
+        raise ClbenchError(
+            "trainer.sync_batchnorm = True: torch has it for GPUs only; leave it out on a CPU"
+        )
+    alone = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
+    if trainer.num_nodes > 1 and alone and not {"NODE_RANK", "GROUP_RANK"} & set(os.environ):
+        raise ClbenchError(
+            f"trainer.num_nodes = {trainer.num_nodes}: this process was started on one machine "
+            "alone and would wait for the others without end: start it with srun or torchrun on "
+            "every node, or set NODE_RANK, MASTER_ADDR and MASTER_PORT there"
+        )
+
+
+def _build(recipe: Recipe) -> nn.Module:
+    """The network with its weights; those of in-run pretraining are not there yet."""
+    config, size = recipe.model, recipe.images.size
+    if config.weights == "pretrain":
+        config = config.model_copy(update={"weights": "none"})
+    try:
+        model = backbone.load(config, CLASSES, size).model
+        backbone.head_names(model)
+    except ClbenchError:
+        raise
+    except Exception as error:  # a thousand networks, each with failures of its own
+        raise ClbenchError(f"{_named(recipe)} cannot be built: {reason(error)}") from error
+    wanted = config.channels_last
+    if wanted or (wanted is None and backbone.prefers_channels_last(model, torch.device("cpu"))):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _space(model: nn.Module, folder: Path) -> None:
+    """The run folder holds at least a checkpoint and the exported weights."""
+    needed = 2 * sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ClbenchError(f"the run folder {folder} cannot be used: {error.strerror}") from error
+    if free < needed:
+        raise ClbenchError(
+            f"{folder}: {free / 1e6:,.2f} MB are free there, and the weights alone will take "
+            f"{needed / 1e6:,.2f} MB: make room, or say --output on another disk"
+        )
+
+
+def _logits(recipe: Recipe, model: nn.Module) -> None:
+    """The network's logits are those of its one linear head on its features."""
+    size, device = recipe.images.size, next(model.parameters()).device
+    image = torch.randn(1, 3, size, size, generator=generator(0)).to(device)
+    model.eval()
+    head: nn.Module = model.get_classifier()  # type: ignore[operator]
+    with torch.no_grad():
+        logits = _run(recipe, lambda: model(image))
+        if not isinstance(logits, Tensor) or logits.shape != (1, CLASSES):
+            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ClbenchError(
+                f"{_named(recipe)} gives {given} for an image of {CLASSES} classes, and not one "
+                f"logit a class: choose other model.options or another backbone"
+            )
+        found = _run(recipe, lambda: head(backbone.features(model, image)))
+    room = 1e-2 * float(logits.abs().max()) + 1e-4  # TF32 rounds to about a thousandth
+    if found.shape != logits.shape or float((found - logits).abs().max()) > room:
+        raise ClbenchError(
+            f"{_named(recipe)}: its logits are not those of its last layer on its features (it "
+            "may have two heads), which probes and retention go by: choose another backbone"
+        )
+
+
+def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
+    try:
+        return forward()
+    except Exception as error:  # whatever a network's own code raises
+        size = recipe.images.size
+        raise ClbenchError(
+            f"{_named(recipe)} does not run on {size} × {size} images: {reason(error)}; change "
+            "images.size or model.options, or choose another backbone"
+        ) from error
+
+
+def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
+    """One step of training, as the run makes it, on as few images as the network needs."""
+    methods = list(recipe.methods.values())
+    for method in overriding(methods, "surgery"):
+        model = method.model_copy(deep=True).surgery(model)
+    head = backbone.head_names(model)
+    rules = trained_by(methods)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in head or rules(name))
+    least = smallest(recipe, model, head)
+    if recipe.batch_size < least:
+        raise ClbenchError(
+            f"batch_size = {recipe.batch_size}: {_named(recipe)} has BatchNorm, which needs at "
+            f"least {least} images of {recipe.images.size} pixels at a time: say batch_size: "
+            f"{least} or more"
+        )
+    small = _alone(recipe, device, least)
+    batches, context = _task(small, model, head)
+    learner = Learner(context, [], small)
+    learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
+    own = [m for m in overriding(methods, "optimizer") if type(m) in METHODS.values()]
+    learner.methods = [method.model_copy(deep=True) for method in own]
+    model.train()
+    try:
+        with apart():
+            trainer = make_trainer(small, 1)
+        fit(trainer, learner, batches)
+    except ClbenchError:
+        raise
+    except Exception as error:  # Lightning, torch and the network, each with its own
+        given = "".join(f", trainer.{k} = {v!r}" for k, v in recipe.trainer.items())
+        raise ClbenchError(
+            f"{_named(recipe)} cannot be trained on {small.images.size} × {small.images.size} "
+            f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {reason(error)}"
+        ) from error
+    return least
+
+
+def trained_by(methods: Sequence[Method]) -> Callable[[str], bool]:
+    """Whether a parameter is trained, as far as methods can tell before they have started."""
+    restrict = overriding(methods, "trainable")
+
+    def trained(name: str) -> bool:
+        try:
+            return all(method.trainable(name) for method in restrict)
+        except Exception:  # a method of the user's own may need its start
+            return True
+
+    return trained
+
+
+def smallest(recipe: Recipe, model: nn.Module, head: Sequence[str]) -> int:
+    """Images that the network needs at a time, with the methods of the recipe.
+
+    The recipe's methods have not started and never will, so that a resumed run finds the same.
+    """
+    trained, rule = trained_by(list(recipe.methods.values())), recipe.model.batch_norm_training
+    return least_batch(model, head, trained, recipe.images.size, rule)
+
+
+def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
+    """The recipe for one step of one process."""
+    trainer = recipe.trainer | {
+        "devices": [device.index or 0] if device.type == "cuda" else 1,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accumulate_grad_batches": min(2, accumulated(recipe)),
+    }
+    trainer.pop("profiler", None)
+    return recipe.model_copy(
+        update={
+            "trainer": trainer,
+            "steps": 1,
+            "epochs": None,
+            "batch_size": least,
+            "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
+        }
+    )
+
+
+def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
+    """A task of as few random images as make a step."""
+    size, count = recipe.images.size, recipe.batch_size * accumulated(recipe)
+    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
+    labels = torch.arange(count) % CLASSES
+    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    batches = Batches(Examples(split), recipe.batch_size, (0,), accumulate=accumulated(recipe))
+    rows = torch.ones(CLASSES, dtype=torch.bool)
+    anchor = Anchor(model.state_dict(), rows)
+    half = (0.5, 0.5, 0.5)
+    context = Context(
+        task=Task(0, "preflight", range(CLASSES), split, split, split),
+        model=model,
+        head=head,
+        anchors=Anchors(anchor, anchor),
+        total_steps=1,
+        transform=Transform(size, half, half, recipe.augment),
+        losses=ClassLoss("all", labels, torch.zeros(CLASSES, dtype=torch.int64), rows),
+        seed=0,
+        batch_size=recipe.batch_size,
+    )
+    return batches, context
+
+
+def _named(recipe: Recipe) -> str:
+    options = f" with model.options = {recipe.model.options}" if recipe.model.options else ""
+    return f"model.backbone = {recipe.model.backbone!r}{options}"

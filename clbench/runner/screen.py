@@ -1,0 +1,118 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clbench.record.record import SCENARIOS, Event, Record
+from clbench.record.scopes import sentence
+
+FILES = (
+    "summary.json",
+    "accuracy_matrix.csv",
+    "accuracy_matrix.png",
+    "curves.csv",
+    "curves.png",
+    "performance_and_retention.png",
+    "record.jsonl",
+    "config.yaml",
+    "environment.json",
+    "model.safetensors",
+    "load_model.py",
+)
+ROWS = {
+    "overall_performance": "overall performance (OP)",
+    "backward_transfer": "backward transfer (BWT)",
+    "forgetting": "forgetting",
+    "learning_accuracy": "learning accuracy",
+}
+
+
+def show(record: Record, console: Console | None = None) -> None:
+    """Print the scores of a run and where its files are."""
+    console = console or Console(soft_wrap=True)
+    summary = record.summary()
+    table = Table(
+        title=f"{escape(summary['name'])} after {len(record.tasks)} tasks", title_justify="left"
+    )
+    table.add_column("in %")
+    for title in record.scenarios.values():
+        table.add_column(title, justify="right")
+    for name, label in ROWS.items():
+        shown = (percent(summary[s][name], "BWT" in label) for s in record.scenarios)
+        table.add_row(label, *shown)
+    console.print(table)
+    retention = summary["retention"]
+    if retention["pretrained"] is None:
+        console.print(
+            "Retention was not measured: it needs weights with the head of their pretraining, and "
+            "images for it; --dry_run says which is missing."
+        )
+    elif retention["after_task"]:
+        console.print(
+            f"Retention (top-1): {percent(retention['pretrained'] + retention['change'])} % "
+            f"{'on average over the tasks' if record.run['independent'] else 'after the stream'}, "
+            f"{percent(retention['pretrained'])} % pretrained, "
+            f"change {percent(retention['change'], True)} points."
+        )
+    from clbench.report.figures import lacking_fonts  # matplotlib takes a while
+
+    if lacking := lacking_fonts(record):
+        console.print(escape(lacking), highlight=False)
+    for name in summary["inactive"]:
+        console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
+    for name in summary["ineffective"]:
+        from clbench.methods import METHODS  # PyTorch takes seconds
+
+        means = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], means)
+        console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
+    needs = summary["footprint"]
+    console.print(
+        f"Footprint: {'data-oblivious' if needs['data_oblivious'] else 'uses past data'}, "
+        f"{needs['stored_samples']:,} stored samples ({needs['stored_bytes'] / 1e6:.1f} MB), "
+        f"{needs['weight_copies']} weight copies, "
+        f"{needs['extra_passes_per_step']:.2g} extra passes a step, "
+        f"{needs['time_share']:.0%} of the time."
+    )
+    cost = summary["cost"]
+    console.print(
+        f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
+        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s."
+    )
+    folder = escape(str(record.folder))
+    console.print(f"Files in {folder}:", highlight=False)
+    console.print(
+        "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
+    )
+    console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
+
+
+def line(event: Event, shared: bool = False) -> str:
+    """A finished task in one line.
+
+    Args:
+        event: the task's.
+        shared: whether tasks share labels, so that there is one accuracy.
+    """
+    own = event["evaluated"].index(event["task"])
+    by_task, by_class = (sum(event[s]) / len(event[s]) for s in SCENARIOS)
+    parts = [
+        f"accuracy {event['task_incremental'][own]:.1%}",
+        f"mean of seen tasks {by_task:.1%}"
+        + ("" if shared else f" (class-incremental {by_class:.1%})"),
+    ]
+    if event["retention"]:
+        parts.append(f"retention {event['retention']['top1']:.1%}")
+    return ", ".join([*parts, f"{event['seconds']:.1f} s"])
+
+
+def percent(value: float | None, signed: bool = False) -> str:
+    """A fraction in percent with one decimal; a dash for None.
+
+    >>> percent(0.1234), percent(-0.5, signed=True), percent(None)
+    ('12.3', '-50.0', '–')
+    """
+    return "–" if value is None else f"{100 * value:{'+' if signed else ''}.1f}"

@@ -1,0 +1,260 @@
+"""``clbench compare``: run what a suite still lacks, then report on all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError
+from clbench.estimate.absent import Missing
+from clbench.estimate.estimating import Shared, estimate
+from clbench.estimate.screen import duration, size
+from clbench.files.disk import write_atomic
+from clbench.files.lock import alone
+from clbench.launch.choose import choose_launcher
+from clbench.launch.local import Job, Launch, train_words
+from clbench.recipe.yamlfile import nested
+from clbench.record.record import Record
+from clbench.report.build import build
+from clbench.report.compare import Comparison
+from clbench.report.compare import compare as compare_runs
+from clbench.report.tuning import read as read_tunings
+from clbench.runner.folder import plain
+from clbench.suite.suite import Planned, Suite, finished, hashes_below, load
+from clbench.suite.tuning import Search, Tuning, table, try_of, value_of
+from clbench.suite.watch import Watch
+from clbench.text.yamltext import dump
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run of the suite and where it lies.
+
+    Attributes:
+        run: what is planned.
+        folder: where its results are or will be.
+        state: ``finished``, ``interrupted`` or ``new``.
+    """
+
+    run: Planned
+    folder: Path
+    state: str
+
+
+def compare(
+    suite: str | Path | Mapping[str, Any],
+    output: Path | str | None = None,
+    jobs: int | None = None,
+    report: Path | str | None = None,
+    launcher: str = "local",
+    slurm: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Run a suite and report on it. Finished runs are reused, interrupted ones go on.
+
+    Args:
+        suite: a YAML file, its bare name in ``suites/``, or its values.
+        output: folder of the runs, logs and the report; default: ``runs/<suite>``.
+        jobs: runs side by side; default: 1, on SLURM as many as it has room for.
+        report: folder of the report; default: ``report`` in ``output``.
+        launcher: ``local`` or ``slurm``.
+        slurm: what to ask of the cluster, as in ``{"partition": "gpu", "gpus": 1}``.
+
+    Returns:
+        The comparison, with ``failures`` naming the runs that failed and why.
+
+    Raises:
+        ClbenchError: for a suite that is refused, or if no run has left a record.
+    """
+    made = load(suite)
+    folder = folder_of(made, output)
+    start = choose_launcher(launcher, jobs, folder, slurm or {})
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = Missing(fetch=True)
+    with alone(folder):
+        searches = _tune(made, made.tune, folder, start, missing) if made.tune else []
+        lost = {s.name: s.failure for s in searches if s.chosen is None}
+        settings = {s.name: s.settings for s in searches if s.chosen is not None}
+        kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
+        places = survey(kept.chosen(settings), folder / "runs")
+        failures = lost | _run(places, folder, start, missing)
+    there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
+    if not there:
+        told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise ClbenchError(f"no run of {made.name} has left a record ({told})")
+    labels = {place.folder: place.run.method for place in places}
+    comparison = compare_runs(there, labels, failures)
+    page = build(comparison, Path(report) if report else folder / "report", made.name)
+    print(f"Report: {page}", flush=True)
+    return comparison
+
+
+def folder_of(suite: Suite, output: Path | str | None) -> Path:
+    """Where a suite's runs lie."""
+    return Path(output) if output is not None else Path("runs") / suite.name
+
+
+def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
+    """Where each run lies below the folder, and how far it is."""
+    there = hashes_below(folder)
+    places = []
+    for run in runs:
+        found = there.get(run.hash)
+        own = folder / run.name
+        if found is None:
+            state = "new"
+        else:
+            state = "finished" if finished(found) else "interrupted"
+        places.append(Place(run, found or own, state))
+    return places
+
+
+def plan(suite: Suite, folder: Path) -> Iterator[str]:
+    """The grid with what is there, and the time and disk that the rest will take; line by line.
+
+    A method's finished runs tell what its others will take; without any, a short trial does.
+    """
+    places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
+    width = max(len(place.run.name) for place in places)
+    for place in places:
+        yield f"{place.run.name:<{width}}  {place.state}"
+    left = [place for place in places if place.state != "finished"]
+    text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
+    missing = Missing(fetch=False)
+    reasons = [missing.reason(place.run.recipe) for place in left]
+    tried = 0
+    if suite.tune:
+        tried = suite.tune.tries * len(suite.cells)
+        done = sum(map(finished, hashes_below(folder / "tries").values()))
+        text += (
+            f"; before them {tried} tries on the first {suite.tune.tasks} tasks, {done} finished"
+        )
+        tried = max(0, tried - done) if left else 0
+    if left:
+        seconds, disk = _costs(places, suite.tune, tried)
+        text += (
+            f"; about {duration(seconds)} one after the other, imports not counted, and "
+            f"{size(disk)} of disk"
+        )
+    yield f"{text}."
+    for reason in dict.fromkeys(filter(None, reasons)):
+        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
+    yield from missing.lines()
+
+
+def _costs(places: Sequence[Place], tune: Tuning | None, tries: int) -> tuple[float, float]:
+    """Seconds and bytes of the runs that are left, and of so many tries before them."""
+    seconds, own, shared = 0.0, 0.0, dict[str, int]()
+    known: Shared = {}
+    cells: dict[tuple[str, ...], list[Place]] = {}
+    for place in places:
+        recipe = place.run.recipe
+        key = (place.run.method, str(recipe.stream), str(recipe.model))
+        cells.setdefault(key, []).append(place)
+    for found in cells.values():
+        done = [place.folder for place in found if place.state == "finished"]
+        left = len(found) - len(done)
+        if done and left:
+            seconds += left * sum(map(_seconds, done)) / len(done)
+            files = (f for folder in done for f in folder.rglob("*") if f.is_file())
+            own += left * sum(f.stat().st_size for f in files) / len(done)
+        if (left and not done) or tries:
+            try:
+                needs = estimate(found[0].run.recipe, known)
+            except ClbenchError:  # the reason is said beside
+                continue
+            each = needs.disk.get("run folder", 0)
+            if not done:
+                seconds += left * needs.seconds
+                own += left * each
+            if tune:
+                seconds += tries / len(cells) * needs.of_try(tune.tasks)
+                own += tries / len(cells) * each
+            shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
+    return seconds, own + sum(shared.values())
+
+
+def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
+    """The settings that an earlier tuning of the suite chose; empty if there is none."""
+    path = folder / "tuning.json"
+    if suite.tune is None or not path.is_file():
+        return {}
+    cells = {cell.name for cell in suite.cells}
+    return {
+        cell.name: nested(cell.best.settings)
+        for cell in read_tunings(path).cells
+        if cell.best is not None and cell.name in cells
+    }
+
+
+def _tune(
+    suite: Suite, tune: Tuning, folder: Path, start: Launch, missing: Missing
+) -> list[Search]:
+    """Try settings for every cell, round by round; tries that are there are not run again."""
+    searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
+    for number in range(tune.tries):
+        print(f"Tuning, try {number + 1} of {tune.tries}:", flush=True)
+        runs = [
+            cell.plan(tune.seed, try_of(tune, search.ask().settings))
+            for cell, search in zip(suite.cells, searches, strict=True)
+        ]
+        places = survey(runs, folder / "tries")
+        places_once = list({place.folder: place for place in places}.values())
+        failures = _run(places_once, folder, start, missing)
+        for search, place in zip(searches, places, strict=True):
+            reason = failures.get(place.run.name, "")
+            value = None if reason else value_of(Record.load(place.folder), tune.scenario)
+            search.tell(value, reason)
+            search.tries[-1].folder = str(place.folder.relative_to(folder))
+        write_atomic(folder / "tuning.json", json.dumps(table(tune, searches), indent=1))
+    return searches
+
+
+def _seconds(folder: Path) -> float:
+    return float(sum(event["seconds"] for event in Record.load(folder).tasks))
+
+
+def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:
+    """Run what is not finished and can run here; returns why runs failed, by name.
+
+    Raises:
+        ClbenchError: if nothing is finished, and nothing can run for want of data or weights.
+    """
+    left = [place for place in places if place.state != "finished"]
+    lacks = {place.run.name: missing.reason(place.run.recipe) for place in left}
+    if places and len(left) == len(places) and all(lacks.values()):
+        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), missing.ways
+        raise ClbenchError(f"no run can start here: {reasons}" + f" ({ways})" * bool(ways))
+    for line in missing.lines():
+        print(line, flush=True)
+    todo, failures = list[Job](), {name: reason for name, reason in lacks.items() if reason}
+    for place in places:
+        if place.state == "finished":
+            continue
+        name = place.run.name
+        if name in failures:
+            continue
+        if place.run.recipe.trainer.get("num_nodes", 1) != 1:
+            failures[name] = "trainer.num_nodes: start it by srun clbench train, see docs/slurm.md"
+            continue
+        try:
+            if place.state == "new":
+                place.folder.mkdir(parents=True, exist_ok=True)
+                text = dump(plain(place.run.recipe))
+                write_atomic(place.folder / "config.yaml", text)
+        except OSError as error:
+            failures[name] = f"{place.folder} cannot be written: {error}"
+            continue
+        log = folder / "logs" / f"{name}.log"
+        words = train_words(place.folder)
+        if place.state == "interrupted":  # for want of time, perhaps
+            words = [*words, "--process_timeout", str(place.run.recipe.process_timeout)]
+        todo.append(Job(name, words, log, place.folder))
+    reused = len(places) - len(todo) - len(failures)
+    print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
+    if todo:
+        with Watch(todo) as changed:
+            start(todo, changed)
+    return failures | {job.name: job.reason for job in todo if job.state == "failed"}

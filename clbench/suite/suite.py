@@ -1,0 +1,320 @@
+"""A suite: base recipe × methods × streams × backbones × seeds, expanded into named runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import ClbenchError, one_line, shown
+from clbench.explain import nearest
+from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.yamlfile import find, read, read_mapping
+from clbench.record import trust
+from clbench.record.record import Record
+from clbench.runner.folder import recipe_hash as recipe_hash
+from clbench.runner.folder import recipe_of
+from clbench.runner.identity import compare_recipe
+from clbench.runner.products import lacking
+from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
+from clbench.text.names import wrong_name
+from clbench.text.plain import check_plain
+
+KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds", "tune")
+#: Runs of one suite.
+MOST = 5_000
+#: Where ``clbench compare NAME`` looks besides the path itself.
+PLACES = (
+    Path("suites"),
+    Path(__file__).parents[1] / "suites",
+    Path(__file__).parents[2] / "suites",
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a suite.
+
+    Attributes:
+        name: of its folder: stream, backbone, method, seed and the first digits of the hash.
+        method: the suite's name for the method.
+        recipe: the resolved recipe.
+        hash: of what decides the numbers, see :func:`recipe_hash`.
+    """
+
+    name: str
+    method: str
+    recipe: Recipe
+    hash: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What seeds are run of: a stream, a backbone and a method.
+
+    Attributes:
+        parts: their names, as far as the suite gives any.
+        method: the suite's name for the method.
+        values: of the recipe, all but name and seed.
+    """
+
+    parts: tuple[str, ...]
+    method: str
+    values: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Unique within the suite."""
+        return _safe("-".join(self.parts))
+
+    def plan(self, seed: int, settings: Mapping[str, Any] | None = None) -> Planned:
+        """The run of a seed, with settings (values of a recipe) on top.
+
+        Raises:
+            ClbenchError: if the recipe is refused.
+        """
+        name = f"{self.method}-seed{seed}"
+        names = {"seed": seed, "name": _safe(name) if wrong_name(name) else name}
+        values = merge(self.values, settings or {}) | names
+        return _planned(values, self.method, [*self.parts, f"seed{seed}"])
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite asks for.
+
+    Attributes:
+        name: of its folder.
+        cells: what seeds are run of.
+        seeds: of every cell.
+        tune: how settings are chosen before; None to take them as they are.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    tune: Tuning | None = None
+
+    @cached_property
+    def runs(self) -> tuple[Planned, ...]:
+        """Every run, with the settings as they are written."""
+        return self.chosen({})
+
+    def chosen(self, settings: Mapping[str, Mapping[str, Any]]) -> tuple[Planned, ...]:
+        """Every run, with settings (values of a recipe) by the cell's name.
+
+        Raises:
+            ClbenchError: for a recipe that is refused, or two runs that are the same.
+        """
+        runs: dict[str, Planned] = {}
+        for cell in self.cells:
+            for seed in self.seeds:
+                run = cell.plan(seed, settings.get(cell.name))
+                if run.hash in runs:
+                    raise ClbenchError(
+                        f"{run.name} and {runs[run.hash].name} are the same run: a method, "
+                        "stream, backbone or seed is there twice"
+                    )
+                runs[run.hash] = run
+        return tuple(runs.values())
+
+
+def load(source: str | Path | Mapping[str, Any]) -> Suite:
+    """Read a suite and expand it.
+
+    Args:
+        source: a YAML file, its bare name in ``suites/``, or its values.
+
+    Raises:
+        ClbenchError: naming the key, the value and the way out.
+    """
+    if isinstance(source, Mapping):
+        return expand(source, "suite")
+    path = find(str(source), PLACES, "suite")
+    return expand(read_mapping(path), path.stem)
+
+
+def expand(values: Mapping[str, Any], name: str) -> Suite:
+    """The runs of a suite: by stream, backbone, method and seed, in this order.
+
+    Args:
+        values: as read from YAML. A method is a mapping of methods, or ``{config: FILE}``: then
+            the config takes the place of ``base``, and its methods are the method's.
+        name: of the suite, if it does not give one itself.
+
+    Raises:
+        ClbenchError: for an unknown key, a recipe that is refused, or two runs that are the same.
+    """
+    check_plain(values, "the suite")
+    for key in values:
+        if key not in KEYS:
+            way_out = nearest(key, list(KEYS))
+            if key in Recipe.model_fields and f"{key}s" not in KEYS:
+                way_out = (
+                    ": it is a field of recipes, which stand in base (a config of your own, or "
+                    "values), or in overrides for one method"
+                )
+            raise ClbenchError(f"unknown key {one_line(key[:80])} in the suite{way_out}")
+    base = values.get("base", "default")
+    if not isinstance(base, Mapping | str):
+        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
+    base = dict(base) if isinstance(base, Mapping) else read(base)
+    methods = values.get("methods")
+    if not isinstance(methods, Mapping) or not methods:
+        raise ClbenchError(
+            "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
+        )
+    overrides = _overrides(values, list(methods))
+    seeds = values.get("seeds", [base.get("seed", 0)])
+    if not isinstance(seeds, list | tuple) or not seeds:
+        raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
+    streams = list(_choices(values, "streams", "stream"))
+    backbones = list(_choices(values, "backbones", "model"))
+    count = len(streams) * len(backbones) * len(methods) * len(seeds)
+    if count > MOST:
+        raise ClbenchError(
+            f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
+        )
+    bases = {method: _of_method(base, settings) for method, settings in methods.items()}
+    cells = []
+    for stream_name, stream in streams:
+        for backbone_name, backbone in backbones:
+            for method, (start, chosen) in bases.items():
+                merged = merge(merge(start, stream), backbone)
+                merged = merge(merged, overrides.get(method) or {}) | {"methods": chosen}
+                parts = [stream_name, backbone_name, str(method)]
+                cells.append(Cell(tuple(p for p in parts if p), str(method), merged))
+    given = values.get("tune")
+    tune = None if given is None else read_tuning(given, [str(method) for method in methods])
+    own = values.get("name", name)
+    if not isinstance(own, str):
+        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
+    if wrong := "name" in values and wrong_name(own):
+        raise ClbenchError(f"name = {shown(own)}: {wrong}")
+    suite = Suite(_safe(own), tuple(cells), tuple(seeds), tune)
+    # What cannot be run is refused before anything is.
+    assert suite.runs
+    for cell in cells:
+        if tune:
+            _check(tune, cell)
+    return suite
+
+
+def _overrides(values: Mapping[str, Any], methods: Sequence[str]) -> Mapping[str, Any]:
+    given = values.get("overrides")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ClbenchError(f"overrides must map methods to values, got {shown(given)}")
+    for method, fields in given.items():
+        if method not in methods:
+            known = nearest(method, methods)
+            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
+        if fields is not None and not isinstance(fields, Mapping):
+            raise ClbenchError(
+                f"overrides.{method} must be values of a recipe, as in {{epochs: 3}}, got "
+                f"{shown(fields)}"
+            )
+    return given
+
+
+def _check(tune: Tuning, cell: Cell) -> None:
+    space = tune.space_of(cell.method)
+    for key in space:
+        section, _, rest = key.partition(".")
+        if section == "methods" and rest.split(".")[0] not in cell.values["methods"]:
+            raise ClbenchError(
+                f"tune: {key} is searched for {cell.method}, which does not use that method: move "
+                "it to tune.methods"
+            )
+    for settings in corners(space):
+        cell.plan(tune.seed, try_of(tune, settings))
+
+
+def hashes_below(folder: Path) -> dict[str, Path]:
+    """The runs in the folders below, by the hash of their recipes; finished ones win."""
+    found: dict[str, Path] = {}
+    for config in sorted(folder.glob("*/config.yaml")):
+        try:
+            recipe = recipe_of(config.parent)
+            if events := _events(config.parent):
+                compare_recipe(Record(config.parent, tuple(events)), recipe)
+        except ClbenchError:
+            continue  # of another version, half written, or edited since: it is run anew
+        key = recipe_hash(recipe)
+        if key not in found or finished(config.parent):
+            found[key] = config.parent
+    return found
+
+
+def finished(folder: Path) -> bool:
+    """Whether the stream of a run is through, and what it leaves behind is there."""
+    events = _events(folder)
+    return bool(events) and events[-1]["event"] == "end" and not lacking(folder, events)
+
+
+def tasks_done(folder: Path) -> tuple[int, int]:
+    """Tasks finished, and tasks of the stream (0 if not yet known)."""
+    events = _events(folder)
+    total = next((len(event["tasks"]) for event in events if event["event"] == "run"), 0)
+    return sum(event["event"] == "task" for event in events), total
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return list(trust.record_of(folder).events)  # it may be anybody's
+    except (ClbenchError, OSError):
+        return []
+
+
+def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:
+    """A method's own base and its methods: ``{config: FILE}`` takes both from a config."""
+    if not isinstance(settings, Mapping) or "config" not in settings:
+        return base, settings or {}
+    own = read(str(settings["config"]))
+    more = {name: fields for name, fields in settings.items() if name != "config"}
+    if not more:
+        return own, own.get("methods") or {}
+    if not isinstance(own.get("methods") or {}, Mapping):
+        raise ClbenchError(f"{settings['config']}: methods must map names to settings")
+    return own, merge({"methods": own.get("methods") or {}}, {"methods": more})["methods"]
+
+
+def _planned(values: Mapping[str, Any], method: str, parts: Sequence[str]) -> Planned:
+    try:
+        recipe = parse(values)
+    except ClbenchError as error:
+        raise ClbenchError(f"{', '.join(parts)}: {error}") from error
+    key = recipe_hash(recipe)
+    return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", method, recipe, key)
+
+
+def _choices(
+    values: Mapping[str, Any], key: str, section: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and overrides of ``streams`` or ``backbones``; one empty choice if not given."""
+    field = "name" if section == "stream" else "backbone"
+    given = values.get(key)
+    if given is None:
+        yield "", {}
+        return
+    if not isinstance(given, list) or not given:
+        raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(given)}")
+    for choice in given:
+        if isinstance(choice, str):
+            yield choice, {section: {field: choice}}
+        elif isinstance(choice, Mapping):
+            name = [str(choice[field])] if field in choice else []
+            rest = [f"{k}={v}" for k, v in choice.items() if k != field]
+            yield "-".join([*name, *rest])[:60], {section: dict(choice)}
+        else:
+            raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(choice)}")
+
+
+def _safe(text: str) -> str:
+    """A folder's name near to a text, of at most 150 bytes."""
+    name = re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "suite"
+    return name.encode()[:150].decode(errors="ignore")

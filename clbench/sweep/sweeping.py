@@ -1,0 +1,292 @@
+"""Sweeps that cost no training: what a finished run would have shown with another α, λ or density.
+
+Methods that only change the weights to evaluate (`deploy`) are taken through the run's checkpoints
+again, with other settings. Each row is what the run would have recorded with that setting:
+
+* ``alpha``: of ``wise_ft``, put at the end of the methods if the run has none: α = 1 shows the
+  trained weights, α = 0 the anchor's (rows of the head that it never learned stay trained);
+* ``scale``: λ of ``task_arithmetic`` or ``ties``; ``density``: of ``ties``.
+
+Averaged weights get their BatchNorm statistics by the recipe's ``model.batch_norm``, as in the run;
+the ends α = 0 and α = 1 of a run that averages nothing are left as they are.
+
+The pick is the best mean validation accuracy after the last task, in one scenario; among equals the
+value nearest to the run's own, then the first. Test data and retention never decide it. The oracle
+is the best test accuracy by the same rules, and only there to compare with.
+
+``sweep-<parameter>.json`` (``sweep-alpha-previous.json`` where θ_o is the anchor) in the run
+folder holds, with accuracies as fractions in 0…1::
+
+    {"run": "split_digits-sequential-seed0",    the run's name
+     "parameter": "alpha",                      alpha, scale or density
+     "method": "wise_ft",                       whose field it is
+     "anchor": "pretrained",                    or previous; null unless the parameter is alpha
+     "by": "task_incremental",                  the scenario that picks
+     "rows": [{"value": 0.0,
+               "validation": {scenario: mean accuracy} or null (nothing was held out),
+               "overall_performance": {scenario: OP},
+               "backward_transfer": {scenario: BWT or null},
+               "retention": top-1 after the last task, or null}, …],
+     "chosen": index of the pick, or null without validation data,
+     "oracle": index of the best on test,
+     "own": {…} a row as the run recorded it; its value is null if no value stands for the run,
+     "reproduced": whether the row of the run's own value has the same OP, or null without one,
+     "pretrained_retention": top-1, or null}
+
+BWT is null where only the last task's weights were kept (``checkpoints: last``), for a single task
+and for independent tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from clbench.errors import ClbenchError, shown
+from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
+from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.record import checkpoints, scores, trust
+from clbench.record.record import SCENARIOS, SHARED_TITLES, TITLES, Record, Scenario
+from clbench.runner.folder import plain, recipe_of
+from clbench.sweep.redeploy import Redeployment, looks_back
+
+Parameter = Literal["alpha", "scale", "density"]
+#: Values of one sweep.
+MOST = 1_000
+#: What can be swept, and the methods whose field it is.
+PARAMETERS: dict[Parameter, tuple[str, ...]] = {
+    "alpha": ("wise_ft",),
+    "scale": ("task_arithmetic", "ties"),
+    "density": ("ties",),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one value gives; see the module."""
+
+    value: float | None
+    validation: dict[str, float] | None
+    overall_performance: dict[str, float]
+    backward_transfer: dict[str, float | None]
+    retention: float | None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, as in its JSON file; see the module."""
+
+    run: str
+    parameter: Parameter
+    method: str
+    anchor: str | None
+    by: Scenario
+    rows: list[Row]
+    chosen: int | None
+    oracle: int
+    own: Row
+    reproduced: bool | None
+    pretrained_retention: float | None
+    shared_labels: bool = False
+
+    @property
+    def scenarios(self) -> dict[Scenario, str]:
+        """The accuracies that differ, with their titles, as :attr:`Record.scenarios`."""
+        return SHARED_TITLES if self.shared_labels else TITLES
+
+    @property
+    def name(self) -> str:
+        """Of its files, without ending."""
+        return f"sweep-{self.parameter}" + ("-previous" if self.anchor == "previous" else "")
+
+
+def read_values(text: str) -> list[float]:
+    """The values of ``start:stop:step`` (both ends included) or of a list with commas.
+
+    Raises:
+        ClbenchError: if it is neither.
+
+    >>> read_values("0:1:0.25"), read_values("0.1,0.3")
+    ([0.0, 0.25, 0.5, 0.75, 1.0], [0.1, 0.3])
+    """
+    try:
+        if not text.isascii():  # Decimal takes digits of any script
+            raise ValueError
+        if ":" not in text:
+            values = [Decimal(word) for word in text.split(",")]
+        else:  # exact in decimals: 0:1:0.05 ends at 1
+            start, stop, step = (Decimal(word) for word in text.split(":"))
+            count = (stop - start) / step
+            # Compared before it is made a whole number: that of 1e999999 takes for ever.
+            values = [start + step * i for i in range(int(min(count, Decimal(MOST))) + 1)]
+        if not values or not all(math.isfinite(value) for value in values):
+            raise ValueError
+    except (ArithmeticError, ValueError) as error:
+        raise ClbenchError(
+            f"{shown(text)} are no values: write start:stop:step, as in 0:1:0.05, or 0.1,0.3,0.5"
+        ) from error
+    if len(values) > MOST:
+        raise ClbenchError(f"{shown(text)} are too many values: at most {MOST:,} are tried")
+    return [float(value) for value in dict.fromkeys(values)]
+
+
+def sweep(
+    folder: Path | str,
+    parameter: Parameter,
+    values: Sequence[float],
+    by: Scenario = "task_incremental",
+    anchor: str | None = None,
+) -> Sweep:
+    """Evaluate a finished run with other values of a parameter, and write the JSON file.
+
+    Args:
+        folder: the run folder, with its checkpoints.
+        parameter: a key of :data:`PARAMETERS`.
+        values: at least one.
+        by: the scenario whose validation accuracy picks.
+        anchor: ``pretrained`` or ``previous``, of ``alpha``; default: as in the run, or pretrained.
+
+    Raises:
+        ClbenchError: if the run cannot be swept, with the reason and the way out.
+    """
+    record = trust.whole(Path(folder))
+    if not record.finished:
+        raise ClbenchError(
+            f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
+        )
+    refuse_links(record.folder)
+    recipe = recipe_of(record.folder)
+    method = _method(recipe, parameter, record.folder)
+    recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
+    anchor = getattr(recipes[0].methods[method], "anchor", None)
+    own = _own(recipe, method, parameter, anchor)
+    redeployment = Redeployment(recipe, record, _numbers(record, recipes[0], parameter))
+    averages = any(m.averages for m in recipe.methods.values())
+    rows = []
+    for value, changed in zip(values, recipes, strict=True):
+        refresh = averages or value not in (0, 1)
+        rows.append(_row(redeployment.measure(changed, refresh), value))
+    recorded = _row(record, own)
+    same = [row for row in rows if row.value == own]
+    validation = [row.validation[by] for row in rows if row.validation]
+    done = Sweep(
+        run=record.run["title"],
+        parameter=parameter,
+        method=method,
+        anchor=anchor,
+        by=by,
+        rows=rows,
+        chosen=_best(validation, values, own) if validation else None,
+        oracle=_best([row.overall_performance[by] for row in rows], values, own),
+        own=recorded,
+        reproduced=same[0].overall_performance == recorded.overall_performance if same else None,
+        pretrained_retention=record.summary()["retention"]["pretrained"],
+        shared_labels=bool(record.run.get("shared_labels")),
+    )
+    with writing_to(record.folder, "sweep again"):
+        write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))
+    return done
+
+
+def _method(recipe: Recipe, parameter: Parameter, folder: Path) -> str:
+    """The method whose field is swept."""
+    if parameter == "alpha":
+        if getattr(recipe.methods.get("wise_ft"), "carry_on", False):
+            raise ClbenchError(
+                f"{folder}: with wise_ft.carry_on every task was trained from the average before "
+                "it, so another alpha needs training: run again with carry_on: false"
+            )
+        return "wise_ft"
+    found = [name for name in PARAMETERS[parameter] if name in recipe.methods]
+    if not found:
+        wanted = " or ".join(PARAMETERS[parameter])
+        raise ClbenchError(
+            f"{folder} was run without {wanted}, so there is no {parameter} to sweep: its tasks "
+            f"must start from the pretrained weights; run again with methods: "
+            f"{{{PARAMETERS[parameter][0]}: {{}}}}"
+        )
+    return found[0]
+
+
+def _changed(
+    recipe: Recipe, method: str, parameter: str, value: float, anchor: str | None
+) -> Recipe:
+    """The recipe with another value; refused as any recipe would be."""
+    base = plain(recipe)
+    base["methods"].pop("sequential", None)
+    fields = {parameter: value} | ({"anchor": anchor} if anchor else {})
+    return parse(merge(base, {"methods": {method: fields}}))
+
+
+def _own(recipe: Recipe, method: str, parameter: str, anchor: str | None) -> float | None:
+    """The value that stands for the run as it was; None if there is none."""
+    if method not in recipe.methods:
+        return 1.0
+    settings = recipe.methods[method]
+    value: float | str = getattr(settings, parameter)
+    if isinstance(value, str):  # scale: mean, another value after every task
+        return None
+    unlike = parameter == "alpha" and value != 1 and getattr(settings, "anchor", None) != anchor
+    return None if unlike else value
+
+
+def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
+    """The tasks whose weights are there, all or the last."""
+    count, folder = len(record.tasks), record.folder
+    found = checkpoints.numbers(folder)
+    if found == list(range(1, count + 1)):
+        return found
+    if found[-1:] != [count]:
+        raise ClbenchError(
+            f"{folder} keeps no weights to sweep over (checkpoints: {recipe.checkpoints}): run "
+            "again with checkpoints: last, or all for every task"
+        )
+    names = list(recipe.methods)
+    merging = [name for name in names if recipe.methods[name].rewinds]
+    reason = ""
+    if record.run["independent"]:
+        reason = "independent tasks have a model each"
+    elif parameter == "density":
+        reason = "density trims the change of every task"
+    elif looks_back(list(recipe.methods.values())):
+        reason = "anchor: previous needs the weights before the last task"
+    elif parameter == "alpha" and merging and names.index("wise_ft") < names.index(merging[0]):
+        reason = f"{merging[0]} merges what wise_ft gives for every task"
+    if reason:
+        raise ClbenchError(
+            f"{folder} keeps the weights of the last task alone (checkpoints: "
+            f"{recipe.checkpoints}), but {reason}: run again with checkpoints: all"
+        )
+    return [count]
+
+
+def _row(record: Record, value: float | None) -> Row:
+    """The numbers of a record, which may lack tasks before the last."""
+    independent, last = record.run["independent"], record.tasks[-1]
+    performance: dict[str, float] = {}
+    transfer: dict[str, float | None] = {}
+    for scenario in SCENARIOS:
+        matrix = record.accuracy_matrix(scenario)
+        diagonal = np.diag(matrix)
+        whole = not independent and not np.isnan(diagonal).any()
+        performance[scenario] = float((diagonal if independent else matrix[-1]).mean())
+        transfer[scenario] = scores.backward_transfer(matrix) if whole else None
+    held_out = [e["validation"] for e in (record.tasks if independent else [last])]
+    validation: dict[str, float] | None = None
+    if all(held_out):
+        validation = {s: float(np.mean([x for part in held_out for x in part[s]]))
+                      for s in SCENARIOS}  # fmt: skip
+    retention = last["retention"]["top1"] if last["retention"] else None
+    return Row(value, validation, performance, transfer, retention)
+
+
+def _best(accuracies: Sequence[float], values: Sequence[float], own: float | None) -> int:
+    """Where the best accuracy is; among equals nearest to ``own``, then first."""
+    nearest = [0.0 if own is None else abs(value - own) for value in values]
+    return min(range(len(values)), key=lambda i: (-accuracies[i], nearest[i], i))

@@ -1,0 +1,1 @@
+"""What people write, read within bounds: words, names, YAML, plain values."""
