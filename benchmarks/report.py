@@ -27,7 +27,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 def copy_records(folder: Path) -> None:
     """Fill a folder with :data:`RECORDS` run folders."""
-    kept = sorted(path.parent for path in RESULTS.glob("*/records/*/record.jsonl"))
+    kept = sorted(path.parent for path in RESULTS.glob("*/records/**/record.jsonl"))
     for number, run in zip(range(RECORDS), itertools.cycle(kept), strict=False):
         target = folder / f"{number}-{run.name}"
         shutil.copytree(run, target)

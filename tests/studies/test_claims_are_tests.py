@@ -35,11 +35,12 @@ def moving(recipe):
 def made_up(place, run):
     """A folder of a run that is planned, with what its record has to say of its length."""
     recipe = run.recipe
+    count = 1 if recipe.stream.tasks == 1 else TASKS
     folder = run_folder(
         place,
         {name: {} for name in recipe.methods},
         recipe.seed,
-        tasks=TASKS,
+        tasks=count,
         config=recipe.model_dump(mode="json"),
         folder=run.name,
         title=f"{run.method}-seed{recipe.seed}",
@@ -50,7 +51,7 @@ def made_up(place, run):
     events = [json.loads(line) for line in path.read_text().splitlines()]
     tasks = [event for event in events if event["event"] == "task"]
     for event in tasks:
-        length = TASKS // len(tasks)  # all in one stage, or one after the other
+        length = count // len(tasks)  # all in one stage, or one after the other
         event |= {"steps": 10 * length, "samples": 100 * length, "loss": 0.1}
         event |= {"modes": {"batch_norms_in_training_mode": moving(recipe)}}
         event |= {"distance": {"pretrained": 1.0, "previous": 1.0}}
