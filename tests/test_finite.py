@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 import clbench
-from clbench import finite
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.files.disk import recordable
-from clbench.finite import Loss, LossWatch, Term, check_task, flaw, written
 from clbench.measure.evaluate import Evaluator
 from clbench.methods.base import Method
+from clbench.models import finite
 from clbench.models.backbone import ModelConfig, Probe, load
+from clbench.models.finite import Loss, LossWatch, Term, check_task, flaw, written
 from clbench.models.training import linear_probe
 from clbench.recipe.recipe import parse
 from clbench.record.record import Recorder

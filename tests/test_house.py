@@ -9,13 +9,13 @@ PACKAGE = ROOT / "clbench"
 #: From the ground up: each may import those before it.
 SPINE = (
     *("errors", "text", "explain", "settings", "seeding", "machine", "weights", "processes"),
-    *("finite", "files", "data", "optim", "record", "streams", "models", "methods", "recipe"),
+    *("files", "data", "optim", "record", "streams", "models", "methods", "recipe"),
     *("learner", "measure", "runner", "estimate", "sweep", "suite", "cli"),
 )
 #: Beside the spine, on the record and what is below it.
 SIDE = ("report", "launch")
 #: Doors into the package: what users import, from whatever layer it is.
-DOORS = ("clbench", "clbench.__main__", "clbench.method")
+DOORS = ("clbench", "clbench.__main__", "clbench.method", "clbench.yamlfile")
 MOST_FLAT = 10
 
 
@@ -111,5 +111,8 @@ def test_doors_are_old_import_paths():
     from clbench.record import Record
     from clbench.runner import run
     from clbench.sweep import sweep
+    from clbench.yamlfile import read
 
-    assert all(map(callable, (main, estimate, Method, Needs, Recipe, parse, Record, run, sweep)))
+    assert all(
+        map(callable, (main, estimate, Method, Needs, Recipe, parse, Record, run, sweep, read))
+    )

@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
-from clbench.finite import Loss, LossWatch, Term
 from clbench.learner.footprint import Clock
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
+from clbench.models.finite import Loss, LossWatch, Term
 from clbench.optim.settings import learning_rate, make_optimizer
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe

@@ -15,13 +15,13 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError, first_line, reason, shown
-from clbench.finite import flaw
 from clbench.models import (
     hub,
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
 from clbench.models.batch_norm import Training as BatchNormTraining
+from clbench.models.finite import flaw
 from clbench.settings import Section
 from clbench.text.textfile import home
 from clbench.weights import State, sha256

@@ -21,7 +21,6 @@ from clbench.data.transforms import DRAWS, Transform
 from clbench.errors import ClbenchError, reason
 from clbench.files.disk import atomic
 from clbench.files.lock import alone
-from clbench.finite import flaw
 from clbench.models.backbone import (
     ModelConfig,
     Pretraining,
@@ -31,6 +30,7 @@ from clbench.models.backbone import (
     head_names,
 )
 from clbench.models.batch_norm import chunks, least_batch, moving
+from clbench.models.finite import flaw
 from clbench.models.modes import evaluating
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Stream, Task

@@ -14,11 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench import finite
 from clbench.data.batches import Batches, Examples
 from clbench.errors import ClbenchError
 from clbench.files.disk import write_atomic, writing_to
-from clbench.finite import written
 from clbench.learner import footprint
 from clbench.learner.deploy import deploy, refresh_batch_norm
 from clbench.learner.footprint import Clock
@@ -31,7 +29,9 @@ from clbench.measure.meter import Meter
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
 from clbench.methods.plan import Plan
+from clbench.models import finite
 from clbench.models.batch_norm import statistics
+from clbench.models.finite import written
 from clbench.models.loss import ClassLoss
 from clbench.models.training import Reading
 from clbench.processes.processes import is_first, say, world_size
