@@ -58,8 +58,9 @@ STUDY = Study(
     name="mofo_digits",
     title="MoFO on digits",
     about="""
-A small network, pretrained on the digits 0 to 3, learns 4 to 9: as three tasks of two with the loss
-over all outputs, so that tasks are forgotten (100 steps a task), and as one task (300 steps). Every
+A small network, pretrained on the digits 0 to 3, learns 4 to 9: as three tasks of two (100 steps a
+task), and as one task (300 steps). The loss is taken within the task; three rows that end in _all take
+it over all outputs, where a trial run of other seeds had shown MoFO forget more than full fine-tuning. Every
 row has AdamW at one constant rate (0.001) and batches of 32. Retention: the four digits, with the
 original head. The paper's tasks are language; its orders are what is tested here, not its levels.
 """,
@@ -72,6 +73,10 @@ original head. The paper's tasks are language; its orders are what is tested her
         Claim("replay is above MoFO (5 %) in OP", "replay", "mofo_5", section=STREAM),
         Claim("multitask is above replay + MoFO (5 %) in OP", "multitask", "replay_mofo_5",
               section=STREAM),
+        Claim("with the loss over all outputs, MoFO (10 %) is above full fine-tuning in OP",
+              "mofo_10_all", "full_all", section=STREAM),
+        Claim("with the loss over all outputs, momentum (10 %) is above gradients in OP",
+              "mofo_10_all", "gradient_10_all", section=STREAM),
         *table_6(5),
         *table_6(10),
         one("MoFO (10 %) keeps more of pretraining than HFT", "mofo_10", "hft", "retention"),
