@@ -46,8 +46,13 @@ start from a random head, as standard fine-tuning does. Average: mean of retenti
               part=START),
         Claim("FLOW learns the target less well than fine-tuning", "fine_tuning", "flow",
               part=START),
+        Claim("asked after the first run: with three times the steps, FLOW learns the target less "
+              "well than fine-tuning", "fine_tuning_long", "flow_long", part=START),
+        Claim("asked after the first run: with three times the steps, FLOW keeps more of "
+              "pretraining than fine-tuning", "flow_long", "fine_tuning_long", "retention",
+              part=START),
         Claim("WiSE-FT on top keeps more than FLOW alone", "flow_wise_ft", "flow", "retention"),
-        Claim("FLOW added to ℓ2 keeps more than ℓ2", "flow_l2", "l2_0.1", "retention", part=START),
+        Claim("FLOW added to ℓ2 keeps more than ℓ2", "flow_l2_1", "l2_1", "retention", part=START),
         Claim("the opposite weights (DRO) keep less than fine-tuning from the same head", "probed",
               "dro", "retention"),
         Claim("the opposite weights (DRO) keep less than FLOW", "flow", "dro", "retention"),

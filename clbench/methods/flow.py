@@ -208,7 +208,7 @@ class FLOW(Method):
             detail = f"{self._fitted:.1%} of the images, so that its losses tell little of them"
             yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
         effective = effective_sample_size(weights_N)
-        if is_little(effective):
+        if self.sign > 0 and is_little(effective):
             many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
             yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
 
@@ -218,7 +218,8 @@ class FLOW(Method):
             return {"active": 0.0}
         effective = effective_sample_size(weights_N)
         tau = sum(self._taus) / len(self._taus) if self._taus else self._tau
-        noise = tau < ROUNDING or is_little(effective)
+        # The opposite weights are meant to leave few samples.
+        noise = tau < ROUNDING or (self.sign > 0 and is_little(effective))
         return {
             "active": float((weights_N != 1).any()),
             "effective_sample_size": effective,

@@ -410,6 +410,8 @@ def test_a_process_without_samples_of_its_own_does_not_count():
         ([1e-7, 2e-7, 3e-7, 5.0], {}, "its temperature is at rounding level", 0),
         ([0, 0, 1e-5, 4e-5], {"temperature": 1e-4}, "its temperature is at rounding level", 0),
         ([0.0, *[5.0] * 39], {"temperature": 0.1}, "its weights leave few samples", 0),
+        # The opposite weights are meant to leave few.
+        ([0.0, *[5.0] * 39], {"temperature": 0.1, "sign": -1}, None, None),
         ([0.3, 0.3, 0.3, 0.9], {}, None, None),
         ([0.7, 0.7, 0.7, 0.7], {}, None, 0),  # all weigh alike: plain fine-tuning at a lower rate
     ],
@@ -421,7 +423,7 @@ def test_what_it_says_of_its_weights(losses, fields, what, scope):
     method.start(Context(**{**context.__dict__, "probe_losses": losses}))
     told = [remark.what for remark in method.remarks() if "fits" not in remark.what]
     assert told == ([what] if what else [])
-    w = torch.exp(-losses / method.activity()["temperature"]).double()
+    w = torch.exp(-method.sign * losses.double() / method.activity()["temperature"])
     left = 1 - float(w.sum() ** 2 / (w**2).sum() / 30)
     assert method.activity()["scope"] == pytest.approx(left if scope is None else scope, abs=1e-6)
 
