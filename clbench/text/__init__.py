@@ -1,1 +1,1 @@
-"""What people write, read within bounds: words, names, YAML, plain values."""
+"""What people write, read within bounds: names, YAML, plain values, lines of text."""
