@@ -59,7 +59,7 @@ line between the runs on either side of it, in the logarithm of the loss.
 {claims}
 
 Nearer it is, by a fifth, as in the paper; that it keeps more of pretraining at the same training loss is
-not seen here: at equal steps it keeps more (see *MoFO on digits*), as it has then learned less.
+not seen here, on the line between runs that many steps apart; MoFO takes twice the steps for it.
 
 Numbers: [`claims.json`](claims.json). Computed from: every `record.jsonl` of [`records/`](records).
 """
