@@ -80,7 +80,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
     wait_for_tasks(tmp_path / "run", 1, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, output
     assert "Traceback" not in output
     assert f"--resume --output {tmp_path / 'run'}" in output
 

@@ -117,7 +117,8 @@ def fit(trainer: L.Trainer, learner: L.LightningModule, batches: Iterable[Any]) 
     try:
         trainer.fit(learner, train_dataloaders=batches)
     except SystemExit as error:
-        if not trainer.interrupted:
+        stopped = trainer.interrupted or isinstance(error.__context__, KeyboardInterrupt)
+        if not stopped:
             raise
         raise KeyboardInterrupt from error
 
