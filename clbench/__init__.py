@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Threads that wait for each other spin by default. Where anything else runs on the machine, they
@@ -32,7 +34,19 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     # Lightning takes seconds to import; `clbench.record.scores` alone should not pay for it.
     if name in _HOME:
-        from importlib import import_module
-
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'clbench' has no attribute {name!r}")
+
+
+def late(module: str) -> Callable[[str], Any]:
+    """A package's ``__getattr__``: import paths that users know, found in a module once asked for.
+
+    So a package costs no more than what is used of it.
+    """
+
+    def find(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(import_module(module), name)
+
+    return find

@@ -68,9 +68,7 @@ def explain_all(
     return "; ".join(lines[:MOST])
 
 
-def explain(
-    error: ErrorDetails, known: Sequence[str], owners: Owners = lambda _: []
-) -> tuple[str, str]:
+def explain(error: ErrorDetails, known: Sequence[str], owners: Owners) -> tuple[str, str]:
     """Where one of pydantic's errors is, with the value, and what is wrong.
 
     Args:

@@ -1,7 +1,8 @@
 """The recipe: typed, checked settings of a run."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clbench import late
 
 if TYPE_CHECKING:
     from clbench.recipe.recipe import Recipe as Recipe
@@ -9,9 +10,4 @@ if TYPE_CHECKING:
     from clbench.recipe.recipe import merge as merge
     from clbench.recipe.recipe import parse as parse
 
-
-def __getattr__(name: str) -> Any:
-    # Import paths that users know; late, so that a package costs no more than what is used of it.
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return getattr(import_module("clbench.recipe.recipe"), name)
+__getattr__ = late("clbench.recipe.recipe")

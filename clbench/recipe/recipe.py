@@ -159,17 +159,15 @@ class Recipe(Section):
                 "model.weights: pretrain needs stream.pretrain_classes, classes set apart for it; "
                 + way_out,
             )
-        refuse_clashes(
-            self.methods, self.optimizer.name, getattr(self.stream, "independent", False)
-        )
-        if self.schedule.over == "stream" and getattr(self.stream, "independent", False):
+        independent = getattr(self.stream, "independent", False)
+        over_stream = self.schedule.over == "stream"
+        refuse_clashes(self.methods, self.optimizer.name, independent)
+        if over_stream and independent:
             raise PydanticCustomError(
                 "schedule",
                 "schedule.over: stream needs tasks that follow each other, but with "
                 "stream.independent every task starts anew: say over: task",
             )
-        independent = getattr(self.stream, "independent", False)
-        over_stream = self.schedule.over == "stream"
         check_settings(self.per_task, list(self.methods), independent, over_stream)
         for task in self.per_task:
             try:

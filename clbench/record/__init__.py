@@ -1,7 +1,8 @@
 """What a run leaves: its record, scores and checkpoints."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clbench import late
 
 if TYPE_CHECKING:
     from clbench.record.record import SCENARIOS as SCENARIOS
@@ -10,9 +11,4 @@ if TYPE_CHECKING:
     from clbench.record.record import Recorder as Recorder
     from clbench.record.record import Scenario as Scenario
 
-
-def __getattr__(name: str) -> Any:
-    # Import paths that users know; late, so that a package costs no more than what is used of it.
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return getattr(import_module("clbench.record.record"), name)
+__getattr__ = late("clbench.record.record")

@@ -31,7 +31,6 @@ from clbench.methods.base import Context, Method, overriding
 from clbench.methods.plan import Plan
 from clbench.models import finite
 from clbench.models.batch_norm import statistics
-from clbench.models.finite import written
 from clbench.models.loss import ClassLoss
 from clbench.models.training import Reading
 from clbench.processes.processes import is_first, say, world_size
@@ -206,7 +205,8 @@ class Run:
             title=recipe.title,
             stream=recipe.stream.name,
             methods={
-                name: written(m.model_dump(mode="json")) for name, m in recipe.methods.items()
+                name: finite.written(m.model_dump(mode="json"))
+                for name, m in recipe.methods.items()
             },
             seed=recipe.seed,
             backbone=recipe.model.backbone,
