@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clbench.models.anchors import Anchors
-from clbench.weights import State
+from clbench.weights import State, is_statistic
 
 
 def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
@@ -17,11 +17,10 @@ def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
     Running statistics are left out: a probe can move them before the task.
     """
     pretrained, previous = anchors.pretrained.state, anchors.previous.state
-    moved = ("running_mean", "running_var", "num_batches_tracked")
     return all(
         torch.equal(x, previous[name])
         for name, x in pretrained.items()
-        if name not in head and not name.endswith(moved)
+        if name not in head and x.is_floating_point() and not is_statistic(name)
     )
 
 
