@@ -87,7 +87,8 @@ def drawn_in(found: Sequence[Spot], floors: tuple[float | None, float | None]) -
             value if floor is None else max(value, floor)
             for value, floor in zip((spot.x, spot.y), floors, strict=True)
         )
-        return spot if (x, y) == (spot.x, spot.y) else Spot(spot.group, x, y, False, (spot.x, spot.y))
+        place = (spot.x, spot.y)
+        return spot if (x, y) == place else Spot(spot.group, x, y, False, place)
 
     return list(map(move, found))
 
@@ -95,8 +96,8 @@ def drawn_in(found: Sequence[Spot], floors: tuple[float | None, float | None]) -
 def floor(found: Sequence[Spot], values: Sequence[float]) -> float | None:
     """Where an axis begins, if a few methods far below would press all others into a corner.
 
-    Cut off are at most a quarter of the methods, none of the front and no baseline, and only if that
-    leaves less than half of the range.
+    Cut off are at most a quarter of the methods, none of the front and no baseline, and only if
+    that leaves less than half of the range.
 
     Args:
         found: the methods.
