@@ -53,7 +53,6 @@ tested here, not its levels.
         Claim("MoFO (10 %) keeps more of pretraining than full fine-tuning", "mofo_10", "full",
               "retention"),
     ),
-    scenario="class_incremental",
     reference="full",
     metrics=COLUMNS | {"distance": "distance to θ_*"},
     figures=("over_tasks",),
