@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "studies"))
 
 import flow_digits  # noqa: E402
 import flow_table  # noqa: E402
+import flow_table_bn  # noqa: E402
 import imagenet_forgetting  # noqa: E402
 import mofo_one_task  # noqa: E402
 import mofo_stream  # noqa: E402
@@ -25,6 +26,7 @@ from suite_page import sections_of  # noqa: E402
 STUDIES = (
     flow_digits,
     flow_table,
+    flow_table_bn,
     imagenet_forgetting,
     mofo_one_task,
     mofo_stream,

@@ -1,0 +1,38 @@
+"""FLOW's table in small, with BatchNorm as FLOW's authors have it.
+
+    python studies/flow_table_bn.py [--run --stream YAML --data_dir DIR]
+
+See ``studies/flow_table.py``, whose claims stand here once more, of other runs:
+``suites/flow_table_bn.yaml``. Beside them is what BatchNorm's statistics cost when they move. Written
+down before these runs and those of flow_table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import flow_table
+from suite_page import ALL, Claim, main
+
+STUDY = replace(
+    flow_table.STUDY,
+    name="flow_table_bn",
+    title="FLOW's table in small, BatchNorm as the authors have it",
+    about=flow_table.STUDY.about.replace(
+        "BatchNorm's statistics stay those of ImageNet.",
+        "Rows that end in _bn have BatchNorm as the authors do: in training mode in the probe, in both\n"
+        "rounds and in fine-tuning; in the others its statistics stay those of ImageNet.",
+    ),
+    claims=(
+        *flow_table.claims("_bn", ("probed_lr0.001",), (), ("wise_ft",)),
+        Claim("frozen statistics learn the target better than moving ones: the probe",
+              "linear_probe", "linear_probe_bn", section=ALL, part=("model",)),
+        Claim("frozen statistics learn the target better than moving ones: fine-tuning",
+              "fine_tuning", "fine_tuning_bn", section=ALL, part=("model",)),
+    ),
+    reference="fine_tuning_bn",
+    more=("flow_table",),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(STUDY)
