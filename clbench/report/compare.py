@@ -125,8 +125,8 @@ def compare(
     for run in runs:
         about = run.record.run
         # Where tasks share labels, accuracies are others under the same names.
-        shared = bool(about.get("shared_labels"))
-        sections[about["stream"], tuple(about["tasks"]), about["backbone"], shared].append(run)
+        key = about.stream, tuple(about.tasks), about.backbone, about.shared_labels
+        sections[key].append(run)
     numbers = iter(range(len(runs)))
     made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]
     titles = Counter(section.title for section in made)
@@ -236,7 +236,7 @@ def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[s
 def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
     """The names, with what penalties stay near, made unique."""
     names = [
-        one_line(title(name, runs[0].record.run["methods"]), LABEL)
+        one_line(title(name, runs[0].record.run.methods), LABEL)
         for name, runs in zip(_names(groups, named), groups, strict=True)
     ]
     for name in [name for name, count in Counter(names).items() if count > 1]:

@@ -76,7 +76,7 @@ class Run:
     @property
     def seed(self) -> int:
         """The seed of the training."""
-        return int(self.record.run["seed"])
+        return self.record.run.seed
 
     @property
     def finished(self) -> bool:
@@ -86,25 +86,25 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Names of the methods, in order; empty for sequential fine-tuning."""
-        return [name for name in self.record.run["methods"] if name != "sequential"]
+        return [name for name in self.record.run.methods if name != "sequential"]
 
     @property
     def name(self) -> str | None:
         """The name that the recipe gave, without the seed; None for the default name."""
         run = self.record.run
-        usual = f"{run['stream']}-{'+'.join(run['methods']) or 'sequential'}-seed{run['seed']}"
-        return None if run["title"] == usual else _SEED.sub("", run["title"])
+        usual = f"{run.stream}-{'+'.join(run.methods) or 'sequential'}-seed{run.seed}"
+        return None if run.title == usual else _SEED.sub("", run.title)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Everything that can make a difference but the seed, as dotted keys to plain values."""
         run = self.record.run
         source: Mapping[str, Any] = self.recipe or {
-            "stream": {"name": run["stream"]},
-            "methods": run["methods"],
-            "model": {"backbone": run["backbone"], "options": run.get("options")},
-            "images": {"size": run.get("size")},
-            "train_logits": run.get("train_logits"),
+            "stream": {"name": run.stream},
+            "methods": run.methods,
+            "model": {"backbone": run.backbone, "options": run.options},
+            "images": {"size": run.size},
+            "train_logits": run.train_logits,
         }
         settings = {k: v for k, v in flatten(source).items() if k not in IRRELEVANT and v != "{}"}
         for key in [key for key in settings if key.startswith("trainer.")]:
@@ -116,12 +116,12 @@ class Run:
     @property
     def independent(self) -> bool:
         """Whether every task starts from the pretrained weights, as in transfer learning."""
-        return bool(self.record.run.get("independent"))
+        return self.record.run.independent
 
     @property
     def is_try(self) -> bool:
         """Whether the scores are those on validation data, as in tuning."""
-        return self.record.run.get("test_on") == "validation"
+        return self.record.run.test_on == "validation"
 
     @property
     def environment_hash(self) -> str:

@@ -39,7 +39,8 @@ from clbench.recipe.foreseen import plan_of, with_scope
 from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved, trust
-from clbench.record.record import Event, Record, Recorder
+from clbench.record.events import VERSION, PretrainedEvent, RunEvent, TaskEvent
+from clbench.record.record import Record, Recorder
 from clbench.record.scopes import is_little, sentence
 from clbench.runner import folder as run_folder
 from clbench.runner import outputs as files
@@ -200,8 +201,8 @@ class Run:
         self.recorder = Recorder(self.folder, writes=is_first())
         if self.warning:
             say(f"Warning: {self.warning}")
-        self.recorder.add(
-            "run",
+        about = RunEvent.made(
+            version=VERSION,
             title=recipe.title,
             stream=recipe.stream.name,
             methods={
@@ -225,7 +226,9 @@ class Run:
             parameters=sum(p.numel() for p in self.network.model.parameters()),
             recipe=dump(run_folder.plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
         )
-        self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
+        self.recorder.add(about)
+        before = PretrainedEvent.made(retention=self.meter.retention(self.network.model))
+        self.recorder.add(before)
         unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
         return snapshot(self.network.model, "cpu"), unlearned
 
@@ -262,7 +265,7 @@ class Run:
         for name, method in self.named_methods.items():
             saved.take_up(self.folder, name, method, checkpoint["methods"])
         self.network.load(checkpoint["shown"])
-        before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
+        before, now = record.tasks[done - 1].processes, make_trainer(self.recipe, 1).world_size
         how = (
             ""
             if before in (None, now)
@@ -277,7 +280,7 @@ class Run:
     def _mend_manifest(self, record: Record) -> None:
         """Put ``split_manifest.json`` back; the data is the run's own, so that it is the same."""
         path, text = self.folder / "split_manifest.json", self._manifest()
-        same = record.run.get("split_manifest_sha256") == self.stream.manifest_hash
+        same = record.run.split_manifest_sha256 == self.stream.manifest_hash
         if same and is_first() and not (path.is_file() and path.read_bytes() == text.encode()):
             say(f"{path} was not the run's own any more: it is made again.")
             write_atomic(path, text)
@@ -293,7 +296,7 @@ class Run:
         self.stream.open(task, past=any(m.needs.past_data for m in self.methods))
         context, seen, batches = self._prepare(recipe, number, task, theta, learned, clock)
         self.meter = self.meter.through(context.transform)
-        curve: list[Event] = []
+        curve: list[dict[str, Any]] = []
         learner = Learner(
             context,
             self.methods,
@@ -328,17 +331,18 @@ class Run:
             task.name,
         )
         self.network.load(shown)
-        event = self._measure(context, learner, plan, seen, shown, curve)
-        event["seconds"] = seconds = time.perf_counter() - began
-        event["peak_memory_bytes"] = peak_memory(self.device)
-        event["footprint"] = {
+        told = self._measure(context, learner, plan, seen, shown, curve)
+        told["seconds"] = seconds = time.perf_counter() - began
+        told["peak_memory_bytes"] = peak_memory(self.device)
+        told["footprint"] = {
             name: footprint.measure(m, self.image_bytes, clock.of(m), seconds)
             for name, m in self.named_methods.items()
         }
-        self.recorder.add("task", **event)
+        event = TaskEvent.made(**told)
+        self.recorder.add(event)
         self.meter.log(event, self.named_methods)
         say(f"{title}: {screen.line(event, self.stream.shared)}")
-        scopes = {name: told.get("scope", 1) for name, told in event["methods"].items()}
+        scopes = {name: did.get("scope") for name, did in event.methods.items()}
         self._warn(scopes, f"task {task.name}")
         if is_first():
             self._save(number, context, {"trained": trained, "theta": theta, "shown": shown}, seen)
@@ -355,10 +359,10 @@ class Run:
         scopes = {n: m.scope(plan) for n, m in self.named_methods.items() if m.first_task <= first}
         self._warn(scopes, f"task {task.name}" if self.steps else "")
 
-    def _warn(self, scopes: Mapping[str, float], where: str = "") -> None:
+    def _warn(self, scopes: Mapping[str, float | None], where: str = "") -> None:
         """Say, once a run, which methods could do next to nothing."""
         for name, scope in scopes.items():
-            if is_little(scope) and name not in self.warned:
+            if scope is not None and is_little(scope) and name not in self.warned:
                 self.warned.add(name)
                 means = self.named_methods[name].scope_means
                 say(f"Warning: {sentence(name, scope, means, where)}")
@@ -370,8 +374,8 @@ class Run:
         plan: Plan,
         seen: Tensor,
         shown: State,
-        curve: list[Event],
-    ) -> Event:
+        curve: list[dict[str, Any]],
+    ) -> dict[str, Any]:
         """What there is to record of a task; the network holds the weights that are shown."""
         model, task = self.network.model, context.task
         return {

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clbench.record.record import SCENARIOS, Event, Record
+from clbench.record.events import TaskEvent
+from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 
 FILES = (
@@ -53,7 +54,7 @@ def show(record: Record, console: Console | None = None) -> None:
     elif retention["after_task"]:
         console.print(
             f"Retention (top-1): {percent(retention['pretrained'] + retention['change'])} % "
-            f"{'on average over the tasks' if record.run['independent'] else 'after the stream'}, "
+            f"{'on average over the tasks' if record.run.independent else 'after the stream'}, "
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
@@ -90,23 +91,23 @@ def show(record: Record, console: Console | None = None) -> None:
     console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
 
 
-def line(event: Event, shared: bool = False) -> str:
+def line(event: TaskEvent, shared: bool = False) -> str:
     """A finished task in one line.
 
     Args:
         event: the task's.
         shared: whether tasks share labels, so that there is one accuracy.
     """
-    own = event["evaluated"].index(event["task"])
-    by_task, by_class = (sum(event[s]) / len(event[s]) for s in SCENARIOS)
+    own = event.evaluated.index(event.task)
+    by_task, by_class = (sum(event.of(s)) / len(event.of(s)) for s in SCENARIOS)
     parts = [
-        f"accuracy {event['task_incremental'][own]:.1%}",
+        f"accuracy {event.task_incremental[own]:.1%}",
         f"mean of seen tasks {by_task:.1%}"
         + ("" if shared else f" (class-incremental {by_class:.1%})"),
     ]
-    if event["retention"]:
-        parts.append(f"retention {event['retention']['top1']:.1%}")
-    return ", ".join([*parts, f"{event['seconds']:.1f} s"])
+    if event.retention:
+        parts.append(f"retention {event.retention.top1:.1%}")
+    return ", ".join([*parts, f"{event.seconds:.1f} s"])
 
 
 def percent(value: float | None, signed: bool = False) -> str:

@@ -213,7 +213,7 @@ def _tune(
 
 
 def _seconds(folder: Path) -> float:
-    return float(sum(event["seconds"] for event in Record.load(folder).tasks))
+    return float(sum(event.seconds for event in Record.load(folder).tasks))
 
 
 def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:

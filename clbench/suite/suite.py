@@ -14,6 +14,7 @@ from clbench.explain import nearest
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.recipe.yamlfile import find, read, read_mapping
 from clbench.record import trust
+from clbench.record.events import Event
 from clbench.record.record import Record
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.runner.folder import recipe_of
@@ -241,7 +242,7 @@ def hashes_below(folder: Path) -> dict[str, Path]:
         try:
             recipe = recipe_of(config.parent)
             if events := _events(config.parent):
-                compare_recipe(Record(config.parent, tuple(events)), recipe)
+                compare_recipe(Record(config.parent, events), recipe)
         except ClbenchError:
             continue  # of another version, half written, or edited since: it is run anew
         key = recipe_hash(recipe)
@@ -253,21 +254,20 @@ def hashes_below(folder: Path) -> dict[str, Path]:
 def finished(folder: Path) -> bool:
     """Whether the stream of a run is through, and what it leaves behind is there."""
     events = _events(folder)
-    return bool(events) and events[-1]["event"] == "end" and not lacking(folder, events)
+    return bool(events) and events[-1].event == "end" and not lacking(folder, events)
 
 
 def tasks_done(folder: Path) -> tuple[int, int]:
     """Tasks finished, and tasks of the stream (0 if not yet known)."""
-    events = _events(folder)
-    total = next((len(event["tasks"]) for event in events if event["event"] == "run"), 0)
-    return sum(event["event"] == "task" for event in events), total
+    record = Record(folder, _events(folder))
+    return len(record.tasks), len(record.run.tasks) if record.events else 0
 
 
-def _events(folder: Path) -> list[dict[str, Any]]:
+def _events(folder: Path) -> tuple[Event, ...]:
     try:
-        return list(trust.record_of(folder).events)  # it may be anybody's
+        return trust.record_of(folder).events  # it may be anybody's
     except (ClbenchError, OSError):
-        return []
+        return ()
 
 
 def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:

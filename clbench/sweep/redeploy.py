@@ -18,7 +18,8 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
-from clbench.record.record import Event, Record
+from clbench.record.events import TaskEvent
+from clbench.record.record import Record
 from clbench.runner.identity import compare, compare_recipe, state_of, take_up
 from clbench.runner.runner import Run
 from clbench.seeding import derive
@@ -69,7 +70,7 @@ class Redeployment:
         events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
         return Record(self.record.folder, (self.record.run, *events))
 
-    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
+    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
         parts = ("trained", "learned", "start")
         state = state_of(self.record.folder, number, parts, self.compared)
         like = self.run.network.model.state_dict()
@@ -114,17 +115,19 @@ class Redeployment:
             shared=run.stream.shared,
         )
 
-    def _measure(self, context: Context, seen: Tensor, last: bool) -> Event:
+    def _measure(self, context: Context, seen: Tensor, last: bool) -> TaskEvent:
         run, task, model = self.run, context.task, context.model
-        meter, event = run.meter, {"event": "task", "task": context.task.index}
+        meter, found = run.meter, dict[str, Any]()
         if last or run.stream.independent:
-            event |= meter.test(model, task, seen)
-            event["validation"] = meter.validation(model, task, seen)
+            found |= meter.test(model, task, seen)
+            found["validation"] = meter.validation(model, task, seen)
         else:
             owner = run.stream.task_of_class
-            found = meter.evaluator.accuracy(model, [task.test], owner, seen)
-            event |= {"evaluated": [task.index], **asdict(found)}
-        return event | {"retention": meter.retention(model) if last else None}
+            alone = meter.evaluator.accuracy(model, [task.test], owner, seen)
+            found |= {"first": task.index, **asdict(alone)}
+        found["retention"] = meter.retention(model) if last else None
+        recorded = next(event for event in self.record.tasks if event.task == task.index)
+        return TaskEvent.made(**recorded.model_dump() | found)
 
 
 def looks_back(methods: Sequence[Method]) -> bool:
