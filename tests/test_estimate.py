@@ -41,11 +41,11 @@ def counts(folder):
     held = [len(task["validation_images"]) for task in manifest["tasks"]]
     rows = []
     for event in record.tasks:
-        tested = sum(tests[task] for task in event["evaluated"])
-        curve = sum(tests[task] for point in event["curve"] for task in point["evaluated"])
-        if event["validation"]:
-            tested += sum(held[task] for task in event["validation"]["evaluated"])
-        rows.append((event["name"], event["steps"], event["samples"], tested, curve))
+        tested = sum(tests[task] for task in event.evaluated)
+        curve = sum(tests[task] for point in event.curve for task in point.evaluated)
+        if event.validation:
+            tested += sum(held[task] for task in event.validation.evaluated)
+        rows.append((event.name, event.steps, event.samples, tested, curve))
     return rows
 
 
@@ -74,7 +74,7 @@ def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
     rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
     assert rows == counts(folder)
     record = clbench.Record.load(folder)
-    assert made.parameters == record.run["parameters"]
+    assert made.parameters == record.run.parameters
     cost = record.summary()["cost"]
     assert (made.steps, made.samples) == (cost["train_steps"], cost["samples"])
     assert made.pretrained == made.tasks[0].retained == retained(record, recipe)
@@ -82,7 +82,7 @@ def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
 
 def retained(record, recipe):
     """Images of the four pretraining classes in the test part, if retention was measured."""
-    if record.events[1]["retention"] is None:
+    if record.pretrained is None:
         return 0
     labels = datasets.load("digits", recipe["data_dir"]).test.labels
     return int((labels < 4).sum())

@@ -133,9 +133,9 @@ def test_what_is_recorded_is_json(small, tmp_path):
 
     for line in (tmp_path / "run" / "record.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    assert record.run["methods"]["flow"]["temperature"] == "inf"
+    assert record.run.methods["flow"]["temperature"] == "inf"
     assert parse(RECIPE | {"methods": {"flow": {"temperature": "inf"}}})  # reads as the number
-    assert record.tasks[0]["methods"]["poison"] == {"scope": 1.0, "active": 1.0, "tau": None}
+    assert record.tasks[0].methods["poison"] == {"scope": 1.0, "active": 1.0, "tau": None}
 
 
 @pytest.mark.parametrize(

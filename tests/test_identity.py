@@ -286,8 +286,8 @@ def test_a_record_that_is_ahead_is_cut_back(place):
     with path.open("a") as file:
         file.write(json.dumps(event) + "\n" + json.dumps(event)[:50])
     record = resume()
-    assert [event["task"] for event in record.tasks] == [0, 1]
-    assert record.tasks[1]["last_step"] == 2
+    assert [event.task for event in record.tasks] == [0, 1]
+    assert record.tasks[1].last_step == 2
 
 
 def test_a_config_that_was_edited(place, capsys):

@@ -198,8 +198,8 @@ def test_tasks_of_one_class_are_said(recipe, tmp_path, capsys, no_pictures, logi
     recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6]], "train_per_class": 10}
     record = clbench.run(recipe, tmp_path / "run")
     said = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
-    assert len(said) == len(record.run["warnings"]) == (logits == "task")
-    for line in (*said, *record.run["warnings"]):
+    assert len(said) == len(record.run.warnings) == (logits == "task")
+    for line in (*said, *record.run.warnings):
         assert "of one class alone, the loss is 0" in line
         assert "train_logits: seen" in line
 

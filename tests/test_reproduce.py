@@ -166,8 +166,8 @@ def test_runs_what_it_can_and_reports(place, only, capsys, monkeypatch):
     assert made.failures == {"l2 (tiny_cnn)": "skipped: weights gone.pth are missing"}
     record = Record.load(made.runs[0].folder)
     assert record.finished
-    assert record.run["tasks"] == ["stanford_cars"]
-    assert [event["steps"] for event in record.tasks] == [1]
+    assert record.run.tasks == ["stanford_cars"]
+    assert [event.steps for event in record.tasks] == [1]
     page = (place / "runs" / "reproduce-flow" / "report" / "report.html").read_text()
     assert "weights gone.pth are missing" in page
     printed = capsys.readouterr().out

@@ -136,10 +136,10 @@ def test_distances_are_over_the_trunk(recipe, tmp_path):
     probe = clbench.run(recipe | {"methods": {"linear_probe": {}}}, tmp_path / "probe")
     tuned = clbench.run(recipe, tmp_path / "tuned")
     for event in probe.tasks:  # its heads have moved
-        assert event["distance"] == {"pretrained": 0, "previous": 0}
+        assert event.distance == {"pretrained": 0, "previous": 0}
     for event in tuned.tasks:
-        assert event["distance_over"] == "trunk"
-        assert min(event["distance"].values()) > 0
+        assert event.distance_over == "trunk"
+        assert min(event.distance.values()) > 0
 
 
 def test_linear_probed_head_already_knows_the_task(recipe, tmp_path):

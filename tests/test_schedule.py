@@ -86,7 +86,7 @@ def rates(monkeypatch):
 
 def test_steps_are_counted_before_the_first(uneven, tmp_path, rates):
     record = clbench.run(uneven, tmp_path / "run")
-    steps = [event["steps"] for event in record.tasks]
+    steps = [event.steps for event in record.tasks]
     # 24 images in batches of 5, two of which make a step; 36 in batches of 6, replayed among them.
     assert steps[0] == 2 * 3
     assert steps[1] > 2 * 3
@@ -109,7 +109,7 @@ def test_a_resumed_run_goes_on_with_the_schedule(uneven, tmp_path, monkeypatch, 
     assert comparable(cut) == comparable(whole)
     one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "cut"))
     assert all(torch.equal(x, other[name]) for name, x in one.items())
-    last = whole.tasks[-1]["steps"]
+    last = whole.tasks[-1].steps
     assert rates[-last:] == rates[first - last : first]
 
 
@@ -132,7 +132,7 @@ def test_a_dry_run_counts_the_same_steps(uneven, tmp_path):
     uneven["stream"]["classes"].append([9])
     made = estimate(uneven)
     record = clbench.run(uneven, tmp_path / "run")
-    assert [task.steps for task in made.tasks] == [event["steps"] for event in record.tasks]
+    assert [task.steps for task in made.tasks] == [event.steps for event in record.tasks]
 
 
 def test_a_method_that_mixes_in_more_than_it_said_is_named(uneven, tmp_path, monkeypatch):

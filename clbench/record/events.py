@@ -68,6 +68,11 @@ class _Line(_Part):
             self._text = to_json(self.model_dump(include=given)) + "\n"
         return self._text
 
+    @property
+    def unknown(self) -> list[str]:
+        """What is there that no run writes."""
+        return list(self.model_extra or ())
+
 
 class Origin(_Part):
     """Weights that a run starts from; null in old records that do not tell."""
@@ -216,6 +221,11 @@ class EndEvent(_Line):
 class OtherEvent(_Line):
     """Of a kind that no run writes: kept, and nothing is made of it."""
 
+    @property
+    def unknown(self) -> list[str]:
+        """Its kind."""
+        return [f"events {self.event}"]
+
 
 Event = RunEvent | PretrainedEvent | TaskEvent | EndEvent | OtherEvent
 KINDS: dict[str, type[Event]] = {
@@ -299,7 +309,7 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
             values["weights"] = {"source": None, "sha256": None} | weights
         values["options"] = {} if values["options"] is None else values["options"]
     elif kind == "task":
-        values |= _in_a_row(values)
+        values = _in_a_row(values)
         values["validation"] = _in_a_row(values["validation"])
         if isinstance(values.get("curve"), list):
             values["curve"] = [_in_a_row(point) for point in values["curve"]]

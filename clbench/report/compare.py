@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
+from clbench.record.events import VERSION
 from clbench.record.record import Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
@@ -120,6 +121,11 @@ def compare(
         left = len(found) - len(runs)
         many = "runs are tries" if left > 1 else "run is a try"
         notes.append(f"{left} {many}, scored on validation data, and in no table of results.")
+    if older := Counter(v for run in runs if (v := run.record.run.version) < VERSION):
+        told = ", ".join(f"{count} of version {v}" for v, count in sorted(older.items()))
+        notes.append(
+            f"Records of an older version than {VERSION}: {told}; what they do not say is unknown."
+        )
     named = {folder.resolve(): label for folder, label in (labels or {}).items()}
     sections: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
