@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 #: ``decides``: the numbers follow from it. ``repeats``: they do, and a method is run with several.
 #: ``free``: the name, or where and how fast a run works; the numbers are the same up to rounding.
-#: ``place``: where data lies whose contents are compared once it is read. ``placement``: on how many
-#: devices; in training, BatchNorm sees a device's share of a batch.
+#: ``place``: where data lies whose contents are compared once it is read. ``placement``: on how
+#: many devices; in training, BatchNorm sees a device's share of a batch.
 Role = Literal["decides", "repeats", "free", "place", "placement"]
 
 #: Every field of a recipe is in one of them. A section that is named as a whole stands for all of
