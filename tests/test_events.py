@@ -1,6 +1,6 @@
 """The lines of a record: their versions, their published schema, and how much room they take.
 
-python tests/test_events.py         writes docs/record.schema.json anew
+PYTHONPATH=.:tests python tests/test_events.py         writes docs/record.schema.json anew
 """
 
 import json
@@ -34,7 +34,7 @@ def schema():
 
 
 def test_the_schema_that_is_published_is_that_of_the_models():
-    assert json.loads(SCHEMA.read_text()) == schema(), f"run python {Path(__file__).name}"
+    assert json.loads(SCHEMA.read_text()) == schema(), "see the top of this file"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/results/*/"))[:20], ids=lambda p: p.name)

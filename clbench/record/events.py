@@ -1,4 +1,4 @@
-"""What the lines of ``record.jsonl`` are: a model for each kind, and how older lines become them.
+"""What the lines of ``record.jsonl`` are: a model for each kind.
 
 The first line says the version of all; ``docs/record.md`` tells the fields and the versions, and
 ``docs/record.schema.json`` is these models. Bounds are there because a report may be given
@@ -8,13 +8,12 @@ amount of memory, or be nonsense in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 from typing_extensions import TypedDict
 
-from clbench.errors import ClbenchError
 from clbench.files.disk import recordable, to_json
 from clbench.record.reading import fit
 
@@ -48,6 +47,22 @@ class _Line(_Part):
     model_config = ConfigDict(extra="allow")
     event: Text
     _text: str = PrivateAttr("")
+
+    @classmethod
+    def read(cls, values: Any, text: str, where: str) -> Self:
+        """The event of a line.
+
+        Args:
+            values: of the line.
+            text: the line itself.
+            where: the line's place, for people.
+
+        Raises:
+            ClbenchError: if it is not what a run writes, with the field, the value and the reason.
+        """
+        event = fit(cls, values, where)
+        event._text = text
+        return event
 
     @classmethod
     def made(cls, **values: Any) -> Self:
@@ -234,93 +249,3 @@ KINDS: dict[str, type[Event]] = {
     "task": TaskEvent,
     "end": EndEvent,
 }
-
-
-def read(values: Mapping[str, Any], text: str, version: int, where: str) -> Event:
-    """The event of a line.
-
-    Args:
-        values: of the line.
-        text: the line itself.
-        version: of the record.
-        where: the line's place, for people.
-
-    Raises:
-        ClbenchError: if it is not what a run writes, naming the field, the value and the reason.
-    """
-    kind = values["event"]
-    # What goes on with an old record writes new lines to it: those are left as they are.
-    values = values if version == VERSION else _upgraded(dict(values))
-    event = fit(KINDS.get(kind, OtherEvent), values, f"{where} ({kind:.20})")
-    event._text = text
-    return event
-
-
-def version_of(values: Mapping[str, Any], where: str) -> int:
-    """The version of the record that begins with ``values``.
-
-    Raises:
-        ClbenchError: if it is one that this clbench does not know.
-    """
-    version = values.get("version", 0)
-    if type(version) is not int or version < 0:
-        raise ClbenchError(f"{where}: version = {version!r:.60}: it should be a whole number")
-    if version > VERSION:
-        raise ClbenchError(
-            f"{where} is of version {version:.0f}, and this clbench reads records up to version "
-            f"{VERSION}: update clbench"
-        )
-    return version
-
-
-#: What records of version 0 may lack, and what that means.
-_UNTOLD: dict[str, dict[str, Any]] = {
-    "run": {
-        "version": 0,
-        "options": {},
-        "size": None,
-        "split_manifest_sha256": None,
-        "retention_images_sha256": None,
-        "shared_labels": False,
-        "test_on": None,
-        "train_logits": None,
-        "warnings": [],
-        "recipe": None,
-    },
-    "task": {
-        "validation": None,
-        "remarks": [],
-        "distance": {},
-        "distance_over": "all",
-        "modes": None,
-        "loss": None,
-        "processes": None,
-    },
-}
-
-
-def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """A line of version 0 as it would be today; one that is so already stays."""
-    kind = values["event"]
-    values = _UNTOLD.get(kind, {}) | values
-    if kind == "run":
-        weights = values.get("weights") or {}
-        if isinstance(weights, dict):
-            values["weights"] = {"source": None, "sha256": None} | weights
-        values["options"] = {} if values["options"] is None else values["options"]
-    elif kind == "task":
-        values = _in_a_row(values)
-        values["validation"] = _in_a_row(values["validation"])
-        if isinstance(values.get("curve"), list):
-            values["curve"] = [_in_a_row(point) for point in values["curve"]]
-    return values
-
-
-def _in_a_row(measured: Any) -> Any:
-    """Version 0 listed all tasks that were evaluated."""
-    known = measured.get("evaluated") if isinstance(measured, dict) else None
-    if not isinstance(known, list) or not known or type(known[0]) is not int:
-        return measured
-    if known != list(range(known[0], known[0] + len(known))):
-        raise ClbenchError(f"record.jsonl has accuracies of tasks {str(known)[:60]}, out of order")
-    return {k: v for k, v in measured.items() if k != "evaluated"} | {"first": known[0]}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,8 @@ from clbench.record.events import (
     Retention,
     RunEvent,
     TaskEvent,
-    read,
-    version_of,
 )
+from clbench.record.lines import events
 from clbench.record.scopes import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
@@ -62,7 +60,7 @@ class Record:
         path = Path(folder) / "record.jsonl"
         if not path.is_file():
             raise ClbenchError(f"{folder} holds no run: there is no {path}")
-        return cls(Path(folder), tuple(_events(path)))
+        return cls(Path(folder), tuple(events(path)))
 
     @cached_property
     def run(self) -> RunEvent:
@@ -270,51 +268,3 @@ class Recorder:
 def sha256(events: Sequence[Event]) -> str:
     """SHA-256 of the lines of some events."""
     return hashlib.sha256("".join(event.text for event in events).encode()).hexdigest()
-
-
-def _events(path: Path) -> Iterator[Event]:
-    """The events of a record, in an order in which a run writes them."""
-    tasks = list[Any]()
-    ended = False
-    version = 0
-    for number, values, text in _lines(path):
-        kind = values["event"]
-        if kind == "task":
-            if type(values.get("task")) is not int or values["task"] in tasks:
-                _damaged(path, number, f"task {values.get('task')!r:.60} twice, or no task")
-            tasks.append(values["task"])
-        if (kind == "run") != (number == 1) or ended:
-            _damaged(path, number, f"{kind!r:.60} out of its place")
-        ended = kind == "end"
-        version = version_of(values, str(path)) if number == 1 else version
-        yield read(values, text, version, f"{path}, line {number}")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """The lines of a record with their numbers, from 1: their values, and themselves."""
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        last = number == len(lines)  # whole lines end in a newline, so nothing follows them
-        if last and not line:
-            return
-        try:
-            text = line.decode()
-            values = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            if last:
-                return  # the run was killed while it wrote this line
-            _damaged(path, number, str(error) if line.strip() else "an empty line")
-        if not isinstance(values, dict) or not isinstance(values.get("event"), str):
-            _damaged(path, number, "no event")
-        yield number, values, text + "\n"
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _damaged(path: Path, number: int, reason: str) -> NoReturn:
-    raise ClbenchError(
-        f"{path}, line {number}, is damaged ({' '.join(reason.split())}): put the file back from "
-        "a copy, or run again into another folder"
-    )
