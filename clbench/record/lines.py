@@ -78,8 +78,8 @@ def _version(values: Mapping[str, Any], where: str) -> int:
         raise ClbenchError(f"{where}: version = {version!r:.60}: it should be a whole number")
     if version > VERSION:
         raise ClbenchError(
-            f"{where} is of version {str(version)[:20]}, and this clbench reads records up to version "
-            f"{VERSION}: update clbench"
+            f"{where} is of version {str(version)[:20]}, and this clbench reads records up to "
+            f"version {VERSION}: update clbench"
         )
     return version
 
