@@ -6,10 +6,10 @@ import yaml
 from clbench.cli.commands import command
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.recipe.recipe import parse
 from clbench.suite import comparison
 from clbench.suite.comparison import compare, plan
+from clbench.suite.missing import Missing
 from clbench.suite.suite import load
 
 TUNE = {"tries": 2, "tasks": 1, "space": {"optimizer.lr": [0.1, 0.01]}}

@@ -95,6 +95,12 @@ class _Remark(_Shape):
     detail: Text
 
 
+class _Part(_Shape):
+    seconds: Amount
+    trained: Count
+    passed: Count
+
+
 class _Task(_Measured):
     task: Index
     last_step: Count
@@ -106,6 +112,7 @@ class _Task(_Measured):
     samples: Count
     seconds: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
     peak_memory_bytes: Count
+    parts: dict[Literal["prepare", "fit", "finish", "deploy", "test", "retention"], _Part] = {}
 
 
 class _Pretrained(_Shape):

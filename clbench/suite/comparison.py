@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.estimate.estimating import Shared, estimate
-from clbench.estimate.screen import duration, size
 from clbench.files.disk import write_atomic
 from clbench.files.lock import alone
 from clbench.launch.choose import choose_launcher
@@ -23,9 +21,11 @@ from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.report.tuning import read as read_tunings
 from clbench.runner.folder import plain
+from clbench.suite.missing import Missing
 from clbench.suite.suite import Planned, Suite, finished, hashes_below, load
 from clbench.suite.tuning import Search, Tuning, table, try_of, value_of
 from clbench.suite.watch import Watch
+from clbench.text.numbers import duration, size
 from clbench.text.yamltext import dump
 
 

@@ -14,9 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing, lacking
 from clbench.estimate.estimating import Estimate, Shared, estimate
-from clbench.estimate.screen import duration, size
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.recipe.yamlfile import PLACES, nested, read
 from clbench.report.build import build
@@ -24,6 +22,8 @@ from clbench.report.compare import Comparison
 from clbench.runner.folder import recipe_hash
 from clbench.streams.transfer import TransferConfig
 from clbench.suite.comparison import compare
+from clbench.suite.missing import Missing, lacking
+from clbench.text.numbers import duration, size
 
 #: Above this many seconds a person at a terminal is asked first.
 LONG = 3600.0
