@@ -11,7 +11,8 @@ from clbench.errors import ClbenchError
 from clbench.estimate.absent import absent_weights
 from clbench.estimate.outline import Absent, outline
 from clbench.models import backbone
-from clbench.recipe.recipe import Recipe
+from clbench.recipe.recipe import Recipe, merge
+from clbench.suite.suite import Cell, Suite
 
 
 class Missing:
@@ -97,3 +98,28 @@ def lacking(data: Sequence[str], weights: Sequence[str]) -> str:
     """In words; empty if nothing is lacking."""
     told = [f"{', '.join(data)} {'is' if len(data) == 1 else 'are'} missing"] * bool(data)
     return "; ".join(told + [f"weights {x.removesuffix(' weights')} are missing" for x in weights])
+
+
+def skip(suite: Suite, missing: Missing) -> tuple[Suite, dict[str, str]]:
+    """A suite without what cannot run here, and why, by the cell's name.
+
+    An independent stream of several data sets does without those that are missing.
+    """
+    left, skipped = list[Cell](), dict[str, str]()
+    for cell in suite.cells:
+        recipe = cell.plan(suite.seeds[0]).recipe
+        try:
+            gone, weights = missing.data(recipe), missing.weights(recipe)
+        except ClbenchError as error:
+            skipped[cell.name] = f"skipped: {error}"
+            continue
+        named: list[str] = getattr(recipe.stream, "datasets", [])
+        there = [name for name in named if name not in gone]
+        if gone and there and getattr(recipe.stream, "independent", False):
+            cell = replace(cell, values=merge(cell.values, {"stream": {"datasets": there}}))
+            gone = []
+        if reason := lacking(gone, weights):
+            skipped[cell.name] = f"skipped: {reason}"
+        else:
+            left.append(cell)
+    return replace(suite, cells=tuple(left)), skipped
