@@ -86,10 +86,10 @@ def training_loss(folder: Path) -> float:
     from torch.nn.functional import cross_entropy
 
     from clbench.runner.folder import recipe_of
-    from clbench.runner.runner import Run
+    from clbench.runner.setup import Setup
 
     with tempfile.TemporaryDirectory() as place:
-        made = Run(recipe_of(folder), Path(place), resume=False, tries=False)
+        made = Setup.of(recipe_of(folder), Path(place))
     model = made.network.model
     model.load_state_dict(load_file(folder / "model.safetensors"))
     (task,) = made.stream.tasks

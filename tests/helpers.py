@@ -28,7 +28,7 @@ RECIPE = {
 def comparable(record):
     """The summary of a run without what is measured with a clock or in memory."""
     summary = record.summary()
-    for measured in ("seconds", "peak_memory_bytes"):
+    for measured in ("seconds", "seconds_by_part", "peak_memory_bytes"):
         del summary["cost"][measured]
     del summary["footprint"]["time_share"]
     return summary

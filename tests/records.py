@@ -56,6 +56,7 @@ TASK = {
     "steps": 10,
     "samples": 100,
     "seconds": 1.5,
+    "parts": {},
     "peak_memory_bytes": 1,
     "footprint": {},
 }

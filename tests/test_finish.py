@@ -48,7 +48,7 @@ def whole(tmp_path_factory, data_dir):
 @pytest.fixture
 def folder(whole, tmp_path, monkeypatch):
     """A copy of it. No data and no network is needed from here on."""
-    monkeypatch.setattr("clbench.runner.runner.Run", None)
+    monkeypatch.setattr("clbench.runner.runner.Setup", None)
     return shutil.copytree(whole, tmp_path / "run")
 
 

@@ -166,7 +166,7 @@ def test_it_leaves_no_trace(recipe, tmp_path, monkeypatch, no_pictures):
     recipe |= {"model": net("tiny_vit", drop_rate=0.2), "images": {"size": 16}, "steps": 2}
     recipe["stream"] = recipe["stream"] | {"first_tasks": 1}
     tried = clbench.run(recipe, tmp_path / "tried")
-    monkeypatch.setattr("clbench.runner.runner.preflight", lambda *_: 1)
+    monkeypatch.setattr("clbench.runner.setup.preflight", lambda *_: 1)
     untried = clbench.run(recipe, tmp_path / "untried")
     assert comparable(tried) == comparable(untried)
     weights = [(r.folder / "model.safetensors").read_bytes() for r in (tried, untried)]

@@ -13,7 +13,7 @@ from clbench.estimate.estimating import estimate
 from clbench.learner.learner import Learner
 from clbench.optim.settings import Schedule, learning_rate
 from clbench.recipe.recipe import merge, parse
-from clbench.runner.runner import Run
+from clbench.runner.setup import Setup
 from clbench.runner.steps import steps_of_tasks
 
 COSINE = {"name": "cosine", "warmup": 0.4, "over": "stream"}
@@ -90,7 +90,7 @@ def test_steps_are_counted_before_the_first(uneven, tmp_path, rates):
     # 24 images in batches of 5, two of which make a step; 36 in batches of 6, replayed among them.
     assert steps[0] == 2 * 3
     assert steps[1] > 2 * 3
-    stages = Run(parse(uneven), tmp_path, resume=False, tries=False).stages
+    stages = Setup.of(parse(uneven), tmp_path).stages
     assert steps_of_tasks(parse(uneven), stages) == steps
     rates = rates[1:]  # the step that is tried before the run
     wanted = expected(sum(steps), 0.4)

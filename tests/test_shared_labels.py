@@ -9,11 +9,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import clbench
+from clbench.recipe.recipe import parse
 from clbench.record.record import Record
 from clbench.report.compare import compare
 from clbench.report.html import page
 from clbench.report.tables import leaderboard_csv, markdown
 from clbench.runner.screen import line, show
+from clbench.runner.setup import Setup
 
 STREAM = {
     "name": "split_digits",
@@ -59,9 +61,7 @@ def test_all_train_logits_are_alike(shared, tmp_path):
 def test_accuracy_of_each_task_against_a_loop(shared, tmp_path):
     """A label does not tell the task here, so the score must not go by it."""
     record, weights = run(shared, tmp_path / "run")
-    made = clbench.runner.runner.Run(
-        clbench.recipe.recipe.parse(shared), tmp_path / "other", False, tries=False
-    )
+    made = Setup.of(parse(shared), tmp_path / "other")
     made.network.load(weights)
     transform, model = made.meter.evaluator.transform, made.network.model.eval()
     for task, accuracy in zip(made.stream.tasks, record.tasks[-1].task_incremental, strict=True):
@@ -93,9 +93,7 @@ def test_merging_merges_the_head_too(shared, tmp_path):
     methods = {"task_arithmetic": {"scale": 0.25}}
     changes = {"methods": methods, "checkpoints": "all"}
     _, merged = run(shared, tmp_path / "run", **changes)
-    made = clbench.runner.runner.Run(
-        clbench.recipe.recipe.parse(shared), tmp_path / "other", False, tries=False
-    )
+    made = Setup.of(parse(shared), tmp_path / "other")
     base = made.network.theta_pretrained
     alone = []
     for number in range(3):

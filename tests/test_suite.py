@@ -13,13 +13,13 @@ from rich.console import Console
 
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.launch import local as launch
 from clbench.launch.local import Job
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.runner.folder import plain
 from clbench.suite import comparison
+from clbench.suite.missing import Missing
 from clbench.suite.suite import expand, load, recipe_hash
 from clbench.suite.watch import Watch, seconds_left
 

@@ -37,6 +37,10 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
 
 
+#: Of a task.
+Part = Literal["prepare", "fit", "finish", "deploy", "test", "retention"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -180,6 +184,14 @@ class Activity(TypedDict):
     scope: NotRequired[Number | None]
 
 
+class Took(_Part):
+    """What a part of a task took: seconds, and images that went through the network."""
+
+    seconds: Amount
+    trained: Count = Field(description="images, with gradients")
+    passed: Count = Field(description="images, without")
+
+
 class RemarkMade(_Part):
     """What a method remarked on a task."""
 
@@ -217,6 +229,7 @@ class TaskEvent(Measured, _Line):
     steps: Count
     samples: Count
     seconds: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+    parts: dict[Part, Took]
     peak_memory_bytes: Count
     footprint: dict[Text, Footprint]
 

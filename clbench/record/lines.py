@@ -106,6 +106,7 @@ _UNTOLD: dict[str, dict[str, Any]] = {
         "modes": None,
         "loss": None,
         "processes": None,
+        "parts": {},
     },
 }
 

@@ -223,11 +223,20 @@ class Record:
         tasks = self.tasks
         return {
             "seconds": sum(event.seconds for event in tasks),
+            "seconds_by_part": self._parts(),
             "train_steps": tasks[-1].last_step if tasks else 0,
             "samples": sum(event.samples for event in tasks),
             "parameters": self.run.parameters,
             "peak_memory_bytes": max((e.peak_memory_bytes for e in tasks), default=0),
         }
+
+    def _parts(self) -> dict[str, float]:
+        """Seconds of each part of all tasks; empty where the record is of an older version."""
+        found: dict[str, float] = {}
+        for event in self.tasks:
+            for part, took in event.parts.items():
+                found[part] = found.get(part, 0.0) + took.seconds
+        return found
 
 
 class Recorder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +25,15 @@ FILES = (
     "model.safetensors",
     "load_model.py",
 )
+#: The parts of a task.
+PARTS = {
+    "prepare": "preparing",
+    "fit": "training",
+    "finish": "finishing",
+    "deploy": "deploying",
+    "test": "testing",
+    "retention": "retention",
+}
 ROWS = {
     "overall_performance": "overall performance (OP)",
     "backward_transfer": "backward transfer (BWT)",
@@ -81,7 +92,7 @@ def show(record: Record, console: Console | None = None) -> None:
     cost = summary["cost"]
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
-        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s."
+        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s{_where(cost)}."
     )
     folder = escape(str(record.folder))
     console.print(f"Files in {folder}:", highlight=False)
@@ -89,6 +100,14 @@ def show(record: Record, console: Console | None = None) -> None:
         "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
     )
     console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
+
+
+def _where(cost: dict[str, Any]) -> str:
+    """Where the time went, the most first; parts below a hundredth are left out."""
+    whole, parts = cost["seconds"], cost["seconds_by_part"]
+    shares = sorted(((taken / whole, part) for part, taken in parts.items()), reverse=True)
+    told = [f"{PARTS[part]} {share:.0%}" for share, part in shares if share >= 0.01]
+    return f": {', '.join(told)}" if told else ""
 
 
 def line(event: TaskEvent, shared: bool = False) -> str:
