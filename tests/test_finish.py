@@ -307,9 +307,9 @@ def test_nothing_of_a_recipe_becomes_code(folder, tmp_path, monkeypatch):
             assert len(state)
 
     options = {f"a=pathlib.Path('marker').touch(), {EVIL}": EVIL, "b": [None, {EVIL: 1e-9}]}
-    record.run.update(
-        title=EVIL, class_names=[EVIL, "b"], backbone=EVIL, options=options, size=EVIL
-    )
+    names = {"title": EVIL, "class_names": [EVIL, "b"], "backbone": EVIL}
+    about = record.run.model_copy(update=names | {"options": options, "size": EVIL})
+    record = Record(folder, (about, *record.events[1:]))
     files.export(record, {"pos_embed": torch.ones(2), EVIL.replace("\udc80", ""): torch.ones(1)})
     made = runpy.run_path(str(folder / "load_model.py"))
     assert not (tmp_path / "marker").exists()
