@@ -70,7 +70,8 @@ def _number(word: str) -> int:
     return int(word)
 
 
-def _compare(words: Sequence[str]) -> int:
+def _comparing(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """What ``clbench compare`` is told, and the fields of all recipes among it."""
     from clbench.launch.slurm import Settings
 
     parser = _Parser(
@@ -111,10 +112,21 @@ def _compare(words: Sequence[str]) -> int:
     more = read_arguments(others)
     if more.configs or more.flags or "seed" in more.given:
         raise ClbenchError(f"{parser.prog} takes fields of recipes, and --seeds; see --help")
+    if not more.given:
+        return given, {}
+    from clbench.recipe.recipe import Recipe
+
+    if strange := [name for name in more.given if name.split(".")[0] not in Recipe.model_fields]:
+        parser.error(f"unrecognized arguments: --{' --'.join(strange)}")
+    return given, overrides(more)
+
+
+def _compare(words: Sequence[str]) -> int:
+    given, fields = _comparing(words)
     from clbench.suite import comparison
     from clbench.suite.suite import load
 
-    suite = load(given.suite, overrides(more), given.seeds)
+    suite = load(given.suite, fields, given.seeds)
     folder = comparison.folder_of(suite, given.output)
     asks = given.skip_missing and not given.yes and sys.stdin.isatty()
     for line in comparison.plan(suite, folder, given.skip_missing) if given.dry_run or asks else ():

@@ -201,7 +201,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
             f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
         )
     bases = {method: _of_method(base, row.settings) for method, row in rows.items()}
-    cells = []
+    cells: list[Cell] = []
     for stream_name, stream in streams:
         for backbone_name, backbone in backbones:
             for method, (start, chosen) in bases.items():
