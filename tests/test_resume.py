@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import comparable
+from records import run_event
 
 import clbench
 from clbench.recipe.recipe import merge
@@ -86,7 +87,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
 
 
 def test_a_half_written_line_is_passed_over(tmp_path):
-    (tmp_path / "record.jsonl").write_text('{"event": "run"}\n{"event": "ta')
+    (tmp_path / "record.jsonl").write_text(run_event().text + '{"event": "ta')
     assert [event.event for event in Record.load(tmp_path).events] == ["run"]
 
 
