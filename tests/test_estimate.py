@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from clbench.estimate.estimating import devices, estimate
 from clbench.estimate.memory import kept
 from clbench.estimate.outline import outline
 from clbench.estimate.screen import show
-from clbench.estimate.trial import STAGES, Line, alone, try_out
+from clbench.estimate.trial import STAGES, Line, Trial, alone, try_out
 from clbench.recipe.recipe import merge, parse
 
 
@@ -278,8 +279,20 @@ def test_a_trial_is_an_ordinary_short_run(recipe):
     assert [event.event for event in made.events] == ["task"] * STAGES
     assert made.images[2] == 2 * made.images[1]
     assert made.passes.of(1000) == pytest.approx(1000, rel=0.01)  # for the Fisher information
-    took = [event.parts for event in made.events]
-    assert made.part("fit").of(took[2]["fit"].trained) <= took[2]["fit"].seconds * 1.001
+    for event in made.events[1:3]:
+        fit = event.parts["fit"]
+        assert made.fit(event.steps, fit.trained) == pytest.approx(fit.seconds, rel=0.5)
+
+
+def test_steps_are_on_a_line_by_their_batch(recipe):
+    def event(steps, batch):  # a second to start, 3 a step, 0.5 an image
+        seconds = 1 + 3 * steps + 0.5 * steps * batch
+        fit = SimpleNamespace(seconds=seconds, trained=steps * batch)
+        return SimpleNamespace(steps=steps, parts={"fit": fit})
+
+    events = [event(1, 2), event(1, 2), event(4, 2), event(1, 8)]
+    made = Trial(events, [], (0, 0, 0), 0, None, (0, 0, 0), 0, None)
+    assert made.fit(10, 320) == pytest.approx(1 + 30 + 160)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     tasks = tuple(_tasks(recipe, stream, keeps, costs, least))
     steps, images = pretraining_steps(recipe, stream, needed)
     start = needed.seconds + tried + trial.around[0] + costs.evaluation(keeps.images)
-    start += images * trial.part("fit").each
+    start += trial.fit(steps, images) if steps else 0.0
     start += keeps.decoded * (0.01 / cores() if needed.decode is None else needed.decode)
     memory = _memory(recipe, needed, costs, max(t.tested for t in tasks))
     saved, kept, other = trial.stored
@@ -235,7 +235,7 @@ class Costs:
         """
         trial, own = self.trial, samples / self.world
         seconds = trial.around[1] + self.decode * (own + trial.passes.of(images))
-        seconds += trial.part("fit").of(own + steps * trial.extra(behind))
+        seconds += trial.fit(steps, own + steps * trial.extra(behind))
         return seconds + sum(trial.part(part).of(images) for part in AROUND)
 
     def evaluation(self, images: int, calls: int = 1) -> float:

@@ -1,8 +1,8 @@
 """A short run of the recipe itself, whose record says what things take.
 
-Three small stages pass through :class:`~clbench.runner.tasks.Run` in a folder that is removed
-afterwards: a first one that warms up, and two that differ in how many images they train on. So
-each part of a task has a line, by images: what it takes anyway, and what an image adds.
+Four small stages pass through :class:`~clbench.runner.tasks.Run` in a folder that is removed
+afterwards: one that warms up, one that is short, one of more steps and images, one of larger
+batches. So each part of a task has a line, by images: what it takes anyway, what an image adds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from clbench.streams import Stream
 
 #: Samples of a batch and images of a stage at most; the seconds that they may take forwards.
 BATCH, IMAGES, BRIEF = 64, 512, 0.15
-STAGES = 3
+STAGES = 4
 #: Parts of a task that depend on its training images.
 AROUND: tuple[Part, ...] = ("prepare", "finish", "deploy")
 
@@ -82,20 +82,29 @@ class Trial:
     device: torch.device
 
     def part(self, name: Part) -> Line:
-        """Seconds of a part by the task's images; of ``fit`` and ``test`` by those seen there."""
-        took = [event.parts[name] for event in self.events[-2:]]
-        seen = {"fit": "trained", "test": "passed"}.get(name, "")
-        images = [getattr(part, seen) for part in took] if seen else self.images[-2:]
+        """Seconds of a part by the task's images; of ``test`` by those that are tested."""
+        took = [event.parts[name] for event in self.events[1:3]]
+        images = [part.passed for part in took] if name == "test" else self.images[1:3]
         return Line.through(*zip(images, (part.seconds for part in took), strict=True))
+
+    def fit(self, steps: int, images: float) -> float:
+        """Seconds of so many steps on so many images in all; a step takes something anyway."""
+        short, long, wide = self.events[1:]
+        seconds = [event.parts["fit"].seconds for event in (short, long, wide)]
+        step = max(0.0, (seconds[1] - seconds[0]) / (long.steps - short.steps))
+        start = max(0.0, seconds[0] - step * short.steps)
+        each = max(0.0, seconds[2] - start) / wide.steps
+        small, large = (event.parts["fit"].trained / event.steps for event in (long, wide))
+        return start + steps * Line.through((small, step), (large, each)).of(images / steps)
 
     @property
     def passes(self) -> Line:
         """Training images that go through the network beside steps, by the task's images."""
         found = [
             sum(getattr(event.parts[name], way) for name in AROUND for way in ("trained", "passed"))
-            for event in self.events[-2:]
+            for event in self.events[1:3]
         ]
-        return Line.through(*zip(self.images[-2:], found, strict=True))
+        return Line.through(*zip(self.images[1:3], found, strict=True))
 
     def extra(self, behind: int) -> float:
         """Images of a step with gradients, beside its batch.
@@ -105,7 +114,7 @@ class Trial:
         """
         first, second, third = (
             max(0.0, event.parts["fit"].trained - event.samples) / event.steps
-            for event in self.events
+            for event in self.events[:3]
         )
         return second + max(0.0, third - second) * (behind - 1) if behind else first
 
@@ -193,7 +202,11 @@ def _short(setup: Setup) -> Setup:
     stages = setup.stages[:STAGES]
     count = max(least, min(IMAGES, max(8, quick), *(len(stage.train) // 2 for stage in stages)))
     steps = max(1, count // batch // 4)
-    lengths = [(count, 1), (count, steps), (2 * count, 4 * steps)]
+    wide = min(recipe.batch_size, BATCH, batch * (4 if quick > batch else 2))
+    lengths = [
+        *((count, 1, batch), (count, steps, batch)),
+        *((2 * count, 4 * steps, batch), (count, steps, wide)),
+    ]
     tests = max(2, count // 4)
     tasks = tuple(
         replace(task, test=_few(task.test, tests), validation=_few(task.validation, tests))
@@ -202,14 +215,17 @@ def _short(setup: Setup) -> Setup:
     stream = replace(setup.stream, tasks=tasks)
     small = [
         replace(stage, name=str(number), train=_few(stage.train, images))
-        for number, (images, _), stage in zip(
+        for number, (images, *_), stage in zip(
             range(STAGES), lengths, itertools.cycle(stages), strict=False
         )
     ]
-    settings = {str(i): {"steps": steps} for i, (_, steps) in enumerate(lengths)}
+    settings = {
+        str(number): {"steps": steps, "batch_size": batch}
+        for number, (_, steps, batch) in enumerate(lengths)
+    }
     return replace(
         setup,
-        recipe=recipe.model_copy(update={"batch_size": batch, "per_task": settings}),
+        recipe=recipe.model_copy(update={"per_task": settings}),
         stream=stream,
         stages=small,
         meter=replace(setup.meter, stream=stream),
