@@ -148,8 +148,8 @@ def with_clbench(data: DataSet, backbone: str) -> tuple[float, int, float]:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         record = clbench.run(recipe, Path(folder) / "run")
-    accuracy = record.tasks[-1]["class_incremental"]
-    steps = record.tasks[-1]["last_step"]
+    accuracy = record.tasks[-1].class_incremental
+    steps = record.tasks[-1].last_step
     return clock["end"] - clock["pretrained"], steps, sum(accuracy) / len(accuracy)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 # Threads that wait for each other spin by default. Where anything else runs on the machine, they
@@ -45,7 +46,8 @@ def late(module: str) -> Callable[[str], Any]:
     """
 
     def find(name: str) -> Any:
-        if name.startswith("__"):
+        # Python asks here first for a module of the package's own, too.
+        if name.startswith("__") or find_spec(f"{module.rpartition('.')[0]}.{name}"):
             raise AttributeError(name)
         return getattr(import_module(module), name)
 

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from page_claims import judge_numbers, row
 from suite_page import RESULTS, keep, run
 
+from clbench.record.record import Record
 from clbench.report.verdicts import RULE
 
 NAME = "mofo_loss"
@@ -86,10 +87,10 @@ def training_loss(folder: Path) -> float:
     from torch.nn.functional import cross_entropy
 
     from clbench.runner.folder import recipe_of
-    from clbench.runner.runner import Run
+    from clbench.runner.setup import Setup
 
     with tempfile.TemporaryDirectory() as place:
-        made = Run(recipe_of(folder), Path(place), resume=False, tries=False)
+        made = Setup.of(recipe_of(folder), Path(place))
     model = made.network.model
     model.load_state_dict(load_file(folder / "model.safetensors"))
     (task,) = made.stream.tasks
@@ -106,12 +107,12 @@ def points(folder: Path) -> Points:
     found: dict[str, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
     losses = json.loads((folder.parent / "losses.json").read_text())
     for path in sorted(folder.glob("*/record.jsonl")):
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-        first = next(e for e in events if e["event"] == "run")
-        task = [e for e in events if e["event"] == "task"][-1]
-        method = first["title"].rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
-        end = task["distance"]["pretrained"], task["retention"]["top1"], task["steps"]
-        found[method][first["seed"]].append(Point(losses[path.parent.name], *end))
+        record = Record.load(path.parent)
+        task = record.tasks[-1]
+        method = record.run.title.rsplit("-seed", 1)[0].rsplit("_s", 1)[0]
+        if task.retention and (distance := task.distance["pretrained"]) is not None:
+            end = Point(losses[path.parent.name], distance, task.retention.top1, task.steps)
+            found[method][record.run.seed].append(end)
     return {m: {s: sorted(p, reverse=True) for s, p in seeds.items()} for m, seeds in found.items()}
 
 

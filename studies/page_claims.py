@@ -219,9 +219,9 @@ def _idle(group: Group, by_class: bool) -> list[str]:
 def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:
     """A metric of each seed's finished run."""
     if metric == "distance":
-        return {r.seed: float(r.record.tasks[-1]["distance"]["pretrained"]) for r in group.finished}
+        return {r.seed: float(r.record.tasks[-1].distance["pretrained"]) for r in group.finished}
     if metric == "loss":
-        return {r.seed: fmean(t["loss"] for t in r.record.tasks) for r in group.finished}
+        return {r.seed: fmean(t.loss for t in r.record.tasks) for r in group.finished}
     return group.by_seed(metric, scenario)
 
 

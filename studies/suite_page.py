@@ -143,7 +143,7 @@ def suites_of(section: Section) -> set[str]:
 def heading(section: Section, study: Study, metric: str) -> str:
     """A metric's name; distances of older records are over all parameters, the head among them."""
     runs = [run for group in section.groups for run in group.finished]
-    old = any("distance_over" not in run.record.tasks[-1] for run in runs)
+    old = any(run.record.tasks[-1].distance_over != "trunk" for run in runs)
     return study.metrics[metric] + ", head included" * (metric == "distance" and old)
 
 

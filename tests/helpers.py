@@ -2,6 +2,8 @@
 
 import sys
 
+import records
+
 from clbench.launch import local as launch
 from clbench.record import checkpoints
 from clbench.runner.products import PRODUCTS
@@ -26,7 +28,7 @@ RECIPE = {
 def comparable(record):
     """The summary of a run without what is measured with a clock or in memory."""
     summary = record.summary()
-    for measured in ("seconds", "peak_memory_bytes"):
+    for measured in ("seconds", "seconds_by_part", "peak_memory_bytes"):
         del summary["cost"][measured]
     del summary["footprint"]["time_share"]
     return summary
@@ -44,9 +46,15 @@ def interrupt_after(monkeypatch, tasks=1):
     monkeypatch.setattr(checkpoints, "save", save_and_stop)
 
 
+EVENTS = [
+    records.run_event(tasks=["a"]),
+    records.pretrained(),
+    records.task_event(0, seconds=1.0),
+    records.end(),
+]
 #: Leaves a record of one task with an accuracy of 1 - 10 lr; a rate of 0.1 and l2 fail.
 FAKE_TRAIN = (
-    f"PRODUCTS = {PRODUCTS}"
+    f"PRODUCTS, EVENTS = {PRODUCTS}, {[event.text for event in EVENTS]}"
     + """
 import json, pathlib, sys, yaml
 folder = pathlib.Path(sys.argv[1])
@@ -56,18 +64,11 @@ rate = recipe["optimizer"]["lr"]
 if "l2" in recipe["methods"]: sys.exit("error: no l2 today")
 if rate == 0.1: sys.exit("error: diverged")
 value = 1 - 10 * rate
-values = {"evaluated": [0], "task_incremental": [value], "class_incremental": [value / 2]}
-events = [
-    {"event": "run", "title": recipe["name"], "stream": "split_digits", "seed": recipe["seed"],
-     "methods": recipe["methods"], "backbone": "tiny_cnn", "options": {}, "size": 8,
-     "weights": {"source": "none", "sha256": None}, "split_manifest_sha256": "m", "tasks": ["a"],
-     "class_names": ["a"], "independent": False, "train_logits": "task", "parameters": 1,
-     "test_on": recipe["stream"]["test_on"]},
-    {"event": "pretrained", "retention": None},
-    {"event": "task", "task": 0, "name": "a", "last_step": 1, **values, "retention": None,
-     "curve": [], "methods": {n: {} for n in recipe["methods"]}, "footprint": {}, "steps": 1,
-     "samples": 1, "seconds": 1.0, "peak_memory_bytes": 1},
-    {"event": "end"}]
+run, _, task, _ = events = list(map(json.loads, EVENTS))
+run |= {"title": recipe["name"], "seed": recipe["seed"], "methods": recipe["methods"],
+        "test_on": recipe["stream"]["test_on"]}
+task |= {"task_incremental": [value], "class_incremental": [value / 2],
+         "methods": {n: {} for n in recipe["methods"]}}
 for name in PRODUCTS: (folder / name).write_bytes(b"\\2" + bytes(7) + b"{}")
 (folder / "record.jsonl").write_text("".join(json.dumps(e) + "\\n" for e in events))
 """

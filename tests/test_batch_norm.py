@@ -84,10 +84,10 @@ def test_only_the_statistics_move(single, tmp_path, method, rule):
     for name in (n for n in fresh if "bn" in n or "running" in n):
         moves = rule == "update_all" and name.endswith(("running_mean", "running_var", "tracked"))
         assert torch.equal(trained[name], fresh[name]) is not moves
-    moving = record.tasks[-1]["modes"]["batch_norms_in_training_mode"]
+    moving = record.tasks[-1].modes.batch_norms_in_training_mode
     assert (moving > 0) is (rule == "update_all")
     # Where the batch normalises, the sixteenth image is not taken alone.
-    assert record.tasks[-1]["steps"] == (3 if rule == "update_all" else 4)
+    assert record.tasks[-1].steps == (3 if rule == "update_all" else 4)
 
 
 @pytest.mark.parametrize("methods", [{}, {"gem": {"samples": 4}}, {"sfa": {"p": 0.5}}], ids=str)
@@ -108,8 +108,8 @@ def test_frozen_by_the_recipe_statistics_stay_over_the_stream(
             moved += not torch.equal(trained[name], x)
     assert moved >= 10  # weights and biases train
     # A last image alone is trained on: nothing is normalised by the batch.
-    assert [(e["steps"], e["samples"]) for e in record.tasks] == [(8, 32)] * 2
-    assert record.tasks[-1]["modes"]["batch_norms_in_training_mode"] == 0
+    assert [(e.steps, e.samples) for e in record.tasks] == [(8, 32)] * 2
+    assert record.tasks[-1].modes.batch_norms_in_training_mode == 0
     with monkeypatch.context() as patch:
         interrupt_after(patch)
         with pytest.raises(KeyboardInterrupt):
@@ -143,7 +143,7 @@ def test_every_image_is_trained_on_and_none_alone(single, tmp_path, changes, ste
         single["model"] |= {"batch_norm": "recompute"}
     record = clbench.run(single | changes, tmp_path / "run")
     if steps:
-        assert [(e["steps"], e["samples"]) for e in record.tasks] == [(steps, 16)] * 2
+        assert [(e.steps, e.samples) for e in record.tasks] == [(steps, 16)] * 2
 
 
 def test_pretraining_too(single, tmp_path):

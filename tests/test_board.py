@@ -205,7 +205,7 @@ def test_hparams_show_what_runs_are_compared_by(tmp_path):
     record = Record.load(folder)
     Image.new("RGB", (30, 20)).save(folder / "curves.png")
     for _ in range(2):  # a run that was cut off while it ended says it once more
-        logger = StreamLogger(folder, record.tasks[-1]["last_step"])
+        logger = StreamLogger(folder, record.tasks[-1].last_step)
         logger.log_results(recipe, record)
         logger.close()
     assert set(read(folder).values()) == {1}

@@ -123,10 +123,10 @@ def assert_equal(one, other, weights=1e-4, but=()):
         difference = first.accuracy_matrix(scenario) - second.accuracy_matrix(scenario)
         assert np.nanmax(abs(difference)) < 0.03  # at most an image or two of some seventy
     # Written once: no line twice.
-    assert [e["event"] for e in first.events] == [e["event"] for e in second.events]
-    losses = [[task["loss"] for task in record.tasks] for record in (first, second)]
+    assert [e.event for e in first.events] == [e.event for e in second.events]
+    losses = [[task.loss for task in record.tasks] for record in (first, second)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    samples = [[task["samples"] for task in record.tasks] for record in (first, second)]
+    samples = [[task.samples for task in record.tasks] for record in (first, second)]
     assert samples[0] == samples[1]
 
 
@@ -140,7 +140,7 @@ def scalars(folder, tag):
 def test_two_processes_equal_one(compared, name):
     place, *_ = compared
     assert_equal(place / "one" / name, place / "two" / name)
-    processes = [task["processes"] for task in Record.load(place / "two" / name).tasks]
+    processes = [task.processes for task in Record.load(place / "two" / name).tasks]
     assert processes == [2, 2, 2]
 
 
@@ -149,10 +149,10 @@ def test_temperatures_and_shares_are_of_all_processes(compared, name):
     place, *_ = compared
     one, two = (Record.load(place / kind / name).tasks for kind in ("one", "two"))
     for first, second in zip(one, two, strict=True):
-        found = [event["methods"]["flow"]["temperature"] for event in (first, second)]
+        found = [event.methods["flow"]["temperature"] for event in (first, second)]
         assert found[0] == pytest.approx(found[1], rel=1e-3)
         if name == "flow_batch":
-            found = [event["methods"]["l2"]["scope"] for event in (first, second)]
+            found = [event.methods["l2"]["scope"] for event in (first, second)]
             assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
@@ -176,7 +176,7 @@ def test_two_processes_take_over_a_run_of_one(compared, name):
     place, _, output = compared
     assert "Resuming after task 2/3, on 2 processes in place of 1." in output
     assert_equal(place / "one" / name, place / "one_two" / name)
-    processes = [task["processes"] for task in Record.load(place / "one_two" / name).tasks]
+    processes = [task.processes for task in Record.load(place / "one_two" / name).tasks]
     assert processes == [1, 1, 2]
 
 

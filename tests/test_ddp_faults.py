@@ -108,7 +108,7 @@ def test_a_process_in_trouble_ends_all_with_one_line(two, tmp_path, no_pictures,
     alone = two | {"trainer": two["trainer"] | {"devices": 1}}
     record = clbench.run(alone, tmp_path / "run", resume=True)
     whole = clbench.run(alone, tmp_path / "whole")
-    assert Record.load(tmp_path / "run").tasks[0]["processes"] == 1 + begun
+    assert Record.load(tmp_path / "run").tasks[0].processes == 1 + begun
     for scenario in ("task_incremental", "class_incremental"):
         assert comparable(record)[scenario]["overall_performance"] == pytest.approx(
             comparable(whole)[scenario]["overall_performance"], abs=0.03
@@ -142,7 +142,7 @@ def test_torchrun_needs_neither_devices_nor_a_folder(two, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["here"]
-    assert [task["processes"] for task in Record.load(tmp_path / "runs" / "here").tasks] == [2] * 3
+    assert [task.processes for task in Record.load(tmp_path / "runs" / "here").tasks] == [2] * 3
 
 
 @pytest.mark.slow

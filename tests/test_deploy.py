@@ -1,6 +1,6 @@
 """When the running statistics of averaged weights are looked after."""
 
-from clbench.learner.deploy import deploy
+from clbench.learner.deploy import Weights, deploy
 from clbench.methods.base import Method
 
 
@@ -40,18 +40,18 @@ def refresh(theta):
 
 def test_after_the_last_average_and_before_what_builds_on_it():
     methods = [Step(letter="a"), Average(letter="B"), Average(letter="C"), Step(letter="d")]
-    assert deploy(methods, "", None, refresh) == ("aBC*d", "aBC*d")
-    assert deploy(methods, "", None) == ("aBCd", "aBCd")
+    assert deploy(methods, "", None, refresh) == Weights("", "aBC*d", "aBC*d")
+    assert deploy(methods, "", None) == Weights("", "aBCd", "aBCd")
 
 
 def test_before_everything_where_training_averaged_but_after_surgery_is_undone():
     methods = [Step(letter="a"), WhileTraining(), Surgery(letter="s")]
-    assert deploy(methods[:2], "", None, refresh) == ("*a", "*a")
-    assert deploy(methods, "", None, refresh) == ("s*a", "s*a")
+    assert deploy(methods[:2], "", None, refresh) == Weights("", "*a", "*a")
+    assert deploy(methods, "", None, refresh) == Weights("s", "s*a", "s*a")
 
 
 def test_weights_that_go_on_and_weights_that_are_shown():
-    carried, shown = deploy([ShownOnly(letter="B"), Step(letter="c")], "", None, refresh)
-    assert (carried, shown) == ("*c", "B*c")
-    carried, shown = deploy([Step(letter="c")], "", None, refresh)
-    assert carried is shown
+    weights = deploy([ShownOnly(letter="B"), Step(letter="c")], "", None, refresh)
+    assert weights == Weights("", "*c", "B*c")
+    weights = deploy([Step(letter="c")], "", None, refresh)
+    assert weights.carried is weights.shown

@@ -3,11 +3,14 @@
 import io
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 from writers import write_stanford_cars, write_stanford_dogs
 
 import clbench
@@ -15,12 +18,11 @@ from clbench.cli.cli import main
 from clbench.data import datasets
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.errors import ClbenchError
-from clbench.estimate import trial
 from clbench.estimate.estimating import devices, estimate
+from clbench.estimate.memory import kept
 from clbench.estimate.outline import outline
 from clbench.estimate.screen import show
-from clbench.estimate.speed import measure
-from clbench.estimate.trial import alone, try_out
+from clbench.estimate.trial import STAGES, Line, Trial, alone, try_out
 from clbench.recipe.recipe import merge, parse
 
 
@@ -41,11 +43,11 @@ def counts(folder):
     held = [len(task["validation_images"]) for task in manifest["tasks"]]
     rows = []
     for event in record.tasks:
-        tested = sum(tests[task] for task in event["evaluated"])
-        curve = sum(tests[task] for point in event["curve"] for task in point["evaluated"])
-        if event["validation"]:
-            tested += sum(held[task] for task in event["validation"]["evaluated"])
-        rows.append((event["name"], event["steps"], event["samples"], tested, curve))
+        tested = sum(tests[task] for task in event.evaluated)
+        curve = sum(tests[task] for point in event.curve for task in point.evaluated)
+        if event.validation:
+            tested += sum(held[task] for task in event.validation.evaluated)
+        rows.append((event.name, event.steps, event.samples, tested, curve))
     return rows
 
 
@@ -74,7 +76,7 @@ def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
     rows = [(t.name, t.steps, t.samples, t.tested, t.curve) for t in made.tasks]
     assert rows == counts(folder)
     record = clbench.Record.load(folder)
-    assert made.parameters == record.run["parameters"]
+    assert made.parameters == record.run.parameters
     cost = record.summary()["cost"]
     assert (made.steps, made.samples) == (cost["train_steps"], cost["samples"])
     assert made.pretrained == made.tasks[0].retained == retained(record, recipe)
@@ -82,7 +84,7 @@ def test_counts_are_those_of_the_real_run(recipe, tmp_path, changes):
 
 def retained(record, recipe):
     """Images of the four pretraining classes in the test part, if retention was measured."""
-    if record.events[1]["retention"] is None:
+    if record.pretrained is None:
         return 0
     labels = datasets.load("digits", recipe["data_dir"]).test.labels
     return int((labels < 4).sum())
@@ -201,7 +203,7 @@ def test_the_table_is_that_of_the_documentation():
 
 def test_an_outline_is_the_stream(recipe):
     parsed = parse(recipe)
-    real, sketch = parsed.stream.build(parsed.data_dir, parsed.images), outline(parsed).stream
+    real, sketch = parsed.stream.build(parsed.data_dir, parsed.images), outline(parsed)[0]
     assert [len(t.train) for t in real.tasks] == [len(t.train) for t in sketch.tasks]
     assert all(
         map(torch.equal, (t.train.index for t in real.tasks), (t.train.index for t in sketch.tasks))
@@ -254,13 +256,12 @@ def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
     assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
 
-#: By method: images that go through the network beside the batch of a step (with gradients,
-#: without) in the first task and in the third, with a memory of 8 images a task for GEM.
+#: By method: images of a step with gradients beside its batch, in the first task and in the third.
 EXTRA = {
-    "sfa": ({}, (0, 0), (0, 0)),
-    "flow": ({"per": "batch"}, (0, 32), (0, 32)),
-    "gem": ({"samples": 8}, (0, 0), (16, 0)),
-    "lora": ({}, (0, 0), (0, 0)),
+    "sfa": ({}, 0, 0),
+    "flow": ({"per": "batch"}, 0, 0),
+    "gem": ({"samples": 8}, 0, 16),
+    "lora": ({}, 0, 0),
 }
 
 
@@ -268,33 +269,56 @@ EXTRA = {
 def test_images_beside_the_batches_are_counted(recipe, method):
     settings, first, third = EXTRA[method]
     parsed = parse(recipe | {"methods": {method: settings}})
-    made = try_out(alone(parsed), outline(parsed).stream)
-    assert made.step(0, 32)[1:] == pytest.approx(first)
-    assert made.step(2, 32)[1:] == pytest.approx(third)
-    assert made.trunk
+    made = try_out(alone(parsed), outline(parsed)[0])
+    assert (made.extra(0), made.extra(2)) == (first, third)
+
+
+def test_a_trial_is_an_ordinary_short_run(recipe):
+    parsed = parse(recipe | {"methods": {"ewc": {}}})
+    made = try_out(alone(parsed), outline(parsed)[0])
+    assert [event.event for event in made.events] == ["task"] * STAGES
+    assert made.images[2] == 2 * made.images[1]
+    assert made.passes.of(1000) == pytest.approx(1000, rel=0.01)  # for the Fisher information
+    for event in made.events[1:3]:
+        fit = event.parts["fit"]
+        assert made.fit(event.steps, fit.trained) == pytest.approx(fit.seconds, rel=0.5)
+
+
+def test_steps_are_on_a_line_by_their_batch(recipe):
+    def event(steps, batch):  # a second to start, 3 a step, 0.5 an image
+        seconds = 1 + 3 * steps + 0.5 * steps * batch
+        fit = SimpleNamespace(seconds=seconds, trained=steps * batch)
+        return SimpleNamespace(steps=steps, parts={"fit": fit})
+
+    events = [event(1, 2), event(1, 2), event(4, 2), event(1, 8)]
+    made = Trial(events, [], (0, 0, 0), 0, None, (0, 0, 0), 0, None)
+    assert made.fit(10, 320) == pytest.approx(1 + 30 + 160)
 
 
 @pytest.mark.parametrize(
-    ("target", "networks"),
+    ("first", "second", "of_100"),
     [
-        ("*", ["tiny_cnn"]),
-        ("*.attn.qkv", ["tiny_cnn", "tiny_vit"]),
-        pytest.param("layer4.*", ["tiny_cnn", "tiny_vit", "resnet18"], marks=pytest.mark.slow),
+        ((2, 0.08), (16, 0.22), 0.06 + 1.0),  # a fixed part and 10 ms an image
+        ((2, 0.02), (16, 0.30), 2.0),  # a fixed part is never negative
+        ((2, 0.02), (16, 0.01), 0.02),  # nor is an image
+        ((4, 0.04), (4, 0.08), 1.5),  # of one size nothing is known to be fixed
+        ((0, 0.0), (0, 0.0), 0.0),
     ],
 )
-def test_methods_for_layers_of_one_kind(recipe, monkeypatch, target, networks):
-    tried, real = [], trial._tried
+def test_two_measurements_make_a_line(first, second, of_100):
+    made = Line.through(first, second)
+    assert made.of(100) == pytest.approx(of_100)
+    assert made.of(0) == 0
 
-    def one(recipe, *rest):
-        tried.append(recipe.model.backbone)
-        return real(recipe, *rest)
 
-    monkeypatch.setattr(trial, "_tried", one)
-    recipe["model"] = {"backbone": "resnet18", "weights": "none"}
-    parsed = parse(recipe | {"methods": {"lora": {"targets": [target]}}, "images": {"size": 16}})
-    made = try_out(alone(parsed), outline(parsed).stream)
-    assert tried == networks
-    assert made.trunk
+def test_what_a_batch_keeps_for_the_backward_pass_is_counted_in_bytes():
+    wide, features = 1000, 3 * 64
+    model = nn.Sequential(nn.Flatten(), nn.Linear(features, wide), nn.GELU(), nn.Linear(wide, 2))
+    inputs = torch.zeros(100, 3, 8, 8)
+    found = kept(model, inputs, nullcontext)
+    assert sum(found) == 100 * 4 * (features + 2 * wide)
+    assert max(found) == 100 * 4 * wide
+    assert kept(model.requires_grad_(False), inputs, nullcontext) == []
 
 
 def test_a_frozen_trunk_is_not_trained(recipe):
@@ -304,18 +328,18 @@ def test_a_frozen_trunk_is_not_trained(recipe):
     assert frozen.memory["activations"] < estimate(recipe | {"methods": {}}).memory["activations"]
 
 
-def test_a_network_is_measured_once_for_recipes_that_share_it(recipe, monkeypatch):
+def test_a_trial_serves_recipes_that_differ_in_length_alone(recipe, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "clbench.estimate.estimating.measure", lambda *args: made.append(args) or measure(*args)
+        "clbench.estimate.estimating.try_out", lambda *args: made.append(args) or try_out(*args)
     )
     shared = {}
     first = estimate(recipe, shared)
-    again = estimate(recipe | {"methods": {"ewc": {}}, "steps": 12, "seed": 1}, shared)
+    again = estimate(recipe | {"steps": 12, "seed": 1, "eval_every": 3}, shared)
     assert len(made) == 1
     assert again.steps == 2 * first.steps
-    assert again.memory["methods"] > first.memory["methods"]
-    estimate(recipe | {"methods": {"lora": {}}}, shared)
+    ewc = estimate(recipe | {"methods": {"ewc": {}}}, shared)
+    assert ewc.memory["methods"] > first.memory["methods"]
     estimate(recipe | {"images": {"size": 12}}, shared)
     assert len(made) == 3
 

@@ -48,7 +48,7 @@ def whole(tmp_path_factory, data_dir):
 @pytest.fixture
 def folder(whole, tmp_path, monkeypatch):
     """A copy of it. No data and no network is needed from here on."""
-    monkeypatch.setattr("clbench.runner.runner.Run", None)
+    monkeypatch.setattr("clbench.runner.runner.Setup", None)
     return shutil.copytree(whole, tmp_path / "run")
 
 
@@ -307,9 +307,9 @@ def test_nothing_of_a_recipe_becomes_code(folder, tmp_path, monkeypatch):
             assert len(state)
 
     options = {f"a=pathlib.Path('marker').touch(), {EVIL}": EVIL, "b": [None, {EVIL: 1e-9}]}
-    record.run.update(
-        title=EVIL, class_names=[EVIL, "b"], backbone=EVIL, options=options, size=EVIL
-    )
+    names = {"title": EVIL, "class_names": [EVIL, "b"], "backbone": EVIL}
+    about = record.run.model_copy(update=names | {"options": options, "size": EVIL})
+    record = Record(folder, (about, *record.events[1:]))
     files.export(record, {"pos_embed": torch.ones(2), EVIL.replace("\udc80", ""): torch.ones(1)})
     made = runpy.run_path(str(folder / "load_model.py"))
     assert not (tmp_path / "marker").exists()
@@ -340,9 +340,9 @@ def test_a_config_that_was_edited_since_is_refused_at_the_end_too(folder, state,
         cut(folder)
     before = recipe_of(folder)
     path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("checkpoints: last", "checkpoints: none"))
+    path.write_text(path.read_text().replace("batch_size: 32", "batch_size: 16"))
     assert recipe_of(folder) != before
-    with pytest.raises(ClbenchError, match=r"not the recipe that the run began with.*checkpoints"):
+    with pytest.raises(ClbenchError, match=r"not the recipe that the run began with.*batch_size"):
         resume(folder)
     assert checkpoints.numbers(folder)
     # Nor does a comparison take it for a run of that recipe.

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from helpers import RECIPE
+from records import task_event
 from safetensors.torch import save_file
 from torch import nn
 
@@ -133,9 +134,9 @@ def test_what_is_recorded_is_json(small, tmp_path):
 
     for line in (tmp_path / "run" / "record.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    assert record.run["methods"]["flow"]["temperature"] == "inf"
+    assert record.run.methods["flow"]["temperature"] == "inf"
     assert parse(RECIPE | {"methods": {"flow": {"temperature": "inf"}}})  # reads as the number
-    assert record.tasks[0]["methods"]["poison"] == {"scope": 1.0, "active": 1.0, "tau": None}
+    assert record.tasks[0].methods["poison"] == {"scope": 1.0, "active": 1.0, "tau": None}
 
 
 @pytest.mark.parametrize(
@@ -264,9 +265,11 @@ def test_recordable():
 
 
 def test_the_recorder_writes_json_only(tmp_path):
-    Recorder(tmp_path).add("task", loss=NAN, curve=[{"x": INF}])
+    activity = {"poison": {"active": 1.0, "tau": INF}}
+    Recorder(tmp_path).add(task_event(0, loss=NAN, methods=activity))
     event = json.loads((tmp_path / "record.jsonl").read_text())
-    assert event == {"event": "task", "loss": None, "curve": [{"x": None}]}
+    assert event["loss"] is None
+    assert event["methods"] == {"poison": {"active": 1.0, "tau": None}}
 
 
 def test_a_method_that_changes_the_network_is_named(small, tmp_path):

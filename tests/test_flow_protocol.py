@@ -134,11 +134,13 @@ def heads(monkeypatch):
 
 def numbers(event):
     """What was measured in a task, but for clocks, memory and its place in the stream."""
-    found = {key: event[key] for key in ("loss", "steps", "samples")} | event["retention"]
-    for name, activity in event["methods"].items():
+    found = {key: getattr(event, key) for key in ("loss", "steps", "samples")} | dict(
+        event.retention
+    )
+    for name, activity in event.methods.items():
         found |= {f"{name}.{key}": value for key, value in activity.items()}
-    validation = event["validation"]["task_incremental"][-1]
-    return found | {"test": event["task_incremental"][-1], "validation": validation}
+    validation = event.validation.task_incremental[-1]
+    return found | {"test": event.task_incremental[-1], "validation": validation}
 
 
 def test_every_data_set_goes_its_own_way(recipe, heads, tmp_path):
@@ -151,16 +153,16 @@ def test_every_data_set_goes_its_own_way(recipe, heads, tmp_path):
         ("head_refit", "flowers102", 7, 0.3, 20, usual),
     ]
     first, second = record.tasks
-    assert [event["steps"] for event in (first, second)] == [3, 5]
-    assert [event["samples"] for event in (first, second)] == [30, 35]
+    assert [event.steps for event in (first, second)] == [3, 5]
+    assert [event.samples for event in (first, second)] == [30, 35]
     # The first data set's τ is not left behind: the second one's is the median again.
-    assert first["methods"]["flow"]["temperature"] == 0.5
+    assert first.methods["flow"]["temperature"] == 0.5
     median = float(np.median(heads[2][-1].numpy()))
-    assert second["methods"]["flow"]["temperature"] == pytest.approx(median)
-    assert [event["footprint"]["flow"]["weight_copies"] for event in (first, second)] == [0, 1]
-    assert all(event["methods"]["head_refit"]["active"] == 1 for event in (first, second))
-    assert first["methods"]["head_refit"]["loss"] == pytest.approx(float(heads[1][-1].mean()))
-    assert all(event["retention"] for event in record.tasks)
+    assert second.methods["flow"]["temperature"] == pytest.approx(median)
+    assert [event.footprint["flow"].weight_copies for event in (first, second)] == [0, 1]
+    assert all(event.methods["head_refit"]["active"] == 1 for event in (first, second))
+    assert first.methods["head_refit"]["loss"] == pytest.approx(float(heads[1][-1].mean()))
+    assert all(event.retention for event in record.tasks)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -197,9 +199,9 @@ def test_retention_puts_the_original_batch_normalisation_back(recipe, tmp_path):
     for rule in ("pretrained", "current"):
         recipe["retention"] = {"batch_norm": rule}
         record = clbench.run(recipe, tmp_path / rule)
-        before = next(event for event in record.events if event["event"] == "pretrained")
-        assert before["retention"]["top1"] == 1
-        found[rule] = [event["retention"]["top1"] for event in record.tasks]
+        before = record.pretrained
+        assert before.top1 == 1
+        found[rule] = [event.retention.top1 for event in record.tasks]
     assert found["pretrained"] == [1, 1]
     assert max(found["current"]) < 1
 

@@ -6,10 +6,10 @@ import yaml
 from clbench.cli.commands import command
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.recipe.recipe import parse
 from clbench.suite import comparison
 from clbench.suite.comparison import compare, plan
+from clbench.suite.missing import Missing
 from clbench.suite.suite import load
 
 TUNE = {"tries": 2, "tasks": 1, "space": {"optimizer.lr": [0.1, 0.01]}}
@@ -54,7 +54,7 @@ def test_the_plan_names_what_is_missing_and_counts_the_tries(suite, tmp_path):
 class needs:
     """Every run takes 10 s and 1 MB, every try 4 s."""
 
-    seconds, disk = 10.0, {"run folder": 10**6}
+    seconds, disk, steps, memory = 10.0, {"run folder": 10**6}, 3, {"peak": 10**9}
 
     def __init__(self, recipe, shared):
         pass
@@ -65,8 +65,9 @@ class needs:
 
 def test_tries_take_time_and_disk(suite, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "estimate", needs)
-    (plain,) = (line for line in plan(load(suite), tmp_path / "out") if "about" in line)
-    (tuned,) = (x for x in plan(load(suite | {"tune": TUNE}), tmp_path / "out") if "about" in x)
+    first, *_, plain, _, _ = plan(load(suite), tmp_path / "out")
+    *_, tuned, _, _ = plan(load(suite | {"tune": TUNE}), tmp_path / "out")
+    assert first.endswith("new  3 steps, about 10 s, 1.0 GB of memory")
     assert "about 40 s one after the other, imports not counted, and 4.0 MB" in plain
     assert "about 56 s one after the other, imports not counted, and 8.0 MB" in tuned
 

@@ -166,7 +166,7 @@ def test_it_leaves_no_trace(recipe, tmp_path, monkeypatch, no_pictures):
     recipe |= {"model": net("tiny_vit", drop_rate=0.2), "images": {"size": 16}, "steps": 2}
     recipe["stream"] = recipe["stream"] | {"first_tasks": 1}
     tried = clbench.run(recipe, tmp_path / "tried")
-    monkeypatch.setattr("clbench.runner.runner.preflight", lambda *_: 1)
+    monkeypatch.setattr("clbench.runner.setup.preflight", lambda *_: 1)
     untried = clbench.run(recipe, tmp_path / "untried")
     assert comparable(tried) == comparable(untried)
     weights = [(r.folder / "model.safetensors").read_bytes() for r in (tried, untried)]
@@ -198,8 +198,8 @@ def test_tasks_of_one_class_are_said(recipe, tmp_path, capsys, no_pictures, logi
     recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6]], "train_per_class": 10}
     record = clbench.run(recipe, tmp_path / "run")
     said = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
-    assert len(said) == len(record.run["warnings"]) == (logits == "task")
-    for line in (*said, *record.run["warnings"]):
+    assert len(said) == len(record.run.warnings) == (logits == "task")
+    for line in (*said, *record.run.warnings):
         assert "of one class alone, the loss is 0" in line
         assert "train_logits: seen" in line
 

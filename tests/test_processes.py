@@ -9,7 +9,7 @@ from helpers import RECIPE
 from clbench.errors import ClbenchError
 from clbench.learner.trainer import make_trainer
 from clbench.processes import processes
-from clbench.processes.processes import mean_over_processes, placement, without_placement
+from clbench.processes.processes import mean_over_processes, placement
 from clbench.recipe.recipe import parse
 from clbench.runner.folder import take
 
@@ -118,12 +118,6 @@ def test_any_number_of_processes_may_resume_a_run(tmp_path):
     assert of(devices=4, num_nodes=2) == of() == (tmp_path, True)
     with pytest.raises(ClbenchError, match=r"different: trainer\)"):
         of(gradient_clip_val=1.0)
-
-
-def test_what_counts_is_left():
-    trainer = {"devices": 2, "precision": "bf16-mixed"}
-    plain = {"seed": 1, "trainer": trainer, "process_timeout": 5.0}
-    assert without_placement(plain) == {"seed": 1, "trainer": {"precision": "bf16-mixed"}}
 
 
 def test_the_mean_over_one_process_is_its_own():

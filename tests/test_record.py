@@ -3,18 +3,17 @@
 import json
 
 import pytest
+from records import end, pretrained, run_event, task_event
 
 from clbench.errors import ClbenchError
 from clbench.record.record import Record, Recorder
 
-RUN = {"event": "run", "tasks": ["a", "b"]}
-TASKS = [{"event": "task", "task": number, "loss": 0.1} for number in range(2)]
-EVENTS = [RUN, {"event": "pretrained", "retention": None}, *TASKS, {"event": "end"}]
-LINES = [json.dumps(event) for event in EVENTS]
+EVENTS = [run_event(), pretrained(), task_event(0), task_event(1), end()]
+LINES = [event.text[:-1] for event in EVENTS]
 
 
-def load(folder, *lines, end="\n"):
-    text = "\n".join(lines) + end
+def load(folder, *lines, last="\n"):
+    text = "\n".join(lines) + last
     (folder / "record.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(Record.load(folder).events)
 
@@ -22,10 +21,10 @@ def load(folder, *lines, end="\n"):
 def test_the_last_line_may_be_unfinished(tmp_path):
     assert load(tmp_path, *LINES) == EVENTS
     for length in range(1, len(LINES[3])):
-        assert load(tmp_path, *LINES[:3], LINES[3][:length], end="") == EVENTS[:3]
-    assert load(tmp_path, *LINES[:4], end="") == EVENTS[:4]  # all but its newline is there
-    assert load(tmp_path, *LINES[:3], "\0" * 99, end="") == EVENTS[:3]  # as after a power cut
-    assert load(tmp_path, "", end="") == []
+        assert load(tmp_path, *LINES[:3], LINES[3][:length], last="") == EVENTS[:3]
+    assert load(tmp_path, *LINES[:4], last="") == EVENTS[:4]  # all but its newline is there
+    assert load(tmp_path, *LINES[:3], "\0" * 99, last="") == EVENTS[:3]  # as after a power cut
+    assert load(tmp_path, "", last="") == []
 
 
 @pytest.mark.parametrize(
@@ -37,10 +36,10 @@ def test_the_last_line_may_be_unfinished(tmp_path):
         ('{"task": 1}', 3, "no event"),
         ('{"event": "task", "task": 0, "loss": NaN}', 3, "NaN is no number"),
         ('{"event": "task", "task": 0, "loss": -Infinity}', 3, "-Infinity is no number"),
-        ('{"event": "task", "task": 1}', 4, "task 1 twice"),
+        (LINES[3], 4, "task 1 twice"),
         ('{"event": "task", "task": null}', 3, "or no task"),
         ('{"event": "task"}', 3, "or no task"),
-        (json.dumps(RUN), 3, "'run' out of its place"),
+        (LINES[0], 3, "'run' out of its place"),
         ('{"event": "end"}', 4, "'task' out of its place"),
         ("[" * 100_000, 3, "recursion"),
         ("1" * 5000, 3, "digits"),
@@ -65,15 +64,18 @@ def test_a_record_that_is_not_utf_8_or_lacks_its_beginning(tmp_path):
 
 def test_what_is_no_number_is_recorded_as_null(tmp_path):
     recorder = Recorder(tmp_path, EVENTS[:2])
-    recorder.add("task", task=0, loss=float("nan"), distance={"pretrained": float("inf")})
-    (event,) = Record.load(tmp_path).tasks
-    assert event == recorder.record.tasks[0]
-    assert (event["loss"], event["distance"]) == (None, {"pretrained": None})
+    nothing = float("nan")
+    activity = {"sfa": {"active": 1, "norm": nothing}}
+    event = task_event(0, loss=nothing, distance={"previous": float("inf")}, methods=activity)
+    recorder.add(event)
+    assert Record.load(tmp_path).tasks == (event,) == recorder.record.tasks
+    assert (event.loss, event.distance) == (None, {"previous": None})
+    assert json.loads(event.text)["methods"] == {"sfa": {"active": 1, "norm": None}}
 
 
 def test_what_is_recorded_is_read_again(tmp_path):
     recorder = Recorder(tmp_path, EVENTS[:2])
-    recorder.add("task", task=0, loss=0.1)
+    recorder.add(EVENTS[2])
     assert Record.load(tmp_path).events == tuple(EVENTS[:3]) == recorder.record.events
     again = Recorder(tmp_path, recorder.record.until_task(0))
     assert again.sha256 == recorder.sha256 != Recorder(tmp_path, EVENTS[:2]).sha256

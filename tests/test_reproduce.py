@@ -10,9 +10,11 @@ from writers import write_idx, write_stanford_cars
 from clbench import Record
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.outline import Absent
-from clbench.suite import reproduce
-from clbench.suite.suite import expand, recipe_hash
+from clbench.estimate.outline import Absent, Needed
+from clbench.recipe.recipe import parse
+from clbench.recipe.yamlfile import read
+from clbench.suite import comparison
+from clbench.suite.suite import expand, load, recipe_hash
 
 #: Small enough for a test, on top of every config.
 SMALL = {
@@ -49,32 +51,6 @@ def place(tmp_path, monkeypatch, no_pictures):
     return tmp_path
 
 
-@pytest.fixture
-def only(monkeypatch):
-    """Keeps to some of a paper's configs."""
-    real = reproduce._configs
-
-    def keep(*names):
-        monkeypatch.setattr(
-            reproduce, "_configs", lambda paper: [x for x in real(paper) if x.stem in names]
-        )
-
-    return keep
-
-
-@pytest.fixture
-def launched(monkeypatch):
-    """Runs are not made: their names and recipes are collected."""
-    found = {}
-
-    def compare(suite, output, jobs):
-        found.update({run.name: run for run in expand(suite, "suite").runs})
-        raise ClbenchError("that is all")
-
-    monkeypatch.setattr(reproduce, "compare", compare)
-    return found
-
-
 def words(changes):
     return [
         word
@@ -83,21 +59,45 @@ def words(changes):
     ]
 
 
-def test_every_paper_has_its_configs_and_sweeps():
-    names = {paper: [c.name for c in reproduce.cells(paper, {})] for paper in reproduce.PAPERS}
-    for paper, found in names.items():
-        assert {path.stem for path in (CONFIGS / paper).glob("*.yaml")} <= set(found)
-    assert not [c.reason for paper in names for c in reproduce.cells(paper, {}) if c.reason]
-    assert {c.backbone for c in reproduce.cells("flow", {})} == {"resnet18", "resnet50"}
+def recipes(paper, over=None):
+    """By method; of several backbones, the last."""
+    return {run.method: run.recipe for run in load(paper, over).runs}
+
+
+@pytest.fixture
+def mofo(place):
+    """A suite of one of MoFO's configs."""
+    suite = place / "small.yaml"
+    suite.write_text("methods: {full_ft: {config: mofo/full_ft.yaml}}")
+    return str(suite)
+
+
+PAPERS = ("flow", "mofo", "sfa")
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_paper_is_a_suite_of_its_configs_as_they_are(paper):
+    suite = load(paper)
+    runs = {run.method: run for run in suite.runs}
+    for path in (CONFIGS / paper).glob("*.yaml"):
+        run = runs[path.stem]
+        own = read(str(path))
+        if paper == "flow":  # the last of its backbones
+            own["model"] |= {"backbone": "resnet50", "weights": "resnet50.ram_in1k"}
+        assert run.hash == recipe_hash(parse(own))
+    assert len({run.hash for run in suite.runs}) == len(suite.runs)
+
+
+def test_sweeps_leave_out_what_is_there():
     # p = 0.96 is the config itself, p = 1 with β = 0.5 is WiSE-FT.
-    swept = {name for name in names["sfa"] if "=" in name}
-    assert {f"sfa p={p}" for p in (0.25, 0.5, 0.75, 0.9, 0.98)} <= swept
-    assert "sfa p=0.96" not in swept
-    assert len(set(names["sfa"])) == len(names["sfa"])
+    names = {cell.method for cell in load("sfa").cells}
+    assert {f"sfa p={p}" for p in (0.25, 0.5, 0.75, 0.9, 0.98)} <= names
+    assert not {"sfa p=0.96", "sfa p=1.0", "wise_ft beta=0.5"} & names
+    assert {run.recipe.model.backbone for run in load("flow").runs} == {"resnet18", "resnet50"}
 
 
 def test_sfa_is_both_of_its_data_sets_with_both_logits():
-    found = {c.name: c.recipe for c in reproduce.cells("sfa", {})}
+    found = recipes("sfa")
     ends = {"": 20, ", all logits": 20, ", Food-101": 20, ", Food-101, all logits": 20}
     for end, tasks in ends.items():
         food, every = "Food" in end, "all" in end
@@ -114,13 +114,12 @@ def test_sfa_is_both_of_its_data_sets_with_both_logits():
 
 @pytest.mark.parametrize("gone", [{"train_logits": "all"}, {"stream": {"validation": 0}}])
 def test_overrides_take_the_ground_from_variants(gone):
-    names = {c.name for c in reproduce.cells("sfa", gone)}
-    left = {name.partition(", ")[2] for name in names}
+    left = {name.partition(", ")[2] for name in recipes("sfa", gone)}
     assert left == ({"", "Food-101"} if "train_logits" in gone else {"", "all logits"})
 
 
 def test_mofos_combinations_are_at_the_papers_share():
-    found = {c.name: c.recipe for c in reproduce.cells("mofo", {})}
+    found = recipes("mofo")
     for name in ("mofo", "gem_mofo", "replay_mofo"):
         assert found[name].methods["mofo"].fraction == 0.05
     shares = {r.methods["mofo"].fraction for n, r in found.items() if n.startswith("table3_mofo")}
@@ -128,103 +127,103 @@ def test_mofos_combinations_are_at_the_papers_share():
     assert found["table6_momentum"].methods["mofo"].fraction == 0.1
 
 
-def test_the_suite_holds_every_config_as_it_is():
-    for paper in reproduce.PAPERS:
-        ready = reproduce.cells(paper, {"batch_size": 2})
-        runs = expand(reproduce.suite(paper, ready, [0, 1]), "suite").runs
-        assert len(runs) == 2 * len(ready)
-        planned = {run.hash for run in runs if run.recipe.seed == 0}
-        assert planned == {recipe_hash(cell.recipe) for cell in ready}
-
-
 def test_overrides_reach_the_settings_of_single_tasks():
-    found = reproduce.cells("flow", {"epochs": 1, "optimizer": {"lr": 0.25}})
-    assert any(cell.recipe.per_task for cell in found)
-    for cell in found:
-        for task in cell.recipe.stream.datasets:
-            own = cell.recipe.for_task(task)
+    found = recipes("flow", {"epochs": 1, "optimizer": {"lr": 0.25}}).values()
+    assert any(recipe.per_task for recipe in found)
+    for recipe in found:
+        for task in recipe.stream.datasets:
+            own = recipe.for_task(task)
             assert (own.epochs, own.steps, own.optimizer.lr) == (1, None, 0.25)
-    augmented = [cell.recipe.for_task("stanford_cars").augment.jitter for cell in found]
+    augmented = [recipe.for_task("stanford_cars").augment.jitter for recipe in found]
     assert max(augmented) > 0
 
 
-def test_runs_what_it_can_and_reports(place, only, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ({"sweep": {"l3": {"steps": [1]}}}, "sweep.l3: the suite has no such method"),
+        ({"sweep": {"l2": {"steps": 3}}}, "sweep.l2.steps must be a list of values"),
+        ({"sweep": [1]}, "sweep must map names to mappings"),
+        ({"variants": {"long": 3}}, "variants must map names to mappings"),
+        ({"variants": {"a": {"overrides": {"b": {}}}}}, "variants.a.overrides.b: the suite has no"),
+    ],
+)
+def test_sweeps_and_variants_that_are_none(more, wrong):
+    with pytest.raises(ClbenchError, match=wrong):
+        expand({"methods": {"l2": {"l2": {"strength": 1}}}} | more, "suite")
+
+
+def test_runs_what_it_can_and_reports(place, capsys):
     write_cars(place / "data")
-    only("flow", "l2")
-    cells = reproduce.cells
-
-    def one_without_weights(paper, overrides):
-        first, second, *_ = cells(paper, overrides)  # but for ℓ2's sweep
-        second.values["model"] = {"backbone": "tiny_cnn", "weights": "gone.pth"}
-        second.recipe = reproduce.parse(second.values)
-        return [first, second]
-
-    monkeypatch.setattr(reproduce, "cells", one_without_weights)
+    values = {
+        "methods": {"flow": {"config": "flow/flow.yaml"}, "lost": {"config": "flow/l2.yaml"}},
+        "overrides": {"lost": {"retention": {"data": "none"}}},
+    }
     stream = {"datasets": ["stanford_cars", "stanford_dogs"], "validation": 0}
-    made = reproduce.reproduce("flow", SMALL | {"stream": stream})
+    suite = expand(values, "small", SMALL | {"stream": stream})
+    _, lost = suite.cells
+    lost.values["model"].update(weights="gone.pth")
+    made = comparison.compare(suite, place / "out", skip_missing=True)
     assert [g.label for s in made.sections for g in s.groups] == ["flow"]
-    assert made.failures == {"l2 (tiny_cnn)": "skipped: weights gone.pth are missing"}
+    assert made.failures == {"lost": "skipped: weights gone.pth are missing"}
     record = Record.load(made.runs[0].folder)
     assert record.finished
-    assert record.run["tasks"] == ["stanford_cars"]
-    assert [event["steps"] for event in record.tasks] == [1]
-    page = (place / "runs" / "reproduce-flow" / "report" / "report.html").read_text()
+    assert record.run.tasks == ["stanford_cars"]
+    assert [event.steps for event in record.tasks] == [1]
+    page = (place / "out" / "report" / "report.html").read_text()
     assert "weights gone.pth are missing" in page
-    printed = capsys.readouterr().out
-    assert "Missing: stanford_dogs" in printed
-    assert "has no head of the 1,000 ImageNet classes" in printed
+    assert "Missing: stanford_dogs" in capsys.readouterr().out
 
 
 def test_nothing_to_run_is_one_line(place, capsys):
     assert main(["reproduce", "mofo", *words(MNIST)]) == 2
     out, err = capsys.readouterr()
     assert err == "error: nothing of mofo can run here: mnist is missing\n"
-    assert "skipped: mnist is missing" in out
     assert "MNIST/raw must hold" in out
     assert list(place.iterdir()) == []
     assert main(["reproduce", "moco"]) == 2
-    assert "there is no paper 'moco'" in capsys.readouterr().err
+    assert "there is no suite 'moco'" in capsys.readouterr().err
 
 
-def test_dry_run_leaves_nothing(place, only, capsys):
-    only("full_ft")
-    assert main(["reproduce", "mofo", "--dry_run", "--seeds", "0", "1", *words(SMALL)]) == 0
+def test_dry_run_leaves_nothing(place, mofo, capsys):
+    many = ["--dry_run", "--skip_missing", "--seeds", "0", "1"]
+    before = list(place.iterdir())
+    assert main(["compare", mofo, *many, *words(SMALL)]) == 0
     printed = capsys.readouterr().out
-    assert "for 2 runs one after the other" in printed
+    assert "2 runs: 0 finished, 2 to do" in printed
+    assert printed.count("10 steps, about") == 2  # ten tasks
     assert "Not here, will be fetched: cifar100" in printed
-    assert list(place.iterdir()) == []
+    assert list(place.iterdir()) == before
 
 
-def test_what_can_be_fetched_is_asked_for_once(place, only, monkeypatch):
-    only("full_ft", "mofo")
+def test_what_can_be_fetched_is_asked_for_once(place, mofo, monkeypatch):
     asked = []
 
     def fetch(name, root, download=True):
         asked.append((name, download))
         raise ClbenchError("no network")
 
+    needed = Needed(absent=[Absent("cifar100", "somewhere", True)])
     monkeypatch.setattr("clbench.data.datasets.load", fetch)
-    monkeypatch.setattr("clbench.estimate.absent.outline", fake_outline)
+    monkeypatch.setattr("clbench.suite.missing.outline", lambda recipe: (None, needed))
+    suite = load(mofo, SMALL, [0, 1])
     with pytest.raises(ClbenchError, match="cifar100 is missing"):
-        reproduce.reproduce("mofo", SMALL)
+        comparison.compare(suite, place / "out", skip_missing=True)
     assert asked == [("cifar100", True)]
 
 
-class fake_outline:
-    absent = (Absent("cifar100", "somewhere", True),)
-
-    def __init__(self, recipe):
-        pass
-
-
-def test_asks_before_long_runs(place, only, launched, monkeypatch):
+@pytest.mark.parametrize("answer", ["n", "yes"])
+def test_a_person_is_asked_first(place, mofo, monkeypatch, answer, capsys):
     write_mnist(place / "data")
-    only("full_ft")
-    monkeypatch.setattr(reproduce, "LONG", 0.0)
-    questions = []
-    assert reproduce.reproduce("mofo", MNIST, ask=lambda q: bool(questions.append(q))) is None
-    assert "Run for about" in questions[0]
-    assert launched == {}
-    with pytest.raises(ClbenchError, match="that is all"):
-        reproduce.reproduce("mofo", MNIST, ask=lambda _: True)
-    assert [run.method for run in launched.values()] == ["full_ft"]
+    launched = []
+
+    def compare(suite, *rest):
+        launched.extend(run.method for run in suite.runs)
+        raise ClbenchError("that is all")
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    code = main(["reproduce", mofo, *words(MNIST)])
+    assert (code, launched) == ((2, ["full_ft"]) if answer == "yes" else (0, []))
+    assert "1 to do" in capsys.readouterr().out

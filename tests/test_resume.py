@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import comparable
+from records import run_event
 
 import clbench
 from clbench.recipe.recipe import merge
@@ -71,7 +72,7 @@ def test_after_sigkill(long, tmp_path, tasks):
     if tasks == 2:
         assert "Resuming after task" in output
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
-    steps = [event["last_step"] for event in Record.load(tmp_path / "cut").tasks]
+    steps = [event.last_step for event in Record.load(tmp_path / "cut").tasks]
     assert steps == [60, 120, 180]
 
 
@@ -86,8 +87,8 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
 
 
 def test_a_half_written_line_is_passed_over(tmp_path):
-    (tmp_path / "record.jsonl").write_text('{"event": "run"}\n{"event": "ta')
-    assert [event["event"] for event in Record.load(tmp_path).events] == ["run"]
+    (tmp_path / "record.jsonl").write_text(run_event().text + '{"event": "ta')
+    assert [event.event for event in Record.load(tmp_path).events] == ["run"]
 
 
 def test_a_record_whose_first_line_is_half_written_begins_anew(recipe, tmp_path, no_pictures):

@@ -1,7 +1,9 @@
 """The main job, end to end, on the digits."""
 
 import csv
+import io
 import json
+import re
 import subprocess
 import sys
 
@@ -9,12 +11,14 @@ import numpy as np
 import pytest
 import yaml
 from helpers import RECIPE, comparable
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import clbench
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
 from clbench.record import checkpoints
+from clbench.runner.screen import show
 
 FILES = [
     "accuracy_matrix.csv",
@@ -65,6 +69,28 @@ def test_summary_holds_the_documented_numbers(folder):
     cost = summary["cost"]
     assert (cost["train_steps"], cost["samples"]) == (18, 18 * 32)
     assert min(cost["seconds"], cost["parameters"], cost["peak_memory_bytes"]) > 0
+
+
+def test_the_record_says_what_the_parts_of_a_task_take(folder):
+    record = clbench.Record.load(folder)
+    manifest = json.loads((folder / "split_manifest.json").read_text())["tasks"]
+    for event in record.tasks:
+        parts = event.parts
+        assert list(parts) == ["prepare", "fit", "finish", "deploy", "test", "retention"]
+        assert 0 < sum(part.seconds for part in parts.values()) <= event.seconds
+        assert parts["fit"].trained == event.samples
+        tested = [manifest[task] for task in event.evaluated]
+        assert parts["test"].passed == sum(
+            task["test"] + len(task["validation_images"]) for task in tested
+        )
+    cost = record.summary()["cost"]
+    assert sum(cost["seconds_by_part"].values()) <= cost["seconds"]
+
+
+def test_the_screen_says_where_the_time_went(folder):
+    record, text = clbench.Record.load(folder), io.StringIO()
+    show(record, Console(file=text, width=500))
+    assert re.search(r" s: .*training \d+%", text.getvalue())
 
 
 def test_class_incremental_is_never_better_than_task_incremental(folder):
@@ -136,10 +162,10 @@ def test_distances_are_over_the_trunk(recipe, tmp_path):
     probe = clbench.run(recipe | {"methods": {"linear_probe": {}}}, tmp_path / "probe")
     tuned = clbench.run(recipe, tmp_path / "tuned")
     for event in probe.tasks:  # its heads have moved
-        assert event["distance"] == {"pretrained": 0, "previous": 0}
+        assert event.distance == {"pretrained": 0, "previous": 0}
     for event in tuned.tasks:
-        assert event["distance_over"] == "trunk"
-        assert min(event["distance"].values()) > 0
+        assert event.distance_over == "trunk"
+        assert min(event.distance.values()) > 0
 
 
 def test_linear_probed_head_already_knows_the_task(recipe, tmp_path):

@@ -13,7 +13,7 @@ from clbench.estimate.estimating import estimate
 from clbench.learner.learner import Learner
 from clbench.optim.settings import Schedule, learning_rate
 from clbench.recipe.recipe import merge, parse
-from clbench.runner.runner import Run
+from clbench.runner.setup import Setup
 from clbench.runner.steps import steps_of_tasks
 
 COSINE = {"name": "cosine", "warmup": 0.4, "over": "stream"}
@@ -86,11 +86,11 @@ def rates(monkeypatch):
 
 def test_steps_are_counted_before_the_first(uneven, tmp_path, rates):
     record = clbench.run(uneven, tmp_path / "run")
-    steps = [event["steps"] for event in record.tasks]
+    steps = [event.steps for event in record.tasks]
     # 24 images in batches of 5, two of which make a step; 36 in batches of 6, replayed among them.
     assert steps[0] == 2 * 3
     assert steps[1] > 2 * 3
-    stages = Run(parse(uneven), tmp_path, resume=False, tries=False).stages
+    stages = Setup.of(parse(uneven), tmp_path).stages
     assert steps_of_tasks(parse(uneven), stages) == steps
     rates = rates[1:]  # the step that is tried before the run
     wanted = expected(sum(steps), 0.4)
@@ -109,7 +109,7 @@ def test_a_resumed_run_goes_on_with_the_schedule(uneven, tmp_path, monkeypatch, 
     assert comparable(cut) == comparable(whole)
     one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "cut"))
     assert all(torch.equal(x, other[name]) for name, x in one.items())
-    last = whole.tasks[-1]["steps"]
+    last = whole.tasks[-1].steps
     assert rates[-last:] == rates[first - last : first]
 
 
@@ -132,7 +132,7 @@ def test_a_dry_run_counts_the_same_steps(uneven, tmp_path):
     uneven["stream"]["classes"].append([9])
     made = estimate(uneven)
     record = clbench.run(uneven, tmp_path / "run")
-    assert [task.steps for task in made.tasks] == [event["steps"] for event in record.tasks]
+    assert [task.steps for task in made.tasks] == [event.steps for event in record.tasks]
 
 
 def test_a_method_that_mixes_in_more_than_it_said_is_named(uneven, tmp_path, monkeypatch):

@@ -151,7 +151,7 @@ def test_p_below_1_differs_from_one_average_with_beta_75_unless_a_cosine_ends_at
         assert summary["ineffective"] == ["sfa"] * little
         assert ("method sfa could do next to nothing" in said(runs[0])) is little
         assert told.count("Warning: method sfa could do next to nothing") == little
-        assert runs[0].tasks[-1]["methods"]["sfa"]["scope"] == summary["scope"]["sfa"]
+        assert runs[0].tasks[-1].methods["sfa"]["scope"] == summary["scope"]["sfa"]
         assert runs[1].summary()["ineffective"] == []
     assert apart["constant"] > 5 * apart["cosine"]
 
@@ -171,7 +171,7 @@ def test_a_penalty_that_weighs_nothing_is_named(digits, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "method l2 could do next to nothing in task 4, 5 (scope 0.00%): the penalty's" in told
     # EWC has no penalty in its first task.
-    assert "scope" not in record.tasks[0]["methods"]["ewc"]
+    assert "scope" not in record.tasks[0].methods["ewc"]
 
 
 def test_measuring_changes_no_bit(digits, tmp_path, monkeypatch):

@@ -9,11 +9,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import clbench
+from clbench.recipe.recipe import parse
 from clbench.record.record import Record
 from clbench.report.compare import compare
 from clbench.report.html import page
 from clbench.report.tables import leaderboard_csv, markdown
 from clbench.runner.screen import line, show
+from clbench.runner.setup import Setup
 
 STREAM = {
     "name": "split_digits",
@@ -41,11 +43,11 @@ def same(one, other):
 def test_both_accuracies_are_one_and_the_head_has_one_task_s_rows(shared, tmp_path):
     record, weights = run(shared, tmp_path / "run")
     assert weights["fc.weight"].shape[0] == 2
-    assert record.run["shared_labels"] is True
+    assert record.run.shared_labels is True
     for event in record.tasks:
-        assert event["task_incremental"] == event["class_incremental"]
-    assert [len(event["evaluated"]) for event in record.tasks] == [1, 2, 3]
-    assert record.run["class_names"] == ["4 | 6 | 8", "5 | 7 | 9"]
+        assert event.task_incremental == event.class_incremental
+    assert [len(event.evaluated) for event in record.tasks] == [1, 2, 3]
+    assert record.run.class_names == ["4 | 6 | 8", "5 | 7 | 9"]
 
 
 def test_all_train_logits_are_alike(shared, tmp_path):
@@ -59,17 +61,15 @@ def test_all_train_logits_are_alike(shared, tmp_path):
 def test_accuracy_of_each_task_against_a_loop(shared, tmp_path):
     """A label does not tell the task here, so the score must not go by it."""
     record, weights = run(shared, tmp_path / "run")
-    made = clbench.runner.runner.Run(
-        clbench.recipe.recipe.parse(shared), tmp_path / "other", False, tries=False
-    )
+    made = Setup.of(parse(shared), tmp_path / "other")
     made.network.load(weights)
     transform, model = made.meter.evaluator.transform, made.network.model.eval()
-    for task, accuracy in zip(made.stream.tasks, record.tasks[-1]["task_incremental"], strict=True):
+    for task, accuracy in zip(made.stream.tasks, record.tasks[-1].task_incremental, strict=True):
         with torch.no_grad():
             logits = model(transform.test(task.test.images.take(task.test.index)))
         right = logits.argmax(1) == task.test.labels
         assert accuracy == float(right.double().mean())
-    assert len(set(record.tasks[-1]["task_incremental"])) > 1
+    assert len(set(record.tasks[-1].task_incremental)) > 1
 
 
 def test_the_head_goes_on_from_task_to_task(shared, tmp_path):
@@ -93,9 +93,7 @@ def test_merging_merges_the_head_too(shared, tmp_path):
     methods = {"task_arithmetic": {"scale": 0.25}}
     changes = {"methods": methods, "checkpoints": "all"}
     _, merged = run(shared, tmp_path / "run", **changes)
-    made = clbench.runner.runner.Run(
-        clbench.recipe.recipe.parse(shared), tmp_path / "other", False, tries=False
-    )
+    made = Setup.of(parse(shared), tmp_path / "other")
     base = made.network.theta_pretrained
     alone = []
     for number in range(3):
@@ -114,10 +112,10 @@ def test_merging_merges_the_head_too(shared, tmp_path):
 def test_replay_counts_samples_of_other_tasks_not_of_other_labels(shared, tmp_path, selection):
     settings = {"fraction": 0.25, "size": 20, "selection": selection}
     record, _ = run(shared, tmp_path / "run", methods={"replay": settings})
-    shares = [event["methods"]["replay"]["replayed_share"] for event in record.tasks]
+    shares = [event.methods["replay"]["replayed_share"] for event in record.tasks]
     assert shares[0] == 0
     assert all(0.2 < share < 0.27 for share in shares[1:])
-    assert record.tasks[-1]["methods"]["replay"]["stored_samples"] == 20
+    assert record.tasks[-1].methods["replay"]["stored_samples"] == 20
 
 
 def test_replayed_samples_keep_a_weight_of_one_in_flow(shared, tmp_path, monkeypatch):
@@ -141,8 +139,8 @@ def test_replayed_samples_keep_a_weight_of_one_in_flow(shared, tmp_path, monkeyp
 
 def test_multitask_learns_all_tasks_on_the_same_rows(shared, tmp_path):
     record, _ = run(shared, tmp_path / "run", methods={"multitask": {}})
-    assert record.tasks[0]["evaluated"] == [0, 1, 2]
-    assert record.tasks[0]["task_incremental"] == record.tasks[0]["class_incremental"]
+    assert record.tasks[0].evaluated == range(3)
+    assert record.tasks[0].task_incremental == record.tasks[0].class_incremental
 
 
 def test_screen_and_report_show_one_accuracy(shared, tmp_path):

@@ -280,7 +280,7 @@ def test_the_words_of_the_command_line(tmp_path, monkeypatch, capsys):
     path.write_text("partition: gpu\ntimeout_min: 30\n")
     words = ["--launcher", "slurm", "--slurm", str(path), "--slurm.timeout_min", "60"]
     assert main(["compare", "digits", *words, "--slurm.setup", "[a, b]"]) == 0
-    assert given["a"][4:] == (
+    assert given["a"][4:6] == (
         "slurm",
         {"partition": "gpu", "timeout_min": 60, "setup": ["a", "b"]},
     )

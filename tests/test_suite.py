@@ -6,19 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 import yaml
 from helpers import fake_train
 from rich.console import Console
 
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.launch import local as launch
 from clbench.launch.local import Job
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.runner.folder import plain
 from clbench.suite import comparison
+from clbench.suite.missing import Missing
 from clbench.suite.suite import expand, load, recipe_hash
 from clbench.suite.watch import Watch, seconds_left
 
@@ -105,6 +106,7 @@ def test_the_hash_is_of_what_decides_the_numbers():
     same = parse(BASE | {"name": "other", "data_dir": "/elsewhere"})
     assert recipe_hash(one) == recipe_hash(same)
     assert recipe_hash(one) == recipe_hash(parse(BASE | {"process_timeout": 60}))
+    assert recipe_hash(one) == recipe_hash(parse(BASE | {"checkpoints": "all"}))
     assert recipe_hash(one) != recipe_hash(parse(BASE | {"batch_size": 7}))
     assert recipe_hash(parse(plain(one))) == recipe_hash(one)
     orders = [parse(BASE | {"methods": m}) for m in ({"sfa": {}, "l2": {}}, {"l2": {}, "sfa": {}})]
@@ -166,7 +168,7 @@ def test_interrupted_runs_go_on_in_their_folder(fake):
     folder = fake / "runs" / "by another name"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(plain(run.recipe), sort_keys=False))
-    (folder / "record.jsonl").write_text('{"event": "run", "tasks": ["a"]}\n')
+    records.write(folder, [records.run_event(tasks=["a"])])
     states = [p.state for p in comparison.survey(expand(SUITE, "s").runs, fake / "runs")]
     assert states == ["interrupted"] + ["new"] * 5
     comparison.compare(SUITE, fake)

@@ -26,7 +26,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
 
   clbench compare digits --jobs 2                         run a suite of methods and seeds, report
   clbench report runs/ --output report/                   compare runs that are there
-  clbench reproduce sfa --dry_run                         a paper's configs, as far as data allows
+  clbench compare sfa --skip_missing                      a paper, as far as data and weights allow
   clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
 
 options:

@@ -70,12 +70,15 @@ def _number(word: str) -> int:
     return int(word)
 
 
-def _compare(words: Sequence[str]) -> int:
+def _comparing(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """What ``clbench compare`` is told, and the fields of all recipes among it."""
     from clbench.launch.slurm import Settings
 
     parser = _Parser(
         prog="clbench compare",
         description="Run a suite (finished runs are reused, interrupted ones go on) and report.",
+        epilog="Other options override fields of every recipe, as in --epochs 1 "
+        "--stream.datasets '[cifar10]'; see clbench --help.",
     )
     parser.add_argument("suite", help="a YAML file, or its name in suites/")
     parser.add_argument(
@@ -88,6 +91,14 @@ def _compare(words: Sequence[str]) -> int:
     parser.add_argument(
         "--dry_run", "--dry-run", action="store_true", help="show the grid and stop"
     )
+    parser.add_argument("--seeds", type=_number, nargs="+", help="in place of the suite's own")
+    parser.add_argument(
+        "--skip_missing",
+        "--skip-missing",
+        action="store_true",
+        help="leave out what lacks data or weights; on a terminal, say what is left and ask",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--launcher", default="local", help="local (the default) or slurm")
     cluster = parser.add_argument_group(
         "what to ask of SLURM for each run (texts as typed, other values as YAML)"
@@ -97,29 +108,54 @@ def _compare(words: Sequence[str]) -> int:
         default = info.get_default(call_default_factory=True)
         about = f"{info.description}{f' [{default}]' if default else ''}".replace("%", "%%")
         cluster.add_argument(f"--slurm.{name}", metavar="VALUE", help=about)
-    given = parser.parse_args(list(words))
+    given, others = parser.parse_known_args(list(words))
+    more = read_arguments(others)
+    if more.configs or more.flags or "seed" in more.given:
+        raise ClbenchError(f"{parser.prog} takes fields of recipes, and --seeds; see --help")
+    if not more.given:
+        return given, {}
+    from clbench.recipe.recipe import Recipe
+
+    if strange := [name for name in more.given if name.split(".")[0] not in Recipe.model_fields]:
+        parser.error(f"unrecognized arguments: --{' --'.join(strange)}")
+    return given, overrides(more)
+
+
+def _compare(words: Sequence[str]) -> int:
+    given, fields = _comparing(words)
     from clbench.suite import comparison
     from clbench.suite.suite import load
 
-    if given.dry_run:
-        suite = load(given.suite)
-        for line in comparison.plan(suite, comparison.folder_of(suite, given.output)):
-            print(line, flush=True)
+    suite = load(given.suite, fields, given.seeds)
+    folder = comparison.folder_of(suite, given.output)
+    asks = given.skip_missing and not given.yes and sys.stdin.isatty()
+    for line in comparison.plan(suite, folder, given.skip_missing) if given.dry_run or asks else ():
+        print(line, flush=True)
+    if given.dry_run or (asks and input("Run? [y/N] ").strip().lower() not in ("y", "yes")):
         return 0
     # Runs are processes of their own: a command that is told to end takes them along.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         made = comparison.compare(
-            given.suite, given.output, given.jobs, given.report, given.launcher, _slurm(given)
+            suite,
+            given.output,
+            given.jobs,
+            given.report,
+            given.launcher,
+            _slurm(given),
+            given.skip_missing,
         )
     except KeyboardInterrupt:
         print("Stopped. Finished tasks are kept; the same command goes on.", flush=True)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+    failed = 0
     for name, reason in made.failures.items():
-        print(f"failed: {name}: {reason}", flush=True)
-    return 1 if made.failures else 0
+        skipped = reason.startswith("skipped: ")
+        failed += not skipped
+        print(f"{name}: {reason}" if skipped else f"failed: {name}: {reason}", flush=True)
+    return 1 if failed else 0
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -175,36 +211,10 @@ def _report(words: Sequence[str]) -> int:
 
 
 def _reproduce(words: Sequence[str]) -> int:
-    parser = _Parser(
-        prog="clbench reproduce",
-        description="Run the configs of a paper that can run on this machine, and report.",
-        epilog="Other options override fields of every recipe, as in --epochs 1 "
-        "--stream.datasets '[cifar10]'; see clbench --help.",
-    )
-    parser.add_argument("paper", help="flow, mofo or sfa")
-    parser.add_argument("--jobs", type=_number, default=1, help="runs side by side (default: 1)")
-    parser.add_argument("--output", type=_folder, help="folder (default: runs/reproduce-<paper>)")
-    parser.add_argument("--seeds", type=_number, nargs="+", default=[0], help="default: 0")
-    parser.add_argument("--yes", action="store_true", help="do not ask before long runs")
-    parser.add_argument(
-        "--dry_run", "--dry-run", action="store_true", help="say what is needed, and stop"
-    )
-    given, others = parser.parse_known_args(list(words))
-    more = read_arguments(others)
-    if more.configs or more.flags or "seed" in more.given:
-        raise ClbenchError("clbench reproduce takes fields of recipes, and --seeds; see --help")
-    from clbench.suite.reproduce import reproduce
-
-    def ask(question: str) -> bool:
-        if given.yes or not sys.stdin.isatty():
-            return True
-        return input(question).strip().lower() in ("y", "yes")
-
-    made = reproduce(
-        given.paper, overrides(more), given.seeds, given.jobs, given.output, given.dry_run, ask
-    )
-    failed = [r for r in made.failures.values() if not r.startswith("skipped: ")] if made else []
-    return 1 if failed else 0
+    """A paper is a suite of its name."""
+    if not words or words[0].startswith("-"):
+        words = [*words, "--help"]
+    return _compare([*words, "--skip_missing"])
 
 
 def _sweep(words: Sequence[str]) -> int:

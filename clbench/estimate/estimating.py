@@ -1,27 +1,24 @@
 """What a run will need, before it runs: steps, images, disk, memory and time.
 
-Counts follow from the recipe and the sizes of its data. Costs are measured: a short run of a tiny
-network tells what a run does beside its own network and how many images it sends through it
-(:mod:`clbench.estimate.trial`), a few steps of the network what these cost
-(:mod:`clbench.estimate.speed`). Nothing is fetched, and nothing is left behind.
+Counts follow from the recipe and the sizes of its data. What things take is measured: a short run
+of the recipe itself tells what a step, an image and a task take (:mod:`clbench.estimate.trial`).
+Nothing is fetched, and nothing is left behind.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from clbench.data.batches import Batches, Examples, Mixed
 from clbench.estimate.absent import Retained, absent_weights, pretraining_steps, retained
-from clbench.estimate.outline import Absent, Outline, outline
-from clbench.estimate.speed import Speed, measure
-from clbench.estimate.trial import STAGES, Overheads, alone, try_out
+from clbench.estimate.outline import Absent, Needed, outline
+from clbench.estimate.trial import AROUND, BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import accumulated, count_steps, make_trainer, quiet
 from clbench.machine import cores
 from clbench.methods.base import overriding
@@ -30,18 +27,18 @@ from clbench.recipe.foreseen import foreseen
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.preflight import check_tasks, preflight
+from clbench.runner.steps import batches_of_tasks
 from clbench.streams import Stream, Task
 
 #: Measurements that estimates have in common, by what they depend on.
 Shared = dict[str, Any]
-#: Hooks that pass over the weights in every step.
-PER_STEP = ("penalty", "project", "after_step")
-#: Hooks that change what of the network is trained, and how.
-CHANGING = ("surgery", "trainable", "optimizer")
 #: What a recipe calls a GPU.
 GPUS = ("gpu", "cuda")
-#: Passes over the weights around a task.
-COPIED = 12
+#: What of a recipe does not change what its steps and images take.
+ALIKE = (
+    *("name", "seed", "epochs", "steps", "batch_size", "schedule", "per_task", "train_logits"),
+    *("process_timeout", "stream", "data_dir"),
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ class Estimate:
 
 
 def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -> Estimate:
-    """Estimate what a run needs, by its sizes and short measurements on one device.
+    """Estimate what a run needs, by its sizes and a short run on one device.
 
     Args:
         recipe: a recipe, or its values as read from YAML.
@@ -147,36 +144,45 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     weights = absent_weights(recipe)
     quiet()
     with apart():
-        sketch, least, beside, speed = _measured(recipe, {} if shared is None else shared)
-    keeps, world = retained(recipe, sketch), devices(recipe)
-    costs = Costs(recipe, beside, speed, world, sketch.each)
-    tasks = tuple(_tasks(recipe, sketch.stream, keeps, costs, least))
-    steps, images = pretraining_steps(recipe, sketch)
-    start = sketch.seconds + beside.start + speed.make + 3 * speed.copy
-    start += sum(source.seconds for source in sketch.sources)
-    if steps:
-        start += steps * (speed.pace.train.of(images / steps) + speed.update)
-    start += keeps.decoded * _decoding(sketch) + costs.evaluation(keeps.images)
-    memory = _memory(recipe, sketch, costs, max(t.tested for t in tasks))
+        found = _measured(recipe, {} if shared is None else shared)
+    (stream, needed), (least, tried), trial = found
+    keeps, world = retained(recipe, stream), devices(recipe)
+    costs = Costs(trial, world, needed.each)
+    tasks = tuple(_tasks(recipe, stream, keeps, costs, least))
+    steps, images = pretraining_steps(recipe, stream, needed)
+    start = needed.seconds + tried + trial.around[0] + costs.evaluation(keeps.images)
+    start += trial.fit(steps, images) if steps else 0.0
+    start += keeps.decoded * (0.01 / cores() if needed.decode is None else needed.decode)
+    memory = _memory(recipe, needed, costs, max(t.tested for t in tasks))
+    saved, kept, other = trial.stored
+    everywhere = recipe.checkpoints == "all"
+    disk = {f"data set {absent.what}": absent.disk for absent in needed.absent}
+    disk |= {
+        "image caches": needed.cache + keeps.cache,
+        "pretrained weights": saved * (bool(steps) or bool(weights and weights.fetched)),
+        "run folder": saved + other + (kept * len(tasks) // STAGES if everywhere else kept),
+    }
     return Estimate(
         title=recipe.title,
         tasks=tasks,
         pretrained=keeps.images,
         start=start,
-        end=beside.end + speed.write,
-        image=speed.pace.test.each / world,
-        disk=_disk(recipe, sketch, keeps, costs, len(tasks), bool(steps), weights),
+        end=trial.around[2],
+        image=trial.part("test").each / world,
+        disk={name: count for name, count in disk.items() if count},
         memory=memory,
-        parameters=speed.parameters,
+        parameters=trial.parameters,
         devices=world,
-        device=_named(speed.device),
-        absent=(*sketch.absent, *([weights] if weights else [])),
-        notes=(*_notes(sketch, keeps, costs, memory["peak"]), *_scopes(recipe, tasks)),
+        device=_named(trial.device),
+        absent=(*needed.absent, *([weights] if weights else [])),
+        notes=(*_notes(recipe, needed, keeps, costs, memory["peak"]), *_scopes(recipe, tasks)),
     )
 
 
-def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, int, Overheads, Speed]:
-    """The stream in outline, images the network needs, what a run does beside it, and the network.
+def _measured(
+    recipe: Recipe, shared: Shared
+) -> tuple[tuple[Stream, Needed], tuple[int, float], Trial]:
+    """The stream in outline, images the network needs and seconds to try it, and the trial.
 
     The network is tried out as a run would try it, so that it is refused as it would be there.
     """
@@ -187,45 +193,21 @@ def _measured(recipe: Recipe, shared: Shared) -> tuple[Outline, int, Overheads, 
             shared[key] = make()
         return shared[key]
 
+    def tried() -> tuple[int, float]:
+        began = time.perf_counter()
+        return preflight(own, None, make_trainer(own, 1)), time.perf_counter() - began
+
     own = alone(recipe)
     values = own.model_dump(mode="json")
-    data = [values.pop(key) for key in ("stream", "data_dir", "images")]
-    sketch: Outline = once(lambda: outline(recipe), "outline", *data)
-    stream = sketch.stream
-    for key in ("seed", "epochs", "steps", "schedule", "per_task"):
+    data = [values[key] for key in ("stream", "data_dir", "images")]
+    stream, needed = once(lambda: outline(recipe), "outline", data)
+    for key in ALIKE:
         del values[key]
     del values["optimizer"]["lr"]
-    network = [values["model"].pop(key) for key in ("backbone", "options", "channels_last")]
-    changed = {
-        name: settings
-        for name, settings in values["methods"].items()
-        if any(overriding([own.methods[name]], hook) for hook in CHANGING)
-    }
-    least: int = once(
-        lambda: preflight(own, None, make_trainer(own, 1)),
-        "preflight",
-        network,
-        [values[key] for key in ("augment", "optimizer", "trainer")],
-        data[2],
-        changed,
-        min(2, own.batch_size),
-    )
-    kind = stream.independent, min(STAGES, len(stream.tasks))
-    beside: Overheads = once(lambda: try_out(own, stream), "trial", values, kind)
-    # Memory that earlier networks have left to the process is not that of this run.
-    beside = replace(beside, peak=once(lambda: beside.peak, "peak"))
-    surgeons = overriding(beside.methods, "surgery") + overriding(beside.methods, "optimizer")
-    speed: Speed = once(
-        lambda: measure(own, stream, beside.methods, beside.trunk),
-        "network",
-        network,
-        [values[key] for key in ("augment", "optimizer", "trainer")],
-        data[2],
-        stream.train_images.take(stream.tasks[0].train.index[:1]).shape,
-        [method.model_dump(mode="json") for method in surgeons],
-        beside.trunk,
-    )
-    return sketch, least, beside, speed
+    least = once(tried, "preflight", values, min(2, own.batch_size))
+    image = stream.train_images.take(stream.tasks[0].train.index[:1]).shape
+    kind = image, stream.independent, len(stream.tasks), min(BATCH, own.batch_size)
+    return (stream, needed), least, once(lambda: try_out(own, stream), "trial", values, kind)
 
 
 @dataclass(frozen=True)
@@ -233,54 +215,34 @@ class Costs:
     """Seconds of what a run does.
 
     Attributes:
-        recipe: the run's.
-        beside: what it does beside its network.
-        speed: its network.
+        trial: what was measured.
         world: devices.
         decode: seconds to decode an image whenever it is taken.
     """
 
-    recipe: Recipe
-    beside: Overheads
-    speed: Speed
+    trial: Trial
     world: int
     decode: float
 
-    def step(self, behind: int, samples: float) -> float:
-        """Of a step, on batches of so many samples, after so many tasks."""
-        count, train = self.beside.accumulated, self.speed.pace.train
-        step = self.beside.step(behind, samples)
-        seconds = step.seconds + self.speed.update
-        seconds += count * (train.of(samples) + samples * self.decode)
-        seconds += train.of(step.trained) + self.speed.pace.test.of(step.passed)
-        hooks = (overriding(self.beside.methods, hook) for hook in PER_STEP)
-        return seconds + 2 * self.speed.copy * sum(map(len, hooks))
+    def task(self, behind: int, images: int, steps: int, samples: int) -> float:
+        """Of a task without what is measured of it.
 
-    def part(self, name: str, images: int) -> float:
-        """Of what comes before (``prepare``) or after (``rest``) a task's steps."""
-        part, pace = self.beside.part(name, images), self.speed.pace
-        taken = (part.trained + part.passed) * self.decode
-        return part.seconds + part.trained * pace.train.each + part.passed * pace.test.each + taken
+        Args:
+            behind: tasks before it.
+            images: that it trains on.
+            steps: of the optimiser.
+            samples: all images of these steps.
+        """
+        trial, own = self.trial, samples / self.world
+        seconds = trial.around[1] + self.decode * (own + trial.passes.of(images))
+        seconds += trial.fit(steps, own + steps * trial.extra(behind))
+        return seconds + sum(trial.part(part).of(images) for part in AROUND)
 
     def evaluation(self, images: int, calls: int = 1) -> float:
         """Of evaluations of so many images in all."""
-        if not images:
-            return 0.0
-        test, batch = self.speed.pace.test, self.recipe.eval_batch_size
-        batches = calls * math.ceil(images / calls / self.world / batch)
+        test = self.trial.part("test")
         each = (test.each + self.decode) / self.world
-        return calls * self.beside.call + batches * test.fixed + images * each
-
-    @property
-    def stored(self) -> float:
-        """Copies of the weights that the checkpoint of a task holds."""
-        tasks = STAGES if self.recipe.checkpoints == "all" else 1
-        return max(0.0, self.beside.stored - 1) / tasks
-
-    @property
-    def around(self) -> float:
-        """Of what is done with the weights around a task: copies, distances, a checkpoint."""
-        return COPIED * self.speed.copy + self.stored * self.speed.write
+        return calls * test.fixed + images * each if images else 0.0
 
 
 def devices(recipe: Recipe) -> int:
@@ -293,16 +255,17 @@ def devices(recipe: Recipe) -> int:
 def _tasks(
     recipe: Recipe, stream: Stream, keeps: Retained, costs: Costs, least: int
 ) -> Iterator[TaskEstimate]:
-    """Walk the stages of a run as :class:`~clbench.runner.runner.Run` does."""
+    """Walk the stages of a run as :class:`~clbench.runner.tasks.Run` does."""
     stages: Sequence[Task] = stream.tasks
     for method in overriding(list(recipe.methods.values()), "arrange"):
         stages = method.arrange(stages)
     check_tasks(recipe, stages, least)
-    accumulate, last = costs.beside.accumulated, 0
-    for number, stage in enumerate(stages):
-        rules = recipe.for_task(stage.name)
-        mixed = [Mixed(stage.train, share) for share in costs.beside.mixed if number]
-        steps, samples = length(rules, Examples(stage.train, tuple(mixed)), least)
+    last = 0
+    lengths = (
+        _length(rules, [sum(parts) for parts in batches.sizes()])
+        for rules, batches in batches_of_tasks(recipe, stages, least)
+    )
+    for number, (stage, (steps, samples)) in enumerate(zip(stages, lengths, strict=True)):
         tests = [t for t in stream.tasks if t.index <= stage.index]
         if stream.independent:
             tests = [stage]
@@ -321,28 +284,21 @@ def _tasks(
             tested=tested,
             curve=curve,
             retained=keeps.images,
-            passed=costs.beside.passed(images),
-            seconds=costs.part("prepare", images)
-            + costs.beside.fit
-            + steps * costs.step(number, samples / steps / accumulate / costs.world)
-            + costs.part("rest", images)
-            + costs.evaluation(tested, 1 + all(held))
+            passed=round(costs.trial.passes.of(images)),
+            seconds=costs.task(number, images, steps, samples)
+            + costs.evaluation(tested)
             + costs.evaluation(curve, points)
-            + costs.evaluation(keeps.images)
-            + costs.around,
+            + costs.evaluation(keeps.images),
         )
 
 
-def length(recipe: Recipe, examples: Examples, least: int = 1) -> tuple[int, int]:
+def _length(recipe: Recipe, sizes: Sequence[int]) -> tuple[int, int]:
     """Optimiser steps of a task, and the samples they see.
 
     Args:
         recipe: the task's own settings.
-        examples: what the task trains on.
-        least: images that the network needs at a time.
+        sizes: of the batches of an epoch.
     """
-    batches = Batches(examples, recipe.batch_size, (0,), least=least)
-    sizes = [sum(parts) for parts in batches.sizes()]
     steps = count_steps(recipe, len(sizes))
     if recipe.epochs is not None:
         return steps, recipe.epochs * sum(sizes)
@@ -352,55 +308,36 @@ def length(recipe: Recipe, examples: Examples, least: int = 1) -> tuple[int, int
     return steps, epochs * sum(sizes) + sum(sizes[: rest * accumulate])
 
 
-def _disk(
-    recipe: Recipe,
-    sketch: Outline,
-    keeps: Retained,
-    costs: Costs,
-    tasks: int,
-    pretrains: bool,
-    weights: Absent | None,
-) -> dict[str, int]:
-    size = costs.speed.bytes["parameters"]
-    caches = sum(s.bytes for s in sketch.sources if s.kept == "cache" and not s.there)
-    stored = costs.stored * (tasks if recipe.checkpoints == "all" else 1)
-    disk = {f"data set {absent.what}": absent.disk for absent in sketch.absent}
-    disk |= {
-        "image caches": caches + keeps.cache,
-        "pretrained weights": size * (pretrains or bool(weights and weights.fetched)),
-        "run folder": costs.beside.other + int((1 + stored) * size),
-    }
-    return {name: count for name, count in disk.items() if count}
+def _memory(recipe: Recipe, needed: Needed, costs: Costs, tested: int) -> dict[str, int]:
+    """The most at any time, from what the trial took and what more there will be.
 
-
-def _memory(recipe: Recipe, sketch: Outline, costs: Costs, tested: int) -> dict[str, int]:
-    """The most at any time: in a step, or after a task, when the copies of the weights are more."""
-    speed, beside = costs.speed, costs.beside
-    size = speed.bytes["parameters"]
-    images = sum(source.bytes for source in sketch.sources if source.kept == "memory")
-    batch = -(-recipe.batch_size // costs.world)
-    near = sum(method.needs.copies for method in beside.methods)
-    on_cpu = speed.device.type == "cpu"
+    That is in a step, or after a task, when the copies of the weights are more.
+    """
+    trial = costs.trial
+    taken, size = trial.memory, trial.memory.parts["parameters"]
+    near = sum(method.needs.copies for method in recipe.methods.values())
+    on_cpu = trial.device.type == "cpu"
     # θ_* and θ_o; after a task also the weights it began with, as trained, to go on from, and to
     # show. On a GPU, anchors are beside the network if a method reads them, and the rest never.
     anchors, handed = (2, 4) if on_cpu else (2 * bool(near), 0)
-    memory = speed.bytes | {
+
+    def activations(batch: int) -> int:
+        return int((taken.saved + taken.largest) * batch)
+
+    def most(batch: int, images: int) -> int:
+        evaluated = int(3 * taken.largest * min(images, recipe.eval_batch_size))
+        return max(activations(batch) + size * (handed > 0), evaluated + handed * size)
+
+    batch = -(-recipe.batch_size // costs.world)
+    more = most(batch, tested) - most(*trial.largest)
+    peak = trial.peak + max(0, more) + needed.memory
+    return taken.parts | {
         "anchors": anchors * size,
-        "methods": int(max(beside.copies, near - anchors) * size),
-        "images": images,
-        "activations": int(speed.saved.of(batch) + speed.largest * batch),
+        "methods": max(taken.parts["methods"], (near - anchors) * size),
+        "images": needed.memory,
+        "activations": activations(batch),
+        "peak": max(peak, trial.peak + 2 * needed.memory),
     }
-    rest = beside.peak + sum(memory[name] for name in memory if name != "activations")
-    evaluated = int(3 * speed.largest * min(tested, recipe.eval_batch_size))
-    step = memory["activations"] + size * (handed > 0)
-    after = evaluated + handed * size
-    return memory | {"peak": max(rest + max(step, after), beside.peak + 2 * images)}
-
-
-def _decoding(sketch: Outline) -> float:
-    """Seconds to decode a photograph; a guess where the stream has none to measure."""
-    decoded = [s for s in sketch.sources if s.kept == "cache" and s.seconds]
-    return 0.01 / cores() if not decoded else decoded[0].seconds / max(1, decoded[0].count)
 
 
 def _named(device: torch.device) -> str:
@@ -409,14 +346,16 @@ def _named(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def _notes(sketch: Outline, keeps: Retained, costs: Costs, peak: int) -> Iterator[str]:
-    if sketch.absent:
-        names = ", ".join(absent.what for absent in sketch.absent)
+def _notes(
+    recipe: Recipe, needed: Needed, keeps: Retained, costs: Costs, peak: int
+) -> Iterator[str]:
+    if needed.absent:
+        names = ", ".join(absent.what for absent in needed.absent)
         yield f"sizes of {names} are the well-known ones; images were made up"
-    room = available(costs.speed.device)
+    room = available(costs.trial.device)
     if peak > room:
         yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: lower batch_size"
-    if costs.speed.device.type == "cpu" and costs.recipe.trainer.get("accelerator") in GPUS:
+    if costs.trial.device.type == "cpu" and recipe.trainer.get("accelerator") in GPUS:
         yield "there is no GPU here: time and memory are those of the CPU"
     if costs.world > 1:
         yield f"{costs.world} devices: measured on one; memory is that of each"

@@ -1,16 +1,16 @@
 """The outline of a stream: its tasks and their sizes, without reading, fetching or keeping images.
 
-:func:`outline` builds a recipe's stream as a run would, but images are random pixels of the right
-size, and data sets whose files are not there are replaced by stand-ins of their well-known size.
+:func:`outline` builds a recipe's stream as a run would, from a shelf of its own: images are random
+pixels of the right size, and data sets that are not there have stand-ins of their known size.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clbench.data import datasets
 from clbench.data.cache import find
-from clbench.data.datasets import DATASETS, DataSet, Labelled
+from clbench.data.datasets import DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.decode import decode
 from clbench.data.images import FileImages, Images, from_array
 from clbench.errors import ClbenchError
 from clbench.machine import cores
 from clbench.recipe.recipe import Recipe
-from clbench.streams import Storage, Stream
+from clbench.streams import Shelf, Storage, Stream
 
 #: Random images are drawn from a pool of so many.
 POOL = 64
@@ -49,62 +50,80 @@ class Absent:
     disk: int = 0
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where images of a stream will be kept.
+@dataclass
+class Needed:
+    """What keeping the images of a stream takes.
 
     Attributes:
-        name: data set and part.
-        count: of images.
-        kept: ``memory``, ``cache`` (a file on disk) or ``files`` (decoded whenever they are taken).
-        bytes: what they take there.
-        seconds: to prepare them, once; 0 where a cache is there already.
-        there: whether nothing has to be written any more.
+        seconds: to prepare them, once.
+        memory: bytes of those that lie there.
+        cache: bytes of image caches still to be written.
+        decode: seconds to decode one of the cached; None where none was measured.
         each: seconds to decode one whenever it is taken.
+        absent: data sets that are not there.
     """
 
-    name: str
-    count: int
-    kept: str
-    bytes: int
-    seconds: float
-    there: bool
+    seconds: float = 0.0
+    memory: int = 0
+    cache: int = 0
+    decode: float | None = None
     each: float = 0.0
+    absent: list[Absent] = field(default_factory=list)
 
+    def load(self, fetches: bool, name: str, root: Path, _: bool) -> DataSet:
+        """A data set, or its stand-in; nothing is fetched.
 
-@dataclass(frozen=True)
-class Outline:
-    """A stream without its images.
+        Args:
+            fetches: whether a run may fetch what is missing.
+            name: of the data set.
+            root: where data lies.
+        """
+        try:
+            return datasets.load(name, root, False)
+        except ClbenchError as error:
+            if name not in SIZES:
+                raise
+            fetched = fetches and "stream.download" in str(error)
+            self.absent.append(Absent(name, str(error), fetched, SIZES[name].disk))
+            return stand_in(name)
 
-    Attributes:
-        stream: as a run builds it.
-        sources: its images.
-        absent: data sets that are not there; the stream's sizes are then well-known ones.
-        seconds: it took to read what there is.
-    """
-
-    stream: Stream
-    sources: tuple[Source, ...]
-    absent: tuple[Absent, ...]
-    seconds: float
-
-    @property
-    def each(self) -> float:
-        """Seconds to decode an image whenever it is taken."""
-        return max((source.each for source in self.sources), default=0.0)
+    def keep(
+        self, storage: Storage, labelled: Labelled, side: int, name: str, data_dir: Path
+    ) -> Images:
+        """Take note of what :meth:`Storage.open` would do; random images."""
+        images, count = labelled.images, len(labelled.labels)
+        if isinstance(images, np.ndarray):
+            channels = 1 if images.ndim == 3 else 3
+            if images.shape[1:3] != (side, side):
+                self.seconds += _seconds(lambda: from_array(images[:32], side)) * count / 32
+            self.memory += count * channels * side * side
+            return Pixels(count, channels, side, slow=False)
+        files, bytes_ = FileImages(images, side, storage.fit, storage.range), count * 3 * side**2
+        if storage.keep == "files":
+            self.each = max(self.each, _decoding(files, storage.workers))
+        elif not images[0].exists() or find(files, data_dir / "cache", name) is None:
+            self.decode = _decoding(files, storage.workers)
+            self.seconds += self.decode * count
+            self.cache += bytes_
+        self.memory += bytes_ * (storage.keep == "memory")
+        return Pixels(count, 3, side, slow=storage.keep != "memory")
 
 
 class Pixels(Images):
-    """N images that are given out from a small pool.
+    """N images that are given out from a small pool of random ones.
 
     Args:
         count: N.
+        channels: 1 or 3.
+        side: in pixels.
         slow: as in :class:`~clbench.data.images.Images`.
-        pool: random images uint8 (P, C, H, W).
     """
 
-    def __init__(self, count: int, slow: bool, pool: Tensor) -> None:
-        self.count, self.slow, self._pool = count, slow, pool
+    def __init__(self, count: int, channels: int, side: int, slow: bool) -> None:
+        self.count, self.slow = count, slow
+        random = torch.Generator().manual_seed(0)
+        shape = (min(POOL, count), channels, side, side)
+        self._pool = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
 
     def __len__(self) -> int:
         return self.count
@@ -123,95 +142,18 @@ class Pixels(Images):
             self._pool = self._pool.to(device)
 
 
-class Sketch(Storage):
-    """Keeps images as a recipe's storage would, in outline; ``_sources`` collects them."""
-
-    _sources: list[Source] = []
-
-    def open(self, labelled: Labelled, name: str, data_dir: Path, native: bool = True) -> Images:
-        """See :meth:`Storage.open`."""
-        side, count = self.side(labelled, native), len(labelled.labels)
-        images = labelled.images
-        if isinstance(images, np.ndarray):
-            channels = 1 if images.ndim == 3 else 3
-            seconds = 0.0
-            if images.shape[1:3] != (side, side):
-                seconds = _seconds(lambda: from_array(images[:32], side)) * count / 32
-            size = count * channels * side * side
-            self._sources.append(Source(name, count, "memory", size, seconds, False))
-            return _random(count, channels, side, slow=False)
-        files = FileImages(images, side, self.fit, self.range)
-        exist = images[0].exists()
-        there = self.keep != "files" and exist and _cached(files, data_dir, name)
-        each = 0.0 if there else _decoding(files, self.workers)
-        if self.keep == "files":
-            self._sources.append(Source(name, count, "files", 0, 0.0, True, each))
-            return _random(count, 3, side, slow=True)
-        seconds = each * count
-        size = count * 3 * side * side
-        self._sources.append(Source(name, count, "cache", size, seconds, there))
-        if self.keep == "memory":
-            self._sources.append(Source(name, count, "memory", size, 0.0, False))
-        return _random(count, 3, side, slow=self.keep != "memory")
-
-
-def outline(recipe: Recipe) -> Outline:
+def outline(recipe: Recipe) -> tuple[Stream, Needed]:
     """The stream of a recipe in outline; nothing is fetched, and no cache is written.
 
     Raises:
         ClbenchError: if the stream is refused, or its own images (of no known size) are missing.
     """
-    began = time.perf_counter()
-    sources: list[Source] = []
-
-    def sketch(storage: Storage) -> Sketch:
-        made = Sketch(**storage.model_dump())
-        made._sources = sources
-        return made
-
-    with stand_ins(recipe.stream.download) as absent:
-        config = recipe.stream.model_copy(update={"download": False})
-        stream = recipe.model_copy(update={"stream": config}).build_stream(sketch)
-    return Outline(stream, tuple(sources), tuple(absent), time.perf_counter() - began)
-
-
-@contextmanager
-def stand_ins(download: bool) -> Iterator[list[Absent]]:
-    """Within the context, data sets that are not there are replaced; yields the list of them.
-
-    Args:
-        download: whether a run may fetch what is missing.
-    """
-    absent: list[Absent] = []
-
-    def instead(name: str, loader: Callable[[Path, bool], DataSet]) -> Callable[..., DataSet]:
-        def load(root: Path, _: bool) -> DataSet:
-            try:
-                return loader(root, False)
-            except ClbenchError as error:
-                fetched = download and "stream.download" in str(error)
-                absent.append(Absent(name, str(error), fetched, SIZES[name].disk))
-                return stand_in(name)
-
-        return load
-
-    real = dict(DATASETS)
-    DATASETS.update({name: instead(name, real[name]) for name in real.keys() & SIZES.keys()})
-    try:
-        yield absent
-    finally:
-        DATASETS.update(real)
-
-
-def _random(count: int, channels: int, side: int, slow: bool) -> Pixels:
-    random = torch.Generator().manual_seed(0)
-    shape = (min(POOL, count), channels, side, side)
-    pool = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
-    return Pixels(count, slow, pool)
-
-
-def _cached(files: FileImages, data_dir: Path, name: str) -> bool:
-    return find(files, data_dir / "cache", name) is not None
+    began, needed = time.perf_counter(), Needed()
+    config = recipe.stream.model_copy(update={"download": False})
+    shelf = Shelf(partial(needed.load, recipe.stream.download), needed.keep)
+    stream = recipe.model_copy(update={"stream": config}).build_stream(shelf)
+    needed.seconds += time.perf_counter() - began
+    return stream, needed
 
 
 def _decoding(files: FileImages, workers: int) -> float:

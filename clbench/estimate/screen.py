@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.estimate.estimating import Estimate
+from clbench.text.numbers import duration, size
 
 #: What the entries of an estimate's memory are.
 MEMORY = {
@@ -80,30 +81,6 @@ def lines(estimate: Estimate) -> list[str]:
         state = "not here, the run fetches it" if absent.fetched else "MISSING"
         told.append(f"{absent.what}: {state}: {absent.how}")
     return told + [f"Note: {note}." for note in estimate.notes]
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people.
-
-    >>> duration(0.26), duration(71), duration(7000), duration(200_000)
-    ('0.3 s', '71 s', '1.9 h', '56 h')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 180:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"
-
-
-def size(count: float) -> str:
-    """Bytes for people.
-
-    >>> size(1200), size(3_456_000), size(12_000_000_000)
-    ('0.0 MB', '3.5 MB', '12.0 GB')
-    """
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _listed(parts: Mapping[str, int]) -> str:

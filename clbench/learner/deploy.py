@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,30 +13,42 @@ from clbench.models.batch_norm import chunks, least_batch
 from clbench.weights import State, snapshot
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a task, all of them as the plain network has them.
+
+    Attributes:
+        trained: after its last step.
+        carried: what the next task starts from.
+        shown: what is evaluated. One object with ``carried`` unless a method keeps its result to
+            the evaluation.
+    """
+
+    trained: State
+    carried: State
+    shown: State
+
+
 def deploy(
     methods: Sequence[Method],
     theta: State,
     context: Context,
     refresh: Callable[[State], State] | None = None,
-) -> tuple[State, State]:
+) -> Weights:
     """Fold the methods' ``deploy``.
 
     Args:
-        methods: in order; those with a ``surgery`` come first, the last one of them foremost.
-        theta: the trained weights.
+        methods: in order. Those with a ``surgery`` give plain weights back before others work on
+            them, the last one of them foremost.
+        theta: the weights of the network that was trained.
         context: of the task.
         refresh: gives averaged weights running statistics that fit; done once, after the last
             method that averages and before those that build on its result.
-
-    Returns:
-        The weights the next task starts from, and the weights to evaluate; one and the same
-        object unless a method keeps its result to the evaluation.
     """
-    # Whoever changed the network gives plain weights back before others work on them.
-    undo = overriding(methods, "surgery")[::-1]
-    others = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
-    order = [*undo, *others]
-    averaged = max((i for i, m in enumerate(order) if m.averages), default=len(undo) - 1)
+    for surgeon in overriding(methods, "surgery")[::-1]:
+        theta = surgeon.deploy(theta, context)
+    order = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
+    averaged = max((i for i, m in enumerate(order) if m.averages), default=-1)
     carried = shown = theta
     if refresh is not None and averaged < 0:  # averaged while training
         carried = shown = refresh(theta)
@@ -48,7 +61,7 @@ def deploy(
             same = shown is carried
             carried = refresh(carried)
             shown = carried if same else refresh(shown)
-    return carried, shown
+    return Weights(theta, carried, shown)
 
 
 def refresh_batch_norm(

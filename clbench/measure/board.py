@@ -93,7 +93,7 @@ class StreamLogger(Logger):
                 values += part.value
             for path in sorted(self.folder.glob("*.png")):
                 values.append(Summary.Value(tag=path.stem, image=_image(path.read_bytes())))
-            self._add(values, record.tasks[-1]["last_step"])
+            self._add(values, record.tasks[-1].last_step)
 
     def save(self) -> None:
         """Bring everything logged so far to the disk, before a checkpoint says it is there.

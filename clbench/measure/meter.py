@@ -16,7 +16,8 @@ from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
-from clbench.record.record import SCENARIOS, Event
+from clbench.record.events import Measured, Point, TaskEvent
+from clbench.record.record import SCENARIOS
 from clbench.streams import Stream, Task
 
 
@@ -49,7 +50,7 @@ class Meter:
             seen: bool (C,), the classes seen so far.
 
         Returns:
-            ``evaluated`` (task indices) and a list of accuracies for each scenario.
+            What a :class:`~clbench.record.events.Measured` has.
         """
         tasks = self._tasks(task)
         return self._scores(model, tasks, [t.test for t in tasks], seen)
@@ -66,7 +67,7 @@ class Meter:
         return self.retention_test.measure(model) if self.retention_test else None
 
     def curve(
-        self, model: nn.Module, every: int, task: Task, seen: Tensor, points: list[Event]
+        self, model: nn.Module, every: int, task: Task, seen: Tensor, points: list[dict[str, Any]]
     ) -> Callable[[int], None]:
         """What to call after each step, so that every ``every`` steps a point is added."""
 
@@ -78,22 +79,22 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self.logger.log_metrics(_accuracies(point), step)
+            self.logger.log_metrics(_accuracies(Point.model_validate(point)), step)
 
         return on_step
 
-    def log(self, event: Event, methods: Mapping[str, Method]) -> None:
+    def log(self, event: TaskEvent, methods: Mapping[str, Method]) -> None:
         """Tell TensorBoard of a finished task and of what the methods did in it."""
-        step = event["last_step"]
-        values = _accuracies(event)
+        step = event.last_step
+        values: dict[str, Any] = _accuracies(event)
         for scenario in SCENARIOS:
-            mean = sum(event[scenario]) / len(event[scenario])
+            mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
-        if event["retention"]:
-            values |= {f"retention/{name}": value for name, value in event["retention"].items()}
-        for method, activity in event["methods"].items():
-            values |= {f"methods/{method}/{name}": value for name, value in activity.items()}
-        values |= {f"distance/{name}": value for name, value in event["distance"].items()}
+        if event.retention:
+            values |= {f"retention/{name}": value for name, value in event.retention}
+        for acting, activity in event.methods.items():
+            values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
+        values |= {f"distance/{name}": value for name, value in event.distance.items()}
         self.logger.log_metrics(values, step)
         for name, method in methods.items():
             for what, tensor in method.histograms().items():
@@ -108,15 +109,14 @@ class Meter:
     def _scores(
         self, model: nn.Module, tasks: Sequence[Task], splits: Sequence[Split], seen: Tensor
     ) -> dict[str, Any]:
-        numbers = [task.index for task in tasks]
         scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
-        return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
+        return {"first": tasks[0].index, **{name: getattr(scores, name) for name in SCENARIOS}}
 
 
-def _accuracies(point: Event) -> dict[str, float]:
+def _accuracies(point: Measured) -> dict[str, float]:
     """Every task's accuracies, by TensorBoard's tags."""
     return {
         f"{scenario}/task_{task + 1:02}": accuracy
         for scenario in SCENARIOS
-        for task, accuracy in zip(point["evaluated"], point[scenario], strict=True)
+        for task, accuracy in zip(point.evaluated, point.of(scenario), strict=True)
     }

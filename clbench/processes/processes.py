@@ -14,9 +14,6 @@ from torch import Tensor
 
 from clbench.errors import ClbenchError
 
-#: Settings of ``trainer`` that say where a run is computed, not what.
-PLACEMENT = ("accelerator", "devices", "num_nodes", "strategy")
-
 _apart = False
 
 
@@ -113,17 +110,6 @@ def placement(trainer: Mapping[str, Any]) -> dict[str, int]:
             )
     # A list names the devices themselves.
     return {k: v for k, v in numbers.items() if not isinstance(trainer.get(k), list)}
-
-
-def without_placement(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a recipe without what says on which and how many devices it runs.
-
-    Batches, augmentation and methods are the same on any number of processes, so that two recipes
-    that are equal here give the same run up to rounding.
-    """
-    trainer = {k: v for k, v in recipe.get("trainer", {}).items() if k not in PLACEMENT}
-    rest = {k: v for k, v in recipe.items() if k != "process_timeout"}
-    return rest | {"trainer": trainer}
 
 
 def torchelastic() -> bool:

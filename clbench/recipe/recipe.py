@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +29,7 @@ from clbench.recipe import trainer_arguments
 from clbench.recipe.per_task import check_settings
 from clbench.record.checkpoints import Keep
 from clbench.settings import Section
-from clbench.streams import STREAMS, Storage, Stream, StreamConfig, owners
-from clbench.streams.transfer import TransferConfig
+from clbench.streams import DISK, STREAMS, Shelf, Storage, Stream, StreamConfig, owners
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
 from clbench.text.textfile import home
@@ -182,21 +182,17 @@ class Recipe(Section):
         methods = "+".join(self.methods) or "sequential"
         return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
 
-    def build_stream(self, keep: Callable[[Storage], Storage] = lambda images: images) -> Stream:
+    def build_stream(self, shelf: Shelf = DISK) -> Stream:
         """The stream, with the data loaded.
 
         Args:
-            keep: what keeps the images in place of the recipe's ``images``, and those of a task.
+            shelf: where it comes from.
 
         Raises:
             ClbenchError: if data is missing or does not fit.
         """
-        images = keep(self.images)
-        if isinstance(self.stream, TransferConfig):
-            own = {task: keep(self.for_task(task).images) for task in self.per_task}
-            stream = self.stream.build(self.data_dir, images, own)
-        else:
-            stream = self.stream.build(self.data_dir, images)
+        own = {task: self.for_task(task).images for task in self.per_task}
+        stream = self.stream.build(self.data_dir, self.images, replace(shelf, own=own))
         return self.stream.part(stream)
 
     def all_methods(self) -> list[Method]:

@@ -12,7 +12,9 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from clbench.errors import ClbenchError
 from clbench.text.yamltext import WHOLE, read_text
@@ -22,6 +24,7 @@ BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
 #: Bytes of a recipe.
 RECIPE_BYTES = 1 << 20
 _HALF = re.compile("[\ud800-\udfff]")
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def read(path: Path, most: int = BYTES) -> str:
@@ -114,6 +117,29 @@ def tame(values: Any, name: str) -> None:
             raise ClbenchError(f"{name} holds half a character")
         elif value is not None and not isinstance(value, str | int | float):
             raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
+
+
+def fit(shape: type[Shape], values: Any, name: str) -> Shape:
+    """Values as what they should be.
+
+    Raises:
+        ClbenchError: if they are not, naming the field, the value and the reason.
+    """
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part)[:60] for part in first["loc"])
+        value = "" if first["type"] == "missing" else f" = {_shown(first['input'])}"
+        raise ClbenchError(f"{name}: {where}{value}: {first['msg']}") from error
+    except RecursionError as error:
+        raise ClbenchError(f"{name} is nested too deeply") from error
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return f"{'{…}' if isinstance(value, dict) else '[…]'} of {len(value)}"
+    return f"{value!r:.60}"
 
 
 def _kind(path: Path) -> str:

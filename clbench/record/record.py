@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import append, recordable, to_json, write_atomic
+from clbench.files.disk import append, write_atomic
 from clbench.record import scores
+from clbench.record.events import (
+    EndEvent,
+    Event,
+    PretrainedEvent,
+    Retention,
+    RunEvent,
+    TaskEvent,
+)
+from clbench.record.lines import events
 from clbench.record.scopes import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
@@ -25,7 +34,6 @@ TITLES: dict[Scenario, str] = {
 }
 #: Where tasks share labels, both are one number.
 SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Record:
     Attributes:
         folder: the run folder.
         events: ``run`` (what is learned), ``pretrained`` (retention before the first task), one
-            ``task`` for each task, and ``end`` once the stream is through.
+            ``task`` for each task, and ``end`` once the stream is through; see
+            :mod:`clbench.record.events`.
     """
 
     folder: Path
@@ -51,32 +60,38 @@ class Record:
         path = Path(folder) / "record.jsonl"
         if not path.is_file():
             raise ClbenchError(f"{folder} holds no run: there is no {path}")
-        return cls(Path(folder), tuple(_events(path)))
+        return cls(Path(folder), tuple(events(path)))
 
-    @property
-    def run(self) -> Event:
+    @cached_property
+    def run(self) -> RunEvent:
         """What is learned: ``title``, ``tasks``, ``class_names``, ``independent`` …
 
         Raises:
             ClbenchError: if the record has not a whole line yet.
         """
         for event in self.events:
-            if event["event"] == "run":
+            if isinstance(event, RunEvent):
                 return event
         raise ClbenchError(
             f"{self.folder / 'record.jsonl'} has no line: put it back from a copy, or remove the "
             f"folder {self.folder / 'checkpoints'} to resume from the start"
         )
 
-    @property
-    def tasks(self) -> list[Event]:
+    @cached_property
+    def pretrained(self) -> Retention | None:
+        """Retention before the first task; None if it was not measured."""
+        found = (event for event in self.events if isinstance(event, PretrainedEvent))
+        return next((event.retention for event in found), None)
+
+    @cached_property
+    def tasks(self) -> tuple[TaskEvent, ...]:
         """The events of the tasks learned so far."""
-        return [event for event in self.events if event["event"] == "task"]
+        return tuple(event for event in self.events if isinstance(event, TaskEvent))
 
     @property
     def finished(self) -> bool:
         """Whether the stream is through."""
-        return any(event["event"] == "end" for event in self.events)
+        return any(isinstance(event, EndEvent) for event in self.events)
 
     @property
     def scenarios(self) -> dict[Scenario, str]:
@@ -84,49 +99,50 @@ class Record:
 
         There the classes of a task are those of all tasks, so that both are the same number.
         """
-        if self.run.get("shared_labels"):
+        if self.run.shared_labels:
             return SHARED_TITLES
         return TITLES
 
     def until_task(self, index: int) -> tuple[Event, ...]:
         """The events up to and with that of task ``index``; none if it is not in the record."""
-        found = (n for n, e in enumerate(self.events) if e.get("task") == index)
+        found = (
+            n for n, e in enumerate(self.events) if isinstance(e, TaskEvent) and e.task == index
+        )
         return self.events[: max(found, default=-1) + 1]
 
     def ended(self, lacking: Sequence[str] = ()) -> Record:
         """The record with its last line; ``lacking`` names pictures that could not be drawn."""
-        end: Event = {"event": "end"} | ({"lacking": list(lacking)} if lacking else {})
-        return Record(self.folder, (*self.events, end))
+        told = {"lacking": list(lacking)} if lacking else {}
+        return Record(self.folder, (*self.events, EndEvent.made(**told)))
 
     def accuracy_matrix(self, scenario: Scenario = "task_incremental") -> NDArray[np.float64]:
         """R (T, T): test accuracy on task i after task t; NaN where nothing was measured."""
-        count = len(self.run["tasks"])
+        count = len(self.run.tasks)
         matrix = np.full((count, count), np.nan)
         for event in self.tasks:
-            for task, accuracy in zip(event["evaluated"], event[scenario], strict=True):
-                matrix[event["task"], task] = accuracy
+            known = event.evaluated
+            matrix[event.task, known.start : known.stop] = event.of(scenario)
         return matrix
 
     def curves(self) -> Iterator[dict[str, Any]]:
         """Points of the per-task curves: ``step``, ``task``, and both accuracies."""
         for event in self.tasks:
-            points = event["curve"] + [event | {"step": event["last_step"]}]
-            for point in points:
-                for number, task in enumerate(point["evaluated"]):
+            for step, measured in event.course():
+                for number, task in enumerate(measured.evaluated):
                     yield {
-                        "step": point["step"],
+                        "step": step,
                         "task": task,
-                        **{scenario: point[scenario][number] for scenario in SCENARIOS},
+                        **{scenario: measured.of(scenario)[number] for scenario in SCENARIOS},
                     }
 
     def summary(self) -> dict[str, Any]:
         """The numbers of ``summary.json``; accuracies are fractions in 0…1."""
         return {
-            "name": self.run["title"],
-            "stream": self.run["stream"],
-            "methods": list(self.run["methods"]),
-            "seed": self.run["seed"],
-            "tasks": self.run["tasks"],
+            "name": self.run.title,
+            "stream": self.run.stream,
+            "methods": list(self.run.methods),
+            "seed": self.run.seed,
+            "tasks": self.run.tasks,
             "finished": self.finished,
             **{scenario: self._scores(scenario) for scenario in SCENARIOS},
             "retention": self._retention(),
@@ -148,7 +164,7 @@ class Record:
             result |= {name: getattr(scores, name)(matrix) for name in result}
         elif not np.isnan(matrix[-1]).any():  # all tasks were trained together
             result["overall_performance"] = float(matrix[-1].mean())
-        elif self.run["independent"] and not np.isnan(diagonal).any():  # a model for each task
+        elif self.run.independent and not np.isnan(diagonal).any():  # a model for each task
             result["overall_performance"] = result["learning_accuracy"] = float(diagonal.mean())
         result["accuracy_matrix"] = [
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
@@ -156,47 +172,46 @@ class Record:
         return result
 
     def _retention(self) -> dict[str, Any]:
-        before = next(e["retention"] for e in self.events if e["event"] == "pretrained")
+        before = self.pretrained
         if before is None:
             return {"pretrained": None, "after_task": None, "change": None}
-        after = [event["retention"]["top1"] for event in self.tasks]
+        kept = [event.retention for event in self.tasks if event.retention]
+        after = [retention.top1 for retention in kept]
         return {
-            "pretrained": before["top1"],
-            "pretrained_top5": before["top5"],
+            "pretrained": before.top1,
+            "pretrained_top5": before.top5,
             "after_task": after,
-            "after_task_top5": [event["retention"]["top5"] for event in self.tasks],
-            "change": self._last(after) - before["top1"] if after else None,
+            "after_task_top5": [retention.top5 for retention in kept],
+            "change": self._last(after) - before.top1 if after else None,
         }
 
     def _last(self, after: list[float]) -> float:
         """Retention in the end; of independent tasks, each with a network of its own, the mean."""
-        return sum(after) / len(after) if self.run["independent"] else after[-1]
+        return sum(after) / len(after) if self.run.independent else after[-1]
 
     def _footprint(self) -> dict[str, Any]:
         """Everything all methods need together."""
         added = ("stored_samples", "stored_bytes", "weight_copies", "extra_passes_per_step")
         tasks = self.tasks
-        now = tasks[-1]["footprint"].values() if tasks else ()  # what is stored grows over tasks
+        now = tasks[-1].footprint.values() if tasks else ()  # what is stored grows over tasks
         spent = sum(
-            part["time_share"] * event["seconds"]
-            for event in tasks
-            for part in event["footprint"].values()
+            part.time_share * event.seconds for event in tasks for part in event.footprint.values()
         )
         return {
-            "data_oblivious": not any(part["past_data"] for part in now),
-            **{name: sum(part[name] for part in now) for name in added},
-            "time_share": spent / sum(e["seconds"] for e in tasks) if tasks else 0.0,
+            "data_oblivious": not any(part.past_data for part in now),
+            **{name: sum(getattr(part, name) for part in now) for name in added},
+            "time_share": spent / sum(e.seconds for e in tasks) if tasks else 0.0,
         }
 
     def _inactive(self) -> list[str]:
         return [
             name
-            for name in self.run["methods"]
-            if self.tasks and not any(e["methods"][name].get("active", 1) for e in self.tasks)
+            for name in self.run.methods
+            if self.tasks and not any(e.methods[name].get("active", 1) for e in self.tasks)
         ]
 
     def _scopes(self) -> dict[str, float | None]:
-        return mean_scopes(list(self.run["methods"]), self.tasks)
+        return mean_scopes(list(self.run.methods), self.tasks)
 
     def _ineffective(self) -> list[str]:
         """Methods that acted, but could do next to nothing."""
@@ -207,12 +222,21 @@ class Record:
     def _cost(self) -> dict[str, Any]:
         tasks = self.tasks
         return {
-            "seconds": sum(event["seconds"] for event in tasks),
-            "train_steps": tasks[-1]["last_step"] if tasks else 0,
-            "samples": sum(event["samples"] for event in tasks),
-            "parameters": self.run["parameters"],
-            "peak_memory_bytes": max((e["peak_memory_bytes"] for e in tasks), default=0),
+            "seconds": sum(event.seconds for event in tasks),
+            "seconds_by_part": self._parts(),
+            "train_steps": tasks[-1].last_step if tasks else 0,
+            "samples": sum(event.samples for event in tasks),
+            "parameters": self.run.parameters,
+            "peak_memory_bytes": max((e.peak_memory_bytes for e in tasks), default=0),
         }
+
+    def _parts(self) -> dict[str, float]:
+        """Seconds of each part of all tasks; empty where the record is of an older version."""
+        found: dict[str, float] = {}
+        for event in self.tasks:
+            for part, took in event.parts.items():
+                found[part] = found.get(part, 0.0) + took.seconds
+        return found
 
 
 class Recorder:
@@ -227,7 +251,7 @@ class Recorder:
     def __init__(self, folder: Path, keep: Sequence[Event] = (), writes: bool = True) -> None:
         self.folder, self.path, self.writes = folder, folder / "record.jsonl", writes
         self.events = list(keep)
-        lines = "".join(map(_line, keep))
+        lines = "".join(event.text for event in keep)
         self._sha256 = hashlib.sha256(lines.encode())
         if writes:
             write_atomic(self.path, lines)
@@ -242,65 +266,14 @@ class Recorder:
         """SHA-256 of what was recorded so far."""
         return self._sha256.hexdigest()
 
-    def add(self, event: str, **values: Any) -> None:
-        """Append one event; a number that is none is recorded as null."""
-        made = {"event": event, **recordable(values)}
-        line = _line(made)
-        self.events.append(made)
-        self._sha256.update(line.encode())
+    def add(self, event: Event) -> None:
+        """Append one event."""
+        self.events.append(event)
+        self._sha256.update(event.text.encode())
         if self.writes:
-            append(self.path, line)
+            append(self.path, event.text)
 
 
 def sha256(events: Sequence[Event]) -> str:
     """SHA-256 of the lines of some events."""
-    return hashlib.sha256("".join(map(_line, events)).encode()).hexdigest()
-
-
-def _line(event: Event) -> str:
-    return to_json(event) + "\n"
-
-
-def _events(path: Path) -> Iterator[Event]:
-    """The events of a record, in an order in which a run writes them."""
-    tasks = list[Any]()
-    ended = False
-    for number, event in _lines(path):
-        kind = event["event"]
-        if kind == "task":
-            if type(event.get("task")) is not int or event["task"] in tasks:
-                _damaged(path, number, f"task {event.get('task')!r} twice, or no task")
-            tasks.append(event["task"])
-        if (kind == "run") != (number == 1) or ended:
-            _damaged(path, number, f"{kind!r} out of its place")
-        ended = kind == "end"
-        yield event
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Event]]:
-    """The lines of a record with their numbers, from 1."""
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        last = number == len(lines)  # whole lines end in a newline, so nothing follows them
-        if last and not line:
-            return
-        try:
-            event = json.loads(line.decode(), parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            if last:
-                return  # the run was killed while it wrote this line
-            _damaged(path, number, str(error) if line.strip() else "an empty line")
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            _damaged(path, number, "no event")
-        yield number, event
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _damaged(path: Path, number: int, reason: str) -> NoReturn:
-    raise ClbenchError(
-        f"{path}, line {number}, is damaged ({' '.join(reason.split())}): put the file back from "
-        "a copy, or run again into another folder"
-    )
+    return hashlib.sha256("".join(event.text for event in events).encode()).hexdigest()

@@ -7,8 +7,9 @@ could do there, 0 nothing. What it is a share of is each method's own matter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from clbench.record.events import TaskEvent
 
 #: A method of less scope could do next to nothing.
 LITTLE = 0.1
@@ -34,9 +35,7 @@ def sentence(name: str, scope: float, means: str, where: str = "") -> str:
     return f"{told} (scope {scope:.2%}){means and f': {means}'}"
 
 
-def mean_scopes(
-    names: Sequence[str], tasks: Sequence[Mapping[str, Any]]
-) -> dict[str, float | None]:
+def mean_scopes(names: Sequence[str], tasks: Sequence[TaskEvent]) -> dict[str, float | None]:
     """The mean scope of each method over the tasks in which it was active; None: nothing is known.
 
     Args:
@@ -45,7 +44,7 @@ def mean_scopes(
     """
     scopes: dict[str, float | None] = {}
     for name in names:
-        told = [event["methods"][name].get("scope") for event in tasks]
+        told = [event.methods[name].get("scope") for event in tasks]
         known = [scope for scope in told if scope is not None]
         scopes[name] = sum(known) / len(known) if known else None
     return scopes

@@ -33,8 +33,8 @@ def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
 def known(runs: Sequence[Run]) -> str:
     """What is the same throughout when there are no warnings, and what nobody told."""
     told = {
-        "splits": all(run.record.run.get("split_manifest_sha256") for run in runs),
-        "weights": all((run.record.run.get("weights") or {}).get("sha256") for run in runs),
+        "splits": all(run.record.run.split_manifest_sha256 for run in runs),
+        "weights": all(run.record.run.weights.sha256 for run in runs),
         "versions": all(run.environment for run in runs),
     }
     same = " and ".join(name for name, there in told.items() if there)
@@ -45,17 +45,14 @@ def known(runs: Sequence[Run]) -> str:
 
 
 def _splits(runs: Sequence[Run]) -> Iterable[str]:
-    found = _folders(runs, lambda run: run.record.run.get("split_manifest_sha256"))
+    found = _folders(runs, lambda run: run.record.run.split_manifest_sha256)
     if len(found) > 1:
         yield f"Different splits are mixed, so the numbers do not compare: {_sides(found)}."
 
 
 def _weights(runs: Sequence[Run]) -> Iterable[str]:
-    def weights(run: Run) -> Mapping[str, Any]:
-        return run.record.run.get("weights") or {}
-
     def source_of(run: Run) -> str | None:
-        source = weights(run).get("source")
+        source = run.record.run.weights.source
         # The same file may lie in other places on other machines.
         return PurePath(source).name or source if source else source
 
@@ -63,7 +60,7 @@ def _weights(runs: Sequence[Run]) -> Iterable[str]:
     for source, mates in _by(runs, source_of).items():
         own = source in OWN
         for seed, same in (_by(mates, lambda run: run.seed) if own else {None: mates}).items():
-            found = _folders(same, lambda run: weights(run).get("sha256"))
+            found = _folders(same, lambda run: run.record.run.weights.sha256)
             if len(found) > 1:
                 name = f"{source} (seed {seed})" if own else source
                 yield f"Different starting weights under one name, {name}: {_sides(found)}."
@@ -152,8 +149,8 @@ def _remarks(runs: Sequence[Run]) -> Iterable[str]:
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for run in runs:
         for event in run.record.tasks:
-            for told in event.get("remarks", ()):
-                found[told["method"], told["what"]][run.folder.name] += 1
+            for told in event.remarks:
+                found[told.method, told.what][run.folder.name] += 1
     for (name, what), counts in found.items():
         times = f"in {sum(counts.values())} tasks of {_few(list(counts))}"
         yield one_line(f"Method {name}: {what}, {times}; their records have the numbers.")
@@ -161,7 +158,7 @@ def _remarks(runs: Sequence[Run]) -> Iterable[str]:
 
 def _unfinished(runs: Sequence[Run]) -> Iterable[str]:
     found = [
-        f"{run.folder.name} ({len(run.record.tasks)} of {len(run.record.run['tasks'])} tasks)"
+        f"{run.folder.name} ({len(run.record.tasks)} of {len(run.record.run.tasks)} tasks)"
         for run in runs
         if not run.finished
     ]

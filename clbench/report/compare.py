@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
+from clbench.record.events import VERSION
 from clbench.record.record import Scenario
 from clbench.report import tuning as tunings
 from clbench.report.checks import warnings_of
@@ -120,13 +121,18 @@ def compare(
         left = len(found) - len(runs)
         many = "runs are tries" if left > 1 else "run is a try"
         notes.append(f"{left} {many}, scored on validation data, and in no table of results.")
+    if older := Counter(v for run in runs if (v := run.record.run.version) < VERSION):
+        told = ", ".join(f"{count} of version {v}" for v, count in sorted(older.items()))
+        notes.append(
+            f"Records of an older version than {VERSION}: {told}; what they do not say is unknown."
+        )
     named = {folder.resolve(): label for folder, label in (labels or {}).items()}
     sections: dict[Any, list[Run]] = defaultdict(list)
     for run in runs:
         about = run.record.run
         # Where tasks share labels, accuracies are others under the same names.
-        shared = bool(about.get("shared_labels"))
-        sections[about["stream"], tuple(about["tasks"]), about["backbone"], shared].append(run)
+        key = about.stream, tuple(about.tasks), about.backbone, about.shared_labels
+        sections[key].append(run)
     numbers = iter(range(len(runs)))
     made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]
     titles = Counter(section.title for section in made)
@@ -236,7 +242,7 @@ def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[s
 def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
     """The names, with what penalties stay near, made unique."""
     names = [
-        one_line(title(name, runs[0].record.run["methods"]), LABEL)
+        one_line(title(name, runs[0].record.run.methods), LABEL)
         for name, runs in zip(_names(groups, named), groups, strict=True)
     ]
     for name in [name for name, count in Counter(names).items() if count > 1]:

@@ -148,7 +148,7 @@ def _idle(part: str, a: Run, b: Run) -> bool:
     if part in LENGTH:
         return a.finished and b.finished
     if part == "train_logits":  # where tasks share labels, the classes of one are all there are
-        return all(run.record.run.get("shared_labels") for run in (a, b))
+        return all(run.record.run.shared_labels for run in (a, b))
     if part == "model.batch_norm":  # the method's own, unless both average
         return not all(_averages(run) for run in (a, b))
     if (
@@ -182,7 +182,7 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
     if not (a.finished and b.finished):
         return
     for part, slack in (("steps", 0.0), ("samples", SLACK)):
-        ours, theirs = ([_count(t.get(part)) for t in run.record.tasks] for run in (a, b))
+        ours, theirs = ([getattr(t, part) for t in run.record.tasks] for run in (a, b))
         # Partial batches at the ends of epochs differ from task to task, and even out.
         if len(ours) != len(theirs) or part == "samples":
             ours, theirs = [sum(ours)], [sum(theirs)]
@@ -218,20 +218,20 @@ def _averages(run: Run) -> bool:
 
 def _moving(run: Run) -> Any:
     """BatchNorm layers that move their statistics in training; None if the record has no number."""
-    modes = run.record.tasks[-1].get("modes") if run.record.tasks else None
-    return modes.get("batch_norms_in_training_mode") if isinstance(modes, Mapping) else None
+    modes = run.record.tasks[-1].modes if run.record.tasks else None
+    return modes and modes.batch_norms_in_training_mode
 
 
 def _digest(run: Run) -> Any:
-    return (run.record.run.get("weights") or {}).get("sha256")
+    return run.record.run.weights.sha256
 
 
 def _splits(run: Run) -> Any:
-    return run.record.run.get("split_manifest_sha256")
+    return run.record.run.split_manifest_sha256
 
 
 def _retained(run: Run) -> Any:
-    return run.record.run.get("retention_images_sha256")
+    return run.record.run.retention_images_sha256
 
 
 def _same(a: Run, b: Run, kind: Callable[[Run], Any]) -> bool:
@@ -284,11 +284,6 @@ def _defaults() -> dict[str, Any]:
 def _table() -> dict[str, dict[str, Any]]:
     """What the recipe's classes say, kept in a file: reports do without them, and without torch."""
     return json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
-
-
-def _count(value: object) -> int:
-    """A number of a record that anybody may have made."""
-    return value if isinstance(value, int) else 0
 
 
 def _shown(value: object) -> str:

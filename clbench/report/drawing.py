@@ -65,13 +65,13 @@ def panels(section: Section, scenario: Scenario, most: int = PANELS) -> tuple[li
 
 def progress(group: Group, scenario: Scenario) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean accuracy so far and retention after every task (T,), over seeds; NaN if unknown."""
-    count = len(group.runs[0].record.run["tasks"])
+    count = len(group.runs[0].record.run.tasks)
     means, kept = (np.full((len(group.finished), count), np.nan) for _ in range(2))
     for number, run in enumerate(group.finished):
         for event in run.record.tasks:
-            means[number, event["task"]] = np.mean(event[scenario])
-            if event["retention"]:
-                kept[number, event["task"]] = event["retention"]["top1"]
+            means[number, event.task] = np.mean(event.of(scenario))
+            if event.retention:
+                kept[number, event.task] = event.retention.top1
     return mean(list(means)), mean(list(kept))
 
 

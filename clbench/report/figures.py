@@ -36,7 +36,7 @@ def lacking_fonts(record: Record) -> str:
 
 def accuracy_matrix(record: Record) -> Figure:
     """Heat maps of R[t, i] for each scenario: rows are time, columns are tasks."""
-    count = len(record.run["tasks"])
+    count = len(record.run.tasks)
     width = min(4.4 + 0.84 * count, WIDTH)
     side, panels = width / 2, len(record.scenarios)
     width = max(width * panels / 2, 3.4)
@@ -71,12 +71,12 @@ def _numbers(axis: Axes, matrix: NDArray[np.float64]) -> None:
 
 def _title(record: Record, width: float) -> str:
     """The run's name, cut where it would leave a picture of so many inches."""
-    return drawable(one_line(record.run["title"], int(9 * width)))
+    return drawable(one_line(record.run.title, int(9 * width)))
 
 
 def curves(record: Record) -> Figure:
     """Accuracy of every task over the steps of the whole stream (SFA's paper, Fig. 2)."""
-    names, tasks = record.run["tasks"], record.tasks
+    names, tasks = record.run.tasks, record.tasks
     panels = len(record.scenarios)
     figure = Figure(figsize=(9, 3 * panels + 1.2 * (panels == 1)), layout="constrained")
     axes = figure.subplots(panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -98,7 +98,7 @@ def curves(record: Record) -> Figure:
             axis.plot(steps, values, color=colour, label=label, lw=1.3, marker=marker, ms=3)
         width = 0.8 if len(names) <= 20 else 0.4
         for event in tasks[:-1]:
-            axis.axvline(event["last_step"], color="0.8", lw=width, zorder=0)
+            axis.axvline(event.last_step, color="0.8", lw=width, zorder=0)
         axis.set_ylabel(f"{title}\naccuracy")
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_ylim(-0.02, 1.02)
@@ -127,10 +127,10 @@ def performance_and_retention(record: Record) -> Figure:
     tasks = record.tasks
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()
-    after = [event["task"] + 1 for event in tasks]
+    after = [event.task + 1 for event in tasks]
     size = 5 if len(after) <= 20 else 3
     for (scenario, title), style in zip(record.scenarios.items(), ("-o", "--s"), strict=False):
-        means = [float(np.mean(event[scenario])) for event in tasks]
+        means = [float(np.mean(event.of(scenario))) for event in tasks]
         label = f"mean of the tasks so far ({title})"
         axis.plot(after, means, style, color=PERFORMANCE, label=label, ms=size)
     summary = record.summary()["retention"]
@@ -175,4 +175,4 @@ def figures(record: Record) -> dict[str, Figure]:
 
 
 def _names(record: Record) -> list[str]:
-    return [record.run["title"], *record.run["tasks"]]
+    return [record.run.title, *record.run.tasks]

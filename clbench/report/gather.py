@@ -16,35 +16,9 @@ from typing import Any
 from clbench.errors import ClbenchError
 from clbench.record import trust
 from clbench.record.record import Record, Scenario
+from clbench.record.same_run import settings
 from clbench.text.texts import one_line
 
-#: Settings that name a run or say where and how fast it runs, not what it computes.
-IRRELEVANT = (
-    "name",
-    "seed",
-    "data_dir",
-    "images.workers",
-    "images.keep",
-    "stream.download",
-    "eval_batch_size",
-    "checkpoints",
-    "process_timeout",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.detect_anomaly",
-    "trainer.deterministic",
-    "trainer.enable_model_summary",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "trainer.profiler",
-)
-#: What lightning.Trainer does unless told otherwise; so does null.
-USUAL = {
-    "trainer.accumulate_grad_batches": (1,),
-    "trainer.num_nodes": (1,),
-    "trainer.precision": (32, "32", "32-true"),
-    "trainer.strategy": ("auto",),
-}
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
 DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
@@ -76,7 +50,7 @@ class Run:
     @property
     def seed(self) -> int:
         """The seed of the training."""
-        return int(self.record.run["seed"])
+        return self.record.run.seed
 
     @property
     def finished(self) -> bool:
@@ -86,42 +60,38 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Names of the methods, in order; empty for sequential fine-tuning."""
-        return [name for name in self.record.run["methods"] if name != "sequential"]
+        return [name for name in self.record.run.methods if name != "sequential"]
 
     @property
     def name(self) -> str | None:
         """The name that the recipe gave, without the seed; None for the default name."""
         run = self.record.run
-        usual = f"{run['stream']}-{'+'.join(run['methods']) or 'sequential'}-seed{run['seed']}"
-        return None if run["title"] == usual else _SEED.sub("", run["title"])
+        usual = f"{run.stream}-{'+'.join(run.methods) or 'sequential'}-seed{run.seed}"
+        return None if run.title == usual else _SEED.sub("", run.title)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Everything that can make a difference but the seed, as dotted keys to plain values."""
         run = self.record.run
         source: Mapping[str, Any] = self.recipe or {
-            "stream": {"name": run["stream"]},
-            "methods": run["methods"],
-            "model": {"backbone": run["backbone"], "options": run.get("options")},
-            "images": {"size": run.get("size")},
-            "train_logits": run.get("train_logits"),
+            "stream": {"name": run.stream},
+            "methods": run.methods,
+            "model": {"backbone": run.backbone, "options": run.options},
+            "images": {"size": run.size},
+            "train_logits": run.train_logits,
         }
-        settings = {k: v for k, v in flatten(source).items() if k not in IRRELEVANT and v != "{}"}
-        for key in [key for key in settings if key.startswith("trainer.")]:
-            if settings[key] is None or settings[key] in USUAL.get(key, ()):
-                del settings[key]
-        settings.pop("methods.sequential", None)
-        return settings | {"methods": ",".join(self.methods)}  # their order matters too
+        told = settings(source, ("free", "repeats"))
+        return told | {"methods": ",".join(self.methods)}  # as the record has them
 
     @property
     def independent(self) -> bool:
         """Whether every task starts from the pretrained weights, as in transfer learning."""
-        return bool(self.record.run.get("independent"))
+        return self.record.run.independent
 
     @property
     def is_try(self) -> bool:
         """Whether the scores are those on validation data, as in tuning."""
-        return self.record.run.get("test_on") == "validation"
+        return self.record.run.test_on == "validation"
 
     @property
     def environment_hash(self) -> str:
@@ -224,7 +194,8 @@ def read(folder: Path) -> tuple[Run | None, list[str]]:
     record = trust.record_of(folder)
     if len(record.events) < 2:
         return None, []
-    passed_over: list[str] = []
+    odd = sorted({name for event in record.events for name in event.unknown})[:5]
+    passed_over = [f"record.jsonl has {', '.join(odd)}, which no run writes"] if odd else []
 
     def optional(reader: Callable[[Path], dict[str, Any]], path: Path) -> dict[str, Any]:
         try:
@@ -253,19 +224,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{Path(str(error.filename or '')).name or 'a file'}: {error.strerror or error}"
     return f"{type(error).__name__}: {error}".rstrip(": ") + "; is it of another version?"
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; a mapping without keys stays one.
-
-    >>> flatten({"a": {"b": 1, "c": {}}})
-    {'a.b': 1, 'a.c': '{}'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            plain = value is None or isinstance(value, str | int | float)
-            flat[f"{prefix}{key}"] = value if plain else json.dumps(value, default=str)
-    return flat

@@ -52,7 +52,7 @@ def _run(run: Run) -> Iterable[str]:
     about = run.record.run
     yield f'<th scope="row" title="{escape(str(run.folder))}">{escape(run.folder.name)}</th>'
     yield f"<td>{run.seed}</td>"
-    yield f"<td>{len(run.record.tasks)}/{len(about['tasks'])}</td>"
+    yield f"<td>{len(run.record.tasks)}/{len(about.tasks)}</td>"
     for scenario in run.record.scenarios:
         for metric in _PER_RUN:
             value = run.score(metric, scenario)
@@ -61,8 +61,7 @@ def _run(run: Run) -> Iterable[str]:
         value = run.score(metric, "task_incremental")
         yield f"<td>{escape(show(value, METRICS[metric].unit))}</td>"
     yield f"<td><code>{escape(run.environment_hash)}</code></td>"
-    weights = about.get("weights") or {}
-    source, digest = str(weights.get("source", "?")), str(weights.get("sha256", "?"))
+    source, digest = about.weights.source or "?", about.weights.sha256 or "?"
     yield f'<td title="{escape(digest)}">{escape(source)} <code>{escape(digest[:12])}</code></td>'
-    splits = str(about.get("split_manifest_sha256", "?"))
+    splits = about.split_manifest_sha256 or "?"
     yield f'<td title="{escape(splits)}"><code>{escape(splits[:12])}</code></td>'

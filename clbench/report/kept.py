@@ -63,7 +63,7 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
             value = run.score("pretrained", scenario)
             if value is not None:
                 # Pretrained within the run, the weights are others for each seed.
-                weights = str((run.record.run.get("weights") or {}).get("sha256"))
+                weights = str(run.record.run.weights.sha256)
                 before[run.seed, weights] = value
         found.append(
             Line(

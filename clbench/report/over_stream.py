@@ -92,7 +92,7 @@ def curves(section: Section, scenario: Scenario) -> Drawn | None:
             colour = task_colour(task, count)
             axis.plot(*zip(*points, strict=True), color=colour, lw=1.2, marker=marker, ms=2.5)
         for event in group.finished[0].record.tasks[:-1]:
-            axis.axvline(event["last_step"], color=FAINT, lw=0.7 if count <= 20 else 0.3, zorder=0)
+            axis.axvline(event.last_step, color=FAINT, lw=0.7 if count <= 20 else 0.3, zorder=0)
         axis.set_title(short(group.label, 60), fontsize=9)
         axis.set_ylim(-0.03, 1.03)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -125,9 +125,9 @@ def _courses(group: Group, scenario: Scenario) -> dict[int, list[tuple[int, floa
     found: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in group.finished:
         for event in run.record.tasks:
-            for point in (*event["curve"], event | {"step": event["last_step"]}):
-                for task, value in zip(point["evaluated"], point[scenario], strict=True):
-                    found[task][point["step"]].append(value)
+            for step, point in event.course():
+                for task, value in zip(point.evaluated, point.of(scenario), strict=True):
+                    found[task][step].append(value)
     return {
         task: [(step, sum(values) / len(values)) for step, values in sorted(points.items())]
         for task, points in found.items()

@@ -64,12 +64,12 @@ class Section:
     @property
     def stream(self) -> str:
         """Name of the stream."""
-        return str(self.groups[0].runs[0].record.run["stream"])
+        return self.groups[0].runs[0].record.run.stream
 
     @property
     def backbone(self) -> str:
         """Name of the backbone."""
-        return str(self.groups[0].runs[0].record.run["backbone"])
+        return self.groups[0].runs[0].record.run.backbone
 
     @property
     def scenarios(self) -> dict[Scenario, str]:

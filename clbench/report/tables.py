@@ -102,8 +102,8 @@ def runs_csv(comparison: Compared) -> str:
                         "seed": run.seed,
                         "finished": run.finished,
                         "environment": run.environment_hash,
-                        "weights_sha256": (about.get("weights") or {}).get("sha256"),
-                        "split_manifest_sha256": about.get("split_manifest_sha256"),
+                        "weights_sha256": about.weights.sha256,
+                        "split_manifest_sha256": about.split_manifest_sha256,
                     }
                     for scenario in SCENARIOS:
                         for metric in METRICS:

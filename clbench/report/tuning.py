@@ -172,7 +172,7 @@ def tries_of(tunings: Iterable[Tuning], run: Run, method: str) -> int:
     cells = [cell for tuning in tunings for cell in tuning.cells]
     named = [cell for cell in cells if cell.name == _RUN.sub("", run.folder.name)]
     alike = [cell for cell in cells if cell.method == method]
-    about = run.record.run["stream"], run.record.run["backbone"]
+    about = run.record.run.stream, run.record.run.backbone
     for part in about:  # a suite of one stream, or one backbone, does not name it
         alike = [cell for cell in alike if part in cell.name] or alike
     return max((len(cell.tries) for cell in named or alike), default=0)

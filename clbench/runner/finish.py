@@ -32,7 +32,7 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
     to.log_results(recipe, record)
     to.close()
     checkpoints.tidy(recorder.folder, number, recipe.checkpoints)
-    recorder.add("end", **({"lacking": failed} if failed else {}))
+    recorder.add(recorder.record.ended(failed).events[-1])
 
 
 def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
@@ -63,7 +63,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     whole(folder, numbers[-1], checkpoint, {"step", "shown"})
     compare_recipe(record, recipe)
     say(f"All tasks in {folder} are learned: the run ends.")
-    events = take_up(record, record.tasks[-1]["task"], checkpoint)
+    events = take_up(record, record.tasks[-1].task, checkpoint)
     board = StreamLogger(folder, checkpoint["step"])
     finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
     return True

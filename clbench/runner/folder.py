@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -21,9 +21,9 @@ import torch
 from clbench.errors import ClbenchError
 from clbench.files import lock
 from clbench.files.disk import SIDE, refuse_links, write_atomic
-from clbench.processes.processes import without_placement
 from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import read_mapping
+from clbench.record.same_run import Role, settings
 from clbench.text.yamltext import dump
 
 PACKAGES = (
@@ -38,8 +38,9 @@ PACKAGES = (
 #: What a run has written before it measures anything; a folder with nothing else is still free.
 _FIRST = ("config.yaml", "environment.json", "split_manifest.json")
 OWN = {lock.NAME, *_FIRST} | {SIDE.format(name) for name in (*_FIRST, "record.jsonl")}
-#: Where the data lies: it may move while a run rests, as its contents are compared.
-PLACES = ("data_dir", "stream.train", "stream.test")
+#: Settings that may change while a run rests: the contents of its data are compared, and any number
+#: of processes can take it over.
+RESTING: tuple[Role, ...] = ("free", "place", "placement")
 #: Seconds that a run which is resumed waits for the process before it to leave.
 LEAVING = 60.0
 
@@ -146,7 +147,7 @@ def _newest(recipe: Recipe) -> Path | None:
 
 def _same(folder: Path, recipe: Recipe) -> bool:
     try:
-        return not different(recipe_of(folder), recipe, PLACES[:1])
+        return not different(recipe_of(folder), recipe, ("free", "placement"))
     except ClbenchError:  # of another version, or damaged
         return False
 
@@ -171,7 +172,7 @@ def _put(folder: Path, recipe: Recipe) -> None:
 
 
 def _go_on(folder: Path, recipe: Recipe) -> None:
-    """Refuse to go on with a run of another recipe; data that was moved is written down."""
+    """Refuse to go on with a run of another recipe; what may change is written down."""
     before = recipe_of(folder)  # with fields added since
     if fields := different(before, recipe):
         raise ClbenchError(
@@ -182,15 +183,11 @@ def _go_on(folder: Path, recipe: Recipe) -> None:
         _put(folder, recipe)
 
 
-def different(one: Recipe, other: Recipe, places: Sequence[str] = PLACES) -> list[str]:
-    """The fields, but ``places``, in which two recipes differ."""
-    # Any number of processes can take over a run.
-    before, now = (without_placement(plain(recipe)) for recipe in (one, other))
-    for values in (before, now):
-        for place in places:
-            section, _, name = place.rpartition(".")
-            (values[section] if section else values).pop(name, None)
-    return [key for key in sorted(before.keys() | now) if before.get(key) != now.get(key)]
+def different(one: Recipe, other: Recipe, but: Iterable[Role] = RESTING) -> list[str]:
+    """The sections in which two recipes differ; settings of some roles do not count."""
+    before, now = (settings(plain(recipe), but) for recipe in (one, other))
+    keys = {key for key in before.keys() | now if before.get(key) != now.get(key)}
+    return sorted({key.partition(".")[0] for key in keys})
 
 
 def recipe_of(folder: Path) -> Recipe:
@@ -213,11 +210,9 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the resolved recipe without its name, the place of the data and its patience."""
-    other = ("name", "data_dir", "process_timeout")
-    values = {k: v for k, v in plain(recipe).items() if k not in other}
-    # Not sorted: the order of methods matters.
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    """SHA-256 of the settings of the resolved recipe that decide the numbers."""
+    text = json.dumps(settings(plain(recipe), ("free",)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def environment(weights: dict[str, str], manifest_hash: str, device: torch.device) -> str:

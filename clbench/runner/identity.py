@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved
-from clbench.record.record import Event, Record, sha256
+from clbench.record.events import Event, TaskEvent
+from clbench.record.record import Record, sha256
 from clbench.runner.folder import different
 from clbench.text.yamltext import read_text
 
@@ -49,11 +50,12 @@ def compare(record: Record, now: Mapping[str, Any], manifest: Mapping[str, Any])
     Raises:
         ClbenchError: naming what is not the run's own any more.
     """
-    then = dict(record.run)
-    then["pretrained_sha256"] = (then.get("weights") or {}).get("sha256")
+    then = dict(record.run) | {"pretrained_sha256": record.run.weights.sha256}
     lines = []
     for key, what in IDENTITY.items():
-        if key not in then:
+        # Without images to measure it on there is no retention: then null is what is told.
+        told = key == "retention_images_sha256" and record.pretrained is None
+        if then[key] is None and not told:
             lines.append(
                 f"{record.folder} is of an older version and says nothing of the {what}: they are "
                 "not compared."
@@ -74,10 +76,12 @@ def compare_recipe(record: Record, recipe: Recipe) -> None:
     path = record.folder / "record.jsonl"
     if not record.events:
         raise ClbenchError(f"{path} lags behind the checkpoint: it is empty: {_ways(record)}")
-    try:
-        then = parse(read_text(record.run["recipe"], str(path)))
-    except (LookupError, ClbenchError):
+    if record.run.recipe is None:
         return  # of an older version, whose recipe is in config.yaml alone
+    try:
+        then = parse(read_text(record.run.recipe, str(path)))
+    except ClbenchError:
+        return  # of an older version, whose settings were others
     if fields := different(then, recipe):
         raise ClbenchError(
             f"{record.folder / 'config.yaml'} is not the recipe that the run began with any more "
@@ -140,7 +144,8 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
             f"learned: {ways}"
         )
     here = checkpoint.get("record_sha256", sha256(events))  # older ones do not know
-    if here != sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
+    steps = record.tasks[-1].last_step if isinstance(events[-1], TaskEvent) else None
+    if here != sha256(events) or steps != checkpoint["step"]:
         raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
     return events
 
@@ -159,7 +164,7 @@ def _compare_manifests(record: Record, now: Mapping[str, Any]) -> list[str]:
     try:
         then = json.loads(path.read_text("utf-8"))
         text = json.dumps(then, sort_keys=True).encode()
-        whole = hashlib.sha256(text).hexdigest() == record.run["split_manifest_sha256"]
+        whole = hashlib.sha256(text).hexdigest() == record.run.split_manifest_sha256
     except (OSError, ValueError, RecursionError):
         whole = False
     if not whole:  # so it cannot say what is different

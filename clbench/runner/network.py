@@ -15,6 +15,7 @@ from clbench.models.anchors import Anchor, Anchors, named_weights
 from clbench.models.training import learned_rows, pretrain, put_rows, train_head
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
+from clbench.runner.parts import Passes
 from clbench.seeding import seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State, snapshot
@@ -57,6 +58,7 @@ class Network:
             self.model.to(memory_format=torch.channels_last)
         self.head = backbone.head_names(self.model)
         self.theta_pretrained = snapshot(self.model, anchor_device)
+        self.passes = Passes(self.model)
 
     def transform(self, recipe: Recipe) -> Transform:
         """From stored images to input, with the augmentation of a task's recipe."""

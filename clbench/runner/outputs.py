@@ -78,7 +78,7 @@ def export(record: Record, state: State) -> None:
         state: the weights that were evaluated last, each a tensor of its own.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    names = json.dumps(record.run["class_names"])
+    names = json.dumps(record.run.class_names)
     write_atomic(record.folder / WEIGHTS, save(whole, {"class_names": names}))
     write_loader(record)
 
@@ -88,11 +88,11 @@ def write_loader(record: Record) -> None:
 
     Whatever a recipe holds gets into it as a literal: nothing of it can become code.
     """
-    backbone, options = record.run["backbone"], dict(record.run["options"])
-    options["num_classes"] = len(record.run["class_names"])
+    backbone, options = record.run.backbone, dict(record.run.options)
+    options["num_classes"] = len(record.run.class_names)
     with safe_open(record.folder / WEIGHTS, "pt") as weights:
         if any("pos_embed" in name for name in weights.keys()):  # noqa: SIM118
-            options["img_size"] = record.run["size"]
+            options["img_size"] = record.run.size
     own = backbone in ("tiny_cnn", "tiny_vit")
     register = "import clbench.models  # registers the tiny backbones\n" if own else ""
     write_atomic(
@@ -100,7 +100,7 @@ def write_loader(record: Record) -> None:
         '"""Load the final weights of a run of clbench into timm."""\n\n'
         "from pathlib import Path\n\n"
         f"import timm\nfrom safetensors.torch import load_file\n{register}\n"
-        f"NAME = {str(record.run['title'])!a}\n"
+        f"NAME = {str(record.run.title)!a}\n"
         f"OPTIONS = {options!a}\n"
         f"model = timm.create_model({str(backbone)!a}, **OPTIONS)\n"
         'model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors")))\n'
@@ -111,7 +111,7 @@ def write_loader(record: Record) -> None:
 def _matrices(record: Record) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    names = record.run["tasks"]
+    names = record.run.tasks
     writer.writerow(["scenario", "after_task", *map(cell, names)])
     for scenario in SCENARIOS:
         for row, name in zip(record.accuracy_matrix(scenario), names, strict=True):

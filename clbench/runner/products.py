@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from clbench.record.events import EndEvent, Event
 
 WEIGHTS, LOADER = "model.safetensors", "load_model.py"
 NUMBERS = ("summary.json", "accuracy_matrix.csv", "curves.csv")
@@ -33,13 +34,12 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def lacking(folder: Path, events: Iterable[dict[str, Any]]) -> list[str]:
+def lacking(folder: Path, events: Iterable[Event]) -> list[str]:
     """The products that are missing, but for those that could not be made when the run ended.
 
     Args:
         folder: the run folder.
         events: of the run's record.
     """
-    known = {name for event in events if event["event"] == "end"
-             for name in event.get("lacking", ())}  # fmt: skip
+    known = {name for event in events if isinstance(event, EndEvent) for name in event.lacking}
     return [name for name in missing(folder) if name not in known]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clbench.record.record import SCENARIOS, Event, Record
+from clbench.record.events import TaskEvent
+from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 
 FILES = (
@@ -22,6 +25,15 @@ FILES = (
     "model.safetensors",
     "load_model.py",
 )
+#: The parts of a task.
+PARTS = {
+    "prepare": "preparing",
+    "fit": "training",
+    "finish": "finishing",
+    "deploy": "deploying",
+    "test": "testing",
+    "retention": "retention",
+}
 ROWS = {
     "overall_performance": "overall performance (OP)",
     "backward_transfer": "backward transfer (BWT)",
@@ -53,7 +65,7 @@ def show(record: Record, console: Console | None = None) -> None:
     elif retention["after_task"]:
         console.print(
             f"Retention (top-1): {percent(retention['pretrained'] + retention['change'])} % "
-            f"{'on average over the tasks' if record.run['independent'] else 'after the stream'}, "
+            f"{'on average over the tasks' if record.run.independent else 'after the stream'}, "
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
@@ -80,7 +92,7 @@ def show(record: Record, console: Console | None = None) -> None:
     cost = summary["cost"]
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
-        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s."
+        f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s{_where(cost)}."
     )
     folder = escape(str(record.folder))
     console.print(f"Files in {folder}:", highlight=False)
@@ -90,23 +102,31 @@ def show(record: Record, console: Console | None = None) -> None:
     console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
 
 
-def line(event: Event, shared: bool = False) -> str:
+def _where(cost: dict[str, Any]) -> str:
+    """Where the time went, the most first; parts below a hundredth are left out."""
+    whole, parts = cost["seconds"], cost["seconds_by_part"]
+    shares = sorted(((taken / whole, part) for part, taken in parts.items()), reverse=True)
+    told = [f"{PARTS[part]} {share:.0%}" for share, part in shares if share >= 0.01]
+    return f": {', '.join(told)}" if told else ""
+
+
+def line(event: TaskEvent, shared: bool = False) -> str:
     """A finished task in one line.
 
     Args:
         event: the task's.
         shared: whether tasks share labels, so that there is one accuracy.
     """
-    own = event["evaluated"].index(event["task"])
-    by_task, by_class = (sum(event[s]) / len(event[s]) for s in SCENARIOS)
+    own = event.evaluated.index(event.task)
+    by_task, by_class = (sum(event.of(s)) / len(event.of(s)) for s in SCENARIOS)
     parts = [
-        f"accuracy {event['task_incremental'][own]:.1%}",
+        f"accuracy {event.task_incremental[own]:.1%}",
         f"mean of seen tasks {by_task:.1%}"
         + ("" if shared else f" (class-incremental {by_class:.1%})"),
     ]
-    if event["retention"]:
-        parts.append(f"retention {event['retention']['top1']:.1%}")
-    return ", ".join([*parts, f"{event['seconds']:.1f} s"])
+    if event.retention:
+        parts.append(f"retention {event.retention.top1:.1%}")
+    return ", ".join([*parts, f"{event.seconds:.1f} s"])
 
 
 def percent(value: float | None, signed: bool = False) -> str:

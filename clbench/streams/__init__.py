@@ -1,7 +1,7 @@
 """Streams of tasks, by name."""
 
 from clbench.streams.avalanche import AvalancheConfig
-from clbench.streams.base import Storage, Stream, StreamConfig, Task
+from clbench.streams.base import DISK, Shelf, Storage, Stream, StreamConfig, Task
 from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedConfig
 from clbench.streams.folder import FolderConfig
 from clbench.streams.split import SPLITS, SplitConfig
@@ -36,4 +36,14 @@ def owners(field: str) -> list[str]:
     return having
 
 
-__all__ = ["STREAMS", "Storage", "Stream", "StreamConfig", "Task", "describe", "owners"]
+__all__ = [
+    "DISK",
+    "STREAMS",
+    "Shelf",
+    "Storage",
+    "Stream",
+    "StreamConfig",
+    "Task",
+    "describe",
+    "owners",
+]

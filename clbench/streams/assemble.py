@@ -19,7 +19,7 @@ from clbench.data.duplicates import tell_duplicates
 from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.data.words import few
 from clbench.errors import ClbenchError
-from clbench.streams.base import Group, Storage, Stream, StreamConfig, Task
+from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig, Task
 
 #: Of the manifest. Since version 2, the fingerprints of images are those of their contents.
 MANIFEST = 2
@@ -33,10 +33,10 @@ def assemble(
     storage: Storage,
     pretrain_classes: Sequence[int] = (),
     independent: bool = False,
-    own: Mapping[str, Storage] | None = None,
     about: Mapping[str, object] | None = None,
     compare: bool = False,
     arrange: Callable[[int], Tensor] | None = None,
+    shelf: Shelf = DISK,
 ) -> Stream:
     """Lay out the tasks.
 
@@ -52,12 +52,12 @@ def assemble(
         storage: how images are kept.
         pretrain_classes: labels of the first data set set apart for pretraining.
         independent: whether every task starts from the pretrained weights.
-        own: storage of single data sets, by name. Their images may differ in size, so that no
-            batch can mix them.
         about: more for the manifest.
         compare: whether to say which image files are there more than once.
         arrange: gives arrangements of the pixels by the side of the stored images, see
             :class:`~clbench.data.arranged.ArrangedImages`; groups choose among them.
+        shelf: opens the images. Those of data sets with a storage of their own may differ in
+            size, so that no batch can mix them.
 
     Raises:
         ClbenchError: if an image cannot be read, a class has too few images, or tasks that are to
@@ -66,7 +66,7 @@ def assemble(
     shared = config.shares_labels
     if shared:
         _refuse_sizes(groups)
-    storages = [(own or {}).get(data.name, storage) for data in datasets]
+    storages = [shelf.own.get(data.name, storage) for data in datasets]
     used = [
         [*(c for g in groups if g.dataset == d for c in g.labels)] for d in range(len(datasets))
     ]
@@ -80,7 +80,7 @@ def assemble(
         for most, part in limits
     )
     _refuse_empty(config, datasets, groups, trained, tested)
-    train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages)
+    train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages, shelf)
     if arrange is not None:
         train.arrange(arrange)
         test.arrange(arrange)
@@ -243,6 +243,7 @@ def _open(
     parts: Mapping[str, Sequence[Labelled]],
     data_dir: Path,
     storages: Sequence[Storage],
+    shelf: Shelf,
 ) -> list[_Part]:
     """Open all images.
 
@@ -255,8 +256,8 @@ def _open(
         sources = []
         for one, data, storage in zip(labelled, datasets, storages, strict=True):
             try:
-                native = len(datasets) == 1
-                sources.append(storage.open(one, f"{data.name}-{name}", data_dir, native=native))
+                side = storage.side(one, native=len(datasets) == 1)
+                sources.append(shelf.keep(storage, one, side, f"{data.name}-{name}", data_dir))
             except BadImages as error:
                 bad += error.found
         if not bad:

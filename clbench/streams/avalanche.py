@@ -15,7 +15,7 @@ from pydantic import Field
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Storage, Stream, StreamConfig
+from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
 from clbench.streams.divide import LABELS, Labels
 
 
@@ -38,7 +38,7 @@ class AvalancheConfig(StreamConfig):
         "own", description=f"{LABELS}. An experience's classes have the outputs 0, 1 … in order"
     )
 
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
         benchmark = self._benchmark(data_dir)
         size = storage.stored or storage.size
@@ -72,7 +72,7 @@ class AvalancheConfig(StreamConfig):
             _concatenated(*parts["test"]),
             tuple(names),
         )
-        return assemble(self, [data], groups, data_dir, storage)
+        return assemble(self, [data], groups, data_dir, storage, shelf=shelf)
 
     def _benchmark(self, data_dir: Path) -> Any:
         try:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -15,9 +16,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from clbench.data import datasets
 from clbench.data.batches import Split
 from clbench.data.cache import cache, checked
-from clbench.data.datasets import Labelled
+from clbench.data.datasets import DataSet, Labelled
 from clbench.data.decode import Fit, Range
 from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
@@ -70,7 +72,12 @@ class Storage(Section):
         return value
 
     def side(self, labelled: Labelled, native: bool) -> int:
-        """Side of the stored images, in pixels; the arguments are those of :meth:`open`."""
+        """Side of the stored images, in pixels.
+
+        Args:
+            labelled: what the data set handed over.
+            native: whether an array may keep its own size; sources to be joined need one size.
+        """
         if self.stored is not None:
             return self.stored
         if native and isinstance(labelled.images, np.ndarray):
@@ -78,19 +85,18 @@ class Storage(Section):
             return min(height, self.size) if height == width else round(self.size * 8 / 7)
         return round(self.size * 8 / 7)
 
-    def open(self, labelled: Labelled, name: str, data_dir: Path, native: bool = True) -> Images:
+    def open(self, labelled: Labelled, side: int, name: str, data_dir: Path) -> Images:
         """Keep the images of a data set as the recipe says.
 
         Args:
             labelled: what the data set handed over.
+            side: of the stored images, as :meth:`side` has it.
             name: names the cache file.
             data_dir: the cache is ``data_dir/cache``.
-            native: whether an array may keep its own size; sources to be joined need one size.
 
         Raises:
             ClbenchError: if images cannot be read, or there is no room for them.
         """
-        side = self.side(labelled, native)
         try:
             return self._opened(labelled, side, name, data_dir)
         except (MemoryError, RuntimeError) as error:  # PyTorch has no type for it
@@ -114,6 +120,31 @@ class Storage(Section):
         if self.keep == "memory":
             return TensorImages(cached.in_memory(), files.digests(), files.about)
         return cached
+
+
+#: Loads a data set by its name, from the data root, fetching it or not.
+Load = Callable[[str, Path, bool], DataSet]
+#: Opens images, as :meth:`Storage.open` does.
+Keep = Callable[[Storage, Labelled, int, str, Path], Images]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where streams take data sets and their images from.
+
+    Attributes:
+        load: what loads data sets.
+        keep: what opens their images.
+        own: storage of single data sets, by name.
+    """
+
+    load: Load = datasets.load
+    keep: Keep = Storage.open
+    own: Mapping[str, Storage] = field(default_factory=dict)
+
+
+#: What is on the disk.
+DISK = Shelf()
 
 
 @dataclass(frozen=True)
@@ -266,8 +297,13 @@ class StreamConfig(Section, ABC):
         return stream.on_validation() if self.test_on == "validation" else stream
 
     @abstractmethod
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """Load the data and lay out all the tasks.
+
+        Args:
+            data_dir: where data sets and caches live.
+            storage: how images are kept.
+            shelf: where they come from.
 
         Raises:
             ClbenchError: if data is missing or does not fit the fields.

@@ -18,10 +18,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from clbench.data import datasets
 from clbench.data.arranged import permutations, rotations
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Storage, Stream, StreamConfig
+from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
 from clbench.streams.divide import Classes, usable
 
 Angle = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
@@ -84,9 +83,9 @@ class DomainConfig(StreamConfig, ABC):
     def arrangements(self, side: int) -> Tensor:
         """Of the pixels, int64 (tasks, side²), see :class:`ArrangedImages`."""
 
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
-        data = datasets.load(self.rows[self.name].dataset, data_dir, self.download)
+        data = shelf.load(self.rows[self.name].dataset, data_dir, self.download)
         labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
         groups = [
             Group(name, 0, tuple(labels), arrangement)

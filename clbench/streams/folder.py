@@ -14,7 +14,7 @@ from clbench.data.datasets import DataSet, image_folder
 from clbench.data.words import counted, expanded, few, note, shown
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Storage, Stream
+from clbench.streams.base import DISK, Group, Shelf, Storage, Stream
 from clbench.streams.divide import TASKS, DividedConfig, Sizes
 
 
@@ -41,7 +41,7 @@ class FolderConfig(DividedConfig):
             raise ValueError("train and test must name as many folders as each other")
         return self
 
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
         trains = _listed(self.train)
         tests = [None] * len(trains) if self.test is None else _listed(self.test)
@@ -55,7 +55,9 @@ class FolderConfig(DividedConfig):
         if self.test is None:
             note("No stream.test: every fifth image of each class is held out for testing")
             about["test"] = "every fifth image of each class"
-        return assemble(self, loaded, groups, data_dir, storage, about=about, compare=True)
+        return assemble(
+            self, loaded, groups, data_dir, storage, about=about, compare=True, shelf=shelf
+        )
 
     def _one_a_task(self, trains: Sequence[Path], loaded: Sequence[DataSet]) -> list[Group]:
         given = {

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from clbench.data import datasets
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Storage, Stream
+from clbench.streams.base import DISK, Shelf, Storage, Stream
 from clbench.streams.divide import Classes, DividedConfig, usable
 
 
@@ -61,9 +60,9 @@ class SplitConfig(DividedConfig):
             } | values
         return values
 
-    def build(self, data_dir: Path, storage: Storage) -> Stream:
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
-        data = datasets.load(SPLITS[self.name].dataset, data_dir, self.download)
+        data = shelf.load(SPLITS[self.name].dataset, data_dir, self.download)
         labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
         groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart)
+        return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from pydantic import Field, field_validator
 
 from clbench.data import datasets
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Storage, Stream, StreamConfig
+from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
 
 SIX = ["cifar10", "cifar100", "flowers102", "caltech101", "stanford_cars", "stanford_dogs"]
 
@@ -35,21 +34,13 @@ class TransferConfig(StreamConfig):
             )
         return names
 
-    def build(
-        self, data_dir: Path, storage: Storage, own: Mapping[str, Storage] | None = None
-    ) -> Stream:
-        """See :meth:`StreamConfig.build`.
-
-        Args:
-            data_dir: where data sets and caches live.
-            storage: how images are kept.
-            own: the same for single data sets, by name; for independent tasks.
-        """
-        loaded = [datasets.load(name, data_dir, self.download) for name in self.datasets]
+    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
+        """See :meth:`StreamConfig.build`."""
+        loaded = [shelf.load(name, data_dir, self.download) for name in self.datasets]
         groups = [
             Group(data.name, number, tuple(range(len(data.classes))))
             for number, data in enumerate(loaded)
         ]
         return assemble(
-            self, loaded, groups, data_dir, storage, independent=self.independent, own=own
+            self, loaded, groups, data_dir, storage, independent=self.independent, shelf=shelf
         )

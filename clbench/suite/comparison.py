@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import Missing
 from clbench.estimate.estimating import Shared, estimate
-from clbench.estimate.screen import duration, size
 from clbench.files.disk import write_atomic
 from clbench.files.lock import alone
 from clbench.launch.choose import choose_launcher
@@ -23,9 +21,11 @@ from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.report.tuning import read as read_tunings
 from clbench.runner.folder import plain
+from clbench.suite.missing import Missing, skip
 from clbench.suite.suite import Planned, Suite, finished, hashes_below, load
 from clbench.suite.tuning import Search, Tuning, table, try_of, value_of
 from clbench.suite.watch import Watch
+from clbench.text.numbers import duration, size
 from clbench.text.yamltext import dump
 
 
@@ -45,41 +45,51 @@ class Place:
 
 
 def compare(
-    suite: str | Path | Mapping[str, Any],
+    suite: str | Path | Mapping[str, Any] | Suite,
     output: Path | str | None = None,
     jobs: int | None = None,
     report: Path | str | None = None,
     launcher: str = "local",
     slurm: Mapping[str, Any] | None = None,
+    skip_missing: bool = False,
 ) -> Comparison:
     """Run a suite and report on it. Finished runs are reused, interrupted ones go on.
 
     Args:
-        suite: a YAML file, its bare name in ``suites/``, or its values.
+        suite: a YAML file, its bare name in ``suites/``, its values, or what was read of them.
         output: folder of the runs, logs and the report; default: ``runs/<suite>``.
         jobs: runs side by side; default: 1, on SLURM as many as it has room for.
         report: folder of the report; default: ``report`` in ``output``.
         launcher: ``local`` or ``slurm``.
         slurm: what to ask of the cluster, as in ``{"partition": "gpu", "gpus": 1}``.
+        skip_missing: leave out what lacks data or weights, and of independent data sets those
+            that are missing.
 
     Returns:
-        The comparison, with ``failures`` naming the runs that failed and why.
+        The comparison, with ``failures`` naming the runs that failed, or were skipped, and why.
 
     Raises:
         ClbenchError: for a suite that is refused, or if no run has left a record.
     """
-    made = load(suite)
+    made = suite if isinstance(suite, Suite) else load(suite)
     folder = folder_of(made, output)
     start = choose_launcher(launcher, jobs, folder, slurm or {})
+    missing, skipped = Missing(fetch=True), dict[str, str]()
+    if skip_missing:
+        made, skipped = skip(made, missing)
+        for line in missing.lines():
+            print(line, flush=True)
+        if not made.cells:
+            told = "; ".join(dict.fromkeys(r.removeprefix("skipped: ") for r in skipped.values()))
+            raise ClbenchError(f"nothing of {made.name} can run here: {told}")
     folder.mkdir(parents=True, exist_ok=True)
-    missing = Missing(fetch=True)
     with alone(folder):
         searches = _tune(made, made.tune, folder, start, missing) if made.tune else []
         lost = {s.name: s.failure for s in searches if s.chosen is None}
         settings = {s.name: s.settings for s in searches if s.chosen is not None}
         kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
         places = survey(kept.chosen(settings), folder / "runs")
-        failures = lost | _run(places, folder, start, missing)
+        failures = skipped | lost | _run(places, folder, start, missing)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
         told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -111,20 +121,25 @@ def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
     return places
 
 
-def plan(suite: Suite, folder: Path) -> Iterator[str]:
+def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str]:
     """The grid with what is there, and the time and disk that the rest will take; line by line.
 
     A method's finished runs tell what its others will take; without any, a short trial does.
     """
+    skipped = dict[str, str]()
+    if skip_missing:
+        missing = Missing(fetch=False)
+        suite, skipped = skip(suite, missing)
+        for name, reason in skipped.items():
+            yield f"{name}: {reason}"
+        yield from missing.lines()
+        if not suite.cells:
+            yield f"nothing of {suite.name} can run here."
+            return
     places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
-    width = max(len(place.run.name) for place in places)
-    for place in places:
-        yield f"{place.run.name:<{width}}  {place.state}"
     left = [place for place in places if place.state != "finished"]
+    missing, tried = Missing(fetch=False), 0
     text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
-    missing = Missing(fetch=False)
-    reasons = [missing.reason(place.run.recipe) for place in left]
-    tried = 0
     if suite.tune:
         tried = suite.tune.tries * len(suite.cells)
         done = sum(map(finished, hashes_below(folder / "tries").values()))
@@ -132,48 +147,72 @@ def plan(suite: Suite, folder: Path) -> Iterator[str]:
             f"; before them {tried} tries on the first {suite.tune.tasks} tasks, {done} finished"
         )
         tried = max(0, tried - done) if left else 0
-    if left:
-        seconds, disk = _costs(places, suite.tune, tried)
-        text += (
-            f"; about {duration(seconds)} one after the other, imports not counted, and "
-            f"{size(disk)} of disk"
-        )
-    yield f"{text}."
-    for reason in dict.fromkeys(filter(None, reasons)):
-        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
-    yield from missing.lines()
-
-
-def _costs(places: Sequence[Place], tune: Tuning | None, tries: int) -> tuple[float, float]:
-    """Seconds and bytes of the runs that are left, and of so many tries before them."""
-    seconds, own, shared = 0.0, 0.0, dict[str, int]()
-    known: Shared = {}
     cells: dict[tuple[str, ...], list[Place]] = {}
     for place in places:
         recipe = place.run.recipe
         key = (place.run.method, str(recipe.stream), str(recipe.model))
         cells.setdefault(key, []).append(place)
+    costs, width = _Costs(suite.tune, tried / len(cells)), max(len(p.run.name) for p in places)
     for found in cells.values():
-        done = [place.folder for place in found if place.state == "finished"]
-        left = len(found) - len(done)
+        told = costs.add(found)
+        for place in found:
+            yield f"{place.run.name:<{width}}  {place.state}{told}"
+    if left:
+        text += (
+            f"; about {duration(costs.seconds)} one after the other, imports not counted, and "
+            f"{size(costs.disk)} of disk"
+        )
+    yield f"{text}."
+    reasons = [missing.reason(place.run.recipe) for place in left]
+    for reason in dict.fromkeys(filter(None, reasons)):
+        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
+    yield from missing.lines()
+
+
+class _Costs:
+    """Seconds and bytes of the runs that are left, and of the tries before them.
+
+    Args:
+        tune: how settings are chosen before.
+        tries: of each cell.
+    """
+
+    def __init__(self, tune: Tuning | None, tries: float) -> None:
+        self.tune, self.tries = tune, tries
+        self.seconds = self.own = 0.0
+        self._shared: dict[str, int] = {}
+        self._known: Shared = {}
+
+    @property
+    def disk(self) -> float:
+        """Bytes; what runs share counts once."""
+        return self.own + sum(self._shared.values())
+
+    def add(self, places: Sequence[Place]) -> str:
+        """Count the runs of a cell; what one takes, where none is finished, to be told of it."""
+        done = [place.folder for place in places if place.state == "finished"]
+        left = len(places) - len(done)
         if done and left:
-            seconds += left * sum(map(_seconds, done)) / len(done)
+            self.seconds += left * sum(map(_seconds, done)) / len(done)
             files = (f for folder in done for f in folder.rglob("*") if f.is_file())
-            own += left * sum(f.stat().st_size for f in files) / len(done)
-        if (left and not done) or tries:
-            try:
-                needs = estimate(found[0].run.recipe, known)
-            except ClbenchError:  # the reason is said beside
-                continue
-            each = needs.disk.get("run folder", 0)
-            if not done:
-                seconds += left * needs.seconds
-                own += left * each
-            if tune:
-                seconds += tries / len(cells) * needs.of_try(tune.tasks)
-                own += tries / len(cells) * each
-            shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
-    return seconds, own + sum(shared.values())
+            self.own += left * sum(f.stat().st_size for f in files) / len(done)
+        if not ((left and not done) or self.tries):
+            return ""
+        try:
+            needs = estimate(places[0].run.recipe, self._known)
+        except ClbenchError:  # the reason is said beside
+            return ""
+        each = needs.disk.get("run folder", 0)
+        if self.tune:
+            self.seconds += self.tries * needs.of_try(self.tune.tasks)
+            self.own += self.tries * each
+        self._shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
+        if done:
+            return ""
+        self.seconds += left * needs.seconds
+        self.own += left * each
+        memory = size(needs.memory["peak"])
+        return f"  {needs.steps:,} steps, about {duration(needs.seconds)}, {memory} of memory"
 
 
 def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
@@ -213,7 +252,7 @@ def _tune(
 
 
 def _seconds(folder: Path) -> float:
-    return float(sum(event["seconds"] for event in Record.load(folder).tasks))
+    return float(sum(event.seconds for event in Record.load(folder).tasks))
 
 
 def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:

@@ -14,16 +14,21 @@ from clbench.explain import nearest
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.recipe.yamlfile import find, read, read_mapping
 from clbench.record import trust
+from clbench.record.events import Event
 from clbench.record.record import Record
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.runner.folder import recipe_of
 from clbench.runner.identity import compare_recipe
 from clbench.runner.products import lacking
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
+from clbench.suite.unfold import put_on, unfold
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
 
-KEYS = ("name", "base", "methods", "overrides", "streams", "backbones", "seeds", "tune")
+KEYS = (
+    *("name", "base", "methods", "overrides", "sweep", "variants", "streams", "backbones"),
+    *("seeds", "tune"),
+)
 #: Runs of one suite.
 MOST = 5_000
 #: Where ``clbench compare NAME`` looks besides the path itself.
@@ -69,6 +74,12 @@ class Cell:
     def name(self) -> str:
         """Unique within the suite."""
         return _safe("-".join(self.parts))
+
+    def same_as(self, other: Cell) -> bool:
+        """Whether their runs are the same."""
+        return self.values["methods"] == other.values["methods"] and (
+            self.plan(0).hash == other.plan(0).hash
+        )
 
     def plan(self, seed: int, settings: Mapping[str, Any] | None = None) -> Planned:
         """The run of a seed, with settings (values of a recipe) on top.
@@ -122,28 +133,36 @@ class Suite:
         return tuple(runs.values())
 
 
-def load(source: str | Path | Mapping[str, Any]) -> Suite:
+def load(
+    source: str | Path | Mapping[str, Any],
+    over: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Suite:
     """Read a suite and expand it.
 
     Args:
         source: a YAML file, its bare name in ``suites/``, or its values.
+        over: values of a recipe, put on top of every run's.
+        seeds: in place of the suite's own.
 
     Raises:
         ClbenchError: naming the key, the value and the way out.
     """
-    if isinstance(source, Mapping):
-        return expand(source, "suite")
-    path = find(str(source), PLACES, "suite")
-    return expand(read_mapping(path), path.stem)
+    values, name = source, "suite"
+    if not isinstance(values, Mapping):
+        path = find(str(source), PLACES, "suite")
+        values, name = read_mapping(path), path.stem
+    return expand({**values, **({"seeds": list(seeds)} if seeds else {})}, name, over)
 
 
-def expand(values: Mapping[str, Any], name: str) -> Suite:
+def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None = None) -> Suite:
     """The runs of a suite: by stream, backbone, method and seed, in this order.
 
     Args:
         values: as read from YAML. A method is a mapping of methods, or ``{config: FILE}``: then
             the config takes the place of ``base``, and its methods are the method's.
         name: of the suite, if it does not give one itself.
+        over: values of a recipe, put on top of every run's.
 
     Raises:
         ClbenchError: for an unknown key, a recipe that is refused, or two runs that are the same.
@@ -167,28 +186,35 @@ def expand(values: Mapping[str, Any], name: str) -> Suite:
         raise ClbenchError(
             "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
         )
-    overrides = _overrides(values, list(methods))
+    given, over = _overrides(values, list(methods)), over or {}
+    rows = unfold(methods, given, values.get("sweep"), values.get("variants"), over)
     seeds = values.get("seeds", [base.get("seed", 0)])
     if not isinstance(seeds, list | tuple) or not seeds:
         raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
     streams = list(_choices(values, "streams", "stream"))
     backbones = list(_choices(values, "backbones", "model"))
-    count = len(streams) * len(backbones) * len(methods) * len(seeds)
+    if "backbone" in (over.get("model") or {}):
+        backbones = [("", {})]
+    count = len(streams) * len(backbones) * len(rows) * len(seeds)
     if count > MOST:
         raise ClbenchError(
             f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
         )
-    bases = {method: _of_method(base, settings) for method, settings in methods.items()}
-    cells = []
+    bases = {method: _of_method(base, row.settings) for method, row in rows.items()}
+    cells: list[Cell] = []
     for stream_name, stream in streams:
         for backbone_name, backbone in backbones:
             for method, (start, chosen) in bases.items():
                 merged = merge(merge(start, stream), backbone)
-                merged = merge(merged, overrides.get(method) or {}) | {"methods": chosen}
-                parts = [stream_name, backbone_name, str(method)]
-                cells.append(Cell(tuple(p for p in parts if p), str(method), merged))
-    given = values.get("tune")
-    tune = None if given is None else read_tuning(given, [str(method) for method in methods])
+                merged = merge(merged, rows[method].overrides) | {"methods": chosen}
+                parts = tuple(p for p in (stream_name, backbone_name, method) if p)
+                cell = Cell(parts, method, put_on(merged, over))
+                # A sweep may pass through a value that is there, and overrides make rows alike.
+                repeats = rows[method].swept or over
+                if not (repeats and any(cell.same_as(other) for other in cells)):
+                    cells.append(cell)
+    wanted = values.get("tune")
+    tune = None if wanted is None else read_tuning(wanted, list(rows))
     own = values.get("name", name)
     if not isinstance(own, str):
         raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
@@ -241,7 +267,7 @@ def hashes_below(folder: Path) -> dict[str, Path]:
         try:
             recipe = recipe_of(config.parent)
             if events := _events(config.parent):
-                compare_recipe(Record(config.parent, tuple(events)), recipe)
+                compare_recipe(Record(config.parent, events), recipe)
         except ClbenchError:
             continue  # of another version, half written, or edited since: it is run anew
         key = recipe_hash(recipe)
@@ -253,21 +279,20 @@ def hashes_below(folder: Path) -> dict[str, Path]:
 def finished(folder: Path) -> bool:
     """Whether the stream of a run is through, and what it leaves behind is there."""
     events = _events(folder)
-    return bool(events) and events[-1]["event"] == "end" and not lacking(folder, events)
+    return bool(events) and events[-1].event == "end" and not lacking(folder, events)
 
 
 def tasks_done(folder: Path) -> tuple[int, int]:
     """Tasks finished, and tasks of the stream (0 if not yet known)."""
-    events = _events(folder)
-    total = next((len(event["tasks"]) for event in events if event["event"] == "run"), 0)
-    return sum(event["event"] == "task" for event in events), total
+    record = Record(folder, _events(folder))
+    return len(record.tasks), len(record.run.tasks) if record.events else 0
 
 
-def _events(folder: Path) -> list[dict[str, Any]]:
+def _events(folder: Path) -> tuple[Event, ...]:
     try:
-        return list(trust.record_of(folder).events)  # it may be anybody's
+        return trust.record_of(folder).events  # it may be anybody's
     except (ClbenchError, OSError):
-        return []
+        return ()
 
 
 def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:

@@ -203,7 +203,7 @@ def try_of(tuning: Tuning, settings: Mapping[str, Value]) -> dict[str, Any]:
 
 def value_of(record: Record, scenario: Scenario) -> float:
     """What a try is worth: its overall performance, which is measured on validation data."""
-    assert record.run["test_on"] == "validation"
+    assert record.run.test_on == "validation"
     return float(record.summary()[scenario]["overall_performance"])
 
 

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from clbench.estimate.screen import duration
 from clbench.launch.local import Job
 from clbench.suite.suite import tasks_done
+from clbench.text.numbers import duration
 
 #: Rows of the table; what runs comes first, then what failed.
 MOST = 20

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from clbench.learner.deploy import deploy
 from clbench.methods.base import Context, Method, overriding
 from clbench.methods.wise_ft import WiSEFT
 from clbench.models.anchors import Anchor, Anchors
@@ -18,10 +16,10 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
-from clbench.record.record import Event, Record
+from clbench.record.events import TaskEvent
+from clbench.record.record import Record
 from clbench.runner.identity import compare, compare_recipe, state_of, take_up
-from clbench.runner.runner import Run
-from clbench.seeding import derive
+from clbench.runner.setup import Setup
 
 
 class Redeployment:
@@ -38,14 +36,14 @@ class Redeployment:
 
     def __init__(self, recipe: Recipe, record: Record, numbers: list[int]) -> None:
         self.record, self.numbers = record, numbers
-        self.run = Run(recipe, record.folder, resume=False, tries=False)
+        self.setup = Setup.of(recipe, record.folder)
         self.compared = set[Path]()
-        for line in compare(record, self.run.identity(), self.run.stream.manifest):
+        for line in compare(record, self.setup.identity(), self.setup.stream.manifest):
             say(line)
         compare_recipe(record, recipe)
         last = state_of(record.folder, numbers[-1], ("step",), self.compared)
         last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
-        take_up(record, self.run.stages[numbers[-1] - 1].index, last)
+        take_up(record, self.setup.stages[numbers[-1] - 1].index, last)
 
     def measure(self, recipe: Recipe, refresh: bool) -> Record:
         """The record that the run would have left by another recipe.
@@ -58,7 +56,7 @@ class Redeployment:
             refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
         """
         named = {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
-        if len(self.numbers) < len(self.run.stages):
+        if len(self.numbers) < len(self.setup.stages):
             last = checkpoints.last(self.record.folder)
             assert last is not None
             # A method that the sweep adds has nothing to remember.
@@ -69,62 +67,52 @@ class Redeployment:
         events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
         return Record(self.record.folder, (self.record.run, *events))
 
-    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> Event:
+    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
         parts = ("trained", "learned", "start")
         state = state_of(self.record.folder, number, parts, self.compared)
-        like = self.run.network.model.state_dict()
-        classes = len(self.run.stream.class_names)
-        saved.check_fit(self.record.folder, state, like, len(self.run.stages), classes)
+        setup = self.setup
+        like, count = setup.network.model.state_dict(), len(setup.stream.class_names)
+        saved.check_fit(self.record.folder, state, like, len(setup.stages), count)
         # What was saved fits the plain network: surgery is undone already.
         methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, state, methods)
-        refreshed = partial(self.run.refreshed, context) if refresh else None
-        _, shown = deploy(methods, state["trained"], context, refreshed)
-        self.run.network.load(shown)
-        return self._measure(context, state["learned"], number == len(self.run.stages))
+        weights = setup.deploy(methods, state["trained"], context, refresh)
+        setup.network.load(weights.shown)
+        return self._measure(context, state["learned"], number == len(setup.stages))
 
     def _context(self, number: int, state: dict[str, Any], methods: Sequence[Method]) -> Context:
-        run, start = self.run, state["start"]
-        network, task = run.network, run.stages[number - 1]
-        recipe = run.recipe.for_task(task.name)
-        run.stream.open(task, past=any(m.needs.past_data for m in run.methods))
+        setup, start = self.setup, state["start"]
+        network, task = setup.network, setup.stages[number - 1]
+        recipe = setup.recipe.for_task(task.name)
+        setup.stream.open(task, past=any(m.needs.past_data for m in setup.methods))
         before = network.theta_pretrained
-        if number > 1 and looks_back(methods) and not run.stream.independent:
+        if number > 1 and looks_back(methods) and not setup.stream.independent:
             earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
             before = earlier["theta"]
-        rewound = run.stream.independent or any(method.rewinds for method in run.methods)
+        rewound = setup.stream.independent or any(method.rewinds for method in setup.methods)
         head = {name: start["head"][name] for name in network.head}
         pretrained = network.theta_pretrained | (head if rewound or number == 1 else {})
-        return Context(
-            task=task,
-            model=network.model,
-            head=network.head,
-            anchors=Anchors(
-                Anchor(pretrained, start["pretrained"]),
-                Anchor(before | start["head"], start["previous"]),
-            ),
-            total_steps=0,
-            transform=network.transform(recipe),
-            losses=ClassLoss(
-                recipe.train_logits, task.train.labels, run.stream.task_of_class, state["learned"]
-            ),
-            seed=derive(recipe.seed, 2, task.index),
-            batch_size=recipe.batch_size,
-            probe=recipe.model.probe,
-            shared=run.stream.shared,
+        anchors = Anchors(
+            Anchor(pretrained, start["pretrained"]),
+            Anchor(before | start["head"], start["previous"]),
         )
+        owner, learned = setup.stream.task_of_class, state["learned"]
+        losses = ClassLoss(recipe.train_logits, task.train.labels, owner, learned)
+        return setup.context(recipe, task, network.model, anchors, losses)
 
-    def _measure(self, context: Context, seen: Tensor, last: bool) -> Event:
-        run, task, model = self.run, context.task, context.model
-        meter, event = run.meter, {"event": "task", "task": context.task.index}
-        if last or run.stream.independent:
-            event |= meter.test(model, task, seen)
-            event["validation"] = meter.validation(model, task, seen)
+    def _measure(self, context: Context, seen: Tensor, last: bool) -> TaskEvent:
+        setup, task, model = self.setup, context.task, context.model
+        meter, found = setup.meter, dict[str, Any]()
+        if last or setup.stream.independent:
+            found |= meter.test(model, task, seen)
+            found["validation"] = meter.validation(model, task, seen)
         else:
-            owner = run.stream.task_of_class
-            found = meter.evaluator.accuracy(model, [task.test], owner, seen)
-            event |= {"evaluated": [task.index], **asdict(found)}
-        return event | {"retention": meter.retention(model) if last else None}
+            owner = setup.stream.task_of_class
+            alone = meter.evaluator.accuracy(model, [task.test], owner, seen)
+            found |= {"first": task.index, **asdict(alone)}
+        found["retention"] = meter.retention(model) if last else None
+        recorded = next(event for event in self.record.tasks if event.task == task.index)
+        return TaskEvent.made(**recorded.model_dump() | found)
 
 
 def looks_back(methods: Sequence[Method]) -> bool:

@@ -176,7 +176,7 @@ def sweep(
     same = [row for row in rows if row.value == own]
     validation = [row.validation[by] for row in rows if row.validation]
     done = Sweep(
-        run=record.run["title"],
+        run=record.run.title,
         parameter=parameter,
         method=method,
         anchor=anchor,
@@ -187,7 +187,7 @@ def sweep(
         own=recorded,
         reproduced=same[0].overall_performance == recorded.overall_performance if same else None,
         pretrained_retention=record.summary()["retention"]["pretrained"],
-        shared_labels=bool(record.run.get("shared_labels")),
+        shared_labels=record.run.shared_labels,
     )
     with writing_to(record.folder, "sweep again"):
         write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))
@@ -250,7 +250,7 @@ def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
     names = list(recipe.methods)
     merging = [name for name in names if recipe.methods[name].rewinds]
     reason = ""
-    if record.run["independent"]:
+    if record.run.independent:
         reason = "independent tasks have a model each"
     elif parameter == "density":
         reason = "density trims the change of every task"
@@ -268,7 +268,7 @@ def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
 
 def _row(record: Record, value: float | None) -> Row:
     """The numbers of a record, which may lack tasks before the last."""
-    independent, last = record.run["independent"], record.tasks[-1]
+    independent, last = record.run.independent, record.tasks[-1]
     performance: dict[str, float] = {}
     transfer: dict[str, float | None] = {}
     for scenario in SCENARIOS:
@@ -277,12 +277,13 @@ def _row(record: Record, value: float | None) -> Row:
         whole = not independent and not np.isnan(diagonal).any()
         performance[scenario] = float((diagonal if independent else matrix[-1]).mean())
         transfer[scenario] = scores.backward_transfer(matrix) if whole else None
-    held_out = [e["validation"] for e in (record.tasks if independent else [last])]
+    tasks = record.tasks if independent else (last,)
+    held_out = [event.validation for event in tasks if event.validation]
     validation: dict[str, float] | None = None
-    if all(held_out):
-        validation = {s: float(np.mean([x for part in held_out for x in part[s]]))
+    if len(held_out) == len(tasks):
+        validation = {s: float(np.mean([x for part in held_out for x in part.of(s)]))
                       for s in SCENARIOS}  # fmt: skip
-    retention = last["retention"]["top1"] if last["retention"] else None
+    retention = last.retention.top1 if last.retention else None
     return Row(value, validation, performance, transfer, retention)
 
 

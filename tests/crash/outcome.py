@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from clbench.record.record import Record
 
 #: Of a record's events.
-MEASURED = ("seconds", "peak_memory_bytes")
+MEASURED = ("seconds", "seconds_by_part", "peak_memory_bytes")
 BYTES = ("model.safetensors", "load_model.py", "accuracy_matrix.csv", "curves.csv", "config.yaml")
 
 

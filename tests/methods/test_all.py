@@ -115,7 +115,7 @@ def test_trains_and_says_what_it_did(small, tmp_path, name):
     summary = record.summary()
     assert summary["inactive"] == []
     assert summary["footprint"]["data_oblivious"] == (not METHODS[name]().needs.past_data)
-    assert "active" in record.tasks[-1]["methods"][name]
+    assert "active" in record.tasks[-1].methods[name]
 
 
 @pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral is not None])
@@ -188,7 +188,7 @@ def shared(small):
 def test_tasks_that_share_labels_train_and_resume_bit_for_bit(shared, tmp_path, monkeypatch, name):
     whole = resumes(shared, tmp_path, monkeypatch, {name: None})
     assert whole.summary()["inactive"] == []
-    assert all(e["task_incremental"] == e["class_incremental"] for e in whole.tasks)
+    assert all(e.task_incremental == e.class_incremental for e in whole.tasks)
 
 
 @pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral])

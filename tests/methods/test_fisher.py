@@ -157,7 +157,7 @@ def test_the_scope_of_ewc_as_merging_is_the_pulls_share_of_its_steps(known, stre
 def test_a_run_of_ewc_as_merging_that_does_next_to_nothing_is_named(recipe, tmp_path, capsys):
     recipe["stream"] = {"name": "split_digits", "classes": [[4, 5], [6, 7]]}
     record = clbench.run(recipe | {"methods": {"ewc_merge": {"strength": 1e-4}}}, tmp_path)
-    assert record.tasks[1]["methods"]["ewc_merge"]["active"] == 1
+    assert record.tasks[1].methods["ewc_merge"]["active"] == 1
     assert record.summary()["ineffective"] == ["ewc_merge"]
     assert "ewc_merge could do next to nothing in task 6, 7" in capsys.readouterr().out
 

@@ -220,9 +220,8 @@ def test_a_run_with_flow_per_batch_and_replay(recipe, tmp_path):
     methods = {"flow": {"per": "batch", "reference": "pretrained"}, "replay": {"fraction": 0.25}}
     recipe["model"]["head"] = "linear_probe"
     record = clbench.run(recipe | {"methods": methods}, tmp_path / "run")
-    for event in record.events:
-        if event["event"] == "task":
-            assert 0.1 < event["methods"]["flow"]["effective_sample_size"] < 1
+    for event in record.tasks:
+        assert 0.1 < event.methods["flow"]["effective_sample_size"] < 1
 
 
 def heads_of(context, folds, seed=0):
@@ -457,7 +456,7 @@ def test_a_run_says_that_its_temperature_is_rounding(recipe, tmp_path, no_pictur
     told = capsys.readouterr().out
     assert "Warning: flow, task 4, 5: its probe fits all that it was trained on" in told
     for event in record.tasks:
-        assert {remark["method"] for remark in event["remarks"]} == {"flow"}
+        assert {remark.method for remark in event.remarks} == {"flow"}
     comparison = compare([folder])
     lines = [line for section in comparison.sections for line in section.warnings]
     assert any(line.startswith("Method flow: its probe fits all") for line in lines)
@@ -476,9 +475,9 @@ def test_out_of_fold_on_statistics_that_a_probe_has_moved(recipe, tmp_path, no_p
     for per in ("sample", "batch"):
         methods = {"flow": {"losses": "out_of_fold", "folds": 3, "per": per}}
         record = clbench.run(recipe | {"methods": methods}, tmp_path / per)
-        found[per] = record.tasks[0]["methods"]["flow"]
+        found[per] = record.tasks[0].methods["flow"]
         # Trunk and head start as without FLOW.
-        assert record.tasks[0]["methods"]["flow"]["active"] == 1
+        assert record.tasks[0].methods["flow"]["active"] == 1
     assert found["sample"]["temperature"] == pytest.approx(found["batch"]["temperature"], rel=1e-5)
 
 
@@ -492,6 +491,6 @@ def test_out_of_fold_with_statistics_that_only_flow_moves(recipe, tmp_path, no_p
         recipe["model"] = {"backbone": "resnet10t", "weights": "none", "head": head, "probe": probe}
         flow = {"losses": "out_of_fold", "folds": 3, "probe": probe | {"batch_norm": rule}}
         record = clbench.run(recipe | {"methods": {"flow": flow}}, tmp_path / f"{head}-{rule}")
-        taus[head, rule] = record.tasks[0]["methods"]["flow"]["temperature"]
+        taus[head, rule] = record.tasks[0].methods["flow"]["temperature"]
     assert taus["linear_probe", "train"] == pytest.approx(taus["random", "train"], rel=1e-5)
     assert taus["linear_probe", "train"] != pytest.approx(taus["linear_probe", "eval"], rel=1e-3)

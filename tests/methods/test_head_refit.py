@@ -137,10 +137,10 @@ def test_settings_of_its_own_come_before_those_of_the_run(network):
 
 def test_its_place_among_the_methods_says_on_which_trunk(network):
     context, theta = make_context(network), tuned(network)
-    last = deploy([WiSEFT(alpha=0.5), HeadRefit()], theta, context)[1]
+    last = deploy([WiSEFT(alpha=0.5), HeadRefit()], theta, context).shown
     average = WiSEFT(alpha=0.5).deploy(theta, context)
     wanted = HeadRefit().deploy(average, context)
-    first = deploy([HeadRefit(), WiSEFT(alpha=0.5)], theta, context)[1]
+    first = deploy([HeadRefit(), WiSEFT(alpha=0.5)], theta, context).shown
     for name in theta:
         assert torch.equal(last[name], wanted[name])
         if name not in context.head:
@@ -153,9 +153,9 @@ def test_its_place_among_the_methods_says_on_which_trunk(network):
 def test_what_it_did_is_said_of_the_weights_that_are_shown(network):
     """Without carry_on, the tuned weights are refit too, after the average."""
     context, theta, method = make_context(network), tuned(network), HeadRefit()
-    carried, shown = deploy([WiSEFT(alpha=0.5), method], theta, context)
+    weights = deploy([WiSEFT(alpha=0.5), method], theta, context)
     name = context.head[0]
-    assert not torch.equal(carried[name], shown[name])
+    assert not torch.equal(weights.carried[name], weights.shown[name])
     alone = HeadRefit()
     alone.deploy(WiSEFT(alpha=0.5).deploy(theta, context), context)
     assert method.activity() == alone.activity()

@@ -149,5 +149,4 @@ def test_in_a_stream(recipe, tmp_path, redraw):
     record, hft = final_weights(recipe, tmp_path / "hft", {"hft": HFT(redraw=redraw)})
     assert all(torch.equal(neutral[name], x) for name, x in plain.items())
     assert not all(torch.equal(hft[name], x) for name, x in plain.items())
-    tasks = [event for event in record.events if event["event"] == "task"]
-    assert all(event["methods"]["hft"]["active"] for event in tasks)
+    assert all(event.methods["hft"]["active"] for event in record.tasks)

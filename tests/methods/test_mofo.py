@@ -140,6 +140,5 @@ def test_in_a_stream(recipe, tmp_path, optimizer):
     record, mofo = weights("mofo", {"mofo": MoFO()})
     assert all(torch.equal(neutral[name], x) for name, x in plain.items())
     assert not all(torch.equal(mofo[name], x) for name, x in plain.items())
-    tasks = [event for event in record.events if event["event"] == "task"]
-    shares = [event["methods"]["mofo"]["updated_share"] for event in tasks]
+    shares = [event.methods["mofo"]["updated_share"] for event in record.tasks]
     assert all(0.14 < share < 0.16 for share in shares)

@@ -184,6 +184,6 @@ def test_replay_remembers(recipe, tmp_path):
     record = clbench.run(recipe | {"methods": methods}, tmp_path / "replay")
     name = "class_incremental"
     assert record.summary()[name]["overall_performance"] > plain[name]["overall_performance"] + 0.1
-    tasks = [event["methods"]["replay"] for event in record.events if event["event"] == "task"]
+    tasks = [event.methods["replay"] for event in record.tasks]
     assert [task["replayed_share"] for task in tasks] == [0, 0.5, 0.5]
     assert [task["active"] for task in tasks] == [0, 1, 1]

@@ -128,12 +128,12 @@ def test_p_1_is_wise_ft_with_the_previous_weights_bit_for_bit(
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("sfa", "wise"))
     assert all(torch.equal(x, other[name]) for name, x in one.items())
     for first, second in zip(records[0].tasks, records[1].tasks, strict=True):
-        assert first["task_incremental"] == second["task_incremental"]
-        rows = [first["methods"]["sfa"], second["methods"]["wise_ft"]]
+        assert first.task_incremental == second.task_incremental
+        rows = [first.methods["sfa"], second.methods["wise_ft"]]
         assert rows[0]["averaged_head_rows"] == rows[1]["averaged_head_rows"]
-        acted = first["task"] > 0 or settings == {"start_at": 1}
+        acted = first.task > 0 or settings == {"start_at": 1}
         assert rows[0]["active"] == rows[1]["active"] == acted
-    told = records[0].run["methods"]["sfa"]
+    told = records[0].run.methods["sfa"]
     assert told == {"p": 1.0, "beta": 0.25, "start_at": 2, "new_rows": "keep"} | settings
 
 

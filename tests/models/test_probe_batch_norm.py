@@ -201,7 +201,7 @@ def test_a_task_starts_where_its_probe_ended(probed, tmp_path, monkeypatch):
     monkeypatch.setattr(flow, "train_head", forbidden)
     methods = {"flow": {"reference": "previous"}, "linear_probe": {}}
     record = clbench.run(probed | {"methods": methods}, tmp_path / "run")
-    assert record.tasks[0]["methods"]["flow"]["active"] == 1
+    assert record.tasks[0].methods["flow"]["active"] == 1
     # FLOW from θ_* too, in the first task: its trunk is θ_*, but for the statistics.
     probed["stream"] |= {"classes": [[4, 5]]}
     clbench.run(probed | {"methods": {"flow": {}, "linear_probe": {}}}, tmp_path / "first")

@@ -2,17 +2,8 @@
 
 import json
 
+import records
 import yaml
-
-FOOTPRINT = {
-    "past_data": False,
-    "task_boundaries": True,
-    "stored_samples": 0,
-    "stored_bytes": 0,
-    "weight_copies": 1,
-    "extra_passes_per_step": 0.0,
-    "time_share": 0.25,
-}
 
 
 def run_folder(
@@ -40,52 +31,29 @@ def run_folder(
     folder = place / run.pop("folder", f"{name}-seed{seed}")
     folder.mkdir(parents=True)
     about = {
-        "event": "run",
         "title": f"split_digits-{name}-seed{seed}",
-        "stream": "split_digits",
         "methods": methods,
         "seed": seed,
-        "backbone": "tiny_cnn",
-        "options": {},
-        "size": 8,
         "weights": {"source": source, "sha256": weights},
         "split_manifest_sha256": manifest,
         "tasks": names or [f"task {i}" for i in range(tasks)],
-        "class_names": ["a", "b"],
-        "independent": False,
-        "train_logits": "task",
-        "parameters": 10,
-    } | run
-    top = None if retention is None else {"top1": retention, "top5": 1.0}
-    events = [about, {"event": "pretrained", "retention": top}]
+    }
+    events = [records.run_event(**about | run), records.pretrained(retention)]
     for task in [tasks - 1] if "multitask" in methods else range(tasks):
-        seen = list(range(task + 1))
-        measured = {
-            "evaluated": seen,
-            "task_incremental": [op] * len(seen),
-            "class_incremental": [op / 2] * len(seen),
-        }
+        count = task + 1
+        measured = records.measured(0, [op] * count, [op / 2] * count)
         events.append(
-            {
-                "event": "task",
-                "task": task,
-                "name": str(task),
-                "last_step": 10 * (task + 1),
-                **measured,
-                "retention": top,
-                "curve": [measured | {"step": 10 * task + 5}],
-                "methods": {n: {"active": active, "scope": scope} for n in methods},
-                "remarks": [dict(remark) for remark in remarks],
-                "footprint": dict.fromkeys(methods, FOOTPRINT),
-                "steps": 10,
-                "samples": 100,
-                "seconds": 1.5,
-                "peak_memory_bytes": 1,
-            }
+            records.task_event(
+                task,
+                measured,
+                retention=None if retention is None else {"top1": retention, "top5": 1.0},
+                curve=[measured | {"step": 10 * task + 5}],
+                methods={n: {"active": active, "scope": scope} for n in methods},
+                remarks=[dict(remark) for remark in remarks],
+                footprint=dict.fromkeys(methods, records.FOOTPRINT),
+            )
         )
-    if end:
-        events.append({"event": "end"})
-    (folder / "record.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    records.write(folder, [*events, records.end()] if end else events)
     packages = {"python": "3.11", "packages": {"torch": torch}}
     (folder / "environment.json").write_text(json.dumps(packages))
     if config is not None:

@@ -1,8 +1,8 @@
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
+import records
 
 from clbench.report.compare import compare
 
@@ -11,18 +11,18 @@ made_up = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(made_up)
 
 
+def _use_past_data(event):
+    if event["event"] == "task":
+        event["footprint"]["replay"]["past_data"] = True
+
+
 @pytest.fixture
 def comparison(tmp_path):
     for seed in range(2):
         made_up.run_folder(tmp_path, None, seed, 0.3 + seed / 10)
         made_up.run_folder(tmp_path, {"multitask": {}}, seed, 0.9)
         folder = made_up.run_folder(tmp_path, {"replay": {}}, seed, 0.6)
-        path = folder / "record.jsonl"
-        events = [json.loads(line) for line in path.read_text().splitlines()]
-        for event in events:
-            if event["event"] == "task":
-                event["footprint"]["replay"] = event["footprint"]["replay"] | {"past_data": True}
-        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        records.edit(folder, _use_past_data)
     return compare([tmp_path])
 
 

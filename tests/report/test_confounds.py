@@ -3,10 +3,10 @@
 import copy
 import csv
 import io
-import json
 import re
 
 import pytest
+import records
 from report.made_up import run_folder
 
 from clbench.report import tables
@@ -149,14 +149,13 @@ def test_places_of_equal_data_are_no_difference(tmp_path):
     assert parts(tmp_path / "2", ({"l2": {}}, here, away), ({}, there, {})) == ["stream.train"]
 
 
+def layers(moving):
+    return records.MODES | {"batch_norms_in_training_mode": moving}
+
+
 def edit(folder, **changes):
     """Change the tasks of a record."""
-    path = folder / "record.jsonl"
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    for event in events:
-        if event["event"] == "task":
-            event |= changes
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    records.edit(folder, lambda event: event["event"] == "task" and event.update(changes))
 
 
 @pytest.mark.parametrize(
@@ -167,15 +166,15 @@ def edit(folder, **changes):
         ({"replay": {}}, {"samples": 50}, ["samples"]),
         ({"multitask": {}}, {"steps": 20, "samples": 200}, []),  # one stage, as much in total
         ({"multitask": {}}, {"steps": 10, "samples": 100}, ["steps"]),
-        ({"lora": {}}, {"modes": {"batch_norms_in_training_mode": 0}}, ["batch_norm"]),
-        ({"linear_probe": {}}, {"modes": {"batch_norms_in_training_mode": 0}}, []),
+        ({"lora": {}}, {"modes": layers(0)}, ["batch_norm"]),
+        ({"linear_probe": {}}, {"modes": layers(0)}, []),
     ],
 )
 def test_length_and_layers_are_read_from_the_records(tmp_path, methods, changes, expected):
     for name, used in (("one", methods), ("other", {})):
         folder = run_folder(tmp_path, used, config=recipe(), folder=name, title=f"{name}-seed0")
-        layers = {"modes": {"batch_norms_in_training_mode": 3}}
-        edit(folder, **layers | (changes if name == "one" else {}))
+        before = {"modes": layers(3)}
+        edit(folder, **before | (changes if name == "one" else {}))
     (section,) = compare([tmp_path]).sections
     groups = {group.label: group for group in section.groups}
     assert [c.part for c in section.confounds(groups["one"], groups["other"])] == expected
@@ -198,7 +197,7 @@ def test_rules_of_batch_norm_are_judged_by_the_layers_that_move(
     for name, used, (rule, moving) in (("one", methods, ours), ("other", {}, theirs)):
         config = recipe(model__batch_norm_training=rule)
         folder = run_folder(tmp_path, used, config=config, folder=name, title=f"{name}-seed0")
-        edit(folder, modes=None if moving is None else {"batch_norms_in_training_mode": moving})
+        edit(folder, modes=None if moving is None else layers(moving))
     (section,) = compare([tmp_path]).sections
     groups = {group.label: group for group in section.groups}
     assert [c.part for c in section.confounds(groups["one"], groups["other"])] == expected
@@ -305,9 +304,7 @@ def test_recipes_that_no_run_wrote(tmp_path, odd):
     strange = recipe(**{key: copy.deepcopy(odd) for key in keys})
     for name, used in (("one", {"l2": {}}), ("other", {})):
         config = strange if name == "one" else recipe()
-        folder = run_folder(tmp_path, used, config=config, folder=name, title=f"{name}-seed0")
-        if name == "one":
-            edit(folder, modes=odd, steps=odd)
+        run_folder(tmp_path, used, config=config, folder=name, title=f"{name}-seed0")
     made = compare([tmp_path])
     assert len(made.runs) == 2
     assert MARK in tables.markdown(made)

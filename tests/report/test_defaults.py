@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from clbench.methods import METHODS
 from clbench.recipe.recipe import Recipe, fields
+from clbench.record.same_run import flatten
 from clbench.report import confounds
-from clbench.report.gather import flatten
 from clbench.streams import STREAMS
 
 PLACE = Path(confounds.__file__).with_name("defaults.json")

@@ -1,10 +1,10 @@
 import csv
 import importlib.util
 import io
-import json
 from pathlib import Path
 
 import pytest
+import records
 
 from clbench.report import tables
 from clbench.report.compare import compare
@@ -18,20 +18,15 @@ spec.loader.exec_module(made_up)
 def independent(place, methods, seed, op, kept, before, **more):
     """A run of two independent tasks with their own retention each."""
     folder = made_up.run_folder(place, methods, seed, op, independent=True, **more)
-    path = folder / "record.jsonl"
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    for event in events:
+
+    def change(event):
         if event["event"] == "pretrained":
             event["retention"]["top1"] = before
         if event["event"] == "task":
             event["retention"] = {"top1": kept[event["task"]], "top5": 1.0}
-            event |= {
-                "evaluated": [event["task"]],
-                "task_incremental": [op],
-                "class_incremental": [op],
-                "curve": [],
-            }
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+            event |= records.measured(event["task"], [op]) | {"curve": []}
+
+    records.edit(folder, change)
 
 
 def transfer(place, backbone="small", better=0.0):

@@ -4,16 +4,16 @@ import runpy
 
 import numpy as np
 import pytest
+import records
 import torch
 from matplotlib.image import imread
-from report.made_up import FOOTPRINT
 from rich.console import Console
 from safetensors import safe_open
 
 from clbench.errors import ClbenchError
 from clbench.models.tiny import TinyCNN
 from clbench.record import scores
-from clbench.record.record import SCENARIOS, Record, Recorder
+from clbench.record.record import SCENARIOS, Record
 from clbench.report.figures import figures
 from clbench.runner import outputs as files
 from clbench.runner import screen
@@ -31,48 +31,41 @@ def write(
     """The record of a run over ``count`` tasks; ``rows`` says what was measured after which."""
     rows = rows or {after: list(range(after + 1)) for after in range(count)}
     folder.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder(folder)
-    recorder.add(
-        "run",
-        **{
-            "title": "made up",
-            "stream": "split_digits",
-            "methods": {"sfa": {"p": 0.5}},
-            "seed": 3,
-            "backbone": "tiny_cnn",
-            "options": {"width": 8},
-            "size": 8,
-            "tasks": [f"task {i}" for i in range(count)],
-            "class_names": ["a", "b", "c"],
-            "independent": False,
-            "parameters": 1234,
-        }
-        | run,
-    )
-    recorder.add("pretrained", retention={"top1": 0.75, "top5": 0.96} if retention else None)
+    about = {
+        "methods": {"sfa": {"p": 0.5}},
+        "seed": 3,
+        "options": {"width": 8},
+        "tasks": [f"task {i}" for i in range(count)],
+        "class_names": ["a", "b", "c"],
+        "parameters": 1234,
+    }
+    events = [
+        records.run_event(**about | run),
+        records.pretrained(0.75 if retention else None, 0.96),
+    ]
     for number, (after, tasks) in enumerate(rows.items(), 1):
-        measured = {"evaluated": tasks} | {
-            scenario: [accuracy(scenario, after, task) for task in tasks] for scenario in SCENARIOS
-        }
+        measured = records.measured(
+            tasks[0], *([accuracy(s, after, task) for task in tasks] for s in SCENARIOS)
+        )
         step = 100 * (number - 1) + 50
         top = {"top1": 0.7 - after / 100, "top5": 0.9 - after / 100}
-        recorder.add(
-            "task",
-            task=after,
-            name=f"task {after}",
-            last_step=100 * number,
-            **measured,
-            retention=top if retention else None,
-            curve=[measured | {"step": step}] if curve else [],
-            methods={"sfa": {"active": active, "scope": scope}},
-            footprint={"sfa": FOOTPRINT},
-            steps=100,
-            samples=3200,
-            seconds=2.0,
-            peak_memory_bytes=1000 + after,
+        events.append(
+            records.task_event(
+                after,
+                measured,
+                name=f"task {after}",
+                last_step=100 * number,
+                retention=top if retention else None,
+                curve=[measured | {"step": step}] if curve else [],
+                methods={"sfa": {"active": active, "scope": scope}},
+                footprint={"sfa": records.FOOTPRINT},
+                steps=100,
+                samples=3200,
+                seconds=2.0,
+                peak_memory_bytes=1000 + after,
+            )
         )
-    if end:
-        recorder.add("end")
+    records.write(folder, [*events, records.end()] if end else events)
     return Record.load(folder)
 
 
@@ -178,7 +171,7 @@ def test_a_folder_without_a_record_is_no_run(tmp_path):
 
 def test_events_up_to_a_task(tmp_path):
     events = write(tmp_path, 3).until_task(1)
-    assert [event["event"] for event in events] == ["run", "pretrained", "task", "task"]
+    assert [event.event for event in events] == ["run", "pretrained", "task", "task"]
 
 
 @pytest.fixture(scope="module")
@@ -242,11 +235,11 @@ def test_figures_show_the_numbers(tmp_path):
 
 def test_matrix_table_equals_the_matrix(written):
     rows = list(csv.reader((written.folder / "accuracy_matrix.csv").open()))
-    assert rows[0] == ["scenario", "after_task", *written.run["tasks"]]
+    assert rows[0] == ["scenario", "after_task", *written.run.tasks]
     assert len(rows) == 7
     for scenario, start in zip(SCENARIOS, (1, 4), strict=True):
         for t, row in enumerate(rows[start : start + 3]):
-            assert row[:2] == [scenario, written.run["tasks"][t]]
+            assert row[:2] == [scenario, written.run.tasks[t]]
             values = [float(x) if x else None for x in row[2:]]
             assert values == [accuracy(scenario, t, i) if i <= t else None for i in range(3)]
 
@@ -319,7 +312,7 @@ def test_line_of_a_task(tmp_path):
         f"accuracy {accuracy('task_incremental', 1, 1):.1%}, mean of seen tasks {by_task:.1%} "
         f"(class-incremental {by_class:.1%}), retention 69.0%, 2.0 s"
     )
-    assert "retention" not in screen.line(event | {"retention": None})
+    assert "retention" not in screen.line(event.model_copy(update={"retention": None}))
 
 
 def test_exported_weights_load_as_told(tmp_path):

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from records import measured
 from report.made_up import run_folder
 
 from clbench.cli.commands import command
@@ -44,6 +45,11 @@ def drop(*path):
         del inner[last]
 
     return change
+
+
+def as_of_version_0(events, evaluated):
+    del events[0]["version"], events[3]["first"]
+    events[3]["evaluated"] = evaluated
 
 
 #: Events: 0 run, 1 pretrained, 2 and 3 tasks, 4 end.
@@ -87,16 +93,16 @@ RECORDS = {
     "accuracy negative": set_(3, "task_incremental", [-0.1, 0.5]),
     "accuracy true": set_(3, "task_incremental", [True, 0.5]),
     "accuracies too few": set_(3, "task_incremental", [0.5]),
-    "evaluated beyond": set_(3, "evaluated", [0, 10**8]),
-    "evaluated twice": set_(3, "evaluated", [1, 1]),
-    "evaluated nothing": lambda events: events[3].update(
-        evaluated=[], task_incremental=[], class_incremental=[]
-    ),
+    "evaluated beyond": set_(3, "first", 1),
+    "evaluated far beyond": set_(3, "first", 10**8),
+    "evaluated nothing": lambda events: events[3].update(task_incremental=[], class_incremental=[]),
+    "validation unlike": set_(3, "validation", {"first": 0, "task_incremental": [0.5]}),
+    "validation beyond": set_(3, "validation", measured(1, [0.5, 0.5])),
     "curve a mapping": set_(3, "curve", {}),
     "curve of nothing": set_(3, "curve", [{}]),
     "curve step infinite": set_(3, "curve", 0, "step", 1e400),
     "curve step a text": set_(3, "curve", 0, "step", "1"),
-    "curve unlike": set_(3, "curve", 0, "evaluated", [0]),
+    "curve unlike": set_(3, "curve", 0, "class_incremental", [0]),
     "seconds zero": set_(3, "seconds", 0),
     "seconds negative": set_(3, "seconds", -1.0),
     "seconds null": set_(3, "seconds", None),
@@ -117,6 +123,15 @@ RECORDS = {
     "event null": set_(2, None),
     "event a list": set_(2, []),
     "event unnamed": set_(2, {}),
+    "version later": set_(0, "version", 2),
+    "version negative": set_(0, "version", -1),
+    "version true": set_(0, "version", True),
+    "version of digits": set_(0, "version", 10**4000),
+    "older, and out of order": lambda events: as_of_version_0(events, [1, 0]),
+    "older, and twice": lambda events: as_of_version_0(events, [1, 1]),
+    "older, and beyond": lambda events: as_of_version_0(events, [0, 10**8]),
+    "older, and of nothing": lambda events: as_of_version_0(events, []),
+    "older, and a text": lambda events: as_of_version_0(events, "01"),
     "run twice": lambda events: events.insert(1, events[0]),
 }
 #: Whole contents of record.jsonl.
@@ -309,7 +324,8 @@ def test_the_screen_names_what_is_left_out(tmp_path, capsys):
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
     assert len(lines) == 21
-    assert lines[0].startswith("warning: bad0 is left out: line 1 of record.jsonl (run): title")
+    path = tmp_path / "runs" / "bad0" / "record.jsonl"
+    assert lines[0].startswith(f"warning: bad0 is left out: {path}, line 1 (run): title")
     assert lines[-1] == "warning: 5 more folders; the report names them"
     assert shown.out.startswith("1 runs, ")
 

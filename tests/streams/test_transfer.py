@@ -6,7 +6,7 @@ from PIL import Image
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
-from clbench.streams import Storage, transfer
+from clbench.streams import Shelf, Storage, transfer
 from clbench.streams.transfer import SIX, TransferConfig
 
 
@@ -91,7 +91,7 @@ def test_data_sets_with_a_storage_of_their_own(tmp_path):
         "cifar10": Storage(size=7, stored=6),
         "flowers102": Storage(size=7, stored=7, fit="squash"),
     }
-    stream = config.build(tmp_path, storage, own)
+    stream = config.build(tmp_path, storage, Shelf(own=own))
     stream.allowed.fill_(True)
     sides = []
     for number, task in zip((0, 2, 3), stream.tasks, strict=True):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import records
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 
@@ -27,13 +28,15 @@ def write(folder, seeds, without=()):
                 if key in without:
                     continue
                 (folder / "records" / key).mkdir(parents=True)
-                end = {"distance": {"pretrained": distance + seed}, "retention": {"top1": kept}}
+                end = {
+                    "distance": {"pretrained": distance + seed},
+                    "retention": {"top1": kept, "top5": 1.0},
+                }
                 events = [
-                    {"event": "run", "title": f"{name}_s{steps}-seed{seed}", "seed": seed},
-                    {"event": "task", "steps": steps, **end},
+                    records.run_event(title=f"{name}_s{steps}-seed{seed}", seed=seed),
+                    records.task_event(0, steps=steps, **end),
                 ]
-                text = "".join(json.dumps(event) + "\n" for event in events)
-                (folder / "records" / key / "record.jsonl").write_text(text)
+                records.write(folder / "records" / key, events)
                 losses[key] = loss
     (folder / "losses.json").write_text(json.dumps(losses))
 

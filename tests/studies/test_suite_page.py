@@ -242,14 +242,14 @@ def test_studies_name_methods_of_their_suites(study):
 
 
 @pytest.mark.parametrize(
-    ("event", "shown"),
+    ("over", "shown"),
     [
-        ({"distance_over": "trunk"}, "distance to θ_*"),
-        ({}, "distance to θ_*, head included"),
+        ("trunk", "distance to θ_*"),
+        ("all", "distance to θ_*, head included"),
     ],
 )
-def test_distances_of_older_records_are_shown_as_what_they_are(event, shown):
-    run = SimpleNamespace(record=SimpleNamespace(tasks=[event]))
+def test_distances_of_older_records_are_shown_as_what_they_are(over, shown):
+    run = SimpleNamespace(record=SimpleNamespace(tasks=[SimpleNamespace(distance_over=over)]))
     section = SimpleNamespace(groups=[SimpleNamespace(finished=[run])])
     study = SimpleNamespace(metrics={"distance": "distance to θ_*", "retention": "retention"})
     assert suite_page.heading(section, study, "distance") == shown

@@ -1,0 +1,186 @@
+"""What a recipe is worked on with: a run, a trial of it and a sweep over it share this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clbench.learner.deploy import Weights, deploy, refresh_batch_norm
+from clbench.learner.trainer import make_trainer, quiet
+from clbench.measure.board import StreamLogger
+from clbench.measure.evaluate import Evaluator
+from clbench.measure.meter import Meter
+from clbench.measure.retention import RetentionTest
+from clbench.methods.base import Context, Method, overriding
+from clbench.models.anchors import Anchors
+from clbench.models.loss import ClassLoss
+from clbench.models.training import Reading
+from clbench.recipe.per_task import check_names
+from clbench.recipe.recipe import Recipe
+from clbench.runner.network import Network
+from clbench.runner.preflight import check_tasks, preflight
+from clbench.seeding import derive
+from clbench.streams import Stream, Task
+from clbench.weights import State
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A recipe with its data, its network and what measures them.
+
+    Attributes:
+        recipe: what to do.
+        stream: its tasks, whose images are open.
+        stages: what is trained on, in order: the tasks, unless a method arranges them anew.
+        named_methods: copies of the recipe's, which remember things.
+        network: with the weights it starts from, on its device.
+        meter: measures it.
+        logger: TensorBoard; its file is made when something is first logged.
+        least: images that the network needs at a time.
+    """
+
+    recipe: Recipe
+    stream: Stream
+    stages: Sequence[Task]
+    named_methods: dict[str, Method]
+    network: Network
+    meter: Meter
+    logger: StreamLogger
+    least: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        folder: Path,
+        first_step: int = 0,
+        tries: bool = False,
+        stream: Stream | None = None,
+    ) -> Setup:
+        """Load data and network.
+
+        Args:
+            recipe: what to do.
+            folder: of the run; nothing is written there yet.
+            first_step: steps of a run that is gone on with.
+            tries: whether what is known before the first step is tried before data is read.
+            stream: the recipe's, where it is built already.
+
+        Raises:
+            ClbenchError: for anything the user can mend.
+        """
+        quiet()
+        methods = {name: m.model_copy(deep=True) for name, m in recipe.methods.items()}
+        trainer = make_trainer(recipe, 1)
+        device: torch.device = trainer.strategy.root_device
+        autocast = trainer.precision_plugin.forward_context
+        least = preflight(recipe, folder, trainer) if tries else 1
+        stream = recipe.build_stream() if stream is None else stream
+        for images in (stream.train_images, stream.test_images):
+            images.move(device)
+        stages: Sequence[Task] = stream.tasks
+        for method in overriding(list(methods.values()), "arrange"):
+            stages = method.arrange(stages)
+        check_names(list(recipe.per_task), [t.name for t in (*stream.tasks, *stages)])
+        check_tasks(recipe, stages, least)
+        copies = any(method.needs.copies for method in recipe.all_methods())
+        anchors_at = device if copies else torch.device("cpu")
+        network = Network(recipe, stream, device, anchors_at, autocast)
+        logger = StreamLogger(folder, first_step)
+        transform = network.transform(recipe)
+        evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
+        retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
+        meter = Meter(stream, evaluator, retention, logger)
+        return cls(recipe, stream, stages, methods, network, meter, logger, least)
+
+    @property
+    def image_bytes(self) -> int:
+        """Of a stored image."""
+        return self.stream.test_images.take(torch.tensor([0])).numel()
+
+    @property
+    def methods(self) -> list[Method]:
+        """The methods, in order."""
+        return list(self.named_methods.values())
+
+    def recipe_of(self, task: Task) -> Recipe:
+        """The recipe with the settings of a task, which the methods take up."""
+        recipe = self.recipe.for_task(task.name)
+        for name, method in self.named_methods.items():
+            method.take_settings(recipe.methods[name])
+        return recipe
+
+    def context(
+        self,
+        recipe: Recipe,
+        task: Task,
+        model: nn.Module,
+        anchors: Anchors,
+        losses: ClassLoss,
+        total_steps: int = 0,
+        probe_losses: Tensor | None = None,
+    ) -> Context:
+        """What methods see of a task.
+
+        Args:
+            recipe: with the task's own settings.
+            task: what is learned.
+            model: the network, surgery included.
+            anchors: θ_* and θ_o as they are at the start of the task.
+            losses: the training loss.
+            total_steps: of the optimiser, in the task.
+            probe_losses: of the training images under the probed head, if it was.
+        """
+        network = self.network
+        return Context(
+            task=task,
+            model=model,
+            head=network.head,
+            anchors=anchors,
+            total_steps=total_steps,
+            transform=network.transform(recipe),
+            losses=losses.to(network.device),
+            seed=derive(recipe.seed, 2, task.index),
+            batch_size=recipe.batch_size,
+            probe_losses=probe_losses,
+            probe=recipe.model.probe,
+            reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
+            shared=self.stream.shared,
+        )
+
+    def deploy(
+        self, methods: Sequence[Method], theta: State, context: Context, refresh: bool
+    ) -> Weights:
+        """The weights of a task, from those that lie in the network after its last step.
+
+        Args:
+            methods: in order; of some, a sweep has copies with other settings.
+            theta: the weights.
+            context: of the task.
+            refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
+        """
+        refreshed = partial(self._refreshed, context) if refresh else None
+        return deploy(methods, theta, context, refreshed)
+
+    def _refreshed(self, context: Context, theta: State) -> State:
+        network, recipe = self.network, self.recipe
+        rule, size = recipe.model.batch_norm, recipe.eval_batch_size
+        base = network.theta_pretrained
+        return refresh_batch_norm(network.model, theta, rule, base, context, size)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when the run goes on, see :mod:`clbench.runner.identity`."""
+        test = self.meter.retention_test
+        return {
+            "class_names": list(self.stream.class_names),
+            "tasks": [task.name for task in self.stream.tasks],
+            "split_manifest_sha256": self.stream.manifest_hash,
+            "retention_images_sha256": test and test.split.images.fingerprint(),
+            "pretrained_sha256": self.network.pretrained.sha256,
+        }

@@ -1,0 +1,128 @@
+"""How a run starts: from the beginning, or from the checkpoint of its last finished task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clbench.files.disk import write_atomic
+from clbench.learner.trainer import make_trainer
+from clbench.models import finite
+from clbench.processes.processes import is_first, say
+from clbench.record import checkpoints, saved
+from clbench.record.events import VERSION, PretrainedEvent, RunEvent
+from clbench.record.record import Record, Recorder
+from clbench.runner.folder import environment, plain
+from clbench.runner.identity import compare, compare_recipe, take_up
+from clbench.runner.preflight import single_classes
+from clbench.runner.setup import Setup
+from clbench.text.yamltext import dump
+from clbench.weights import State, snapshot
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What goes from task to task.
+
+    Attributes:
+        done: tasks.
+        step: of the whole stream, the last one.
+        theta: the weights that the next task starts from.
+        learned: bool (C,), the classes learned so far.
+    """
+
+    done: int
+    step: int
+    theta: State
+    learned: Tensor
+
+
+def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
+    """Record what is about to happen."""
+    recipe, stream, identity = setup.recipe, setup.stream, setup.identity()
+    network = setup.network
+    weights = {"source": network.pretrained.source, "sha256": identity["pretrained_sha256"]}
+    if is_first():
+        machine = environment(weights, identity["split_manifest_sha256"], network.device)
+        write_atomic(folder / "environment.json", machine)
+        write_atomic(folder / "split_manifest.json", _manifest(setup))
+    recorder = Recorder(folder, writes=is_first())
+    if warning := single_classes(recipe, stream):
+        say(f"Warning: {warning}")
+    about = RunEvent.made(
+        version=VERSION,
+        title=recipe.title,
+        stream=recipe.stream.name,
+        methods={
+            name: finite.written(m.model_dump(mode="json")) for name, m in recipe.methods.items()
+        },
+        seed=recipe.seed,
+        backbone=recipe.model.backbone,
+        options=recipe.model.options,
+        size=recipe.images.size,
+        weights=weights,
+        split_manifest_sha256=identity["split_manifest_sha256"],
+        retention_images_sha256=identity["retention_images_sha256"],
+        tasks=identity["tasks"],
+        class_names=identity["class_names"],
+        independent=stream.independent,
+        shared_labels=stream.shared,
+        test_on=recipe.stream.test_on,
+        train_logits=recipe.train_logits,
+        warnings=[warning] if warning else [],
+        parameters=sum(p.numel() for p in network.model.parameters()),
+        recipe=dump(plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
+    )
+    recorder.add(about)
+    recorder.add(PretrainedEvent.made(retention=setup.meter.retention(network.model)))
+    unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
+    return recorder, Progress(0, 0, snapshot(network.model, "cpu"), unlearned)
+
+
+def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recorder, Progress]:
+    """Take up a checkpoint, which must be that of this recipe, this data and these weights.
+
+    Raises:
+        ClbenchError: if it is not.
+    """
+    done, stages = checkpoint["done"], setup.stages
+    record = Record.load(folder)
+    if not 0 < done <= len(stages):
+        saved.refuse(folder, f"it is of task {done} of {len(stages)}")
+    compare_recipe(record, setup.recipe)
+    for line in compare(record, setup.identity(), setup.stream.manifest):
+        say(line)
+    _mend_manifest(setup, record)
+    like = setup.network.model.state_dict()
+    saved.check_fit(folder, checkpoint, like, len(stages), len(setup.stream.class_names))
+    if not checkpoints.summed(folder, done):
+        say(f"The checkpoint in {folder} is of an older version: it has no checksum.")
+    events = take_up(record, stages[done - 1].index, checkpoint)
+    recorder = Recorder(folder, events, writes=is_first())
+    for name, method in setup.named_methods.items():
+        saved.take_up(folder, name, method, checkpoint["methods"])
+    setup.network.load(checkpoint["shown"])
+    before, now = record.tasks[done - 1].processes, make_trainer(setup.recipe, 1).world_size
+    moved = before not in (None, now)
+    how = f", on {now} process{'es' * (now > 1)} in place of {before}" if moved else ""
+    say(f"Resuming after task {done}/{len(stages)}{how}.")
+    progress = Progress(done, checkpoint["step"], checkpoint["theta"], checkpoint["learned"])
+    return recorder, progress
+
+
+def _manifest(setup: Setup) -> str:
+    return json.dumps(setup.stream.manifest, indent=1)
+
+
+def _mend_manifest(setup: Setup, record: Record) -> None:
+    """Put ``split_manifest.json`` back; the data is the run's own, so that it is the same."""
+    path, text = record.folder / "split_manifest.json", _manifest(setup)
+    same = record.run.split_manifest_sha256 == setup.stream.manifest_hash
+    if same and is_first() and not (path.is_file() and path.read_bytes() == text.encode()):
+        say(f"{path} was not the run's own any more: it is made again.")
+        write_atomic(path, text)

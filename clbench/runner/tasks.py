@@ -1,0 +1,287 @@
+"""A run, task after task: prepare, train, deploy, measure, record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from clbench.data.batches import Batches, Examples
+from clbench.errors import ClbenchError
+from clbench.learner import footprint
+from clbench.learner.deploy import Weights
+from clbench.learner.footprint import Clock
+from clbench.learner.learner import Learner
+from clbench.learner.trainer import accumulated, count_steps, fit, make_trainer
+from clbench.machine import peak_memory
+from clbench.measure.evaluate import total
+from clbench.methods.base import Context, overriding
+from clbench.methods.plan import Plan
+from clbench.models import finite
+from clbench.models.batch_norm import statistics
+from clbench.models.loss import ClassLoss
+from clbench.processes.processes import is_first, say, world_size
+from clbench.recipe.foreseen import plan_of, with_scope
+from clbench.recipe.recipe import Recipe
+from clbench.record import checkpoints
+from clbench.record.events import TaskEvent
+from clbench.record.scopes import is_little, sentence
+from clbench.runner.finish import finish
+from clbench.runner.network import distances, modes
+from clbench.runner.parts import Parts
+from clbench.runner.preflight import smallest
+from clbench.runner.screen import line
+from clbench.runner.setup import Setup
+from clbench.runner.start import Progress, begin, go_on
+from clbench.runner.steps import steps_of_tasks
+from clbench.seeding import seed_everything
+from clbench.streams import Task
+from clbench.weights import snapshot
+
+
+class Run:
+    """One run in progress.
+
+    Args:
+        setup: what it works with.
+        folder: the run folder; it exists.
+        checkpoint: the state after a finished task, to go on from it.
+
+    Attributes:
+        progress: how far it is.
+        recorder: holds its record.
+    """
+
+    def __init__(
+        self, setup: Setup, folder: Path, checkpoint: dict[str, Any] | None = None
+    ) -> None:
+        self.setup, self.folder = setup, folder
+        self.network, self.meter = setup.network, setup.meter
+        self.named_methods, self.methods = setup.named_methods, setup.methods
+        self.warned = set[str]()  # methods that are known to be able to do next to nothing
+        self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
+        if checkpoint is not None:
+            self.recorder, self.progress = go_on(setup, folder, checkpoint)
+            if setup.recipe.checkpoints == "all":
+                self.stored = checkpoints.stored(folder, self.progress.done)
+        else:
+            if (folder / "record.jsonl").exists():
+                say(f"No task in {folder} is finished: the run begins anew.")
+            self.recorder, self.progress = begin(setup, folder)
+        self.steps: list[int] = []  # of every task, where the schedule runs over all of them
+        if setup.recipe.schedule.over == "stream":
+            self.steps = steps_of_tasks(setup.recipe, setup.stages, setup.least)
+
+    def go(self) -> None:
+        """Train on every task that is left, and write what a run leaves behind."""
+        stages = self.setup.stages
+        for task in stages[self.progress.done :]:
+            self.learn(task)
+        if is_first():
+            state = snapshot(self.network.model, "cpu")
+            finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
+
+    def learn(self, task: Task) -> None:
+        """Learn one task: train, deploy, measure, record."""
+        number, first_step = self.progress.done + 1, self.progress.step
+        parts, clock = Parts(self.network.device, self.network.passes), Clock()
+        recipe = self.setup.recipe_of(task)
+        title = f"Task {number}/{len(self.setup.stages)} ({task.name})"
+        seed_everything(recipe.seed, 1, task.index)
+        self.setup.stream.open(task, past=any(m.needs.past_data for m in self.methods))
+        with parts("prepare"):
+            context, seen, batches = self._prepare(recipe, task, clock)
+        self.meter = self.meter.through(context.transform)
+        plan = self._plan(recipe, number, context)
+        curve: list[dict[str, Any]] = []
+        every, stream_steps = recipe.eval_every, sum(self.steps) or None
+        on_step = self.meter.curve(context.model, every, task, seen, curve) if every else None
+        learner = Learner(context, self.methods, recipe, first_step, clock, on_step, stream_steps)
+        with parts("fit"):
+            self._fit(learner, batches, title)
+        with parts("finish"):
+            for method in self.methods:
+                with clock(method):
+                    method.finish(context)
+        with parts("deploy"):
+            theta, averages = snapshot(context.model, "cpu"), any(m.averages for m in self.methods)
+            weights = self.setup.deploy(self.methods, theta, context, averages)
+            self._refuse_what_is_no_number(weights, task)
+            self.network.load(weights.shown)
+        last = first_step + learner.step_count
+        self.progress = Progress(number, last, weights.carried, seen)
+        told = self._measure(context, learner, plan, weights, parts, curve)
+        told["seconds"] = seconds = parts.seconds
+        told["parts"] = parts.found
+        told["peak_memory_bytes"] = peak_memory(self.network.device)
+        told["footprint"] = {
+            name: footprint.measure(m, self.setup.image_bytes, clock.of(m), seconds)
+            for name, m in self.named_methods.items()
+        }
+        event = TaskEvent.made(**told)
+        self.recorder.add(event)
+        self.meter.log(event, self.named_methods)
+        say(f"{title}: {line(event, self.setup.stream.shared)}")
+        scopes = {name: did.get("scope") for name, did in event.methods.items()}
+        self._warn(scopes, f"task {task.name}")
+        if is_first():
+            self._save(context, weights)
+
+    def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
+        """Everything up to the first step: weights, head, anchors, methods, batches."""
+        network, stream = self.network, self.setup.stream
+        theta, learned = self.progress.theta, self.progress.learned
+        rewinds = stream.independent or any(method.rewinds for method in self.methods)
+        if rewinds:
+            network.rewind(theta)
+        else:
+            network.load(theta)
+        if stream.independent or (rewinds and stream.shared):
+            learned = torch.zeros_like(learned)
+        rows = torch.zeros_like(learned)
+        rows[task.classes.start : task.classes.stop] = True
+        probed = recipe.model.head == "linear_probe"
+        probe_losses = network.probe(task, recipe, learned) if probed else None
+        first = self.progress.done == 0
+        anchors = network.anchors(theta, learned, rows & probed, rewinds or first)
+        model: nn.Module = network.model
+        for method in overriding(self.methods, "surgery"):
+            model = method.surgery(model)
+        examples = Examples(task.train)
+        for method in overriding(self.methods, "examples"):
+            examples = method.examples(examples)
+        batches = Batches(
+            examples,
+            recipe.batch_size,
+            (recipe.seed, 3, task.index),
+            recipe.images.workers,
+            accumulated(recipe),
+            smallest(recipe, model, network.head),
+        )
+        seen = learned | rows
+        labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
+        present, owner = torch.cat(labels).unique(), stream.task_of_class
+        losses = ClassLoss(recipe.train_logits, present, owner, seen)
+        steps = count_steps(recipe, len(batches))
+        context = self.setup.context(recipe, task, model, anchors, losses, steps, probe_losses)
+        for method in self.methods:
+            with clock(method):
+                method.start(context)
+        restrict = overriding(self.methods, "trainable")
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(all(method.trainable(name) for method in restrict))
+        return context, seen, batches
+
+    def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
+        """The plan of a task, with what is known of the methods before its first step."""
+        steps, name = context.total_steps, context.task.name
+        if self.steps and self.steps[number - 1] != steps:
+            raise ClbenchError(
+                f"schedule.over = 'stream': task {name} has {steps} steps, and "
+                f"{self.steps[number - 1]} were counted before the first task, as a method changed "
+                "what it trains on: say steps in place of epochs"
+            )
+        plan = plan_of(recipe, steps, self.progress.step, sum(self.steps) or None)
+        for method_name, method in self.named_methods.items():
+            for what, detail in method.remarks():
+                say(f"Warning: {method_name}, task {name}: {what}: {detail}")
+        # A schedule over the stream is another one in each task; else what holds in one that comes
+        # before the method acts holds where it does.
+        first = number if self.steps else len(self.setup.stages)
+        scopes = {n: m.scope(plan) for n, m in self.named_methods.items() if m.first_task <= first}
+        self._warn(scopes, f"task {name}" if self.steps else "")
+        return plan
+
+    def _warn(self, scopes: Mapping[str, float | None], where: str = "") -> None:
+        """Say, once a run, which methods could do next to nothing."""
+        for name, scope in scopes.items():
+            if scope is not None and is_little(scope) and name not in self.warned:
+                self.warned.add(name)
+                means = self.named_methods[name].scope_means
+                say(f"Warning: {sentence(name, scope, means, where)}")
+
+    def _fit(self, learner: Learner, batches: Batches, title: str) -> None:
+        learner.channels_last = self.network.channels_last
+        learner.model.train()
+        steps = learner.context.total_steps
+        fit(make_trainer(learner.recipe, steps, title, self.setup.logger), learner, batches)
+        learner.to(self.network.device)
+        if world_size() > 1:  # running statistics differ between processes
+            for tensor in learner.model.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def _refuse_what_is_no_number(self, weights: Weights, task: Task) -> None:
+        finite.check_task(
+            weights.trained,
+            (weights.carried, weights.shown),
+            {name: method.state_dict() for name, method in self.named_methods.items()},
+            [name for name, m in self.named_methods.items() if overriding([m], "deploy")],
+            dict(self.network.model.named_parameters()),
+            task.name,
+        )
+
+    def _measure(
+        self,
+        context: Context,
+        learner: Learner,
+        plan: Plan,
+        weights: Weights,
+        parts: Parts,
+        curve: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        """What there is to record of a task; the network holds the weights that are shown."""
+        model, task, seen = self.network.model, context.task, self.progress.learned
+        with parts("test"):
+            tested = self.meter.test(model, task, seen)
+            validation = self.meter.validation(model, task, seen)
+        with parts("retention"):
+            retention = self.meter.retention(model)
+        return {
+            "task": task.index,
+            "name": task.name,
+            "last_step": self.progress.step,
+            **tested,
+            "validation": validation,
+            "retention": retention,
+            "curve": curve,
+            "methods": {
+                name: with_scope(m, m.activity(), plan, learner.shares.of(m))
+                for name, m in self.named_methods.items()
+            },
+            "remarks": [
+                {"method": name, **remark._asdict()}
+                for name, m in self.named_methods.items()
+                for remark in m.remarks()
+            ],
+            "distance": distances(context, weights.shown),
+            "distance_over": "trunk",  # records without this are over all parameters
+            "modes": modes(context.model),
+            "loss": learner.run_loss,
+            "processes": world_size(),
+            "steps": learner.step_count,
+            "samples": total(learner.sample_count, self.network.device),
+        }
+
+    def _save(self, context: Context, weights: Weights) -> None:
+        """Write the checkpoint of a task, with which it is finished."""
+        anchors, before = vars(context.anchors), context.anchors.previous.state
+        own = [*self.network.head, *statistics(self.network.model)]  # what a probe changes before
+        state = {
+            "done": self.progress.done,
+            "step": self.progress.step,
+            "stages": len(self.setup.stages),
+            "record_sha256": self.recorder.sha256,
+            "trained": weights.trained,
+            "theta": weights.carried,
+            "shown": weights.shown,
+            "learned": self.progress.learned,
+            "start": {"head": {name: before[name].cpu() for name in own}}
+            | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
+        }
+        methods = {name: m.state_dict() for name, m in self.named_methods.items()}
+        keep, number = self.setup.recipe.checkpoints, self.progress.done
+        checkpoints.save(self.folder, number, state, methods, keep, self.stored)

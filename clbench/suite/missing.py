@@ -1,0 +1,125 @@
+"""What the runs of a suite lack on this machine: data sets, and pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from clbench.data import datasets
+from clbench.errors import ClbenchError
+from clbench.estimate.absent import absent_weights
+from clbench.estimate.outline import Absent, outline
+from clbench.models import backbone
+from clbench.recipe.recipe import Recipe, merge
+from clbench.suite.suite import Cell, Suite
+
+
+class Missing:
+    """What runs lack on this machine. Everything is looked for once, and fetched at most once.
+
+    Args:
+        fetch: fetch what can be fetched; what then is there is not missing.
+
+    Attributes:
+        absent: what is not there, by name.
+    """
+
+    def __init__(self, fetch: bool) -> None:
+        self.fetch, self.absent = fetch, dict[str, Absent]()
+        self._streams: dict[str, list[Absent] | ClbenchError] = {}
+        self._told = set[str]()
+        self._tried: dict[str, str] = {}  # by what was fetched: why that failed, or nothing
+
+    def data(self, recipe: Recipe) -> list[str]:
+        """The data sets without which a recipe cannot run.
+
+        Raises:
+            ClbenchError: for images of the user's own that are not there.
+        """
+        key = recipe.model_dump_json(include={"stream", "images", "data_dir"})
+        if key not in self._streams:
+            try:
+                self._streams[key] = outline(recipe)[1].absent
+            except ClbenchError as error:
+                self._streams[key] = error
+        found = self._streams[key]
+        if isinstance(found, ClbenchError):
+            raise found
+        load = partial(datasets.load, root=recipe.data_dir)
+        return [one.what for one in found if self._lacks(one, partial(load, one.what))]
+
+    def weights(self, recipe: Recipe) -> list[str]:
+        """The pretrained weights without which a recipe cannot run: one name, or none."""
+        absent = absent_weights(recipe)
+        get = partial(backbone.load, recipe.model, 1, recipe.images.size)
+        return [absent.what] if absent and self._lacks(absent, get) else []
+
+    def reason(self, recipe: Recipe) -> str:
+        """Why a recipe cannot run here, in a few words; empty if it can."""
+        try:
+            return lacking(self.data(recipe), self.weights(recipe))
+        except ClbenchError as error:
+            return str(error)
+
+    def lines(self) -> Iterator[str]:
+        """What is missing and how to get it, a line each; what was told before is left out."""
+        new = [absent for what, absent in self.absent.items() if what not in self._told]
+        self._told |= self.absent.keys()
+        for absent in new:
+            state = "Not here, will be fetched" if absent.fetched else "Missing"
+            yield f"{state}: {absent.what}: {absent.how.rstrip('.')}."
+
+    @property
+    def ways(self) -> str:
+        """How to get all that the runs cannot fetch themselves."""
+        return "; ".join(x.how.rstrip(".") for x in self.absent.values() if not x.fetched)
+
+    def _lacks(self, absent: Absent, get: Callable[[], object]) -> bool:
+        self.absent.setdefault(absent.what, absent)
+        if not absent.fetched or not self.fetch:
+            return not absent.fetched
+        if absent.what not in self._tried:
+            print(f"Fetching {absent.what} …", flush=True)
+            try:
+                get()
+                self._tried[absent.what] = ""
+            except ClbenchError as error:
+                self._tried[absent.what] = " ".join(str(error).split())
+        reason = self._tried[absent.what]
+        if reason:
+            self.absent[absent.what] = replace(absent, how=reason, fetched=False)
+        else:
+            del self.absent[absent.what]
+        return bool(reason)
+
+
+def lacking(data: Sequence[str], weights: Sequence[str]) -> str:
+    """In words; empty if nothing is lacking."""
+    told = [f"{', '.join(data)} {'is' if len(data) == 1 else 'are'} missing"] * bool(data)
+    return "; ".join(told + [f"weights {x.removesuffix(' weights')} are missing" for x in weights])
+
+
+def skip(suite: Suite, missing: Missing) -> tuple[Suite, dict[str, str]]:
+    """A suite without what cannot run here, and why, by the cell's name.
+
+    An independent stream of several data sets does without those that are missing.
+    """
+    left, skipped = list[Cell](), dict[str, str]()
+    for cell in suite.cells:
+        recipe = cell.plan(suite.seeds[0]).recipe
+        try:
+            gone, weights = missing.data(recipe), missing.weights(recipe)
+        except ClbenchError as error:
+            skipped[cell.name] = f"skipped: {error}"
+            continue
+        named: list[str] = getattr(recipe.stream, "datasets", [])
+        there = [name for name in named if name not in gone]
+        if gone and there and getattr(recipe.stream, "independent", False):
+            cell = replace(cell, values=merge(cell.values, {"stream": {"datasets": there}}))
+            gone = []
+        if reason := lacking(gone, weights):
+            skipped[cell.name] = f"skipped: {reason}"
+        else:
+            left.append(cell)
+    return replace(suite, cells=tuple(left)), skipped

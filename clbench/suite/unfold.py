@@ -1,0 +1,125 @@
+"""Short ways to write many methods of a suite: sweeps over a field, and variants of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clbench.errors import ClbenchError, shown
+from clbench.recipe.recipe import merge
+from clbench.recipe.yamlfile import nested
+
+#: Where an override of a whole suite takes the ground from variants that set the same.
+GROUND = ("stream", "train_logits")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method of a suite.
+
+    Attributes:
+        settings: its methods, or ``{config: FILE}`` with changes of that config's methods.
+        overrides: values of a recipe.
+        swept: whether a sweep made it; then it may be a run that is there already.
+    """
+
+    settings: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    swept: bool = False
+
+    def with_values(self, values: Mapping[str, Any], swept: bool = False) -> Row:
+        """With values of a recipe on top."""
+        settings, changes = self.settings, values.get("methods")
+        if changes:
+            settings = merge({"methods": settings}, {"methods": changes})["methods"]
+        rest = {key: value for key, value in values.items() if key != "methods"}
+        return Row(settings, merge(self.overrides, rest), swept)
+
+
+def unfold(
+    methods: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    sweep: object = None,
+    variants: object = None,
+    over: Mapping[str, Any] | None = None,
+) -> dict[str, Row]:
+    """The methods of a suite by name: in every variant as they are, then their sweeps.
+
+    Args:
+        methods: as in the suite.
+        overrides: values of a recipe by method.
+        sweep: by method, fields with the values that each is to have in a run of its own.
+        variants: by name, values of a recipe for all methods; in them, ``overrides`` by method.
+        over: values that all runs are to have in the end: variants of the stream or of the logits
+            that are overridden are left out.
+
+    Raises:
+        ClbenchError: naming the key that is not as it should be.
+    """
+    sweeps = {name: list(_swept(name, given, methods)) for name, given in _mapping(sweep, "sweep")}
+    rows: dict[str, Row] = {}
+    for variant, change in [("", {}), *_mapping(variants, "variants")]:
+        own = dict(_mapping(change.get("overrides"), f"variants.{variant}.overrides", methods))
+        values = {key: value for key, value in change.items() if key != "overrides"}
+        if variant and values.keys() & (over or {}).keys() & set(GROUND):
+            continue
+        end = f", {variant}" * bool(variant)
+        plain = {
+            str(name): Row(settings or {}, overrides.get(name) or {})
+            .with_values(values)
+            .with_values(own.get(name, {}))
+            for name, settings in methods.items()
+        }
+        rows |= {name + end: row for name, row in plain.items()}
+        for name, values_of in sweeps.items():
+            for told, swept in values_of:
+                rows[f"{name} {told}{end}"] = plain[name].with_values(swept, swept=True)
+    return rows
+
+
+def put_on(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with others in place, also where a task has settings of its own."""
+    tasks = values.get("per_task") or {}
+    own = {task: _without(fields, over) for task, fields in tasks.items()}
+    return merge({**values, **({"per_task": own} if tasks else {})}, over)
+
+
+def _without(fields: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
+    gone = set(over) | ({"epochs", "steps"} if {"epochs", "steps"} & set(over) else set())
+    left: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = over.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            left[key] = _without(value, inner)
+        elif key not in gone:
+            left[key] = value
+    return left
+
+
+def _swept(
+    name: str, fields: Mapping[str, Any], methods: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each run of a method's sweep is called, and its value."""
+    if name not in methods:
+        raise ClbenchError(f"sweep.{name}: the suite has no such method")
+    for key, numbers in fields.items():
+        if not isinstance(numbers, Sequence) or isinstance(numbers, str) or not numbers:
+            raise ClbenchError(f"sweep.{name}.{key} must be a list of values, got {shown(numbers)}")
+        for number in numbers:
+            yield f"{str(key).rpartition('.')[2]}={number}", nested({str(key): number})
+
+
+def _mapping(
+    given: object, where: str, methods: Mapping[str, Any] | None = None
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """The entries of a mapping of names to mappings; none if there is nothing."""
+    if given is None:
+        return []
+    if not isinstance(given, Mapping) or not all(isinstance(v, Mapping) for v in given.values()):
+        raise ClbenchError(f"{where} must map names to mappings, got {shown(given)}")
+    for name in given:
+        if methods is not None and name not in methods:
+            raise ClbenchError(f"{where}.{name}: the suite has no such method")
+    return [(str(name), values) for name, values in given.items()]

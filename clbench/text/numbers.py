@@ -1,0 +1,27 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(0.26), duration(71), duration(7000), duration(200_000)
+    ('0.3 s', '71 s', '1.9 h', '56 h')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 180:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(1200), size(3_456_000), size(12_000_000_000)
+    ('0.0 MB', '3.5 MB', '12.0 GB')
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
