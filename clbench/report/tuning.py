@@ -69,6 +69,11 @@ class Cell:
         """The try whose settings were taken."""
         return next((one for one in self.tries if one.number == self.chosen), None)
 
+    @property
+    def keys(self) -> list[str]:
+        """Every setting that was tried, by its dotted key."""
+        return list(dict.fromkeys(key for one in self.tries for key in one.settings))
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -106,6 +111,23 @@ class Tuning:
 def plain(value: object) -> str:
     """A setting for people."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def in_words(values: object) -> str:
+    """What a setting was drawn from, a range or a list of choices, for people.
+
+    >>> in_words({"low": 0.1, "high": 1, "log": True}), in_words([1, "a"])
+    ('0.1 to 1 (log)', '1, a')
+    """
+    if isinstance(values, dict) and "low" in values and "high" in values:
+        rest = [
+            key if value is True else f"{key} {plain(value)}"
+            for key, value in values.items()
+            if key not in ("low", "high") and value not in (None, False)
+        ]
+        text = f"{plain(values['low'])} to {plain(values['high'])}"
+        return f"{text} ({', '.join(rest)})" if rest else text
+    return ", ".join(map(plain, values)) if isinstance(values, list) else plain(values)
 
 
 def parse(values: Mapping[str, Any]) -> Tuning:
