@@ -45,25 +45,22 @@ def page(comparison: Compared, pictures: Pictures, title: str) -> str:
     runs = comparison.runs
     finished = sum(run.finished for run in runs)
     groups = sum(len(section.groups) for section in comparison.sections)
-    return (
-        _templates()
-        .get_template("report.html")
-        .render(
-            title=title,
-            subtitle=f"{groups} methods, {len(runs)} runs ({finished} finished), made by clbench "
-            f"{__version__}.",
-            warnings=list(_warnings(comparison)),
-            known=known(runs),
-            notes=comparison.notes,
-            pooled=_pooled(comparison, pictures),
-            sections=[_section(n, s, pictures) for n, s in enumerate(comparison.sections)],
-            tunings=comparison.tunings,
-            colours={
-                task_colour(task, len(s.tasks)): task_colour(task, len(s.tasks), dark=True)
-                for s in comparison.sections
-                for task in range(len(s.tasks))
-            },
-        )
+    template = _templates().get_template("report.html")
+    return template.render(
+        title=title,
+        subtitle=f"{groups} methods, {len(runs)} runs ({finished} finished), made by clbench "
+        f"{__version__}.",
+        warnings=list(_warnings(comparison)),
+        known=known(runs),
+        notes=comparison.notes,
+        pooled=_pooled(comparison, pictures),
+        sections=[_section(n, s, pictures) for n, s in enumerate(comparison.sections)],
+        tunings=comparison.tunings,
+        colours={
+            task_colour(task, len(s.tasks)): task_colour(task, len(s.tasks), dark=True)
+            for s in comparison.sections
+            for task in range(len(s.tasks))
+        },
     )
 
 

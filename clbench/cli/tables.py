@@ -1,0 +1,119 @@
+"""What every command takes: one table of options each, for reading them and for the help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clbench.cli.options import Command, Option, Reader, folder, number, one_of
+from clbench.cli.words import value_of
+from clbench.launch.slurm import Settings
+from clbench.record.record import SCENARIOS
+
+TRAIN = Command(
+    "train",
+    (
+        Option(
+            "config",
+            "configs, merged from left to right: files, or names in configs/",
+            "FILE",
+            many=True,
+        ),
+        Option(
+            "output", "the run folder (default: runs/<stream>-<methods>-seed<seed>)", "DIR", folder
+        ),
+        Option("resume", "go on after the last finished task"),
+        Option("print_config", "print the whole recipe, with comments, and stop", prints=True),
+        Option(
+            "dry_run",
+            "print what the run will need (steps, images, disk, memory, time), and stop",
+            prints=True,
+        ),
+        Option("list", "list streams, methods and backbones, and stop", prints=True),
+        Option("version", "print the version, and stop", prints=True),
+    ),
+    fields=True,
+)
+
+
+def _as(annotation: object) -> Reader:
+    return lambda option, word: value_of(option, [word], [annotation])
+
+
+def _slurm() -> list[Option]:
+    """A table row for each setting of the cluster."""
+    rows = []
+    for name, info in Settings.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        about = f"{info.description}{f' [{default}]' if default else ''}"
+        rows.append(Option(f"slurm.{name}", about, "VALUE", _as(info.annotation), group=_CLUSTER))
+    return rows
+
+
+_CLUSTER = "what to ask of SLURM for each run (texts as typed, other values as YAML)"
+COMPARE = Command(
+    "compare",
+    (
+        Option(
+            "jobs",
+            "runs side by side (default: 1, on SLURM all that it has room for)",
+            "N",
+            number,
+        ),
+        Option("output", "folder (default: runs/<suite>)", "DIR", folder),
+        Option("report", "folder of the report (default: in output)", "DIR", folder),
+        Option("dry_run", "show the grid and stop"),
+        Option("launcher", "local (the default) or slurm", "NAME"),
+        Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
+        *_slurm(),
+    ),
+    "Run a suite (finished runs are reused, interrupted ones go on) and report.",
+    Option("suite", "a YAML file, or its name in suites/", "SUITE"),
+)
+REPORT = Command(
+    "report",
+    (
+        Option("output", "folder (default: report)", "DIR", folder),
+        Option("title", "heading of the page", "TEXT"),
+    ),
+    "Compare runs by their records alone: a page, tables and figures.",
+    Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
+)
+REPRODUCE = Command(
+    "reproduce",
+    (
+        Option("jobs", "runs side by side (default: 1)", "N", number),
+        Option("output", "folder (default: runs/reproduce-<paper>)", "DIR", folder),
+        Option("seeds", "default: 0", "SEED", number, many=True),
+        Option("yes", "do not ask before long runs"),
+        Option("dry_run", "say what is needed, and stop"),
+        # Read, to be refused: they are no fields.
+        *(replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run")),
+    ),
+    "Run the configs of a paper that can run on this machine, and report.",
+    Option("paper", "flow, mofo or sfa", "PAPER"),
+    fields=True,
+    epilog="Other options override fields of every recipe, as in --epochs 1 --stream.datasets "
+    "'[cifar10]'; see clbench --help.",
+)
+ANCHORS = ("pretrained", "previous")
+SWEEP = Command(
+    "sweep",
+    (
+        Option("alpha", "share of the tuned weights in wise_ft", "VALUES"),
+        Option("scale", "λ of task_arithmetic or ties", "VALUES"),
+        Option("density", "of ties", "VALUES"),
+        Option(
+            "anchor", "of wise_ft: pretrained or previous", "NAME", one_of("pretrained", "previous")
+        ),
+        Option(
+            "by",
+            "whose validation accuracy picks: task_incremental (the default) or class_incremental",
+            "NAME",
+            one_of(*SCENARIOS),
+        ),
+    ),
+    "Evaluate a finished run with other settings of methods that only change weights after "
+    "training: one of --alpha, --scale and --density. VALUES: start:stop:step, or a list with "
+    "commas.",
+    Option("run", "the run folder, with its checkpoints", "RUN", folder),
+)
