@@ -14,7 +14,9 @@ them (records, recipes, the tries of tuning, one description of the machine) is 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -184,15 +186,17 @@ def page(
 
 def sources(sections: Mapping[str, Section], folder: Path) -> str:
     """The records that each method's numbers are computed from, as CSV."""
-    lines = ["stream,method,seed,record,sha256"]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["stream", "method", "seed", "record", "sha256"])
     for title, section in sections.items():
         for group in section.groups:
             for run in sorted(group.runs, key=lambda run: run.seed):
                 record = run.folder / "record.jsonl"
                 digest = hashlib.sha256(record.read_bytes()).hexdigest()
                 place = record.relative_to(folder.resolve())
-                lines.append(f'"{title}","{group.label}",{run.seed},{place},{digest}')
-    return "\n".join(lines) + "\n"
+                lines.writerow([title, group.label, run.seed, place, digest])
+    return text.getvalue()
 
 
 def figures_of(

@@ -17,6 +17,12 @@ SIDE = ("report", "launch")
 #: Doors into the package: what users import, from whatever layer it is.
 DOORS = ("clbench", "clbench.__main__", "clbench.method", "clbench.yamlfile")
 MOST_FLAT = 10
+#: Lines of a file, and of a function's body.
+LONGEST, LONGEST_BODY = 300, 50
+#: Parts in which every file and function keeps to that.
+SHORT = ("cli", "data", "files", "launch", "optim", "recipe", "report", "streams", "suite", "text")
+#: But for these.
+LONGER = {"clbench.suite.reproduce"}
 
 
 @cache
@@ -101,6 +107,21 @@ def test_nothing_goes_round_in_circles():
 
     for module in sorted(graph):
         visit(module, ())
+
+
+def test_files_and_functions_are_short():
+    for module, path in modules().items():
+        if module in DOORS or layer(module) not in SHORT:
+            continue
+        text = path.read_text("utf-8")
+        if module not in LONGER:
+            assert len(text.splitlines()) <= LONGEST, module
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if body:
+                    lines = (node.end_lineno or 0) - body[0].lineno + 1
+                    assert lines <= LONGEST_BODY, f"{module}.{node.name}"
 
 
 def test_doors_are_old_import_paths():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import platform
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +26,7 @@ from clbench.data.images import FileImages, Images
 from clbench.data.words import counted, note, shown
 from clbench.errors import ClbenchError
 from clbench.files import lock
+from clbench.files.abandoned import own_side, remove_abandoned
 from clbench.files.disk import atomic
 
 #: Bytes of decoded images that a thread works on at once, and most images.
@@ -229,10 +229,9 @@ def _open(path: Path, files: FileImages) -> CachedImages | None:
 
 def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
     note(f"Decoding {len(files):,} images once into {path}", everywhere=True)
-    begun = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
-    _remove_abandoned(path)
+    remove_abandoned(path)
     row = _row(files.size)
-    with atomic(path, begun) as file:
+    with atomic(path, own_side(path)) as file:
         descr = np.lib.format.dtype_to_descr(row)
         header = {"descr": descr, "fortran_order": False, "shape": (len(files),)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -244,25 +243,6 @@ def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
             rows["pixels"] = pixels
             rows["sum"] = [zlib.crc32(image.data) for image in pixels]
             file.write(rows.tobytes())
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what processes of this machine that are gone left of the same cache."""
-    for other in path.parent.iterdir():
-        if other.name.startswith(f".{path.name}.{platform.node()}."):
-            pid = other.suffixes[-2:-1]
-            if pid and pid[0][1:].isdigit() and not _lives(int(pid[0][1:])):
-                other.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]:

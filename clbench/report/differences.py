@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from clbench.record.record import Scenario
-from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
+from clbench.report.boards import leaderboard
+from clbench.report.cells import NOTHING, Cell, Head, Table, versus
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import show

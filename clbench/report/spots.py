@@ -15,7 +15,7 @@ from clbench.report.drawing import COLOURS, GREY, INK, short
 from clbench.report.group import Group
 from clbench.report.labels import Label, Stroke, place
 from clbench.report.section import Section
-from clbench.report.statistics import Estimate, pareto
+from clbench.report.statistics import Estimate
 from clbench.report.sweeps import Sweep, sweeps
 
 FRONT, BASE = COLOURS[0], COLOURS[3]
@@ -218,3 +218,18 @@ def _look(spot: Spot, among: Sequence[Sweep]) -> dict[str, Any]:
         if spot.group.number in sweep.groups:
             colour = CURVES[number]
     return {"marker": "o", "ms": 6.5 if spot.front else 4, "color": colour}
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other point beats in both coordinates, from left to right.
+
+    >>> pareto([(1, 3), (2, 2), (1, 2), (3, 1)])
+    [0, 1, 3]
+    """
+    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
+    front, best = [], float("-inf")
+    for index in order:
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front[::-1]

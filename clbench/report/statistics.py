@@ -284,18 +284,3 @@ def _drawn(count: int, stratum: int) -> NDArray[np.float64]:
     """Weights (RESAMPLES, count) of drawing ``count`` runs with replacement; the same each time."""
     draw = np.random.default_rng((7, count, stratum))
     return draw.multinomial(count, [1 / count] * count, size=RESAMPLES) / count
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other point beats in both coordinates, from left to right.
-
-    >>> pareto([(1, 3), (2, 2), (1, 2), (3, 1)])
-    [0, 1, 3]
-    """
-    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
-    front, best = [], -np.inf
-    for index in order:
-        if points[index][1] > best:
-            front.append(index)
-            best = points[index][1]
-    return front[::-1]

@@ -8,14 +8,8 @@ from typing import Any
 
 from clbench.record.record import SCENARIOS
 from clbench.report import kept
-from clbench.report.boards import (
-    Table,
-    kept_tables,
-    leaderboard,
-    pooled_table,
-    seeds,
-    tuned_table,
-)
+from clbench.report.boards import kept_tables, leaderboard, pooled_table, tuned_table
+from clbench.report.cells import Table, seeds
 from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.differences import differences

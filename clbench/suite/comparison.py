@@ -23,7 +23,8 @@ from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.report.tuning import read as read_tunings
 from clbench.runner.folder import plain
-from clbench.suite.suite import Planned, Suite, finished, hashes_below, load
+from clbench.suite.done import finished, hashes_below
+from clbench.suite.suite import Planned, Suite, load
 from clbench.suite.tuning import Search, Tuning, table, try_of, value_of
 from clbench.suite.watch import Watch
 from clbench.text.yamltext import dump

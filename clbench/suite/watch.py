@@ -12,7 +12,7 @@ from rich.table import Table
 
 from clbench.estimate.screen import duration
 from clbench.launch.local import Job
-from clbench.suite.suite import tasks_done
+from clbench.suite.done import tasks_done
 
 #: Rows of the table; what runs comes first, then what failed.
 MOST = 20

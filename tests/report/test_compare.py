@@ -13,7 +13,8 @@ from clbench.report import tables
 from clbench.report.boards import kept_tables
 from clbench.report.compare import compare
 from clbench.report.html import page
-from clbench.report.statistics import difference, estimate, pareto
+from clbench.report.spots import pareto
+from clbench.report.statistics import difference, estimate
 
 spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
 made_up = importlib.util.module_from_spec(spec)
