@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import threading
 import time
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_what_a_killed_process_left_is_removed(files, folder):
     cache(files, folder, "set")
     (path,) = caches(folder)
     path.unlink()
-    node = module.platform.node()
+    node = platform.node()
     gone = folder / f".{path.name}.{node}.4194305.partial"  # above the kernel's largest number
     lives = folder / f".{path.name}.{node}.{os.getppid()}.partial"
     for other in (gone, lives):
