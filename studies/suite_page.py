@@ -47,8 +47,8 @@ from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import SCENARIO_TITLES
 from clbench.report.section import Section
-from clbench.report.statistics import difference, estimate
-from clbench.report.tuning import Tuning
+from clbench.report.statistics import difference, mean_of
+from clbench.report.tuning import Tuned
 from clbench.suite.suite import PLACES
 from clbench.text.texts import slug
 
@@ -153,7 +153,7 @@ def page(
     study: Study,
     sections: Mapping[str, Section],
     judged: Sequence[Judged],
-    tunings: Sequence[Tuning] = (),
+    tunings: Sequence[Tuned] = (),
 ) -> str:
     """The page, as Markdown."""
     name = study.name
@@ -280,7 +280,7 @@ def _compared(nearest: Mapping[str, Sequence[str]], usual: str) -> str:
     return told
 
 
-def _tries(tuning: Tuning) -> str:
+def _tries(tuning: Tuned) -> str:
     lines = [row(["method", "tries: setting → validation accuracy; the choice in bold"])]
     lines.append(row(["---"] * 2))
     for cell in tuning.cells:
@@ -299,7 +299,7 @@ def _tries(tuning: Tuning) -> str:
 
 
 def _spread(values: Sequence[float], scale: float = 100) -> str:
-    found = estimate(values)
+    found = mean_of(values)
     if found is None:
         return "–"
     if scale * found.mean >= 1000:

@@ -107,7 +107,7 @@ def _main(given: Given) -> int:
         print(f"clbench {__version__}")
         return 0
     if given.get("list"):
-        print(listing())
+        print(all_names())
         return 0
     from clbench.recipe.recipe import parse
     from clbench.recipe.yamlfile import commented
@@ -161,7 +161,7 @@ def field_help() -> str:
     return "\n".join(columns(rows, 31))
 
 
-def listing() -> str:
+def all_names() -> str:
     """Streams, methods and backbones, with a line each."""
     from clbench.methods import METHODS
     from clbench.models import TRIED

@@ -196,7 +196,7 @@ def folder(option: str, word: str) -> Path:
     return Path(home(word))
 
 
-def number(option: str, word: str) -> int:
+def whole_number(option: str, word: str) -> int:
     """A whole number.
 
     Raises:

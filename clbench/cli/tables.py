@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clbench.cli.options import Command, Option, Reader, folder, number, one_of
+from clbench.cli.options import Command, Option, Reader, folder, one_of, whole_number
 from clbench.cli.words import value_of
 from clbench.launch.slurm import Settings
 from clbench.record.record import SCENARIOS
@@ -57,7 +57,7 @@ COMPARE = Command(
             "jobs",
             "runs side by side (default: 1, on SLURM all that it has room for)",
             "N",
-            number,
+            whole_number,
         ),
         Option("output", "folder (default: runs/<suite>)", "DIR", folder),
         Option("report", "folder of the report (default: in output)", "DIR", folder),
@@ -81,9 +81,9 @@ REPORT = Command(
 REPRODUCE = Command(
     "reproduce",
     (
-        Option("jobs", "runs side by side (default: 1)", "N", number),
+        Option("jobs", "runs side by side (default: 1)", "N", whole_number),
         Option("output", "folder (default: runs/reproduce-<paper>)", "DIR", folder),
-        Option("seeds", "default: 0", "SEED", number, many=True),
+        Option("seeds", "default: 0", "SEED", whole_number, many=True),
         Option("yes", "do not ask before long runs"),
         Option("dry_run", "say what is needed, and stop"),
         # Read, to be refused: they are no fields.

@@ -23,7 +23,7 @@ from clbench.data import contents
 from clbench.data.batches import fetch_ahead
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages, Images
-from clbench.data.words import counted, note, shown
+from clbench.data.words import counted, note, spelt
 from clbench.errors import ClbenchError
 from clbench.files import lock
 from clbench.files.abandoned import own_side, remove_abandoned
@@ -102,7 +102,7 @@ class CachedImages(Images):
         return self.files.fingerprint()
 
 
-def find(files: FileImages, folder: Path, name: str) -> Path | None:
+def find_cache(files: FileImages, folder: Path, name: str) -> Path | None:
     """The cache of these files if it is there, as far as that takes no reading of the files."""
     files = _with_table(files, folder, name)
     try:
@@ -144,7 +144,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
     except OSError as error:
         size = len(files) * _row(files.size).itemsize
         raise ClbenchError(
-            f"the image cache {shown(folder)} cannot be written ({error.strerror or error}; it "
+            f"the image cache {spelt(folder)} cannot be written ({error.strerror or error}; it "
             f"needs {size / 1e6:,.1f} MB for {len(files):,} images of {name}): make room, name "
             "another data_dir, or set images.keep: files"
         ) from error
@@ -214,7 +214,7 @@ def _chunks(files: FileImages) -> tuple[Tensor, ...]:
 def _open(path: Path, files: FileImages) -> CachedImages | None:
     """The cache if it is there and whole."""
     if path.is_dir():
-        raise ClbenchError(f"the image cache {shown(path)} is a folder: remove it")
+        raise ClbenchError(f"the image cache {spelt(path)} is a folder: remove it")
     if not path.is_file():  # a pipe would be waited at for ever
         return None
     try:
@@ -222,7 +222,7 @@ def _open(path: Path, files: FileImages) -> CachedImages | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise ClbenchError(f"the image cache {shown(path)} cannot be read: {error}") from error
+        raise ClbenchError(f"the image cache {spelt(path)} cannot be read: {error}") from error
     except Exception:  # numpy raises many types for a damaged header
         return None
 
@@ -263,7 +263,7 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
     for kind, remark in REMARKS.items():
         found = [(value, number) for other, value, number in noted if other == kind]
         if found:
-            path, most = shown(files.paths[found[0][1]]), max(value for value, _ in found)
+            path, most = spelt(files.paths[found[0][1]]), max(value for value, _ in found)
             line = remark.format(
                 count=counted(len(found), "image"), name=name, path=path, most=most
             )

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clbench.data.cache import find
+from clbench.data.cache import find_cache
 from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.decode import decode
@@ -211,7 +211,7 @@ def _random(count: int, channels: int, side: int, slow: bool) -> Pixels:
 
 
 def _cached(files: FileImages, data_dir: Path, name: str) -> bool:
-    return find(files, data_dir / "cache", name) is not None
+    return find_cache(files, data_dir / "cache", name) is not None
 
 
 def _decoding(files: FileImages, workers: int) -> float:

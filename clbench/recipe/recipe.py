@@ -120,7 +120,7 @@ class Recipe(Section):
     @classmethod
     def _arguments_of_the_trainer(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-            trainer_arguments.check(value)
+            trainer_arguments.check_arguments(value)
         return value
 
     @model_validator(mode="after")

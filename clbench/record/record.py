@@ -252,7 +252,7 @@ class Recorder:
             append(self.path, line)
 
 
-def sha256(events: Sequence[Event]) -> str:
+def lines_sha256(events: Sequence[Event]) -> str:
     """SHA-256 of the lines of some events."""
     return hashlib.sha256("".join(map(_line, events)).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from clbench.record.record import Scenario
 from clbench.report import kept
 from clbench.report.cells import (
     NOTHING,
-    Cell,
+    Entry,
     Head,
     Table,
     gap_cell,
@@ -20,8 +20,8 @@ from clbench.report.cells import (
 from clbench.report.comparison import Compared
 from clbench.report.metrics import METRICS, show
 from clbench.report.pooled import POOLED, pooled
-from clbench.report.section import Row, Section
-from clbench.report.tuning import Tuning
+from clbench.report.section import Section, Standing
+from clbench.report.tuning import Tuned
 
 #: Columns of a leaderboard: metric, and the baseline it is compared with.
 COLUMNS: tuple[tuple[str, str | None], ...] = (
@@ -58,8 +58,8 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
     for row in rows:
         number = row.group.number
         line = [
-            Cell(row.group.label, row.group.label, group=number),
-            Cell(str(len(row.group.finished)), len(row.group.finished)),
+            Entry(row.group.label, row.group.label, group=number),
+            Entry(str(len(row.group.finished)), len(row.group.finished)),
         ]
         for metric, baseline in shown:
             unit = METRICS[metric].unit
@@ -104,7 +104,7 @@ def kept_table(
         scenario: which accuracies to read.
         backbone: whether a column names the backbone.
     """
-    blocks = [(s, found) for s in sections if (found := kept.lines(s, scenario))]
+    blocks = [(s, found) for s in sections if (found := kept.kept_lines(s, scenario))]
     if not blocks:
         return None
     heads = [
@@ -125,8 +125,8 @@ def kept_table(
             label = "sequential (standard FT)" if line.label == "sequential" else line.label
             body.append(
                 [
-                    *([Cell(section.backbone, section.backbone)] if backbone else []),
-                    Cell(label, label, group=number),
+                    *([Entry(section.backbone, section.backbone)] if backbone else []),
+                    Entry(label, label, group=number),
                     score_cell(line.retention, "accuracy", marks.get("retention", ""), number)
                     if row or (line.retention and line.retention.n > 1)
                     else single(line.retention, "accuracy"),
@@ -136,11 +136,11 @@ def kept_table(
                     score_cell(
                         line.target, "accuracy", marks.get("overall_performance", ""), number
                     ),
-                    Cell(show(0.0, "accuracy"), 0.0, group=number)
+                    Entry(show(0.0, "accuracy"), 0.0, group=number)
                     if row and row.group.is_method("sequential")
                     else versus(row, "sequential", "overall_performance", number)
                     if row
-                    else Cell(NOTHING),
+                    else Entry(NOTHING),
                     score_cell(line.average, "accuracy", marks.get("average", ""), number),
                 ]
             )
@@ -165,14 +165,14 @@ def kept_tables(comparison: Compared, scenario: Scenario) -> list[Table]:
     return [table for table in made if table]
 
 
-def tuned_table(tuning: Tuning) -> Table:
+def tuned_table(tuning: Tuned) -> Table:
     """The settings that were taken; the CSV and the page have every try."""
     heads = [Head(text) for text in ("Method", "Tries", "Chosen", "Validation accuracy")]
     body = []
     for cell in tuning.cells:
         best = cell.best
         taken = [best.words, show(best.value, "accuracy")] if best else ["nothing", "–"]
-        body.append([Cell(text) for text in (cell.name, str(len(cell.tries)), *taken)])
+        body.append([Entry(text) for text in (cell.name, str(len(cell.tries)), *taken)])
     return Table("Tuning", heads, body, tuning.sentence)
 
 
@@ -192,7 +192,7 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     ]
     body = [
         [
-            Cell(row.label, row.label, group=row.groups[0].number),
+            Entry(row.label, row.label, group=row.groups[0].number),
             rank_cell(row.rank),
             score_cell(row.scores[first], METRICS[first].unit, row.mark),
             gap_cell(row.gap, "change", None, row.noise, bool(row.besides)),
@@ -205,5 +205,5 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     )
 
 
-def _filled(row: Row, metric: str, baseline: str | None) -> bool:
+def _filled(row: Standing, metric: str, baseline: str | None) -> bool:
     return bool(row.versus[baseline].get(metric) if baseline else row.scores[metric])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from clbench.report.confounds import MARK
 from clbench.report.metrics import METRICS, Unit, show
-from clbench.report.section import Row
-from clbench.report.statistics import Difference, Estimate
+from clbench.report.section import Standing
+from clbench.report.statistics import Difference, Mean
 
 NOTHING = "–"
 
@@ -31,7 +31,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """A cell.
 
     Attributes:
@@ -69,7 +69,7 @@ class Table:
 
     title: str
     heads: Sequence[Head]
-    body: Sequence[Sequence[Cell]]
+    body: Sequence[Sequence[Entry]]
     note: str = ""
 
     @property
@@ -79,26 +79,24 @@ class Table:
         return self.title, [head.text for head in self.heads], cells
 
 
-def score_cell(
-    found: Estimate | None, unit: Unit, mark: str = "", group: int | None = None
-) -> Cell:
+def score_cell(found: Mean | None, unit: Unit, mark: str = "", group: int | None = None) -> Entry:
     """A mean with its spread and interval."""
     if found is None:
-        return Cell(NOTHING)
+        return Entry(NOTHING)
     text, small = show(found.mean, unit), ""
     if unit in ("accuracy", "change", "seconds") and found.std is not None:
         text += f" ± {show(found.std, 'accuracy' if unit == 'change' else unit)}"
     if unit in ("accuracy", "change"):
         small = _interval(found, unit)
-    return Cell(text + " ≈" * (mark == "tie"), found.mean, small, mark, group)
+    return Entry(text + " ≈" * (mark == "tie"), found.mean, small, mark, group)
 
 
-def single(found: Estimate | None, unit: Unit) -> Cell:
+def single(found: Mean | None, unit: Unit) -> Entry:
     """A number that is one measurement for all seeds, so that there is nothing to spread."""
-    return Cell(show(found.mean, unit), found.mean) if found else Cell(NOTHING)
+    return Entry(show(found.mean, unit), found.mean) if found else Entry(NOTHING)
 
 
-def versus(row: Row, baseline: str, metric: str, group: int | None = None) -> Cell:
+def versus(row: Standing, baseline: str, metric: str, group: int | None = None) -> Entry:
     """A difference from a baseline."""
     noise = row.within_noise(baseline, metric)
     gap, unit = row.versus[baseline].get(metric), METRICS[metric].unit
@@ -107,27 +105,27 @@ def versus(row: Row, baseline: str, metric: str, group: int | None = None) -> Ce
 
 def gap_cell(
     found: Difference | None, unit: Unit, group: int | None, noise: bool, confounded: bool
-) -> Cell:
+) -> Entry:
     """A difference, with what makes it none."""
     if found is None:
-        return Cell(NOTHING)
+        return Entry(NOTHING)
     text = show(found.mean, unit, True) + " ≈" * noise + f" {MARK}" * confounded
-    return Cell(text, found.mean, _interval(found, unit, True), group=group)
+    return Entry(text, found.mean, _interval(found, unit, True), group=group)
 
 
-def rank_cell(found: Estimate | None) -> Cell:
+def rank_cell(found: Mean | None) -> Entry:
     """A mean rank with its interval."""
     if found is None:
-        return Cell(NOTHING)
+        return Entry(NOTHING)
     if found.low is None or found.high is None:
-        return Cell(f"{found.mean:.2f}", found.mean, seeds(found.n))
-    return Cell(f"{found.mean:.2f}", found.mean, f"[{found.low:.1f}, {found.high:.1f}]")
+        return Entry(f"{found.mean:.2f}", found.mean, seeds(found.n))
+    return Entry(f"{found.mean:.2f}", found.mean, f"[{found.low:.1f}, {found.high:.1f}]")
 
 
-def _interval(found: Estimate | Difference, unit: Unit, signed: bool = False) -> str:
+def _interval(found: Mean | Difference, unit: Unit, signed: bool = False) -> str:
     """The interval and how it was made, or why there is none."""
     if found.low is None or found.high is None:
-        values = found.values if isinstance(found, Estimate) else ()
+        values = found.values if isinstance(found, Mean) else ()
         if len(values) == 2:
             return " and ".join(show(value, unit, signed) for value in sorted(values))
         return seeds(found.n)

@@ -28,7 +28,7 @@ from clbench.report.plots import TITLES
 from clbench.report.section import Section
 from clbench.report.svg import inline
 from clbench.report.tables import NOTE
-from clbench.report.tuning import in_words, plain
+from clbench.report.tuning import in_brief, in_words
 
 #: Scores of a single run that the page shows of every scenario.
 PER_RUN = ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
@@ -86,7 +86,7 @@ def _templates() -> Environment:
         "yaml": _yaml,
         "accuracy": lambda value: show(value, "accuracy"),
         "in_words": in_words,
-        "plain": plain,
+        "plain": in_brief,
     }
     return made
 

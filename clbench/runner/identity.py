@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved
-from clbench.record.record import Event, Record, sha256
+from clbench.record.record import Event, Record, lines_sha256
 from clbench.runner.folder import different
 from clbench.text.yamltext import read_text
 
@@ -139,8 +139,8 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
             f"{path} lags behind the checkpoint: it has no line of task {task + 1}, the last one "
             f"learned: {ways}"
         )
-    here = checkpoint.get("record_sha256", sha256(events))  # older ones do not know
-    if here != sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
+    here = checkpoint.get("record_sha256", lines_sha256(events))  # older ones do not know
+    if here != lines_sha256(events) or events[-1].get("last_step") != checkpoint["step"]:
         raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
     return events
 

@@ -97,7 +97,7 @@ def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -
     """What the first process decides for all."""
     folder, resume = run_folder.take(recipe, place, resume, held)
     if resume and (folder / "record.jsonl").exists():
-        trust.whole(folder)  # it may be anybody's
+        trust.whole_record(folder)  # it may be anybody's
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
 
@@ -260,7 +260,7 @@ class Run:
             self.stored = checkpoints.stored(self.folder, done)
         self.recorder = Recorder(self.folder, events, writes=is_first())
         for name, method in self.named_methods.items():
-            saved.take_up(self.folder, name, method, checkpoint["methods"])
+            saved.remind(self.folder, name, method, checkpoint["methods"])
         self.network.load(checkpoint["shown"])
         before, now = events[-1].get("processes"), make_trainer(self.recipe, 1).world_size
         how = (

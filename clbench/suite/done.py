@@ -10,7 +10,7 @@ from clbench.record import trust
 from clbench.record.record import Record
 from clbench.runner.folder import recipe_hash, recipe_of
 from clbench.runner.identity import compare_recipe
-from clbench.runner.products import lacking
+from clbench.runner.products import missing_products
 
 
 def hashes_below(folder: Path) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def hashes_below(folder: Path) -> dict[str, Path]:
 def finished(folder: Path) -> bool:
     """Whether the stream of a run is through, and what it leaves behind is there."""
     events = _events(folder)
-    return bool(events) and events[-1]["event"] == "end" and not lacking(folder, events)
+    return bool(events) and events[-1]["event"] == "end" and not missing_products(folder, events)
 
 
 def tasks_done(folder: Path) -> tuple[int, int]:
