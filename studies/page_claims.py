@@ -135,7 +135,8 @@ def _ask(
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
     chosen = _sections_of(claim, sections)
     by_class = scenario == "class_incremental" and claim.metric not in (*MORE, "retention")
-    told = _score(claim, scenario, claim.section if len(sections) > 1 else "")
+    title = chosen[0].scenarios.get(scenario, SCENARIO_TITLES[scenario])
+    told = _score(claim, title, claim.section if len(sections) > 1 else "")
     gaps, besides, unfair = dict[str, list[float]](), dict[Confound, None](), list[str]()
     runs_of = dict[str, int]()
     for section in chosen:
@@ -146,8 +147,8 @@ def _ask(
             question = Question((), unfair=(f"no runs of {' and '.join(lost)}{where}",))
             return question, f"{_minus(claim, claim.rivals[0])}, {told}", 0, ()
         ours = groups[claim.better]
-        unfair += _without_effect(ours, by_class)
-        idle = [_without_effect(groups[name], by_class) for name in claim.rivals]
+        unfair += _idle(ours, by_class)
+        idle = [_idle(groups[name], by_class) for name in claim.rivals]
         if all(idle):  # of several strengths, some may be too weak
             unfair += [text for texts in idle for text in texts]
         for name in claim.rivals:
@@ -180,11 +181,11 @@ def _minus(claim: Claim, rival: str) -> str:
     return f"{ours} − {theirs}"
 
 
-def _score(claim: Claim, scenario: Scenario, stream: str) -> str:
+def _score(claim: Claim, scenario: str, stream: str) -> str:
     """The score that the number is of."""
     told = [MORE.get(claim.metric) or METRICS[claim.metric].label]
     if claim.metric not in (*MORE, "retention"):
-        told.append(SCENARIO_TITLES[scenario])
+        told.append(scenario)
     return ", ".join([*told, stream] if stream else told)
 
 
@@ -199,7 +200,7 @@ def _sections_of(claim: Claim, sections: Mapping[str, Section]) -> list[Section]
     return [sections[claim.section]]
 
 
-def _without_effect(group: Group, by_class: bool) -> list[str]:
+def without_effect(group: Group, by_class: bool) -> list[str]:
     """Methods that did nothing, or next to nothing, in all of a group's runs."""
     told = []
     for key, text in (("inactive", "had no effect"), ("ineffective", "could do next to nothing")):
@@ -207,8 +208,12 @@ def _without_effect(group: Group, by_class: bool) -> list[str]:
         names = sorted(set.intersection(*idle)) if idle else []
         if key == "ineffective" and not by_class:
             names = [name for name in names if name not in CLASS_INCREMENTAL]
-        told += [f"{name} {text} in {group.label}" for name in names]
+        told += [f"{name} {text}" for name in names]
     return told
+
+
+def _idle(group: Group, by_class: bool) -> list[str]:
+    return [f"{told} in {group.label}" for told in without_effect(group, by_class)]
 
 
 def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:

@@ -36,6 +36,7 @@ from page_claims import (
     judge_claims,
     row,
     scores,
+    without_effect,
 )
 
 import clbench
@@ -45,7 +46,6 @@ from clbench.record.record import Scenario
 from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
-from clbench.report.metrics import SCENARIO_TITLES
 from clbench.report.section import Section
 from clbench.report.statistics import difference, mean_of
 from clbench.report.tuning import Tuned
@@ -235,6 +235,8 @@ def _table(section: Section, study: Study, scenario: Scenario) -> str:
             besides.setdefault(told + "; ".join(c.words for c in found), []).append(group.label)
         lost = len(group.runs) - len(group.finished)
         cells = [group.label + f" ({lost} of {len(group.runs)} runs diverged)" * (lost > 0)]
+        little = without_effect(group, scenario == "class_incremental")
+        cells[0] += "".join(f" ({told})" for told in little)
         for metric in study.metrics:
             values = list(scores(group, metric, scenario).values())
             cells.append(_spread(values, 1 if metric in MORE else 100))
@@ -248,7 +250,7 @@ def _table(section: Section, study: Study, scenario: Scenario) -> str:
             cost = group.estimate(metric, scenario)
             cells.append("–" if cost is None else f"{cost.mean:.{digits}f}")
         lines.append(row(cells))
-    text = f"In %, {SCENARIO_TITLES[scenario]}, mean ± standard deviation over seeds."
+    text = f"In %, {section.scenarios[scenario]}, mean ± standard deviation over seeds."
     if versus:
         text += (
             " Δ: paired difference with its 95 % t interval, **bold** where that excludes zero "
