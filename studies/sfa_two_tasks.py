@@ -66,7 +66,7 @@ from two_tasks_sweeps import (
 )
 
 import clbench
-from clbench.report.statistics import difference, estimate
+from clbench.report.statistics import difference, mean_of
 from clbench.report.verdicts import RULE, Question, Verdict, judge
 
 NAME = "sfa_two_tasks"
@@ -236,7 +236,7 @@ def _short(value: float | None) -> float | None:
 
 
 def _spread(values: Sequence[float]) -> str:
-    found = estimate(values)
+    found = mean_of(values)
     assert found is not None
     return f"{100 * found.mean:.1f} ± {100 * (found.std or 0):.1f}"
 

@@ -14,7 +14,9 @@ them (records, recipes, the tries of tuning, one description of the machine) is 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,8 +47,8 @@ from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.section import Section
-from clbench.report.statistics import difference, estimate
-from clbench.report.tuning import Tuning
+from clbench.report.statistics import difference, mean_of
+from clbench.report.tuning import Tuned
 from clbench.suite.suite import PLACES
 from clbench.text.texts import slug
 
@@ -151,7 +153,7 @@ def page(
     study: Study,
     sections: Mapping[str, Section],
     judged: Sequence[Judged],
-    tunings: Sequence[Tuning] = (),
+    tunings: Sequence[Tuned] = (),
 ) -> str:
     """The page, as Markdown."""
     name = study.name
@@ -184,15 +186,17 @@ def page(
 
 def sources(sections: Mapping[str, Section], folder: Path) -> str:
     """The records that each method's numbers are computed from, as CSV."""
-    lines = ["stream,method,seed,record,sha256"]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["stream", "method", "seed", "record", "sha256"])
     for title, section in sections.items():
         for group in section.groups:
             for run in sorted(group.runs, key=lambda run: run.seed):
                 record = run.folder / "record.jsonl"
                 digest = hashlib.sha256(record.read_bytes()).hexdigest()
                 place = record.relative_to(folder.resolve())
-                lines.append(f'"{title}","{group.label}",{run.seed},{place},{digest}')
-    return "\n".join(lines) + "\n"
+                lines.writerow([title, group.label, run.seed, place, digest])
+    return text.getvalue()
 
 
 def figures_of(
@@ -278,7 +282,7 @@ def _compared(nearest: Mapping[str, Sequence[str]], usual: str) -> str:
     return told
 
 
-def _tries(tuning: Tuning) -> str:
+def _tries(tuning: Tuned) -> str:
     lines = [row(["method", "tries: setting → validation accuracy; the choice in bold"])]
     lines.append(row(["---"] * 2))
     for cell in tuning.cells:
@@ -297,7 +301,7 @@ def _tries(tuning: Tuning) -> str:
 
 
 def _spread(values: Sequence[float], scale: float = 100) -> str:
-    found = estimate(values)
+    found = mean_of(values)
     if found is None:
         return "–"
     if scale * found.mean >= 1000:

@@ -20,7 +20,7 @@ from clbench.report.figures import FIGURES
 from clbench.runner import outputs as files
 from clbench.runner.folder import recipe_of
 from clbench.runner.products import PICTURES, PRODUCTS, missing
-from clbench.suite import suite
+from clbench.suite import done
 
 
 def picture(record):
@@ -128,9 +128,9 @@ def test_a_kill_between_two_products_loses_nothing(learned, whole, monkeypatch, 
         if number <= len(PRODUCTS):
             with pytest.raises(KeyboardInterrupt):
                 resume(learned)
-            assert not suite.finished(learned)
+            assert not done.finished(learned)
     resume(learned)
-    assert suite.finished(learned)
+    assert done.finished(learned)
     assert contents(learned) == contents(whole)
     assert scalars(learned) == scalars(whole)
 
@@ -140,11 +140,11 @@ def test_what_was_deleted_is_made_again(folder, whole, name, capsys):
     before = contents(folder)
     for product in PRODUCTS if name == "all" else [name]:
         (folder / product).unlink()
-    assert not suite.finished(folder)
+    assert not done.finished(folder)
     assert resume(folder).finished
     out = capsys.readouterr().out
     assert f"is finished but lacks {PRODUCTS[0] if name == 'all' else name}" in out
-    assert suite.finished(folder)
+    assert done.finished(folder)
     assert contents(folder) == before == contents(whole)
     assert scalars(folder) == scalars(whole)
     resume(folder)
@@ -189,12 +189,12 @@ def test_a_picture_that_fails_costs_a_line(learned, whole, monkeypatch, capsys, 
         for name in ("accuracy_matrix", "curves")
     ]
     assert missing(learned) == ["accuracy_matrix.png", "curves.png"]
-    assert suite.finished(learned)  # all that can be there is
+    assert done.finished(learned)  # all that can be there is
     assert (learned / "model.safetensors").read_bytes() == (
         whole / "model.safetensors"
     ).read_bytes()
     (learned / "load_model.py").unlink()
-    assert not suite.finished(learned)
+    assert not done.finished(learned)
     monkeypatch.setitem(FIGURES, "curves", picture)
     resume(learned)  # what fails no more is made
     assert missing(learned) == ["accuracy_matrix.png"]
@@ -329,7 +329,7 @@ def test_what_was_cut_off_is_made_again(folder, whole, name, left):
     if left and name != "model.safetensors":
         pytest.skip("only of the weights it is seen")
     path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
-    assert not suite.finished(folder)
+    assert not done.finished(folder)
     resume(folder)
     assert contents(folder) == contents(whole)
 
@@ -347,10 +347,10 @@ def test_a_config_that_was_edited_since_is_refused_at_the_end_too(folder, state,
     assert checkpoints.numbers(folder)
     # Nor does a comparison take it for a run of that recipe.
     shutil.move(folder, folder.parent / "runs" / "one")
-    assert suite.hashes_below(folder.parent / "runs") == {}
+    assert done.hashes_below(folder.parent / "runs") == {}
 
 
 def test_a_strangers_record_is_no_finished_run(folder):
     (folder / "record.jsonl").write_text('{"event": "run"}\n{"event": "end", "lacking": 3}\n')
-    assert not suite.finished(folder)
-    assert suite.tasks_done(folder) == (0, 0)
+    assert not done.finished(folder)
+    assert done.tasks_done(folder) == (0, 0)

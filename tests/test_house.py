@@ -17,6 +17,31 @@ SIDE = ("report", "launch")
 #: Doors into the package: what users import, from whatever layer it is.
 DOORS = ("clbench", "clbench.__main__", "clbench.method", "clbench.yamlfile")
 MOST_FLAT = 10
+#: Public names that several files may define: each says what its own module is about.
+TWICE = {
+    "Cell": "of a suite, and of a paper's",
+    "Group": "of a report, and of a task's classes",
+    "MoFO": "a method, and the optimiser it brings",
+    "Run": "in progress, and as a report reads it",
+    "Section": "of settings, and of a report",
+    "Source": "of a data set, and of a stream's images",
+    "alone": "in a folder, and on a device",
+    "check": "of a record, a state, a network's names",
+    "compare": "runs that are there, a suite's, and a run with its recipe",
+    "fit": "a task, and weights to a network",
+    "line": "on the screen, and through two points",
+    "load": "a data set, a network, a checkpoint, a suite",
+    "measure": "a network's speed, and a method's footprint",
+    "read": "a config, weights, a plain file",
+    "show": "a run, an estimate, a sweep; a value",
+}
+MOST_TWICE = 15
+#: Lines of a file, and of a function's body.
+LONGEST, LONGEST_BODY = 300, 50
+#: Parts in which every file and function keeps to that.
+SHORT = ("cli", "data", "files", "launch", "optim", "recipe", "report", "streams", "suite", "text")
+#: But for these.
+LONGER = {"clbench.suite.reproduce"}
 
 
 @cache
@@ -101,6 +126,32 @@ def test_nothing_goes_round_in_circles():
 
     for module in sorted(graph):
         visit(module, ())
+
+
+def test_files_and_functions_are_short():
+    for module, path in modules().items():
+        if module in DOORS or layer(module) not in SHORT:
+            continue
+        text = path.read_text("utf-8")
+        if module not in LONGER:
+            assert len(text.splitlines()) <= LONGEST, module
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if body:
+                    lines = (node.end_lineno or 0) - body[0].lineno + 1
+                    assert lines <= LONGEST_BODY, f"{module}.{node.name}"
+
+
+def test_a_public_name_is_one_thing():
+    found: dict[str, set[str]] = {}
+    for module, path in modules().items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, set()).add(module)
+    twice = {name for name, where in found.items() if len(where) > 1}
+    assert twice <= TWICE.keys()
+    assert len(twice) <= MOST_TWICE
 
 
 def test_doors_are_old_import_paths():

@@ -17,7 +17,7 @@ from torch.distributed import TCPStore
 
 from clbench.errors import ClbenchError
 from clbench.processes import contact, rollcall
-from clbench.processes.contact import Line, key, open_store
+from clbench.processes.contact import Wire, key, open_store
 from clbench.processes.rollcall import Chosen
 from clbench.runner import meeting
 from clbench.runner.meeting import First, Other
@@ -49,7 +49,7 @@ def first():
 
 
 def join(first, rank, recipe="digest"):
-    line = Line(socket.create_connection(("127.0.0.1", first.server.getsockname()[1])))
+    line = Wire(socket.create_connection(("127.0.0.1", first.server.getsockname()[1])))
     HEARD[line] = []
     line.send({"rank": rank, "recipe": recipe})
     deadline = time.monotonic() + 5
@@ -221,7 +221,7 @@ def other(tmp_path):
     server = socket.create_server(("127.0.0.1", 0))
     store.set(key(), str(server.getsockname()[1]))
     made = Other(1, 2, 1, 0, ("127.0.0.1", store.port), 5.0, "digest")
-    line = Line(server.accept()[0])
+    line = Wire(server.accept()[0])
     HEARD[line] = []
     server.close()
     assert hear(line) == {"rank": 1, "recipe": "digest"}
@@ -324,7 +324,7 @@ def test_a_main_thread_that_hears_nothing_is_ended(tmp_path):
 
 def test_messages_come_whole_however_they_are_cut():
     here, there = socket.socketpair()
-    line = Line.__new__(Line)
+    line = Wire.__new__(Wire)
     line.socket, line.rank, line._rest = there, 0, b""
     text = json.dumps({"failed": "é" * 50}).encode() + b"\n" + b'{"done": 1}\n'
     for part in (text[:30], text[30:]):

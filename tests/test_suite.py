@@ -269,7 +269,7 @@ def test_threads_and_gpus_are_shared_out(monkeypatch):
 
 def test_a_killed_process_says_so(tmp_path):
     (tmp_path / "log").write_text("fine so far\n")
-    assert launch.reason(tmp_path / "log", -9).startswith("killed by signal 9")
+    assert launch.why_failed(tmp_path / "log", -9).startswith("killed by signal 9")
 
 
 def test_a_run_that_was_cut_off_gets_the_patience_that_the_suite_has_now(tmp_path):

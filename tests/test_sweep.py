@@ -280,8 +280,8 @@ def test_without_validation_and_retention(data_dir, tmp_path, capsys):
         ("last", {}, "--scale 0.5", "run without task_arithmetic or ties"),
         ("last", {"task_arithmetic": {}}, "--density 0.5", "was run without ties"),
         ("last", {}, "--alpha 1.5", r"methods.wise_ft.alpha = 1.5: .*less than or equal to 1"),
-        ("last", {}, "--alpha 0.5 --scale 1", "not allowed with"),
-        ("last", {}, "", "one of the arguments --alpha --scale --density is required"),
+        ("last", {}, "--alpha 0.5 --scale 1", "got --alpha and --scale"),
+        ("last", {}, "", "clbench sweep needs one of --alpha, --scale, --density, got none"),
         ("last", {"ties": {}}, "--scale 1 --anchor previous", "--anchor is wise_ft's"),
         (
             "last",

@@ -10,7 +10,7 @@ from clbench.runner.runner import run
 from clbench.streams import Stream
 from clbench.suite import comparison
 from clbench.suite.suite import expand
-from clbench.suite.tuning import Range, Search, read_tuning, try_of, value_of
+from clbench.suite.tuning import Range, Search, read_tuning, score_of, try_of
 
 SUITE = {
     "base": merge(RECIPE, {"model": {"weights": "none"}, "eval_every": 2}),
@@ -141,7 +141,7 @@ def test_a_try_reads_no_test_data_and_is_the_beginning_of_the_run(tmp_path, monk
         assert mine["task_incremental"] == theirs["validation"]["task_incremental"]
         assert mine["loss"] == theirs["loss"]
     last = whole.tasks[1].validation.task_incremental
-    assert value_of(tried, "task_incremental") == pytest.approx(sum(last) / 2)
+    assert score_of(tried, "task_incremental") == pytest.approx(sum(last) / 2)
     assert tried.accuracy_matrix().shape == (2, 2)
 
 

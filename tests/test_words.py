@@ -11,7 +11,11 @@ import pytest
 import clbench
 from clbench.cli import cli
 from clbench.cli.arguments import overrides, read_arguments
+from clbench.cli.commands import COMMANDS
+from clbench.cli.options import help_of
+from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError
+from clbench.explain import OPTIONS
 from clbench.recipe.recipe import parse
 
 MODEL = {"backbone": "tiny_cnn", "weights": "none"}
@@ -162,8 +166,8 @@ def test_home_in_every_path(tmp_path, monkeypatch):
     assert recipe.stream.test == [tmp_path, tmp_path / "c"]
     assert recipe.model.weights == f"{tmp_path}/w.pth"
     assert recipe.retention.data == f"{tmp_path}/imagenet"
-    assert read_arguments(["--output=~/run"]).output == tmp_path / "run"
-    assert read_arguments(["--output", "~"]).output == tmp_path
+    assert read_arguments(["--output=~/run"]).get("output") == tmp_path / "run"
+    assert read_arguments(["--output", "~"]).get("output") == tmp_path
 
 
 @pytest.mark.parametrize("command", ["compare", "report", "sweep"])
@@ -204,11 +208,34 @@ def test_home_and_nothing_in_the_paths_of_commands(command, refused, tmp_path, m
         (["--config", "."], ". is a folder"),
         (["--config="], "is empty"),
         (["comapre"], r"unexpected 'comapre' \(did you mean compare\?\)"),
-        (["compare", "digits", "--jo", "1"], "unrecognized arguments: --jo"),
+        (["-x"], "unexpected '-x': options start with --, see --help"),
+        (["--output", "a", "b"], "see --help; --output takes one value"),
+        (["--resume", "b"], "unexpected 'b': options start with --, see --help$"),
+        (
+            ["compare", "digits", "--jo", "1"],
+            r"no option --jo \(did you mean --jobs\?\); see clbench compare --help",
+        ),
+        (["compare", "digits", "--slurm.gpu", "1"], r"did you mean --slurm.gpus\?"),
+        (["compare", "digits", "--slurm.gpus=[1"], "^error: --slurm.gpus"),
+        (["compare", "digits", "--dry-run=1"], "--dry_run takes no value"),
+        (["compare", "digits", "more"], "unexpected 'more': .* see clbench compare --help"),
+        (["compare", "digits", "--jobs", "1", "2"], "unexpected '2'.*--jobs takes one value"),
+        (["compare", "--jobs", "1"], "clbench compare needs SUITE: a YAML file"),
+        (["compare", "digits", "--jobs"], "--jobs needs a value"),
+        (["compare", "digits", "--seed", "1"], "there is no option --seed"),
+        (["report", "-o", "a"], "unexpected '-o': options start with --"),
+        (["report", "a", "--title", "x", "--title=y"], "--title is given twice"),
+        (["reproduce", "sfa", "--resume"], "takes fields of recipes, and --seeds"),
+        (["reproduce", "sfa", "--config", "a"], "takes fields of recipes, and --seeds"),
+        (["reproduce", "sfa", "--seed", "1"], "takes fields of recipes, and --seeds"),
+        (["reproduce", "--epochs", "1", "sfa"], "clbench reproduce needs PAPER"),
+        (["reproduce", "sfa", "--seeds", "0", "x"], "--seeds = 'x' is no whole number"),
+        (["reproduce", "sfa", "--dryrun"], r"--dryrun needs a value \(did you mean dry_run\?\)"),
+        (["sweep", "x", "--by", "task"], "--by = 'task' is none of task_incremental, class_"),
         (["compare", "digits", "--output", "a", "--output", "b"], "--output is given twice"),
-        (["compare", "digits", "--output="], "'' is no path"),
-        (["compare", "digits", "--report", ""], "'' is no path"),
-        (["compare", "digits", "--slurm", ""], "--slurm needs a file"),
+        (["compare", "digits", "--output="], "--output needs a value: it is empty"),
+        (["compare", "digits", "--report", ""], "--report needs a value: it is empty"),
+        (["compare", "digits", "--slurm", ""], "--slurm needs a value: it is empty"),
         (["compare", "digits", "--slurm", "."], ". is a folder"),
         (["compare", "digits", "--jobs", "9" * 5000], "is no whole number"),
         (["compare", "digits", "--slurm.partition", "#a: ["], "slurm.partition needs --launcher"),
@@ -228,6 +255,20 @@ def test_help_and_version_whatever_else_is_there(call):
     for command in cli.COMMANDS:
         assert call(command, "-h")[0] == call(command, "--help")[0] == 0
     assert call("--version") == (0, f"clbench {clbench.__version__}\n", [])
+
+
+def test_every_option_is_in_the_help():
+    for takes, _ in [(TRAIN, None), *COMMANDS.values()]:
+        lines = help_of(takes).splitlines()
+        told = {line.split()[0] for line in lines if line.startswith("  --")}
+        assert {f"--{option.name}" for option in takes.options if option.about} <= told
+        assert "--help" in told
+        assert max(map(len, lines)) <= 100
+
+
+def test_options_that_people_misspell_are_those_of_the_table():
+    said = {option.name for option in TRAIN.options if option.name not in ("list", "version")}
+    assert {f"--{name}" for name in said} == set(OPTIONS)
 
 
 @pytest.mark.parametrize(

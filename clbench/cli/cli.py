@@ -10,8 +10,10 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any
 
-from clbench.cli.arguments import Arguments, read_arguments, values
+from clbench.cli.arguments import read_arguments, values
 from clbench.cli.commands import COMMANDS, command
+from clbench.cli.options import HELP, Given, columns, options_help
+from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.processes.parent import follow_stdin
 
@@ -29,15 +31,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench compare sfa --skip_missing                      a paper, as far as data and weights allow
   clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
 
-options:
-  --config FILE ...   configs, merged from left to right: files, or names in configs/
-  --output DIR        the run folder (default: runs/<stream>-<methods>-seed<seed>)
-  --resume            go on after the last finished task
-  --print_config      print the whole recipe, with comments, and stop
-  --dry_run           print what the run will need (steps, images, disk, memory, time), and stop
-  --list              list streams, methods and backbones, and stop
-  --version           print the version, and stop
-  --help              this text
+%s
 
 fields (--FIELD VALUE). A text or a path is taken as typed: no # @ * [ : or null means anything in
 it, ~ at its start is your home, and an empty VALUE ('') is null where the field can be. Where it
@@ -49,7 +43,7 @@ true, false, null, [1, 2], {sfa: {p: 0.9}}. Mappings are merged with the config'
 
 
 #: Options of commands that do nothing but print, as words with underscores.
-PRINTING = {"_h", "__help", "__list", "__version", "__print_config", "__dry_run"}
+PRINTING = {"_h", *(f"__{option.name}" for option in (*TRAIN.options, HELP) if option.prints)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(read_arguments(words[1:] if words[:1] == ["train"] else words))
     except ClbenchError as error:
         return _told(str(error))
-    except SystemExit as end:  # argparse has printed its help
-        return int(end.code or 0)
     except KeyboardInterrupt as error:  # says which signal it was, if not Ctrl-C
         return 128 + int(error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
@@ -104,27 +96,27 @@ def _no_command(word: str) -> str:
     return f"unexpected {shown(word)}{near}: options start with --, see --help"
 
 
-def _main(arguments: Arguments) -> int:
+def _main(given: Given) -> int:
     # Imports wait until the words are known to be right: torch takes seconds.
-    if "help" in arguments.flags:
-        print(USAGE + field_help())
+    if given.get("help"):
+        print(USAGE % "\n".join(options_help(TRAIN)) + field_help())
         return 0
-    if "version" in arguments.flags:
+    if given.get("version"):
         from clbench import __version__
 
         print(f"clbench {__version__}")
         return 0
-    if "list" in arguments.flags:
-        print(listing())
+    if given.get("list"):
+        print(all_names())
         return 0
     from clbench.recipe.recipe import parse
     from clbench.recipe.yamlfile import commented
 
-    recipe = parse(values(arguments))
-    if "print_config" in arguments.flags:
+    recipe = parse(values(given))
+    if given.get("print_config"):
         print(commented(recipe))
         return 0
-    if "dry_run" in arguments.flags:
+    if given.get("dry_run"):
         from clbench.estimate.estimating import estimate
         from clbench.estimate.screen import show
 
@@ -132,31 +124,26 @@ def _main(arguments: Arguments) -> int:
         return 0
     from clbench.runner.runner import run
 
-    run(recipe, arguments.output, resume="resume" in arguments.flags)
+    run(recipe, given.get("output"), resume=given.get("resume", False))
     return 0
 
 
 def field_help() -> str:
     """One line for each field of the recipe, with its default."""
-    import textwrap
-
     from pydantic_core import PydanticUndefined
 
     from clbench.methods import METHODS
     from clbench.recipe.recipe import Recipe, fields
     from clbench.streams import STREAMS, owners
 
-    lines = []
+    rows = []
 
     def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
         default = info.default
         default = str(default).lower() if isinstance(default, bool) else default  # as in YAML
         usual = "" if default in (PydanticUndefined, None) else f" [{default}]"
         owned = f" (of {', '.join(of)})" if of else ""
-        text = f"{info.description or ''}{usual}{owned}"
-        wrapped = textwrap.wrap(text, 100 - 34) or [""]
-        lines.append(f"  {key:<31} {wrapped[0]}")
-        lines.extend(" " * 34 + line for line in wrapped[1:])
+        rows.append((key, f"{info.description or ''}{usual}{owned}"))
 
     for key, info in fields(Recipe):
         add(key, info)
@@ -171,10 +158,10 @@ def field_help() -> str:
             for method, kind in METHODS.items():
                 for name, inner in kind.model_fields.items():
                     add(f"methods.{method}.{name}", inner)
-    return "\n".join(lines)
+    return "\n".join(columns(rows, 31))
 
 
-def listing() -> str:
+def all_names() -> str:
     """Streams, methods and backbones, with a line each."""
     from clbench.methods import METHODS
     from clbench.models import TRIED

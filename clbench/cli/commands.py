@@ -1,32 +1,21 @@
-"""``clbench compare``, ``report``, ``reproduce`` and ``sweep``: their words."""
+"""What ``clbench compare``, ``report``, ``reproduce`` and ``sweep`` do with their words."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clbench.cli.arguments import overrides, read_arguments
-from clbench.errors import ClbenchError, shown
-from clbench.text.textfile import home
+from clbench.cli.arguments import overrides
+from clbench.cli.options import Command, Given, help_of, read_words
+from clbench.cli.tables import COMPARE, REPORT, REPRODUCE, SWEEP, TRAIN
+from clbench.errors import ClbenchError
+from clbench.explain import nearest
 
 #: Lines on folders that cannot be read; the report has all of them.
 SHOWN = 20
-COMMANDS = ("compare", "report", "reproduce", "sweep")
-
-
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are the project's one line, and whose options are whole."""
-
-    def __init__(self, **about: Any) -> None:
-        super().__init__(allow_abbrev=False, **about)
-        self.register("action", None, _Once)
-
-    def error(self, message: str) -> NoReturn:
-        raise ClbenchError(f"{message}; see {self.prog} --help")
 
 
 def command(words: Sequence[str]) -> int:
@@ -35,115 +24,50 @@ def command(words: Sequence[str]) -> int:
     Raises:
         ClbenchError: for a mistake the user can mend.
     """
-    name, *rest = words
-    of = {"compare": _compare, "report": _report, "reproduce": _reproduce, "sweep": _sweep}
-    return of[name](rest)
+    takes, act = COMMANDS[words[0]]
+    given = read_words(takes, words[1:])
+    if given.get("help"):
+        print(help_of(takes))
+        return 0
+    return act(given)
 
 
-class _Once(argparse.Action):
-    """Stores an option's value, and refuses a second one."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option: str | None = None,
-    ) -> None:
-        given = vars(namespace).setdefault("_given", set())
-        if option and self.dest in given:
-            parser.error(f"{option} is given twice")
-        given.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-def _folder(word: str) -> Path:
-    """A path of the command line; ``~`` is the user's home."""
-    if not word.strip() or "\0" in word:
-        raise argparse.ArgumentTypeError(f"{shown(word)} is no path")
-    return Path(home(word))
-
-
-def _number(word: str) -> int:
-    if not word.isascii() or not word.removeprefix("-").isdigit() or len(word) > 18:
-        raise argparse.ArgumentTypeError(f"{shown(word)} is no whole number")
-    return int(word)
-
-
-def _comparing(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """What ``clbench compare`` is told, and the fields of all recipes among it."""
-    from clbench.launch.slurm import Settings
-
-    parser = _Parser(
-        prog="clbench compare",
-        description="Run a suite (finished runs are reused, interrupted ones go on) and report.",
-        epilog="Other options override fields of every recipe, as in --epochs 1 "
-        "--stream.datasets '[cifar10]'; see clbench --help.",
-    )
-    parser.add_argument("suite", help="a YAML file, or its name in suites/")
-    parser.add_argument(
-        "--jobs",
-        type=_number,
-        help="runs side by side (default: 1, on SLURM all that it has room for)",
-    )
-    parser.add_argument("--output", type=_folder, help="folder (default: runs/<suite>)")
-    parser.add_argument("--report", type=_folder, help="folder of the report (default: in output)")
-    parser.add_argument(
-        "--dry_run", "--dry-run", action="store_true", help="show the grid and stop"
-    )
-    parser.add_argument("--seeds", type=_number, nargs="+", help="in place of the suite's own")
-    parser.add_argument(
-        "--skip_missing",
-        "--skip-missing",
-        action="store_true",
-        help="leave out what lacks data or weights; on a terminal, say what is left and ask",
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--launcher", default="local", help="local (the default) or slurm")
-    cluster = parser.add_argument_group(
-        "what to ask of SLURM for each run (texts as typed, other values as YAML)"
-    )
-    cluster.add_argument("--slurm", metavar="FILE", help="a YAML file of these, without slurm.")
-    for name, info in Settings.model_fields.items():
-        default = info.get_default(call_default_factory=True)
-        about = f"{info.description}{f' [{default}]' if default else ''}".replace("%", "%%")
-        cluster.add_argument(f"--slurm.{name}", metavar="VALUE", help=about)
-    given, others = parser.parse_known_args(list(words))
-    more = read_arguments(others)
-    if more.configs or more.flags or "seed" in more.given:
-        raise ClbenchError(f"{parser.prog} takes fields of recipes, and --seeds; see --help")
-    if not more.given:
-        return given, {}
+def _compare(given: Given, skips: bool = False) -> int:
+    command = REPRODUCE if skips else COMPARE
+    others = {o.name for o in TRAIN.options} - {"output", "dry_run"}
+    if others & given.values.keys() or "seed" in given.fields:
+        raise ClbenchError(
+            f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
+        )
     from clbench.recipe.recipe import Recipe
-
-    if strange := [name for name in more.given if name.split(".")[0] not in Recipe.model_fields]:
-        parser.error(f"unrecognized arguments: --{' --'.join(strange)}")
-    return given, overrides(more)
-
-
-def _compare(words: Sequence[str]) -> int:
-    given, fields = _comparing(words)
     from clbench.suite import comparison
     from clbench.suite.suite import load
 
-    suite = load(given.suite, fields, given.seeds)
-    folder = comparison.folder_of(suite, given.output)
-    asks = given.skip_missing and not given.yes and sys.stdin.isatty()
-    for line in comparison.plan(suite, folder, given.skip_missing) if given.dry_run or asks else ():
+    if strange := [n for n in given.fields if n.split(".")[0] not in Recipe.model_fields]:
+        options = [f"--{option.name}" for option in command.options if option.about]
+        near = nearest(f"--{strange[0]}", options)
+        raise ClbenchError(f"there is no option or field --{strange[0]}{near}; {command.see}")
+
+    skips = skips or given.get("skip_missing", False)
+    suite = load(given.get("suite"), overrides(given), given.get("seeds"))
+    folder = comparison.folder_of(suite, given.get("output"))
+    dry = given.get("dry_run", False)
+    asks = skips and not given.get("yes") and sys.stdin.isatty()
+    for line in comparison.plan(suite, folder, skips) if dry or asks else ():
         print(line, flush=True)
-    if given.dry_run or (asks and input("Run? [y/N] ").strip().lower() not in ("y", "yes")):
+    if dry or (asks and input("Run? [y/N] ").strip().lower() not in ("y", "yes")):
         return 0
     # Runs are processes of their own: a command that is told to end takes them along.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         made = comparison.compare(
             suite,
-            given.output,
-            given.jobs,
-            given.report,
-            given.launcher,
+            given.get("output"),
+            given.get("jobs"),
+            given.get("report"),
+            given.get("launcher", "local"),
             _slurm(given),
-            given.skip_missing,
+            skips,
         )
     except KeyboardInterrupt:
         print("Stopped. Finished tasks are kept; the same command goes on.", flush=True)
@@ -162,44 +86,30 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _slurm(given: argparse.Namespace) -> dict[str, Any]:
+def _slurm(given: Given) -> dict[str, Any]:
     """What was said about the cluster: the file, and the words on top."""
-    from clbench.cli.words import value_of
-    from clbench.launch.slurm import Settings
     from clbench.text.textfile import read_file
     from clbench.text.yamltext import read_text
 
     values: dict[str, Any] = {}
-    if given.slurm is not None:
-        path = Path(home(given.slurm))
-        if not given.slurm:
-            raise ClbenchError("--slurm needs a file: it is empty")
+    path = given.get("slurm")
+    if path is not None:
         if not path.exists():
             raise ClbenchError(f"--slurm: there is no file {path}")
         values = read_text(read_file(path), str(path)) or {}
         if not isinstance(values, dict):
             raise ClbenchError(f"{path} must be a mapping of keys to values")
-    for name, info in Settings.model_fields.items():
-        word = getattr(given, f"slurm.{name}")
-        if word is not None:
-            values[name] = value_of(f"--slurm.{name}", [word], [info.annotation])
-    return values
+    words = {name.partition("slurm.")[2]: value for name, value in given.values.items()}
+    return values | {name: value for name, value in words.items() if name}
 
 
-def _report(words: Sequence[str]) -> int:
-    parser = _Parser(
-        prog="clbench report",
-        description="Compare runs by their records alone: a page, tables and figures.",
-    )
-    parser.add_argument("runs", nargs="+", type=_folder, help="run folders, or folders of them")
-    parser.add_argument("--output", type=_folder, default=Path("report"), help="default: report")
-    parser.add_argument("--title", default="clbench report", help="heading of the page")
-    given = parser.parse_args(list(words))
+def _report(given: Given) -> int:
     from clbench.report.build import build
     from clbench.report.compare import compare
 
-    comparison = compare(given.runs)
-    page = build(comparison, given.output, given.title)
+    comparison = compare(given.get("runs"))
+    output = given.get("output", Path("report"))
+    page = build(comparison, output, given.get("title", "clbench report"))
     for line in comparison.problems[:SHOWN]:
         print(f"warning: {line}", file=sys.stderr)
     if len(comparison.problems) > SHOWN:
@@ -210,40 +120,35 @@ def _report(words: Sequence[str]) -> int:
     return 0
 
 
-def _reproduce(words: Sequence[str]) -> int:
+def _reproduce(given: Given) -> int:
     """A paper is a suite of its name."""
-    if not words or words[0].startswith("-"):
-        words = [*words, "--help"]
-    return _compare([*words, "--skip_missing"])
+    return _compare(given, skips=True)
 
 
-def _sweep(words: Sequence[str]) -> int:
-    parser = _Parser(
-        prog="clbench sweep",
-        description="Evaluate a finished run with other settings of methods that only change "
-        "weights after training. VALUES: start:stop:step, or a list with commas.",
-    )
-    parser.add_argument("run", type=_folder, help="the run folder, with its checkpoints")
-    swept = parser.add_mutually_exclusive_group(required=True)
-    swept.add_argument("--alpha", metavar="VALUES", help="share of the tuned weights in wise_ft")
-    swept.add_argument("--scale", metavar="VALUES", help="λ of task_arithmetic or ties")
-    swept.add_argument("--density", metavar="VALUES", help="of ties")
-    parser.add_argument("--anchor", choices=("pretrained", "previous"), help="of wise_ft")
-    parser.add_argument(
-        "--by",
-        choices=("task_incremental", "class_incremental"),
-        default="task_incremental",
-        help="whose validation accuracy picks (default: task_incremental)",
-    )
-    given = parser.parse_args(list(words))
+def _sweep(given: Given) -> int:
     from clbench.sweep.sweeping import PARAMETERS, read_values, sweep
     from clbench.sweep.view import show, write_figure
 
-    parameter = next(name for name in PARAMETERS if getattr(given, name) is not None)
-    if given.anchor and parameter != "alpha":
+    run = given.get("run")
+    swept = [name for name in PARAMETERS if name in given.values]
+    if len(swept) != 1:
+        every = ", ".join(f"--{name}" for name in PARAMETERS)
+        got = " and ".join(f"--{name}" for name in swept) or "none"
+        raise ClbenchError(f"clbench sweep needs one of {every}, got {got}; {SWEEP.see}")
+    parameter = swept[0]
+    if given.get("anchor") and parameter != "alpha":
         raise ClbenchError(f"--anchor is wise_ft's: it goes with --alpha, not --{parameter}")
-    values = read_values(getattr(given, parameter))
-    made = sweep(given.run, parameter, values, given.by, given.anchor)
-    write_figure(made, given.run)
-    show(made, given.run)
+    values = read_values(given.get(parameter))
+    made = sweep(run, parameter, values, given.get("by", "task_incremental"), given.get("anchor"))
+    write_figure(made, run)
+    show(made, run)
     return 0
+
+
+#: By name: what a command takes, and what it does.
+COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
+    "compare": (COMPARE, _compare),
+    "report": (REPORT, _report),
+    "reproduce": (REPRODUCE, _reproduce),
+    "sweep": (SWEEP, _sweep),
+}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import platform
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -24,9 +23,10 @@ from clbench.data import contents
 from clbench.data.batches import fetch_ahead
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages, Images
-from clbench.data.words import counted, note, shown
+from clbench.data.words import counted, note, spelt
 from clbench.errors import ClbenchError
 from clbench.files import lock
+from clbench.files.abandoned import own_side, remove_abandoned
 from clbench.files.disk import atomic
 
 #: Bytes of decoded images that a thread works on at once, and most images.
@@ -102,7 +102,7 @@ class CachedImages(Images):
         return self.files.fingerprint()
 
 
-def find(files: FileImages, folder: Path, name: str) -> Path | None:
+def find_cache(files: FileImages, folder: Path, name: str) -> Path | None:
     """The cache of these files if it is there, as far as that takes no reading of the files."""
     files = _with_table(files, folder, name)
     try:
@@ -144,7 +144,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
     except OSError as error:
         size = len(files) * _row(files.size).itemsize
         raise ClbenchError(
-            f"the image cache {shown(folder)} cannot be written ({error.strerror or error}; it "
+            f"the image cache {spelt(folder)} cannot be written ({error.strerror or error}; it "
             f"needs {size / 1e6:,.1f} MB for {len(files):,} images of {name}): make room, name "
             "another data_dir, or set images.keep: files"
         ) from error
@@ -214,7 +214,7 @@ def _chunks(files: FileImages) -> tuple[Tensor, ...]:
 def _open(path: Path, files: FileImages) -> CachedImages | None:
     """The cache if it is there and whole."""
     if path.is_dir():
-        raise ClbenchError(f"the image cache {shown(path)} is a folder: remove it")
+        raise ClbenchError(f"the image cache {spelt(path)} is a folder: remove it")
     if not path.is_file():  # a pipe would be waited at for ever
         return None
     try:
@@ -222,17 +222,16 @@ def _open(path: Path, files: FileImages) -> CachedImages | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise ClbenchError(f"the image cache {shown(path)} cannot be read: {error}") from error
+        raise ClbenchError(f"the image cache {spelt(path)} cannot be read: {error}") from error
     except Exception:  # numpy raises many types for a damaged header
         return None
 
 
 def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
     note(f"Decoding {len(files):,} images once into {path}", everywhere=True)
-    begun = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
-    _remove_abandoned(path)
+    remove_abandoned(path)
     row = _row(files.size)
-    with atomic(path, begun) as file:
+    with atomic(path, own_side(path)) as file:
         descr = np.lib.format.dtype_to_descr(row)
         header = {"descr": descr, "fortran_order": False, "shape": (len(files),)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -244,25 +243,6 @@ def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
             rows["pixels"] = pixels
             rows["sum"] = [zlib.crc32(image.data) for image in pixels]
             file.write(rows.tobytes())
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what processes of this machine that are gone left of the same cache."""
-    for other in path.parent.iterdir():
-        if other.name.startswith(f".{path.name}.{platform.node()}."):
-            pid = other.suffixes[-2:-1]
-            if pid and pid[0][1:].isdigit() and not _lives(int(pid[0][1:])):
-                other.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]:
@@ -283,7 +263,7 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
     for kind, remark in REMARKS.items():
         found = [(value, number) for other, value, number in noted if other == kind]
         if found:
-            path, most = shown(files.paths[found[0][1]]), max(value for value, _ in found)
+            path, most = spelt(files.paths[found[0][1]]), max(value for value, _ in found)
             line = remark.format(
                 count=counted(len(found), "image"), name=name, path=path, most=most
             )

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from clbench.data.words import few, shown
+from clbench.data.words import few, spelt
 from clbench.errors import ClbenchError, reason
 
 Fit = Literal["crop", "squash"]
@@ -61,10 +61,10 @@ class BadImages(ClbenchError):
 
     def __init__(self, found: list[tuple[Path | str, str]]) -> None:
         self.found = found
-        listed = [f"{shown(path)} ({why})" for path, why in found]
+        listed = [f"{spelt(path)} ({why})" for path, why in found]
         if len(found) == 1:
             path, why = found[0]
-            message = f"{shown(path)} cannot be read as an image ({why}): replace or remove it"
+            message = f"{spelt(path)} cannot be read as an image ({why}): replace or remove it"
         else:
             message = (
                 f"{len(found):,} files cannot be read as images: {few(listed, 5)}: replace or "

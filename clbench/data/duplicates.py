@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clbench.data.datasets import Labelled
-from clbench.data.words import counted, note, shown
+from clbench.data.words import counted, note, spelt
 
 
 def tell_duplicates(
@@ -35,7 +35,7 @@ def tell_duplicates(
         twin = np.flatnonzero(trained == tested[place])[0]
         note(
             f"Of {counted(len(tested), 'test image')}, {len(shared):,} are training images too, "
-            f"file for file, such as {shown(test_paths[place])} = {shown(paths[twin])}: test "
+            f"file for file, such as {spelt(test_paths[place])} = {spelt(paths[twin])}: test "
             "accuracy is too high by what the model knows by heart"
         )
     _between_classes([*train, *test], np.concatenate([trained, tested]), paths + test_paths)
@@ -58,7 +58,7 @@ def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[Pa
         one, two = (paths[order[found[0] + step]] for step in (0, 1))
         note(
             f"Equal files in several classes: {counted(len(found), 'image')}, such as "
-            f"{shown(one)} = {shown(two)}"
+            f"{spelt(one)} = {spelt(two)}"
         )
 
 

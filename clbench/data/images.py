@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clbench.data import contents
 from clbench.data.decode import BadImages, Fit, Notes, Range, decode
-from clbench.data.words import shown
+from clbench.data.words import spelt
 from clbench.errors import ClbenchError
 
 
@@ -158,7 +158,7 @@ class FileImages(Images):
             now = hashlib.sha256(content).digest()
             if now != self._digests[number].tobytes():
                 raise ClbenchError(
-                    f"{shown(path)} was changed while it was in use: run again with the images as "
+                    f"{spelt(path)} was changed while it was in use: run again with the images as "
                     "they are to be"
                 )
         return decode(content, self.size, self.fit, self.limits, path, notes)

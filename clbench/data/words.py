@@ -9,10 +9,10 @@ from clbench.errors import ClbenchError
 from clbench.processes.processes import is_first
 
 
-def shown(path: Path | str) -> str:
+def spelt(path: Path | str) -> str:
     r"""A path in one line that can be printed, whatever bytes are in it.
 
-    >>> shown("a\nb \udcff.png")
+    >>> spelt("a\nb \udcff.png")
     'a\\nb \\udcff.png'
     """
     text = str(path)
@@ -33,12 +33,12 @@ def expanded(path: Path) -> Path:
         ClbenchError: if there is no such user, or no path can be called so.
     """
     if "\0" in str(path):
-        raise ClbenchError(f"{shown(path)} is no path: it has a null character in it")
+        raise ClbenchError(f"{spelt(path)} is no path: it has a null character in it")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise ClbenchError(
-            f"{shown(path)} does not exist: there is no such user ({error})"
+            f"{spelt(path)} does not exist: there is no such user ({error})"
         ) from error
 
 
@@ -48,7 +48,7 @@ def few(names: Iterable[object], most: int = 10) -> str:
     >>> few("abc", 2)
     'a, b and 1 more'
     """
-    listed = [shown(str(name)) for name in names]
+    listed = [spelt(str(name)) for name in names]
     more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
     return (", ".join(listed[:most]) or "none") + more
 
@@ -70,4 +70,4 @@ def note(line: str, everywhere: bool = False) -> None:
         everywhere: on any process, where only one of them comes to know it.
     """
     if everywhere or is_first():
-        print(shown(line), flush=True)
+        print(spelt(line), flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 import torch
 
-from clbench.data.cache import find
+from clbench.data.cache import find_cache
 from clbench.data.datasets import imagenet_validation
 from clbench.data.images import FileImages
 from clbench.errors import ClbenchError
@@ -120,7 +120,7 @@ def retained(recipe: Recipe, stream: Stream) -> Retained:
     assert isinstance(paths, tuple)
     side = round(recipe.images.size / crop)
     files = FileImages(paths, side, "crop")
-    if find(files, recipe.data_dir / "cache", "imagenet-val") is not None:
+    if find_cache(files, recipe.data_dir / "cache", "imagenet-val") is not None:
         return Retained(len(paths))
     return Retained(len(paths), len(paths) * 3 * side * side, len(paths))
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from clbench.data import datasets
-from clbench.data.cache import find
+from clbench.data.cache import find_cache
 from clbench.data.datasets import DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.decode import decode
@@ -101,7 +101,7 @@ class Needed:
         files, bytes_ = FileImages(images, side, storage.fit, storage.range), count * 3 * side**2
         if storage.keep == "files":
             self.each = max(self.each, _decoding(files, storage.workers))
-        elif not images[0].exists() or find(files, data_dir / "cache", name) is None:
+        elif not images[0].exists() or find_cache(files, data_dir / "cache", name) is None:
             self.decode = _decoding(files, storage.workers)
             self.seconds += self.decode * count
             self.cache += bytes_

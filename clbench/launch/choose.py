@@ -28,9 +28,9 @@ def choose_launcher(
     if at_once is not None and at_once < 1:
         raise ClbenchError(f"jobs must be at least 1, got {at_once}")
     if name == "slurm":
-        wanted = slurm.settings(options)
-        slurm.check()
-        return lambda jobs, changed: slurm.launch(
+        wanted = slurm.read_settings(options)
+        slurm.check_slurm()
+        return lambda jobs, changed: slurm.launch_array(
             jobs, at_once or len(jobs), changed, wanted, folder / "slurm"
         )
     if name != "local":

@@ -147,11 +147,11 @@ def _ended(job: Job) -> bool:
     _let_go(job.process)
     job.state = "failed" if code else "finished"
     if code:
-        job.reason = reason(job.log, code)
+        job.reason = why_failed(job.log, code)
     return True
 
 
-def reason(log: Path, code: int) -> str:
+def why_failed(log: Path, code: int) -> str:
     """Why a process failed, in a line: its error, or the signal that ended it."""
     if code < 0:
         return f"killed by signal {-code}, see {log}"

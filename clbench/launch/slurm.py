@@ -54,7 +54,7 @@ class Settings(Section):
     )
 
 
-def settings(values: Mapping[str, Any]) -> Settings:
+def read_settings(values: Mapping[str, Any]) -> Settings:
     """Checked settings from plain values.
 
     Raises:
@@ -69,7 +69,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
     return made
 
 
-def launch(
+def launch_array(
     jobs: Sequence[Job], at_once: int, changed: Changed, wanted: Settings, folder: Path
 ) -> None:
     """Run all jobs as one array; one that fails does not stop the others.
@@ -110,7 +110,7 @@ def launch(
         raise
 
 
-def check() -> None:
+def check_slurm() -> None:
     """See that jobs can be submitted.
 
     Raises:

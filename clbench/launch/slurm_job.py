@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.files.disk import write_atomic
-from clbench.launch.local import THREADS, reason
+from clbench.launch.local import THREADS, why_failed
 
 #: Seconds that a run has to stop by itself before it is killed.
 STOP = 10.0
@@ -86,7 +86,7 @@ class Work:
                 # requeue. That is no failure of the run: SIGKILL or the time limit follows.
                 told = signal.SIGTERM in caught or code in (-signal.SIGTERM, -timed)
                 if code is not None and not (code and told):
-                    return reason(self.log, code) if code else ""
+                    return why_failed(self.log, code) if code else ""
                 time.sleep(0.2)
         except _GaveUp as error:
             return str(error)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.methods.base import Context, Method, Needs
-from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, measured
+from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
 from clbench.models.anchors import named_weights
 from clbench.models.persample import Loss, PerSample
 from clbench.seeding import generator
@@ -181,7 +181,7 @@ class EWC(Method):
 
     def finish(self, context: Context) -> None:
         last = self._last
-        self._activity = measured(self.penalty(context.model), context.model, last)
+        self._activity = penalty_activity(self.penalty(context.model), context.model, last)
         if self.strength == 0:
             return
         fisher = fisher_of_task(context, self.labels, self.samples)

@@ -104,7 +104,7 @@ class FisherMerge(_Fisher):
             merged = fisher_merge(anchor.state, self._fisher, theta, fisher, *weights)
             for name, weight in theta.items():
                 weight.copy_(merged[name])
-            self._activity = measured(before, anchor.distance(model))
+            self._activity = merge_activity(before, anchor.distance(model))
             nearer = before - self._activity["distance_after"]
             self._activity["scope"] = max(0.0, nearer / before) if before else 0.0
         self._add(fisher)
@@ -163,7 +163,7 @@ class EWCMerge(_Fisher):
             self._shares.append(pulled / both if both else 0.0)
         self._keep(model, step)
         if last:
-            self._activity = measured(before, self._anchor.distance(model))
+            self._activity = merge_activity(before, self._anchor.distance(model))
             self._activity["mean_share"] = _mean(self._share.values())
             self._activity["scope"] = sum(self._shares) / len(self._shares)
 
@@ -178,7 +178,7 @@ class EWCMerge(_Fisher):
             self._add(fisher_of_task(context, self.labels, self.samples))
 
 
-def measured(before: float, after: float) -> dict[str, float]:
+def merge_activity(before: float, after: float) -> dict[str, float]:
     """What a merge did, for `Method.activity`: distances from θ_o before and after the last one."""
     return {
         "active": float(before != after),

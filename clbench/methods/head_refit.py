@@ -46,7 +46,7 @@ class HeadRefit(Method):
 
     def deploy(self, theta: State, context: Context) -> State:
         classes, names = context.task.classes, context.head
-        trunk = plain_copy(context.model, theta)
+        trunk = copy_without_lora(context.model, theta)
         rules = self.probe or context.probe
         head, losses_N = train_head(
             trunk,
@@ -76,7 +76,7 @@ class HeadRefit(Method):
         return self._activity
 
 
-def plain_copy(model: nn.Module, state: State) -> nn.Module:
+def copy_without_lora(model: nn.Module, state: State) -> nn.Module:
     """A copy of a network with the weights ``state``; what LoRA put on its layers is taken off.
 
     Args:

@@ -116,7 +116,9 @@ def matched(model: nn.Module, anchor: Anchor, head: Sequence[str]) -> list[tuple
     return pairs
 
 
-def measured(penalty: Tensor | None, model: nn.Module, last: Tensor | None) -> dict[str, float]:
+def penalty_activity(
+    penalty: Tensor | None, model: nn.Module, last: Tensor | None
+) -> dict[str, float]:
     """What a penalty did, for `Method.activity`.
 
     Args:
@@ -179,7 +181,7 @@ class _Towards(Method):
 
     def finish(self, context: Context) -> None:
         last = self._last
-        self._activity = measured(self.penalty(context.model), context.model, last)
+        self._activity = penalty_activity(self.penalty(context.model), context.model, last)
 
     def activity(self) -> dict[str, float]:
         return self._activity

@@ -23,7 +23,7 @@ PARENT = "CLBENCH_PARENT"
 LOCAL = "127.0.0.1"
 
 
-class Line:
+class Wire:
     """A connection over which messages go.
 
     Attributes:
@@ -84,7 +84,7 @@ def open_store(address: tuple[str, int], limit: float) -> TCPStore:
         ) from error
 
 
-def find(address: tuple[str, int], nodes: int, limit: float, rank: int) -> Line:
+def meet_first(address: tuple[str, int], nodes: int, limit: float, rank: int) -> Wire:
     """Connect to the first process, which may be still on its way."""
     deadline, store = time.monotonic() + limit, None
     parent = int(os.environ.get(PARENT, 0))
@@ -101,7 +101,7 @@ def find(address: tuple[str, int], nodes: int, limit: float, rank: int) -> Line:
                 host = LOCAL if nodes == 1 else address[0]
                 found = socket.create_connection((host, int(store.get(key()))), 5)
                 found.settimeout(None)
-                return Line(found)
+                return Wire(found)
         except (OSError, dist.DistError):
             store = None
         time.sleep(0.1)

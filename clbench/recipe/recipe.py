@@ -27,33 +27,12 @@ from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import trainer_arguments
 from clbench.recipe.per_task import check_settings
+from clbench.recipe.retention import Retention
 from clbench.record.checkpoints import Keep
 from clbench.settings import Section
 from clbench.streams import DISK, STREAMS, Shelf, Storage, Stream, StreamConfig, owners
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
-from clbench.text.textfile import home
-
-
-class Retention(Section):
-    """What the backbone was pretrained for, and how well it still does it, after every task."""
-
-    data: str = Field(
-        "auto",
-        description="auto: the pretraining classes, or ImageNet images in "
-        "<data_dir>/imagenet/val/<wnid>/ if there; none; or a folder of wnid folders",
-    )
-    batch_norm: Literal["current", "pretrained"] = Field(
-        "current",
-        description="pretrained: put the original BatchNorm parameters and statistics back",
-    )
-
-    @field_validator("data")
-    @classmethod
-    def _folder_at_home(cls, data: str) -> str:
-        if not data:
-            raise PydanticCustomError("data", "should be auto, none or a folder, and is empty")
-        return home(data)
 
 
 class Recipe(Section):
@@ -141,7 +120,7 @@ class Recipe(Section):
     @classmethod
     def _arguments_of_the_trainer(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-            trainer_arguments.check(value)
+            trainer_arguments.check_arguments(value)
         return value
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ OWNED = {
 Rule = Callable[[Any], str | None]
 
 
-def check(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that do not exist, are clbench's own, or hold a value without sense.
 
     Raises:

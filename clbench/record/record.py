@@ -274,6 +274,6 @@ class Recorder:
             append(self.path, event.text)
 
 
-def sha256(events: Sequence[Event]) -> str:
+def lines_sha256(events: Sequence[Event]) -> str:
     """SHA-256 of the lines of some events."""
     return hashlib.sha256("".join(event.text for event in events).encode()).hexdigest()

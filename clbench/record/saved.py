@@ -58,7 +58,7 @@ def check_fit(
                 refuse(folder, f"{name[:80]} in its {part} is of another shape or type")
 
 
-def take_up(folder: Path, name: str, method: Any, states: Mapping[str, Any]) -> None:
+def remind(folder: Path, name: str, method: Any, states: Mapping[str, Any]) -> None:
     """Give the method ``name`` what it remembered, of what all of them did.
 
     Raises:

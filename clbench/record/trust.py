@@ -16,7 +16,7 @@ from clbench.errors import ClbenchError
 from clbench.record import reading
 from clbench.record.events import Number, Text
 from clbench.record.record import Record
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 #: A run that is to be gone on with may have a record so many times as large as one in a report:
 #: it is probably one's own, and there is only one of it.
@@ -67,7 +67,7 @@ def record_of(folder: Path, times: int = 1) -> Record:
     return record
 
 
-def whole(folder: Path) -> Record:
+def whole_record(folder: Path) -> Record:
     """The record of a folder that is to be gone on with; its recipe is seen to be one too.
 
     Raises:
@@ -76,15 +76,15 @@ def whole(folder: Path) -> Record:
     if not (folder / "record.jsonl").exists():
         return Record.load(folder)  # says that there is none
     try:
-        if not recipe_of(folder):
+        if not config_of(folder):
             raise ClbenchError("there is no config.yaml in it, or an empty one")
         record = record_of(folder, OWN)
     except ClbenchError as error:
-        raise ClbenchError(one_line(f"{folder} cannot be gone on with: {error}")) from error
+        raise ClbenchError(cut_line(f"{folder} cannot be gone on with: {error}")) from error
     except OSError as error:
         name = Path(str(error.filename or "")).name
         told = f"{folder} cannot be read: {name}: {error.strerror}"
-        raise ClbenchError(one_line(told)) from error
+        raise ClbenchError(cut_line(told)) from error
     return record
 
 
@@ -128,7 +128,7 @@ def _tasks(record: Record) -> None:
             raise ClbenchError(f"{where} says nothing of method {min(lacking)[:60]!r}")
 
 
-def recipe_of(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
     """The recipe in ``config.yaml``; empty if it was not copied along.
 
     Raises:

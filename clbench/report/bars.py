@@ -15,7 +15,7 @@ from clbench.report.drawing import INK, Drawn, dress, panels, short
 from clbench.report.group import Kind
 from clbench.report.metrics import show
 from clbench.report.pooled import pooled
-from clbench.report.section import Row, Section
+from clbench.report.section import Section, Standing
 from clbench.report.statistics import intervals
 
 #: Told apart by colour and by hatch; the names are in the legend.
@@ -99,7 +99,7 @@ def _slanted(labels: Sequence[str], columns: int) -> bool:
     return max(len(short(label)) for label in labels) * len(labels) > 110 / columns
 
 
-def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
+def _bars(axis: Any, rows: Sequence[Standing], values: bool = True) -> None:
     intervals: list[tuple[float, ...]] = []
     for place, row in enumerate(rows):
         op = row.scores["overall_performance"]
@@ -138,7 +138,7 @@ def _bars(axis: Any, rows: Sequence[Row], values: bool = True) -> None:
     axis.set_xlim(-0.6, len(rows) - 0.4)
 
 
-def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], title: str) -> None:
+def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Standing], title: str) -> None:
     highest = max(axis.get_ylim()[1] for axis in axes)
     axes[0].set_ylim(0, max(highest * 1.06, 0.01))
     for axis in axes[:: axes[0].get_subplotspec().get_gridspec().ncols]:
@@ -159,7 +159,7 @@ def _finish(figure: Figure, axes: Sequence[Any], rows: Sequence[Row], title: str
     )
 
 
-def _what(rows: Iterable[Row], title: str) -> str:
+def _what(rows: Iterable[Standing], title: str) -> str:
     known = intervals(row.scores["overall_performance"] for row in rows)
     return (
         f"Mean {title} test accuracy over all tasks after the last, {known}; "
@@ -167,7 +167,7 @@ def _what(rows: Iterable[Row], title: str) -> str:
     )
 
 
-def _text(rows: Sequence[Row], title: str) -> str:
+def _text(rows: Sequence[Standing], title: str) -> str:
     parts = []
     for kind, (name, _, _) in KINDS.items():
         found = [row for row in rows if row.group.kind == kind]

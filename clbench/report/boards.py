@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from clbench.record.record import Scenario
 from clbench.report import kept
+from clbench.report.cells import (
+    NOTHING,
+    Entry,
+    Head,
+    Table,
+    gap_cell,
+    rank_cell,
+    score_cell,
+    single,
+    versus,
+)
 from clbench.report.comparison import Compared
-from clbench.report.confounds import MARK
-from clbench.report.metrics import METRICS, Unit, show
+from clbench.report.metrics import METRICS, show
 from clbench.report.pooled import POOLED, pooled
-from clbench.report.section import Row, Section
-from clbench.report.statistics import Difference, Estimate
-from clbench.report.tuning import Tuning
+from clbench.report.section import Section, Standing
+from clbench.report.tuning import Tuned
 
 #: Columns of a leaderboard: metric, and the baseline it is compared with.
 COLUMNS: tuple[tuple[str, str | None], ...] = (
@@ -30,73 +38,6 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("extra_passes_per_step", None),
     ("seconds", None),
 )
-NOTHING = "–"
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head of a column.
-
-    Attributes:
-        text: its name.
-        about: what it holds, in a sentence.
-        better: 1 if more is better, −1 if less is; 0 for names.
-        ordered: whether the rows are in its order.
-    """
-
-    text: str
-    about: str = ""
-    better: int = 0
-    ordered: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell.
-
-    Attributes:
-        text: what it shows.
-        value: what it is sorted by; None stays at the end.
-        small: the interval, or why there is none, where there is room for it.
-        mark: ``best``, ``tie`` or nothing.
-        group: number of the runs behind it.
-        words: whether it is a sentence, which may take several lines.
-    """
-
-    text: str
-    value: float | str | None = None
-    small: str = ""
-    mark: str = ""
-    group: int | None = None
-    words: bool = False
-
-    @property
-    def plain(self) -> str:
-        """As plain text; the best stands between two asterisks."""
-        return f"**{self.text}**" if self.mark == "best" else self.text
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        title: what it holds.
-        heads: one for each column; the first column names the rows.
-        body: rows of cells.
-        note: what else a reader must know; may be empty.
-    """
-
-    title: str
-    heads: Sequence[Head]
-    body: Sequence[Sequence[Cell]]
-    note: str = ""
-
-    @property
-    def plain(self) -> tuple[str, list[str], list[list[str]]]:
-        """Title, heads and cells as plain text."""
-        cells = [[cell.plain for cell in line] for line in self.body]
-        return self.title, [head.text for head in self.heads], cells
 
 
 def leaderboard(section: Section, scenario: Scenario) -> Table:
@@ -117,15 +58,15 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
     for row in rows:
         number = row.group.number
         line = [
-            Cell(row.group.label, row.group.label, group=number),
-            Cell(str(len(row.group.finished)), len(row.group.finished)),
+            Entry(row.group.label, row.group.label, group=number),
+            Entry(str(len(row.group.finished)), len(row.group.finished)),
         ]
         for metric, baseline in shown:
             unit = METRICS[metric].unit
             if baseline:
                 line.append(versus(row, baseline, metric, number))
             else:
-                line.append(_score(row.scores[metric], unit, row.marks.get(metric, ""), number))
+                line.append(score_cell(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
     note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
     return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note.strip())
@@ -163,7 +104,7 @@ def kept_table(
         scenario: which accuracies to read.
         backbone: whether a column names the backbone.
     """
-    blocks = [(s, found) for s in sections if (found := kept.lines(s, scenario))]
+    blocks = [(s, found) for s in sections if (found := kept.kept_lines(s, scenario))]
     if not blocks:
         return None
     heads = [
@@ -184,21 +125,23 @@ def kept_table(
             label = "sequential (standard FT)" if line.label == "sequential" else line.label
             body.append(
                 [
-                    *([Cell(section.backbone, section.backbone)] if backbone else []),
-                    Cell(label, label, group=number),
-                    _score(line.retention, "accuracy", marks.get("retention", ""), number)
+                    *([Entry(section.backbone, section.backbone)] if backbone else []),
+                    Entry(label, label, group=number),
+                    score_cell(line.retention, "accuracy", marks.get("retention", ""), number)
                     if row or (line.retention and line.retention.n > 1)
-                    else _once(line.retention, "accuracy"),
-                    _score(line.change, "change", "", number)
+                    else single(line.retention, "accuracy"),
+                    score_cell(line.change, "change", "", number)
                     if row
-                    else _once(line.change, "change"),
-                    _score(line.target, "accuracy", marks.get("overall_performance", ""), number),
-                    Cell(show(0.0, "accuracy"), 0.0, group=number)
+                    else single(line.change, "change"),
+                    score_cell(
+                        line.target, "accuracy", marks.get("overall_performance", ""), number
+                    ),
+                    Entry(show(0.0, "accuracy"), 0.0, group=number)
                     if row and row.group.is_method("sequential")
                     else versus(row, "sequential", "overall_performance", number)
                     if row
-                    else Cell(NOTHING),
-                    _score(line.average, "accuracy", marks.get("average", ""), number),
+                    else Entry(NOTHING),
+                    score_cell(line.average, "accuracy", marks.get("average", ""), number),
                 ]
             )
     stream, count = sections[0].stream, len(sections[0].tasks)
@@ -222,14 +165,14 @@ def kept_tables(comparison: Compared, scenario: Scenario) -> list[Table]:
     return [table for table in made if table]
 
 
-def tuned_table(tuning: Tuning) -> Table:
+def tuned_table(tuning: Tuned) -> Table:
     """The settings that were taken; the CSV and the page have every try."""
     heads = [Head(text) for text in ("Method", "Tries", "Chosen", "Validation accuracy")]
     body = []
     for cell in tuning.cells:
         best = cell.best
         taken = [best.words, show(best.value, "accuracy")] if best else ["nothing", "–"]
-        body.append([Cell(text) for text in (cell.name, str(len(cell.tries)), *taken)])
+        body.append([Entry(text) for text in (cell.name, str(len(cell.tries)), *taken)])
     return Table("Tuning", heads, body, tuning.sentence)
 
 
@@ -249,11 +192,11 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     ]
     body = [
         [
-            Cell(row.label, row.label, group=row.groups[0].number),
-            _rank(row.rank),
-            _score(row.scores[first], METRICS[first].unit, row.mark),
-            _gap(row.gap, "change", None, row.noise, bool(row.besides)),
-            *(_score(row.scores[m], METRICS[m].unit) for m in rest),
+            Entry(row.label, row.label, group=row.groups[0].number),
+            rank_cell(row.rank),
+            score_cell(row.scores[first], METRICS[first].unit, row.mark),
+            gap_cell(row.gap, "change", None, row.noise, bool(row.besides)),
+            *(score_cell(row.scores[m], METRICS[m].unit) for m in rest),
         ]
         for row in rows
     ]
@@ -262,65 +205,5 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     )
 
 
-def _filled(row: Row, metric: str, baseline: str | None) -> bool:
+def _filled(row: Standing, metric: str, baseline: str | None) -> bool:
     return bool(row.versus[baseline].get(metric) if baseline else row.scores[metric])
-
-
-def _score(found: Estimate | None, unit: Unit, mark: str = "", group: int | None = None) -> Cell:
-    if found is None:
-        return Cell(NOTHING)
-    text, small = show(found.mean, unit), ""
-    if unit in ("accuracy", "change", "seconds") and found.std is not None:
-        text += f" ± {show(found.std, 'accuracy' if unit == 'change' else unit)}"
-    if unit in ("accuracy", "change"):
-        small = _interval(found, unit)
-    return Cell(text + " ≈" * (mark == "tie"), found.mean, small, mark, group)
-
-
-def _once(found: Estimate | None, unit: Unit) -> Cell:
-    """A number that is one measurement for all seeds, so that there is nothing to spread."""
-    return Cell(show(found.mean, unit), found.mean) if found else Cell(NOTHING)
-
-
-def versus(row: Row, baseline: str, metric: str, group: int | None = None) -> Cell:
-    """A difference from a baseline."""
-    noise = row.within_noise(baseline, metric)
-    gap, unit = row.versus[baseline].get(metric), METRICS[metric].unit
-    return _gap(gap, unit, group, noise, bool(row.besides[baseline]))
-
-
-def _gap(
-    found: Difference | None, unit: Unit, group: int | None, noise: bool, confounded: bool
-) -> Cell:
-    if found is None:
-        return Cell(NOTHING)
-    text = show(found.mean, unit, True) + " ≈" * noise + f" {MARK}" * confounded
-    return Cell(text, found.mean, _interval(found, unit, True), group=group)
-
-
-def _rank(found: Estimate | None) -> Cell:
-    if found is None:
-        return Cell(NOTHING)
-    if found.low is None or found.high is None:
-        return Cell(f"{found.mean:.2f}", found.mean, seeds(found.n))
-    return Cell(f"{found.mean:.2f}", found.mean, f"[{found.low:.1f}, {found.high:.1f}]")
-
-
-def _interval(found: Estimate | Difference, unit: Unit, signed: bool = False) -> str:
-    """The interval and how it was made, or why there is none."""
-    if found.low is None or found.high is None:
-        values = found.values if isinstance(found, Estimate) else ()
-        if len(values) == 2:
-            return " and ".join(show(value, unit, signed) for value in sorted(values))
-        return seeds(found.n)
-    ends = f"[{show(found.low, unit, signed)}, {show(found.high, unit, signed)}]"
-    return f"{ends} t" if found.interval == "t" else ends
-
-
-def seeds(count: int) -> str:
-    """The reason why there is no interval.
-
-    >>> seeds(1), seeds(2)
-    ('1 seed', '2 seeds')
-    """
-    return f"{count} seed{'s' * (count != 1)}"

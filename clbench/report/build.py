@@ -12,7 +12,7 @@ from clbench.report.comparison import Compared
 from clbench.report.html import page
 from clbench.report.pictures import draw
 from clbench.report.plots import TITLES
-from clbench.text.texts import fit, slug
+from clbench.text.texts import slug, writable
 
 
 def build(comparison: Compared, output: Path, title: str = "clbench report") -> Path:
@@ -49,7 +49,7 @@ def build(comparison: Compared, output: Path, title: str = "clbench report") -> 
             (output / name).unlink()
         for name, text in files.items():
             if text.strip():
-                write_atomic(output / name, fit(text))
+                write_atomic(output / name, writable(text))
             else:  # there may be one of an earlier report
                 (output / name).unlink(missing_ok=True)
     except OSError as error:

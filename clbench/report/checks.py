@@ -9,7 +9,7 @@ from typing import Any
 
 from clbench.record.scopes import CLASS_INCREMENTAL
 from clbench.report.gather import Run
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 #: Sources of weights that the seed draws.
 OWN = ("none", "pretrain")
@@ -153,7 +153,7 @@ def _remarks(runs: Sequence[Run]) -> Iterable[str]:
                 found[told.method, told.what][run.folder.name] += 1
     for (name, what), counts in found.items():
         times = f"in {sum(counts.values())} tasks of {_few(list(counts))}"
-        yield one_line(f"Method {name}: {what}, {times}; their records have the numbers.")
+        yield cut_line(f"Method {name}: {what}, {times}; their records have the numbers.")
 
 
 def _unfinished(runs: Sequence[Run]) -> Iterable[str]:
@@ -175,7 +175,7 @@ def _by(runs: Iterable[Run], key: Any) -> dict[Any, list[Run]]:
 
 def _folders(runs: Iterable[Run], key: Any) -> dict[str, list[str]]:
     def short(value: object) -> str:
-        text = one_line(str(value), 80)
+        text = cut_line(str(value), 80)
         return text[:12] if len(text) == 64 else text  # a hash
 
     return {short(k): [r.folder.name for r in v] for k, v in _by(runs, key).items()}

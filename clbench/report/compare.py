@@ -22,8 +22,8 @@ from clbench.report.names import title
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.section import Section
 from clbench.report.tables import rows
-from clbench.report.tuning import Tuning
-from clbench.text.texts import one_line
+from clbench.report.tuning import Tuned
+from clbench.text.texts import cut_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def compare(
     places: Iterable[Path | str],
     labels: Mapping[Path, str] | None = None,
     failures: Mapping[str, str] | None = None,
-    tuning: Tuning | Mapping[str, Any] | Path | None = None,
+    tuning: Tuned | Mapping[str, Any] | Path | None = None,
 ) -> Comparison:
     """Read runs and sort them by what may be compared.
 
@@ -154,19 +154,19 @@ def compare(
 
 
 def _tunings(
-    given: Tuning | Mapping[str, Any] | Path | None, places: Sequence[Path], runs: Sequence[Run]
-) -> tuple[tuple[Tuning, ...], list[str]]:
+    given: Tuned | Mapping[str, Any] | Path | None, places: Sequence[Path], runs: Sequence[Run]
+) -> tuple[tuple[Tuned, ...], list[str]]:
     """How the methods were tuned, and a line for each file that cannot be read."""
-    if isinstance(given, Tuning):
+    if isinstance(given, Tuned):
         return (given,), []
     if isinstance(given, Mapping):
-        return (tunings.parse(given),), []
+        return (tunings.parse_tuning(given),), []
     if given is not None:
-        return (tunings.read(given),), []
+        return (tunings.tuning_in(given),), []
     made, problems = [], []
-    for path in tunings.find(places, (run.folder for run in runs)):
+    for path in tunings.tuning_files(places, (run.folder for run in runs)):
         try:
-            made.append(tunings.read(path))
+            made.append(tunings.tuning_in(path))
         except ClbenchError as error:
             problems.append(str(error))
     return tuple(made), problems
@@ -177,7 +177,7 @@ def _section(
     runs: Sequence[Run],
     named: Mapping[Path, str],
     numbers: Iterator[int],
-    tuned: Sequence[Tuning],
+    tuned: Sequence[Tuned],
 ) -> Section:
     stream, tasks, backbone = key
     groups: dict[Any, list[Run]] = defaultdict(list)
@@ -216,7 +216,7 @@ def _section(
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             warnings.append(f"{', '.join(names[:5])}{more}: {text}.")
-    shown = one_line(stream, LABEL), one_line(backbone, LABEL)
+    shown = cut_line(stream, LABEL), cut_line(backbone, LABEL)
     title = f"{shown[0]}, {len(tasks)} task{'s' * (len(tasks) != 1)}, {shown[1]}"
     return Section(title, made, tasks, (*warnings_of(runs), *warnings))
 
@@ -236,13 +236,13 @@ def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[s
         told = {named.get(run.folder) or run.name for run in runs}
         name = told.pop() if len(told) == 1 else None
         names.append(name or "+".join(runs[0].methods) or "sequential")
-    return [one_line(name, LABEL) for name in names]
+    return [cut_line(name, LABEL) for name in names]
 
 
 def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
     """The names, with what penalties stay near, made unique."""
     names = [
-        one_line(title(name, runs[0].record.run.methods), LABEL)
+        cut_line(title(name, runs[0].record.run.methods), LABEL)
         for name, runs in zip(_names(groups, named), groups, strict=True)
     ]
     for name in [name for name, count in Counter(names).items() if count > 1]:
@@ -252,7 +252,7 @@ def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[
         differ = [k for k in keys if len({str(s.get(k, "–")) for s in settings}) > 1]
         for i, values in zip(same, settings, strict=True):
             shown = [f"{_key(k, groups[i][0])}={values.get(k, '–')}" for k in differ[:4]]
-            names[i] = one_line(f"{name} ({', '.join(shown)})", 2 * LABEL)
+            names[i] = cut_line(f"{name} ({', '.join(shown)})", 2 * LABEL)
     for name in [name for name, count in Counter(names).items() if count > 1]:
         for number, i in enumerate([i for i, other in enumerate(names) if other == name], 1):
             names[i] = f"{name} #{number}"
@@ -266,5 +266,5 @@ def _key(key: str, run: Run) -> str:
 
 
 def _order(tasks: Sequence[str], shared: bool) -> str:
-    order = " → ".join(one_line(task, 40) for task in tasks[:3])
+    order = " → ".join(cut_line(task, 40) for task in tasks[:3])
     return order + " → …" * (len(tasks) > 3) + ", shared labels" * shared

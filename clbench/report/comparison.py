@@ -9,7 +9,7 @@ from typing import Any
 from clbench.record.record import TITLES, Scenario
 from clbench.report.gather import Run
 from clbench.report.section import Section
-from clbench.report.tuning import Tuning
+from clbench.report.tuning import Tuned
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Compared:
     sections: tuple[Section, ...]
     warnings: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
-    tunings: tuple[Tuning, ...] = ()
+    tunings: tuple[Tuned, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     #: What was worked out once, for the tables and the figures that ask again.

@@ -22,7 +22,7 @@ from typing import Any
 
 from clbench.report.gather import Run
 from clbench.report.group import Group
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "retention.data")
@@ -90,7 +90,7 @@ class Confound:
         if self.part == "recipe":
             return "unknown, as config.yaml is not there"
         tasks = f" (in {self.times} task{'s' * (self.times > 1)})" if self.times else ""
-        return one_line(f"{name} {self.ours}, not {self.theirs}{tasks}", 200)
+        return cut_line(f"{name} {self.ours}, not {self.theirs}{tasks}", 200)
 
     def within(self, parts: Sequence[str]) -> bool:
         """Whether it is, or is part of, one of some parts.
@@ -287,4 +287,4 @@ def _table() -> dict[str, dict[str, Any]]:
 
 
 def _shown(value: object) -> str:
-    return "–" if value is None else one_line(str(value), 60)
+    return "–" if value is None else cut_line(str(value), 60)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from clbench.record.record import Scenario
-from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
+from clbench.report.boards import leaderboard
+from clbench.report.cells import NOTHING, Entry, Head, Table, versus
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import show
@@ -46,14 +47,14 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
             told = "; ".join(c.words for c in row.besides[name]) or "nothing"
             body.append(
                 [
-                    Cell(row.group.label, row.group.label, group=row.group.number),
-                    Cell(base.label, base.label, group=base.number),
+                    Entry(row.group.label, row.group.label, group=row.group.number),
+                    Entry(base.label, base.label, group=base.number),
                     versus(row, name, metric, row.group.number),
-                    Cell(str(gap.n) if gap.paired else f"{gap.n}, not paired", gap.n),
-                    Cell(NOTHING) if least is None else Cell(show(least, "accuracy"), least),
-                    Cell(NOTHING if p is None else p_value(p), p),
-                    Cell(NOTHING) if scope is None else Cell(f"{scope:.2f}", scope),
-                    Cell(told, told, words=True),
+                    Entry(str(gap.n) if gap.paired else f"{gap.n}, not paired", gap.n),
+                    Entry(NOTHING) if least is None else Entry(show(least, "accuracy"), least),
+                    Entry(NOTHING if p is None else p_value(p), p),
+                    Entry(NOTHING) if scope is None else Entry(f"{scope:.2f}", scope),
+                    Entry(told, told, words=True),
                 ]
             )
     title = f"{leaderboard(section, scenario).title}: differences and what else differs"

@@ -15,7 +15,7 @@ from clbench.record.record import Scenario
 from clbench.report.fonts import drawable
 from clbench.report.group import Group
 from clbench.report.section import Section
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 Drawn = tuple[Figure, str]
 #: Okabe and Ito's colours that stand out on white and on black, told apart by colour-blind readers.
@@ -131,4 +131,4 @@ def legend(figure: Figure, handles: list[Any], labels: list[str], most: int = 30
 
 def short(text: str, most: int = 30) -> str:
     """A label as one line of at most ``most`` characters."""
-    return drawable(one_line(text, most))
+    return drawable(cut_line(text, most))

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from clbench.record.record import Record
-from clbench.report.fonts import drawable, lacking, literal
-from clbench.text.texts import one_line
+from clbench.report.fonts import drawable, literal, missing_glyphs
+from clbench.text.texts import cut_line
 
 #: Dark to light within one perceptually even map: told apart in grey and by colour-blind readers.
 TASKS = mpl.colormaps["viridis"]
@@ -31,7 +31,7 @@ NUMBERS, NAMES = 10, 10
 
 def lacking_fonts(record: Record) -> str:
     """A sentence on names that no font here can draw; empty if there are none."""
-    return lacking(_names(record))
+    return missing_glyphs(_names(record))
 
 
 def accuracy_matrix(record: Record) -> Figure:
@@ -71,7 +71,7 @@ def _numbers(axis: Axes, matrix: NDArray[np.float64]) -> None:
 
 def _title(record: Record, width: float) -> str:
     """The run's name, cut where it would leave a picture of so many inches."""
-    return drawable(one_line(record.run.title, int(9 * width)))
+    return drawable(cut_line(record.run.title, int(9 * width)))
 
 
 def curves(record: Record) -> Figure:
@@ -90,7 +90,7 @@ def curves(record: Record) -> Figure:
             colour = TASKS(0.9 * task / max(1, len(names) - 1))
             steps, values = zip(*points, strict=True)
             label = (
-                f"{task + 1}: {drawable(one_line(names[task], 32))}"
+                f"{task + 1}: {drawable(cut_line(names[task], 32))}"
                 if len(names) <= NAMES
                 else None
             )
@@ -163,7 +163,7 @@ FIGURES: dict[str, Callable[[Record], Figure]] = {
 }
 
 
-def draw(record: Record, name: str) -> Figure:
+def draw_figure(record: Record, name: str) -> Figure:
     """One of :data:`FIGURES`, with names as they are written."""
     with literal(_names(record)):
         return FIGURES[name](record)
@@ -171,7 +171,7 @@ def draw(record: Record, name: str) -> Figure:
 
 def figures(record: Record) -> dict[str, Figure]:
     """All figures of a run, by the name of their file."""
-    return {name: draw(record, name) for name in FIGURES}
+    return {name: draw_figure(record, name) for name in FIGURES}
 
 
 def _names(record: Record) -> list[str]:

@@ -58,7 +58,7 @@ def drawable(text: str) -> str:
     return "".join(c if ord(c) in _usual() or _family(c) else f"\\u{ord(c):04x}" for c in text)
 
 
-def lacking(texts: Iterable[str]) -> str:
+def missing_glyphs(texts: Iterable[str]) -> str:
     """A sentence on characters that no font on this machine has; empty if there are none."""
     found = {_script(c) for c in _foreign(texts) if not _family(c)}
     if not found:

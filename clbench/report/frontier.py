@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -9,14 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from clbench.record.record import Scenario
 from clbench.report.drawing import PERCENT, Drawn, dress, progress, ranked
 from clbench.report.metrics import METRICS
-from clbench.report.section import Section
+from clbench.report.section import Section, Standing
 from clbench.report.spots import (
     Panel,
     base,
     drawn_in,
     families,
     floor,
-    legend,
+    marker_legend,
     name,
     scatter,
     spots,
@@ -68,7 +70,13 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
         panel.axis.margins(0.16, 0.1)
     bare = {text for panel in panels for text in name(panel)}
     panels[0].axis.set_ylabel("retention of pretraining")
-    legend(figure, panels)
+    marker_legend(figure, panels)
+    text = _said(shown, panels, sorted(bare))
+    return figure, text
+
+
+def _said(shown: Sequence[Standing], panels: Sequence[Panel], bare: Sequence[str]) -> str:
+    """What the frontier shows, for those who do not see it."""
     front = ", ".join(spot.group.label for spot in panels[-1].spots if spot.front) or "none"
     text = (
         f"Every method a point, {intervals(row.scores['retention'] for row in shown)}; up and to "
@@ -77,13 +85,13 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
     )
     if len(shown) > WHISKERS:
         text += " Intervals are drawn for the front and the baselines; the tables have all."
-    if curves:
+    if panels[0].families:
         text += " Lines join the settings of a method."
     if any(spot.beyond for panel in panels for spot in panel.spots):
         text += " Triangles at the edge stand for methods out of the picture, with their numbers."
     if bare:
-        text += f" For want of room without a name: {', '.join(sorted(bare))}."
-    return figure, text
+        text += f" For want of room without a name: {', '.join(bare)}."
+    return text
 
 
 def frontier_over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
@@ -112,7 +120,7 @@ def frontier_over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     for panel in panels:
         name(panel, every=False)
     panels[0].axis.set_ylabel("retention of pretraining")
-    legend(figure, panels)
+    marker_legend(figure, panels)
     return figure, (
         f"The same trade-off while the stream goes on ({section.scenarios[scenario]}): mean "
         "accuracy on the tasks seen so far, and retention, means over seeds; named are the Pareto "

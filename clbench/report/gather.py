@@ -17,7 +17,7 @@ from clbench.errors import ClbenchError
 from clbench.record import trust
 from clbench.record.record import Record, Scenario
 from clbench.record.same_run import settings
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
 DEEPEST = 50
@@ -155,24 +155,24 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     for folder in folders:
         try:
-            run, passed_over = read(folder)
+            run, passed_over = read_run(folder)
         except (ClbenchError, *UNREADABLE) as error:
-            problems.append(one_line(f"{folder.name} is left out: {_reason(error)}."))
+            problems.append(cut_line(f"{folder.name} is left out: {_reason(error)}."))
             continue
         if run is None:
             problems.append(
-                one_line(f"{folder.name} has only just begun: nothing is measured yet.")
+                cut_line(f"{folder.name} has only just begun: nothing is measured yet.")
             )
             continue
         runs.append(run)
         if passed_over:
             told = "; ".join(passed_over[:2]) + (" …" if len(passed_over) > 2 else "")
-            problems.append(one_line(f"{folder.name} counts, but not all of its files: {told}."))
+            problems.append(cut_line(f"{folder.name} counts, but not all of its files: {told}."))
     if not runs:
         where = ", ".join(map(str, roots)) or "(no folder given)"
         more = f" And {len(problems) - 3} more." if len(problems) > 3 else ""
         told = " ".join([f"there are no runs in {where}.", *problems[:3]])
-        raise ClbenchError(one_line(told + more, 2000))
+        raise ClbenchError(cut_line(told + more, 2000))
     return runs, problems
 
 
@@ -185,7 +185,7 @@ def _holding(place: Path) -> Iterator[Path]:
             folders.clear()
 
 
-def read(folder: Path) -> tuple[Run | None, list[str]]:
+def read_run(folder: Path) -> tuple[Run | None, list[str]]:
     """A run folder's run, None if it has just begun; and why files beside its record do not count.
 
     Raises:
@@ -204,7 +204,7 @@ def read(folder: Path) -> tuple[Run | None, list[str]]:
             passed_over.append(_reason(error))
             return {}
 
-    recipe = trust.recipe_of(folder)
+    recipe = trust.config_of(folder)
     environment = optional(trust.environment_of, folder)
     swept = {path.stem: optional(trust.sweep_of, path) for path in sweep_files(folder)}
     swept = {name: values for name, values in swept.items() if values}

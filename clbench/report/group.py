@@ -8,7 +8,7 @@ from typing import Literal
 from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import bounds
-from clbench.report.statistics import Estimate, estimate
+from clbench.report.statistics import Mean, mean_of
 
 Kind = Literal["bound", "past", "oblivious"]
 
@@ -53,6 +53,6 @@ class Group:
         found = {run.seed: run.score(metric, scenario) for run in self.finished}
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def estimate(self, metric: str, scenario: Scenario) -> Estimate | None:
+    def estimate(self, metric: str, scenario: Scenario) -> Mean | None:
         """The score over the seeds; None if no run has it."""
-        return estimate(list(self.by_seed(metric, scenario).values()), within=bounds(metric))
+        return mean_of(list(self.by_seed(metric, scenario).values()), within=bounds(metric))

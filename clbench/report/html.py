@@ -1,29 +1,37 @@
-"""The report as one page that needs nothing else: no network, no other file."""
+"""The report as one page that needs nothing else: no network, no other file.
+
+What the page says stands in ``templates/``; here is what they are given. Everything is escaped
+there but the figures, whose texts are escaped where they are drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
-from importlib import resources
-from string import Template
+from functools import cache
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import __version__
-from clbench.record.record import SCENARIOS, Scenario
+from clbench.record.record import Scenario
 from clbench.report import kept
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known
 from clbench.report.comparison import Compared
 from clbench.report.differences import differences
 from clbench.report.drawing import task_colour
-from clbench.report.html_runs import runs_of
-from clbench.report.html_table import sortable, wide
-from clbench.report.html_tuning import tuning_part
-from clbench.report.metrics import METRICS, SCENARIO_ABOUT
+from clbench.report.gather import Run
+from clbench.report.metrics import METRICS, SCENARIO_ABOUT, show
 from clbench.report.pictures import Pictures
 from clbench.report.plots import TITLES
 from clbench.report.section import Section
 from clbench.report.svg import inline
 from clbench.report.tables import NOTE
+from clbench.report.tuning import in_brief, in_words
+
+#: Scores of a single run that the page shows of every scenario.
+PER_RUN = ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
 
 
 def page(comparison: Compared, pictures: Pictures, title: str) -> str:
@@ -37,156 +45,123 @@ def page(comparison: Compared, pictures: Pictures, title: str) -> str:
     runs = comparison.runs
     finished = sum(run.finished for run in runs)
     groups = sum(len(section.groups) for section in comparison.sections)
-    subtitle = (
-        f"{groups} methods, {len(runs)} runs ({finished} finished), made by clbench {__version__}."
-    )
-    template = resources.files("clbench.report").joinpath("template.html").read_text("utf-8")
-    return Template(template).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
-        warnings=_warnings(comparison),
-        contents=_contents(comparison),
-        sections="\n".join(
-            [
-                _all_streams(comparison, pictures),
-                *(_section(number, s, pictures) for number, s in enumerate(comparison.sections)),
-                tuning_part(comparison.tunings),
-            ]
-        ),
-        notes=_notes(),
-        dark=_dark(comparison),
+    template = _templates().get_template("report.html")
+    return template.render(
+        title=title,
+        subtitle=f"{groups} methods, {len(runs)} runs ({finished} finished), made by clbench "
+        f"{__version__}.",
+        warnings=list(_warnings(comparison)),
+        known=known(runs),
+        notes=comparison.notes,
+        pooled=_pooled(comparison, pictures),
+        sections=[_section(n, s, pictures) for n, s in enumerate(comparison.sections)],
+        tunings=comparison.tunings,
+        colours={
+            task_colour(task, len(s.tasks)): task_colour(task, len(s.tasks), dark=True)
+            for s in comparison.sections
+            for task in range(len(s.tasks))
+        },
     )
 
 
-def _dark(comparison: Compared) -> str:
-    """Colours of the tasks' curves on a dark page, by those on a light one."""
-    pairs = {
-        task_colour(task, len(s.tasks)): task_colour(task, len(s.tasks), dark=True)
-        for s in comparison.sections
-        for task in range(len(s.tasks))
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("clbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals |= {
+        "metrics": METRICS,
+        "per_run": PER_RUN,
+        "board_note": NOTE,
+        "kept_note": kept.NOTE,
+        "marks": {"best": "best", "tie": "within noise of the best"},
     }
-    return " ".join(f"--c{light[1:]}: {dark};" for light, dark in pairs.items())
+    made.filters |= {
+        "line": _line,
+        "yaml": _yaml,
+        "accuracy": lambda value: show(value, "accuracy"),
+        "in_words": in_words,
+        "plain": in_brief,
+    }
+    return made
 
 
-def _warnings(comparison: Compared) -> str:
-    lines = list(comparison.warnings)
+def _warnings(comparison: Compared) -> Iterator[str]:
+    yield from comparison.warnings
     many = len(comparison.sections) > 1
     for section in comparison.sections:
-        lines += [f"{section.title}: {w}" if many else w for w in section.warnings]
-    lines += [f"{name} failed: {reason}" for name, reason in comparison.failures.items()]
-    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in comparison.notes)
-    if not lines:
-        return f'<p class="soft">No warnings: {escape(known(comparison.runs))}.</p>{notes}'
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return (
-        '<section class="warnings" aria-labelledby="warnings"><strong id="warnings">'
-        f"Before you trust the numbers ({len(lines)})</strong><ul>{items}</ul></section>{notes}"
-    )
+        yield from (f"{section.title}: {w}" if many else w for w in section.warnings)
+    yield from (f"{name} failed: {reason}" for name, reason in comparison.failures.items())
 
 
-def _contents(comparison: Compared) -> str:
-    links = [("all", "All streams")] if pooled_table(comparison, SCENARIOS[0]) else []
-    for number, section in enumerate(comparison.sections):
-        links.append((f"s{number}", section.title))
-        links.append((f"s{number}-runs", f"Runs: {section.title}"))
-    if comparison.tunings:
-        links.append(("tuning", "Tuning"))
-    links.append(("how", "How to read this"))
-    items = "".join(f'<li><a href="#{key}">{escape(text)}</a></li>' for key, text in links)
-    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
-
-
-def _all_streams(comparison: Compared, pictures: Pictures) -> str:
-    tables = [(s, pooled_table(comparison, s)) for s in comparison.scenarios]
-    if not any(table for _, table in tables):
-        return ""
-    shown = {line[0].text for _, table in tables if table for line in table.body}
+def _pooled(comparison: Compared, pictures: Pictures) -> dict[str, Any]:
+    """All streams together; no boards if there is only one."""
+    titles = comparison.scenarios
+    found = [(title, pooled_table(comparison, s)) for s, title in titles.items()]
+    boards = [(f"All streams, {title}", table) for title, table in found if table]
+    shown = {line[0].text for _, table in boards for line in table.body}
     every = {group.label for section in comparison.sections for group in section.groups}
-    left = sorted(every - shown)
-    parts = ['<section><h2 id="all">All streams</h2>']
-    parts.append(
-        '<p class="soft">Mean over streams, each counting alike; in brackets 95 % intervals, which '
-        "ranks have from five seeds of every stream. The rank is that of overall performance among "
-        "the methods; the multitask bound has none."
-        + (
-            f" Without a score on every stream, so not here: {escape(', '.join(left))}."
-            if left
-            else ""
-        )
-        + "</p>"
-    )
-    for scenario, table in tables:
-        if table:
-            parts.append(sortable(table, f"All streams, {comparison.scenarios[scenario]}"))
-    parts += _figures(None, pictures, comparison.scenarios)
-    return "\n".join([*parts, "</section>"])
+    return {
+        "boards": boards,
+        "left": sorted(every - shown),
+        "figures": list(_figures(None, pictures, titles)),
+    }
 
 
-def _section(number: int, section: Section, pictures: Pictures) -> str:
-    parts = [f'<section><h2 id="s{number}">{escape(section.title)}</h2>']
-    for scenario, name in section.scenarios.items():
-        parts.append(f"<h3>Leaderboard, {name}</h3>")
-        parts.append(f'<p class="soft">Here the model {SCENARIO_ABOUT[name]}. {NOTE}</p>')
-        parts.append(sortable(leaderboard(section, scenario), f"Leaderboard, {name}"))
-        if differ := differences(section, scenario):
-            parts.append(f"<h3>What differs besides the method, {name}</h3>")
-            parts.append(sortable(differ, f"Differences and what else differs, {name}"))
-    tables = [(s, kept_table([section], s)) for s in section.scenarios]
-    if any(table for _, table in tables):
-        parts.append("<h3>Retention and target</h3>")
-        parts.append(f'<p class="soft">{escape(kept.NOTE)}</p>')
-    for scenario, table in tables:
-        if table:
-            parts.append(sortable(table, f"Retention and target, {section.scenarios[scenario]}"))
-    parts += _figures(number, pictures, section.scenarios)
-    if not any(key[0] == number and key[2] == "frontier" for key in pictures):
-        parts.append("<p>No frontier: no finished run measured retention of pretraining.</p>")
-    parts.append(f'<h3 id="s{number}-runs">Runs</h3>')
-    parts += [runs_of(group) for group in section.groups]
-    return "\n".join([*parts, "</section>"])
+def _section(number: int, section: Section, pictures: Pictures) -> dict[str, Any]:
+    titles = section.scenarios
+    tables = [(title, kept_table([section], s)) for s, title in titles.items()]
+    return {
+        "title": section.title,
+        "boards": [
+            (title, SCENARIO_ABOUT[title], leaderboard(section, s), differences(section, s))
+            for s, title in titles.items()
+        ],
+        "kept": [(f"Retention and target, {title}", table) for title, table in tables if table],
+        "figures": list(_figures(number, pictures, titles)),
+        "frontier": any((number, s, "frontier") in pictures for s in titles),
+        "groups": section.groups,
+    }
 
 
 def _figures(
     number: int | None, pictures: Pictures, titles: Mapping[Scenario, str]
-) -> Iterator[str]:
-    """The figures of a section, or of all of them together."""
+) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Title of each figure, and of each scenario that has it the name, drawing and description."""
     for figure, title in TITLES.items():
-        shown = [
-            (s, pictures[number, s, figure]) for s in titles if (number, s, figure) in pictures
-        ]
-        if not shown:
-            continue
-        yield f"<h3>{escape(title)}</h3>"
-        for scenario, (svg, text) in shown:
-            label = f"{title}, {titles[scenario]}"
-            key = f"p{'all' if number is None else number}-{scenario[0]}-{figure}"
-            drawing = wide(inline(svg, key, label, text), label)
-            yield f"<figure>{drawing}<figcaption>{escape(text)}</figcaption></figure>"
+        drawn = []
+        for scenario, of in titles.items():
+            if (number, scenario, figure) in pictures:
+                svg, text = pictures[number, scenario, figure]
+                key = f"p{'all' if number is None else number}-{scenario[0]}-{figure}"
+                label = f"{title}, {of}"
+                drawn.append((label, inline(svg, key, label, text), text))
+        if drawn:
+            yield title, drawn
 
 
-def _notes() -> str:
-    terms = "".join(
-        f"<dt><strong>{escape(m.label)}</strong></dt><dd>{escape(m.about)}</dd>"
-        for m in METRICS.values()
-    )
-    return (
-        "<p>A line is a method; its seeds are all runs that differ in nothing else. Behind the "
-        "mean stands the standard deviation between seeds; below it, in brackets, a 95 % interval "
-        "of the mean. With three or four seeds it is a t interval, marked t. With five or more it "
-        "is a bootstrap’s: whole runs are drawn anew, stratified by stream (Agarwal et al., 2021); "
-        "of normally distributed scores it holds the true mean in 84 % of cases with five seeds, "
-        "90 % with ten and 93 % with twenty. Two seeds give no interval: their two values stand "
-        "there instead; of one seed nothing is known but its value.</p>"
-        "<p>Differences (Δ) pair runs of the same seed; their brackets are 95 % t intervals, for "
-        "which two pairs suffice. ≈ marks what is within noise: the interval contains 0, or, as "
-        "many methods are compared with one baseline, the p value is 0.05 or more after Holm’s "
-        "correction over those that the column tests. † marks a difference that is no test of the "
-        "method, as more than the method differs; a method is compared with the baseline that "
-        "differs in nothing else, if there is one. ≈ beside a score is not corrected. Every number "
-        "leads to its runs.</p>"
-        "<p>“Could see” is the smallest difference that so many seeds show with 80 % power, given "
-        "how much the differences spread: of a smaller one, “within noise” says nothing. Scope, in "
-        "0…1, is how much a method could do; below 0.1 it could do next to nothing, and is named "
-        "at the top.</p>"
-        f"<dl>{terms}</dl>"
-    )
+def _line(run: Run) -> dict[str, Any]:
+    """What the page says of a single run."""
+    about = run.record.run
+    metrics = [(m, s) for s in run.record.scenarios for m in PER_RUN]
+    metrics += [("retention", "task_incremental"), ("seconds", "task_incremental")]
+    return {
+        "folder": run.folder,
+        "seed": run.seed,
+        "tasks": f"{len(run.record.tasks)}/{len(about.tasks)}",
+        "scores": [show(run.score(m, s), METRICS[m].unit) for m, s in metrics],
+        "environment": run.environment_hash,
+        "source": about.weights.source or "?",
+        "digest": about.weights.sha256 or "?",
+        "splits": about.split_manifest_sha256 or "?",
+    }
+
+
+def _yaml(recipe: Mapping[str, Any]) -> str:
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # five times as fast
+    return yaml.dump(dict(recipe), None, dumper, sort_keys=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clbench.record.record import Scenario
-from clbench.report.section import Row, Section
-from clbench.report.statistics import Difference, Estimate, estimate
+from clbench.report.section import Section, Standing
+from clbench.report.statistics import Difference, Mean, mean_of
 
 NOTE = (
     "As in FLOW’s table: retention with its difference from the pretrained model, target (overall "
@@ -16,7 +16,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Line:
+class KeptLine:
     """A line of the table.
 
     Attributes:
@@ -31,12 +31,12 @@ class Line:
     """
 
     label: str
-    row: Row | None
-    retention: Estimate | None
-    change: Estimate | None
-    target: Estimate | None
+    row: Standing | None
+    retention: Mean | None
+    change: Mean | None
+    target: Mean | None
     gap: Difference | None
-    average: Estimate | None
+    average: Mean | None
 
     @property
     def besides(self) -> str:
@@ -45,7 +45,7 @@ class Line:
         return "; ".join(c.words for c in found)
 
 
-def lines(section: Section, scenario: Scenario) -> list[Line]:
+def kept_lines(section: Section, scenario: Scenario) -> list[KeptLine]:
     """The table: the pretrained model, standard fine-tuning, then by average; empty if no run
     measured retention.
 
@@ -66,7 +66,7 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
                 weights = str(run.record.run.weights.sha256)
                 before[run.seed, weights] = value
         found.append(
-            Line(
+            KeptLine(
                 group.label,
                 row,
                 row.scores["retention"],
@@ -81,7 +81,7 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
     if not found:
         return []
 
-    def place(line: Line) -> tuple[bool, bool, float, str]:
+    def place(line: KeptLine) -> tuple[bool, bool, float, str]:
         own = line.row is not None and line.row.group.is_method("sequential")
         bound = line.row is not None and line.row.group.kind == "bound"
         return (not own, bound, -line.average.mean if line.average else 1.0, line.label)
@@ -90,9 +90,9 @@ def lines(section: Section, scenario: Scenario) -> list[Line]:
     # The same weights under every seed are one measurement.
     if len({weights for _, weights in before}) == 1:
         values = dict(list(values.items())[:1])
-    start = estimate(list(values.values()), within=(0, 1))
-    zero = estimate([0.0])
+    start = mean_of(list(values.values()), within=(0, 1))
+    zero = mean_of([0.0])
     return [
-        Line("pretrained", None, start, zero, None, None, None),
+        KeptLine("pretrained", None, start, zero, None, None, None),
         *sorted(found, key=place),
     ]

@@ -76,7 +76,7 @@ def over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
     return figure, (f"{text}: {', '.join(ends)}." if ends else f"{text}.") + note
 
 
-def curves(section: Section, scenario: Scenario) -> Drawn | None:
+def curves_of_methods(section: Section, scenario: Scenario) -> Drawn | None:
     """Accuracy of every task over gradient steps, a panel for each method (SFA's Fig. 2)."""
     groups, note = panels(section, scenario)
     if not groups:

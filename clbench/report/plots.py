@@ -9,7 +9,7 @@ from clbench.report.bars import all_bars, bars
 from clbench.report.comparison import Compared
 from clbench.report.drawing import Drawn
 from clbench.report.frontier import frontier, frontier_over_tasks
-from clbench.report.over_stream import curves, matrices, over_tasks
+from clbench.report.over_stream import curves_of_methods, matrices, over_tasks
 from clbench.report.section import Section
 from clbench.report.trade_off import trade_off
 
@@ -20,7 +20,7 @@ PLOTS: dict[str, Callable[[Section, Scenario], Drawn | None]] = {
     "trade_off": trade_off,
     "frontier_over_tasks": frontier_over_tasks,
     "over_tasks": over_tasks,
-    "curves": curves,
+    "curves": curves_of_methods,
     "matrices": matrices,
 }
 #: Figures of all streams.

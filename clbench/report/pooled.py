@@ -16,9 +16,9 @@ from clbench.report.group import Group
 from clbench.report.metrics import METRICS, bounds
 from clbench.report.statistics import (
     Difference,
-    Estimate,
-    estimate,
+    Mean,
     mean_difference,
+    mean_of,
     mean_ranks,
 )
 from clbench.report.verdicts import ALPHA, corrected
@@ -44,8 +44,8 @@ class PooledRow:
 
     label: str
     groups: tuple[Group, ...]
-    rank: Estimate | None
-    scores: Mapping[str, Estimate | None]
+    rank: Mean | None
+    scores: Mapping[str, Mean | None]
     gap: Difference | None
     mark: str
     besides: tuple[Confound, ...] = ()
@@ -65,7 +65,7 @@ def pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
 
     Every stream counts alike. With five seeds or more, intervals of scores and ranks draw the seeds
     of each stream anew [0], the same seeds for all methods; with fewer, see
-    :func:`clbench.report.statistics.estimate`. Differences are paired.
+    :func:`clbench.report.statistics.mean_of`. Differences are paired.
 
     Args:
         comparison: of several streams or backbones.
@@ -97,7 +97,7 @@ def _pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     plain = [x for x in values if all(g.is_method("sequential") for g in groups[x])]
     scores = {
         label: {
-            m: estimate(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))
+            m: mean_of(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))
             for m in POOLED
         }
         for label in values

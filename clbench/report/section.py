@@ -11,7 +11,7 @@ from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.confounds import Confound, confounds
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS
-from clbench.report.statistics import Difference, Estimate, difference
+from clbench.report.statistics import Difference, Mean, difference
 from clbench.report.verdicts import ALPHA, corrected
 
 #: Methods that all others are compared with.
@@ -19,7 +19,7 @@ BASELINES = ("sequential", "multitask")
 
 
 @dataclass(frozen=True)
-class Row:
+class Standing:
     """A method on a leaderboard.
 
     Attributes:
@@ -33,7 +33,7 @@ class Row:
     """
 
     group: Group
-    scores: Mapping[str, Estimate | None]
+    scores: Mapping[str, Mean | None]
     marks: Mapping[str, str]
     versus: Mapping[str, Mapping[str, Difference | None]]
     besides: Mapping[str, tuple[Confound, ...]]
@@ -81,7 +81,7 @@ class Section:
         """Whether every task starts from the pretrained weights."""
         return self.groups[0].runs[0].independent
 
-    def leaderboard(self, scenario: Scenario) -> list[Row]:
+    def leaderboard(self, scenario: Scenario) -> list[Standing]:
         """All methods, the best overall performance first."""
         return self._boards[scenario]
 
@@ -90,10 +90,10 @@ class Section:
         return {}
 
     @cached_property
-    def _boards(self) -> dict[Scenario, list[Row]]:
+    def _boards(self) -> dict[Scenario, list[Standing]]:
         return {scenario: self._board(scenario) for scenario in SCENARIOS}
 
-    def _board(self, scenario: Scenario) -> list[Row]:
+    def _board(self, scenario: Scenario) -> list[Standing]:
         scores = {
             g.number: {metric: g.estimate(metric, scenario) for metric in METRICS}
             for g in self.groups
@@ -108,7 +108,7 @@ class Section:
         }
         p = {name: self._corrected(name, versus[name]) for name in BASELINES}
         rows = [
-            Row(
+            Standing(
                 group,
                 scores[group.number],
                 marks[group.number],
@@ -119,7 +119,7 @@ class Section:
             for group in self.groups
         ]
 
-        def place(row: Row) -> tuple[float, str]:
+        def place(row: Standing) -> tuple[float, str]:
             op = row.scores["overall_performance"]
             return (-op.mean if op else 1.0, row.group.label)
 

@@ -15,8 +15,8 @@ from clbench.report.drawing import COLOURS, GREY, INK, short
 from clbench.report.group import Group
 from clbench.report.labels import Label, Stroke, place
 from clbench.report.section import Section
-from clbench.report.statistics import Estimate, pareto
-from clbench.report.sweeps import Sweep, sweeps
+from clbench.report.statistics import Mean
+from clbench.report.sweeps import Curve, sweeps
 
 FRONT, BASE = COLOURS[0], COLOURS[3]
 #: Colours of methods at several settings; more curves could not be told apart.
@@ -57,13 +57,13 @@ class Panel:
 
     axis: Any
     spots: Sequence[Spot]
-    families: Sequence[Sweep]
+    families: Sequence[Curve]
     strokes: list[Stroke] = field(default_factory=list)
 
 
-def families(section: Section, scenario: Scenario) -> list[Sweep]:
+def families(section: Section, scenario: Scenario) -> list[Curve]:
     """Methods at several settings, those at most of them first; a group is in one of them."""
-    found, taken = list[Sweep](), set[int]()
+    found, taken = list[Curve](), set[int]()
     over_runs = [sweep for sweep in sweeps(section, scenario) if len(sweep.groups) > 1]
     for sweep in sorted(over_runs, key=lambda sweep: -len(sweep.groups)):
         if not taken & {*sweep.groups} and len(found) < len(CURVES):
@@ -137,7 +137,7 @@ def scatter(panel: Panel) -> None:
         panel.axis.plot(spot.x, spot.y, ls="", zorder=3 if spot.front else 2, **look)
 
 
-def whiskers(panel: Panel, x: Estimate, y: Estimate) -> None:
+def whiskers(panel: Panel, x: Mean, y: Mean) -> None:
     """Draw the intervals of a point, where they are known."""
     for low, high, across in ((x.low, x.high, True), (y.low, y.high, False)):
         if low is None or high is None:
@@ -193,7 +193,7 @@ def name(panel: Panel, every: bool = True) -> list[str]:
     return place(panel.axis, labels, panel.strokes, 7.5 if every else 7)
 
 
-def legend(figure: Figure, panels: Sequence[Panel]) -> None:
+def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
     """What the markers are, above the panels."""
     found = [spot for panel in panels for spot in panel.spots]
     handles = []
@@ -212,7 +212,7 @@ def legend(figure: Figure, panels: Sequence[Panel]) -> None:
     )
 
 
-def _look(spot: Spot, among: Sequence[Sweep]) -> dict[str, Any]:
+def _look(spot: Spot, among: Sequence[Curve]) -> dict[str, Any]:
     """Marker of a method."""
     if spot.group.is_method("multitask"):
         return {"marker": "D", "ms": 6, "color": INK, "mfc": "none"}
@@ -225,3 +225,18 @@ def _look(spot: Spot, among: Sequence[Sweep]) -> dict[str, Any]:
         if spot.group.number in sweep.groups:
             colour = CURVES[number]
     return {"marker": "o", "ms": 6.5 if spot.front else 4, "color": colour}
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other point beats in both coordinates, from left to right.
+
+    >>> pareto([(1, 3), (2, 2), (1, 2), (3, 1)])
+    [0, 1, 3]
+    """
+    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
+    front, best = [], float("-inf")
+    for index in order:
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front[::-1]

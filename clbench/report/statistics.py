@@ -29,7 +29,7 @@ Interval = Literal["bootstrap", "t", "none"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Mean:
     """What few runs say about a score, in the score's own unit.
 
     Attributes:
@@ -96,9 +96,9 @@ class Difference:
         return self.low - SAME <= 0 <= self.high + SAME
 
 
-def estimate(
+def mean_of(
     *strata: Sequence[float], within: tuple[float, float] = (-np.inf, np.inf)
-) -> Estimate | None:
+) -> Mean | None:
     """Mean, standard deviation and 95 % interval of one score.
 
     With five seeds or more the interval is a stratified bootstrap's [0]; with three or four it is
@@ -114,9 +114,9 @@ def estimate(
     Returns:
         The estimate, or None if a stratum is empty.
 
-    >>> estimate([0.5, 0.7]).mean
+    >>> mean_of([0.5, 0.7]).mean
     0.6
-    >>> estimate([0.5]).low is None
+    >>> mean_of([0.5]).low is None
     True
     """
     arrays = [np.asarray(values, dtype=np.float64) for values in strata]
@@ -126,17 +126,17 @@ def estimate(
     smallest = min(map(len, arrays))
     few = tuple(map(float, arrays[0])) if len(arrays) == 1 else ()
     if smallest < 2:
-        return Estimate(mean, None, None, None, smallest, values=few)
+        return Mean(mean, None, None, None, smallest, values=few)
     std = float(np.sqrt(np.mean([values.var(ddof=1) for values in arrays])))
     if smallest < STUDENT:
-        return Estimate(mean, std, None, None, smallest, values=few)
+        return Mean(mean, std, None, None, smallest, values=few)
     if smallest < BOOTSTRAP:
         half = _half_width(arrays)
         low, high = max(mean - half, within[0]), min(mean + half, within[1])
-        return Estimate(mean, std, low, high, smallest, "t")
+        return Mean(mean, std, low, high, smallest, "t")
     means = np.mean([_drawn(len(v), number) @ v for number, v in enumerate(arrays)], axis=0)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean, std, float(low), float(high), smallest, "bootstrap")
+    return Mean(mean, std, float(low), float(high), smallest, "bootstrap")
 
 
 def _half_width(strata: Sequence[NDArray[np.float64]]) -> float:
@@ -160,12 +160,12 @@ def _error(strata: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     return float(np.sqrt(spread)), degrees
 
 
-def intervals(found: Iterable[Estimate | None]) -> str:
+def intervals(found: Iterable[Mean | None]) -> str:
     """What the whiskers of a figure are, to follow the word for what has them.
 
-    >>> intervals([estimate([0.1, 0.2, 0.3]), estimate([0.5])])
+    >>> intervals([mean_of([0.1, 0.2, 0.3]), mean_of([0.5])])
     'with 95 % t intervals where there are three seeds or more'
-    >>> intervals([estimate([0.1, 0.2])])
+    >>> intervals([mean_of([0.1, 0.2])])
     'without intervals, for want of seeds'
     """
     kinds = {one.interval for one in found if one is not None}
@@ -178,7 +178,7 @@ def intervals(found: Iterable[Estimate | None]) -> str:
     )
 
 
-def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
+def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Mean]:
     """Mean over streams of each method's rank, 1 the largest, with bootstrap interval [0].
 
     Ranks have no t interval: with fewer than five seeds on a stream there is none.
@@ -200,14 +200,14 @@ def mean_ranks(methods: Sequence[Sequence[Sequence[float]]]) -> list[Estimate]:
     means = np.mean(once, axis=0)[0]
     smallest = min((len(values) for method in methods for values in method), default=0)
     if smallest < BOOTSTRAP:
-        return [Estimate(float(mean), None, None, None, smallest) for mean in means]
+        return [Mean(float(mean), None, None, None, smallest) for mean in means]
     drawn = np.zeros((RESAMPLES, len(methods)))
     for s in streams:
         scores = [_drawn(len(method[s]), s) @ np.asarray(method[s]) for method in methods]
         drawn += _ranks(np.stack(scores, axis=1)) / len(streams)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [
-        Estimate(float(mean), None, float(a), float(b), smallest, "bootstrap")
+        Mean(float(mean), None, float(a), float(b), smallest, "bootstrap")
         for mean, a, b in zip(means, low, high, strict=True)
     ]
 
@@ -284,18 +284,3 @@ def _drawn(count: int, stratum: int) -> NDArray[np.float64]:
     """Weights (RESAMPLES, count) of drawing ``count`` runs with replacement; the same each time."""
     draw = np.random.default_rng((7, count, stratum))
     return draw.multinomial(count, [1 / count] * count, size=RESAMPLES) / count
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other point beats in both coordinates, from left to right.
-
-    >>> pareto([(1, 3), (2, 2), (1, 2), (3, 1)])
-    [0, 1, 3]
-    """
-    order = sorted(range(len(points)), key=lambda i: (-points[i][0], -points[i][1]))
-    front, best = [], -np.inf
-    for index in order:
-        if points[index][1] > best:
-            front.append(index)
-            best = points[index][1]
-    return front[::-1]

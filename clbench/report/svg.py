@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from clbench.report.drawing import COLOURS, FAINT, GREY, INK
 from clbench.report.fonts import in_browser
-from clbench.text.texts import fit
+from clbench.text.texts import writable
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -47,7 +47,7 @@ def to_svg(figure: Figure) -> str:
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(buffer, format="svg", metadata=_NOTHING)
     # A hundredth of a point is enough for places, and halves the file.
-    return _PLACE.sub(lambda m: _DIGITS.sub(r"\1", m[0]), fit(buffer.getvalue()))
+    return _PLACE.sub(lambda m: _DIGITS.sub(r"\1", m[0]), writable(buffer.getvalue()))
 
 
 def inline(svg: str, key: str, title: str, text: str) -> str:

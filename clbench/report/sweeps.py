@@ -34,7 +34,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Curve:
     """A method along one parameter.
 
     Attributes:
@@ -52,7 +52,7 @@ class Sweep:
     groups: tuple[int, ...] = ()
 
 
-def sweeps(section: Section, scenario: Scenario) -> list[Sweep]:
+def sweeps(section: Section, scenario: Scenario) -> list[Curve]:
     """All sweeps of a section.
 
     Args:
@@ -63,7 +63,7 @@ def sweeps(section: Section, scenario: Scenario) -> list[Sweep]:
     return [*_over_runs(groups, scenario), *_after_training(groups, scenario)]
 
 
-def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Sweep]:
+def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Curve]:
     """Groups with the same methods that differ in one number only."""
     families: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
@@ -99,10 +99,10 @@ def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Sweep]:
                 for g in found
             )
             label = f"{methods}, {_short(key)}" + (f" ({note})" if note else "")
-            yield Sweep(label, points, groups=tuple(g.number for g in found))
+            yield Curve(label, points, groups=tuple(g.number for g in found))
 
 
-def _after_training(groups: Sequence[Group], scenario: Scenario) -> Iterable[Sweep]:
+def _after_training(groups: Sequence[Group], scenario: Scenario) -> Iterable[Curve]:
     """Sweeps that one trained run allows, such as the weight of an average; over its seeds."""
     for group in groups:
         files: dict[str, list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
@@ -118,7 +118,7 @@ def _after_training(groups: Sequence[Group], scenario: Scenario) -> Iterable[Swe
             )
             parameter = str(alike[0].get("parameter") or name.removeprefix("sweep-"))
             anchor = ", θ_o" if alike[0].get("anchor") == "previous" else ""
-            yield Sweep(
+            yield Curve(
                 f"{group.label}, {_short(parameter)}{anchor} after training",
                 points,
                 _picked(alike, "chosen", scenario),

@@ -8,14 +8,8 @@ from typing import Any
 
 from clbench.record.record import SCENARIOS
 from clbench.report import kept
-from clbench.report.boards import (
-    Table,
-    kept_tables,
-    leaderboard,
-    pooled_table,
-    seeds,
-    tuned_table,
-)
+from clbench.report.boards import kept_tables, leaderboard, pooled_table, tuned_table
+from clbench.report.cells import Table, seeds
 from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.differences import differences
@@ -23,7 +17,7 @@ from clbench.report.formats import csv_text, latex_table, markdown_table
 from clbench.report.metrics import METRICS
 from clbench.report.pooled import pooled
 from clbench.report.section import BASELINES
-from clbench.report.statistics import Difference, Estimate
+from clbench.report.statistics import Difference, Mean
 from clbench.report.verdicts import seen
 
 NOTE = (
@@ -74,7 +68,7 @@ def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
                 yield flat
 
 
-def _interval(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
+def _interval(name: str, found: Mean | Difference | None) -> dict[str, Any]:
     """The columns of an interval: its ends, and how it was made or why there is none."""
     kinds = {"bootstrap": "95 % bootstrap", "t": "95 % t"}
     told = kinds.get(found.interval, f"none: {seeds(found.n)}") if found else None
@@ -116,13 +110,13 @@ def runs_csv(comparison: Compared) -> str:
 def kept_csv(comparison: Compared) -> str:
     """Retention, target and average, a row for each stream, backbone, scenario and method."""
 
-    def parts(name: str, found: Estimate | Difference | None) -> dict[str, Any]:
+    def parts(name: str, found: Mean | Difference | None) -> dict[str, Any]:
         return {name: found.mean if found else None, **_interval(name, found)}
 
     def lines() -> Iterator[dict[str, Any]]:
         for section in comparison.sections:
             for scenario in section.scenarios:
-                for line in kept.lines(section, scenario):
+                for line in kept.kept_lines(section, scenario):
                     yield {
                         "stream": section.stream,
                         "tasks": len(section.tasks),
@@ -153,7 +147,7 @@ def pooled_csv(comparison: Compared) -> str:
                     "mark": row.mark,
                     "besides_sequential": "; ".join(c.words for c in row.besides),
                 }
-                scores: dict[str, Estimate | Difference | None] = {
+                scores: dict[str, Mean | Difference | None] = {
                     "rank": row.rank,
                     "op_minus_sequential": row.gap,
                     **row.scores,

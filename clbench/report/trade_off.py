@@ -25,7 +25,7 @@ from clbench.report.drawing import (
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS, show
 from clbench.report.section import Section
-from clbench.report.sweeps import Point, Sweep, sweeps
+from clbench.report.sweeps import Curve, Point, sweeps
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 #: Labels nearer to each other than this, in pixels, would overlap.
@@ -106,7 +106,7 @@ def _places(points: Sequence[Point], side: str) -> list[tuple[float, float, str]
     return found
 
 
-def _curve(axis: Any, sweep: Sweep, side: str, number: int) -> None:
+def _curve(axis: Any, sweep: Curve, side: str, number: int) -> None:
     places = _places(sweep.points, side)
     if not places:
         return
@@ -120,7 +120,7 @@ def _curve(axis: Any, sweep: Sweep, side: str, number: int) -> None:
             axis.plot(x, y, ls="", marker="*", color=look["color"], mfc=fill, ms=size, zorder=5)
 
 
-def _ends_first(sweep: Sweep, side: str) -> list[tuple[float, float, str]]:
+def _ends_first(sweep: Curve, side: str) -> list[tuple[float, float, str]]:
     """The places to label: the ends of the curve, then what lies between."""
     places = _places(sweep.points, side)
     return [*places[:1], *places[:0:-1]]
@@ -143,7 +143,7 @@ def _mark(axis: Any, section: Section, group: Group, side: str, scenario: Scenar
         axis.plot(x.mean, y.mean, ls="", **style(section, group) | {"color": INK}, ms=7)
 
 
-def _text(shown: Sequence[Sweep], sides: Sequence[str], title: str) -> str:
+def _text(shown: Sequence[Curve], sides: Sequence[str], title: str) -> str:
     against = " and ".join(
         METRICS[side].label.lower() if side == "retention" else "BWT" for side in sides
     )

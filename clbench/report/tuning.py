@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
 from clbench.record import reading
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 if TYPE_CHECKING:
     from clbench.report.gather import Run
@@ -20,7 +20,7 @@ _RUN = re.compile(r"-seed\d+-[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True)
-class Try:
+class Tried:
     """One setting that was tried.
 
     Attributes:
@@ -42,12 +42,12 @@ class Try:
     @property
     def words(self) -> str:
         """Its settings for people."""
-        pairs = (f"{k.removeprefix('methods.')} = {plain(v)}" for k, v in self.settings.items())
+        pairs = (f"{k.removeprefix('methods.')} = {in_brief(v)}" for k, v in self.settings.items())
         return ", ".join(pairs) or "the recipe as it is"
 
 
 @dataclass(frozen=True)
-class Cell:
+class TunedCell:
     """A method on a stream and a backbone.
 
     Attributes:
@@ -61,17 +61,22 @@ class Cell:
     name: str
     method: str
     space: Mapping[str, Any]
-    tries: tuple[Try, ...]
+    tries: tuple[Tried, ...]
     chosen: int | None
 
     @property
-    def best(self) -> Try | None:
+    def best(self) -> Tried | None:
         """The try whose settings were taken."""
         return next((one for one in self.tries if one.number == self.chosen), None)
 
+    @property
+    def keys(self) -> list[str]:
+        """Every setting that was tried, by its dotted key."""
+        return list(dict.fromkeys(key for one in self.tries for key in one.settings))
+
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuned:
     """How a suite was tuned.
 
     Attributes:
@@ -86,7 +91,7 @@ class Tuning:
     tasks: int
     scenario: str
     seed: int
-    cells: tuple[Cell, ...]
+    cells: tuple[TunedCell, ...]
 
     @property
     def sentence(self) -> str:
@@ -103,12 +108,29 @@ class Tuning:
         )
 
 
-def plain(value: object) -> str:
+def in_brief(value: object) -> str:
     """A setting for people."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def parse(values: Mapping[str, Any]) -> Tuning:
+def in_words(values: object) -> str:
+    """What a setting was drawn from, a range or a list of choices, for people.
+
+    >>> in_words({"low": 0.1, "high": 1, "log": True}), in_words([1, "a"])
+    ('0.1 to 1 (log)', '1, a')
+    """
+    if isinstance(values, dict) and "low" in values and "high" in values:
+        rest = [
+            key if value is True else f"{key} {in_brief(value)}"
+            for key, value in values.items()
+            if key not in ("low", "high") and value not in (None, False)
+        ]
+        text = f"{in_brief(values['low'])} to {in_brief(values['high'])}"
+        return f"{text} ({', '.join(rest)})" if rest else text
+    return ", ".join(map(in_brief, values)) if isinstance(values, list) else in_brief(values)
+
+
+def parse_tuning(values: Mapping[str, Any]) -> Tuned:
     """A tuning from the values of ``tuning.json``.
 
     Raises:
@@ -116,12 +138,12 @@ def parse(values: Mapping[str, Any]) -> Tuning:
     """
     try:
         cells = tuple(
-            Cell(
+            TunedCell(
                 str(cell["name"]),
                 str(cell.get("method", cell["name"])),
                 dict(cell.get("space") or {}),
                 tuple(
-                    Try(
+                    Tried(
                         int(one.get("number", number)),
                         dict(one.get("settings") or {}),
                         _accuracy(one.get("value")),
@@ -136,7 +158,7 @@ def parse(values: Mapping[str, Any]) -> Tuning:
             for cell in values["cells"]
         )
         budget = int(values.get("tries") or max((len(c.tries) for c in cells), default=0))
-        return Tuning(
+        return Tuned(
             budget,
             int(values.get("tasks") or 1),
             str(values.get("scenario") or "task_incremental"),
@@ -148,19 +170,19 @@ def parse(values: Mapping[str, Any]) -> Tuning:
         raise ClbenchError(f"this is no tuning ({reason}); was it written by hand?") from error
 
 
-def read(path: Path) -> Tuning:
+def tuning_in(path: Path) -> Tuned:
     """The tuning in a file.
 
     Raises:
         ClbenchError: if it cannot be read.
     """
     try:
-        return parse(reading.json_of(path))
+        return parse_tuning(reading.json_of(path))
     except (OSError, ClbenchError) as error:
-        raise ClbenchError(one_line(f"{path} cannot be read: {error}")) from error
+        raise ClbenchError(cut_line(f"{path} cannot be read: {error}")) from error
 
 
-def tries_of(tunings: Iterable[Tuning], run: Run, method: str) -> int:
+def tries_of(tunings: Iterable[Tuned], run: Run, method: str) -> int:
     """How many settings were tried for a run, 0 if it was not tuned.
 
     Args:
@@ -191,7 +213,7 @@ def _accuracy(value: object) -> float | None:
     return float(value)
 
 
-def find(places: Iterable[Path], runs: Iterable[Path]) -> list[Path]:
+def tuning_files(places: Iterable[Path], runs: Iterable[Path]) -> list[Path]:
     """The files ``tuning.json`` in folders that were named, and above the runs in them.
 
     Args:

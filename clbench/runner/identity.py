@@ -12,7 +12,7 @@ from clbench.errors import ClbenchError
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved
 from clbench.record.events import Event, TaskEvent
-from clbench.record.record import Record, sha256
+from clbench.record.record import Record, lines_sha256
 from clbench.runner.folder import different
 from clbench.text.yamltext import read_text
 
@@ -143,9 +143,9 @@ def take_up(record: Record, task: int, checkpoint: Mapping[str, Any]) -> tuple[E
             f"{path} lags behind the checkpoint: it has no line of task {task + 1}, the last one "
             f"learned: {ways}"
         )
-    here = checkpoint.get("record_sha256", sha256(events))  # older ones do not know
+    here = checkpoint.get("record_sha256", lines_sha256(events))  # older ones do not know
     steps = record.tasks[-1].last_step if isinstance(events[-1], TaskEvent) else None
-    if here != sha256(events) or steps != checkpoint["step"]:
+    if here != lines_sha256(events) or steps != checkpoint["step"]:
         raise ClbenchError(f"{path} is not the one that the checkpoint was written after: {ways}")
     return events
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from clbench.errors import ClbenchError
 from clbench.learner.trainer import make_trainer, quiet
-from clbench.processes.contact import LOCAL, Line, find, key, open_store, start
+from clbench.processes.contact import LOCAL, Wire, key, meet_first, open_store, start
 from clbench.processes.processes import is_first, say, share_cores, world_size
 from clbench.processes.rollcall import LEAVING, Alone, Chosen, Failure, RollCall
 from clbench.recipe.recipe import Recipe
@@ -134,7 +134,7 @@ class First(_Member):
         super().__init__(0, world, starts)
         self.limit, self.digest = limit, digest
         self.all_here_by = time.monotonic() + limit
-        self.lines: dict[int, Line] = {}
+        self.lines: dict[int, Wire] = {}
         self.done = dict.fromkeys(range(1, world), 0)
         self.gone: set[int] = set()
         self._told = False
@@ -189,7 +189,7 @@ class First(_Member):
         while True:
             for ready, _ in chosen.select(0.5):
                 if ready.fileobj is self.server:
-                    line = Line(self.server.accept()[0])
+                    line = Wire(self.server.accept()[0])
                     chosen.register(line.socket, selectors.EVENT_READ, line)
                 elif not self._read(ready.data):
                     chosen.unregister(ready.fileobj)
@@ -197,7 +197,7 @@ class First(_Member):
             if self.failure is None:
                 self._count()
 
-    def _read(self, line: Line) -> bool:
+    def _read(self, line: Wire) -> bool:
         """Take what a process says; False once it is gone."""
         messages = line.read()
         for message in messages or []:
@@ -214,7 +214,7 @@ class First(_Member):
                 self._lose(Failure(self._fate(line.rank)))
         return messages is not None
 
-    def _welcome(self, line: Line, message: dict[str, Any]) -> None:
+    def _welcome(self, line: Wire, message: dict[str, Any]) -> None:
         rank = int(message["rank"])
         with self._lock:
             line.rank = rank
@@ -286,7 +286,7 @@ class Other(_Member):
         super().__init__(rank, world, starts)
         self.first_is_gone, self.first_is_done = False, 0
         self.folders: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.line = find(address, nodes, limit, rank)
+        self.line = meet_first(address, nodes, limit, rank)
         self.line.send({"rank": rank, "recipe": digest})
         threading.Thread(target=self._listen, daemon=True, name="roll call").start()
 

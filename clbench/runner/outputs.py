@@ -15,7 +15,7 @@ from safetensors.torch import save
 from clbench.errors import reason
 from clbench.files.disk import to_json, write_atomic
 from clbench.record.record import SCENARIOS, Record
-from clbench.report.figures import FIGURES, draw
+from clbench.report.figures import FIGURES, draw_figure
 from clbench.runner.products import LOADER, WEIGHTS
 from clbench.text.texts import cell
 from clbench.weights import State
@@ -43,7 +43,7 @@ def write(record: Record) -> list[str]:
     for name in FIGURES:
 
         def picture(name: str = name) -> bytes:
-            figure, buffer = draw(record, name), io.BytesIO()
+            figure, buffer = draw_figure(record, name), io.BytesIO()
             figure.savefig(buffer, format="png", dpi=150)
             return buffer.getvalue()
 

@@ -34,7 +34,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def lacking(folder: Path, events: Iterable[Event]) -> list[str]:
+def missing_products(folder: Path, events: Iterable[Event]) -> list[str]:
     """The products that are missing, but for those that could not be made when the run ended.
 
     Args:

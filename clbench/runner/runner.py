@@ -60,7 +60,7 @@ def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -
     """What the first process decides for all."""
     folder, resume = run_folder.take(recipe, place, resume, held)
     if resume and (folder / "record.jsonl").exists():
-        trust.whole(folder)  # it may be anybody's
+        trust.whole_record(folder)  # it may be anybody's
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
 

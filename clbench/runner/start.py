@@ -105,7 +105,7 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     events = take_up(record, stages[done - 1].index, checkpoint)
     recorder = Recorder(folder, events, writes=is_first())
     for name, method in setup.named_methods.items():
-        saved.take_up(folder, name, method, checkpoint["methods"])
+        saved.remind(folder, name, method, checkpoint["methods"])
     setup.network.load(checkpoint["shown"])
     before, now = record.tasks[done - 1].processes, make_trainer(setup.recipe, 1).world_size
     moved = before not in (None, now)

@@ -20,6 +20,7 @@ from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.data.words import few
 from clbench.errors import ClbenchError
 from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig, Task
+from clbench.streams.draws import choose, hold_out
 
 #: Of the manifest. Since version 2, the fingerprints of images are those of their contents.
 MANIFEST = 2
@@ -86,26 +87,14 @@ def assemble(
         test.arrange(arrange)
     allowed = torch.zeros(len(train.images), dtype=torch.bool)
     guarded = GuardedImages(train.images, allowed)
-    tasks: list[Task] = []
+    tasks = _tasks(config, groups, train, test, guarded)
     called = [
         [datasets[group.dataset].classes[label] for label in group.labels] for group in groups
     ]
-    first = 0
-    for number, group in enumerate(groups):
-        parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
-        for new, label in enumerate(group.labels, first):
-            kept, out = hold_out(train.of_class(group, label), config.validation, label)
-            parts[0].append(_labelled(guarded, kept, new))
-            parts[1].append(_labelled(train.images, out, new))
-            parts[2].append(_labelled(test.images, test.of_class(group, label), new))
-        splits = [Split.joined(part) for part in parts]
-        classes = range(first, first + len(group.labels))
-        tasks.append(Task(number, group.name, classes, *splits))
-        first = 0 if shared else classes.stop
     if compare:
         tell_duplicates(trained, tested, train.images.digests(), test.images.digests())
     return Stream(
-        tasks=tuple(tasks),
+        tasks=tasks,
         class_names=_joint_names(called) if shared else tuple(itertools.chain(*called)),
         train_images=train.images,
         test_images=test.images,
@@ -125,6 +114,26 @@ def assemble(
         },
         shared=shared,
     )
+
+
+def _tasks(
+    config: StreamConfig, groups: Sequence[Group], train: _Part, test: _Part, guarded: Images
+) -> tuple[Task, ...]:
+    """The tasks with their global labels."""
+    tasks: list[Task] = []
+    first = 0
+    for number, group in enumerate(groups):
+        parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
+        for new, label in enumerate(group.labels, first):
+            kept, out = hold_out(train.of_class(group, label), config.validation, label)
+            parts[0].append(_labelled(guarded, kept, new))
+            parts[1].append(_labelled(train.images, out, new))
+            parts[2].append(_labelled(test.images, test.of_class(group, label), new))
+        splits = [Split.joined(part) for part in parts]
+        classes = range(first, first + len(group.labels))
+        tasks.append(Task(number, group.name, classes, *splits))
+        first = 0 if config.shares_labels else classes.stop
+    return tuple(tasks)
 
 
 def _refuse_sizes(groups: Sequence[Group]) -> None:
@@ -154,29 +163,6 @@ def _joint_name(names: Sequence[str]) -> str:
     return " | ".join(names[:3]) + (" | …" if len(names) > 3 else "")
 
 
-def choose(part: Labelled, classes: Sequence[int], most: int | None, whole: set[int]) -> Labelled:
-    """The images of some classes, before any is opened.
-
-    Args:
-        part: of a data set.
-        classes: labels that tasks learn, each with at most ``most`` images in a fixed draw.
-        most: None for all.
-        whole: labels of which all images are used.
-    """
-    positions = []
-    for label in {*classes, *whole}:
-        index = np.flatnonzero(part.labels == label)
-        if label not in whole and most is not None and most < len(index):
-            index = np.random.default_rng([label, len(index), 1]).permutation(index)[:most]
-        positions.append(index)
-    chosen = np.sort(np.concatenate(positions)) if positions else np.empty(0, dtype=np.int64)
-    if len(chosen) == len(part.labels):
-        return part
-    if isinstance(part.images, np.ndarray):
-        return Labelled(part.images[chosen], part.labels[chosen])
-    return Labelled(tuple(part.images[i] for i in chosen.tolist()), part.labels[chosen])
-
-
 def _refuse_empty(
     config: StreamConfig,
     datasets: Sequence[DataSet],
@@ -197,23 +183,6 @@ def _refuse_empty(
                 raise ClbenchError(
                     f"class {name!r} has no {lack} (stream.validation = {config.validation})"
                 )
-
-
-def hold_out(index: Tensor, share: float, label: int) -> tuple[Tensor, Tensor]:
-    """Split one class's images into a kept and a held-out part, both ascending.
-
-    The draw depends on the class and its number of images alone, so that every run on a stream,
-    with any seed and class order, holds out the same images.
-
-    Args:
-        index: int64 (N,), the images of the class.
-        share: how much to hold out, in [0, 1).
-        label: the class's label in its data set.
-    """
-    order = np.random.default_rng([label, len(index)]).permutation(len(index))
-    shuffled = index[torch.from_numpy(order)]
-    count = round(len(index) * share)
-    return shuffled[count:].sort().values, shuffled[:count].sort().values
 
 
 class _Part:

@@ -118,7 +118,7 @@ class DividedConfig(StreamConfig, ABC):
                 "stream.classes must be non-empty groups of different classes of the stream, one "
                 "a task; a group is empty"
             )
-        made = [numbers(group, names, "stream.classes") for group in groups]
+        made = [class_numbers(group, names, "stream.classes") for group in groups]
         counts = Counter(label for group in made for label in group)
         twice = [label for label, count in counts.items() if count > 1]
         if twice or not set(counts) <= set(labels):
@@ -159,8 +159,8 @@ def usable(
     Raises:
         ClbenchError: if they name classes that are not there, or one more than once.
     """
-    apart = numbers(pretrain_classes, names, "stream.pretrain_classes")
-    out = numbers(leave_out, names, "stream.leave_out")
+    apart = class_numbers(pretrain_classes, names, "stream.pretrain_classes")
+    out = class_numbers(leave_out, names, "stream.leave_out")
     if len(set(apart)) < len(apart):
         raise ClbenchError(
             f"stream.pretrain_classes = {pretrain_classes} name a class more than once"
@@ -226,7 +226,7 @@ def _does_not_divide(tasks: int, count: int) -> str:
     )
 
 
-def numbers(classes: Sequence[Class], names: Sequence[str], field: str) -> list[int]:
+def class_numbers(classes: Sequence[Class], names: Sequence[str], field: str) -> list[int]:
     """Labels of classes that are given by name (text) or number.
 
     Args:

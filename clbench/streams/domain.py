@@ -27,7 +27,7 @@ Angle = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Row:
+class Domains:
     """What one name of the tables stands for; ``setting`` is the default of its field."""
 
     dataset: str
@@ -36,14 +36,16 @@ class Row:
 
 
 PERMUTED = {
-    "permuted_digits": Row("digits", 5, "scikit-learn's 8x8 digits, pixels permuted, 5 tasks"),
-    "permuted_mnist": Row("mnist", 10, "MNIST, pixels permuted, in 10 tasks of the same classes"),
+    "permuted_digits": Domains("digits", 5, "scikit-learn's 8x8 digits, pixels permuted, 5 tasks"),
+    "permuted_mnist": Domains(
+        "mnist", 10, "MNIST, pixels permuted, in 10 tasks of the same classes"
+    ),
 }
 ROTATED = {
-    "rotated_digits": Row(
+    "rotated_digits": Domains(
         "digits", [0, 30, 60, 90, 120], "scikit-learn's 8x8 digits, rotated, in 5 tasks"
     ),
-    "rotated_mnist": Row(
+    "rotated_mnist": Domains(
         "mnist", list(range(0, 180, 9)), "MNIST, rotated, in 20 tasks of the same classes"
     ),
 }
@@ -53,7 +55,7 @@ class DomainConfig(StreamConfig, ABC):
     """All classes of one data set in every task; one head, and the task is never told."""
 
     #: By name, and the field that a row sets.
-    rows: ClassVar[dict[str, Row]]
+    rows: ClassVar[dict[str, Domains]]
     setting: ClassVar[str]
 
     pretrain_classes: Classes = Field(
@@ -108,7 +110,7 @@ class PermutedConfig(DomainConfig):
     """In every task, the pixels of all images are permuted in the same random way [0, 1, 2]."""
 
     summary: ClassVar[str] = "the classes of one data set in every task, pixels permuted"
-    rows: ClassVar[dict[str, Row]] = PERMUTED
+    rows: ClassVar[dict[str, Domains]] = PERMUTED
     setting: ClassVar[str] = "tasks"
 
     tasks: int = Field(ge=1, le=1000, description="number of tasks, a permutation each")
@@ -139,7 +141,7 @@ class RotatedConfig(DomainConfig):
     """
 
     summary: ClassVar[str] = "the classes of one data set in every task, rotated"
-    rows: ClassVar[dict[str, Row]] = ROTATED
+    rows: ClassVar[dict[str, Domains]] = ROTATED
     setting: ClassVar[str] = "angles"
 
     angles: list[Angle] = Field(

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from clbench.data.datasets import DataSet, image_folder
-from clbench.data.words import counted, expanded, few, note, shown
+from clbench.data.words import counted, expanded, few, note, spelt
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import DISK, Group, Shelf, Storage, Stream
@@ -96,7 +96,7 @@ def _refuse_different(trains: Sequence[Path], loaded: Sequence[DataSet]) -> None
         odd = sorted(set(data.classes) ^ set(loaded[0].classes))
         if odd:
             raise ClbenchError(
-                f"stream.labels = 'shared', but not all of {shown(trains[0])} and {shown(folder)} "
+                f"stream.labels = 'shared', but not all of {spelt(trains[0])} and {spelt(folder)} "
                 f"have the {'classes' if len(odd) > 1 else 'class'} {few(odd, 5)}: give every "
                 "folder of stream.train the same class folders, or leave stream.labels out"
             )
@@ -112,10 +112,10 @@ def distinguishing(folders: Sequence[Path]) -> list[str]:
     while len({part[-1] for part in parts}) == 1 and all(len(part) > 1 for part in parts):
         parts = [part[:-1] for part in parts]
     for length in range(1, max(map(len, parts)) + 1):
-        names = [shown("/".join(part[-length:])) for part in parts]
+        names = [spelt("/".join(part[-length:])) for part in parts]
         if len(set(names)) == len(names):
             return names
-    return [shown(folder) for folder in folders]
+    return [spelt(folder) for folder in folders]
 
 
 def _listed(folders: Path | list[Path]) -> list[Path]:
@@ -128,12 +128,12 @@ def _refuse_repeated(trains: Sequence[Path], tests: Sequence[Path]) -> None:
     for number, (folder, path) in enumerate(zip(trains, real, strict=True)):
         if path in real[:number]:
             raise ClbenchError(
-                f"stream.train names the folder {shown(folder)} twice: give each task images of "
+                f"stream.train names the folder {spelt(folder)} twice: give each task images of "
                 "its own"
             )
     for test in tests:
         if os.path.realpath(expanded(test)) in real:
             raise ClbenchError(
-                f"{shown(test)} is given for training and for testing: give a folder of other "
+                f"{spelt(test)} is given for training and for testing: give a folder of other "
                 "images as stream.test, or leave it out to hold every fifth image out"
             )

@@ -14,7 +14,7 @@ from clbench.streams.divide import Classes, DividedConfig, usable
 
 
 @dataclass(frozen=True)
-class Row:
+class Preset:
     """What one name of the table stands for."""
 
     dataset: str
@@ -25,14 +25,14 @@ class Row:
 
 
 SPLITS = {
-    "split_digits": Row(
+    "split_digits": Preset(
         "digits", 3, "scikit-learn's 8x8 digits, offline; 0-3 for pretraining", (0, 1, 2, 3)
     ),
-    "split_mnist": Row("mnist", 5, "MNIST in 5 tasks of 2 digits"),
-    "split_fashion_mnist": Row("fashion_mnist", 5, "Fashion-MNIST in 5 tasks of 2 classes"),
-    "split_cifar10": Row("cifar10", 5, "CIFAR-10 in 5 tasks of 2 classes"),
-    "split_cifar100": Row("cifar100", 20, "CIFAR-100 in 20 tasks of 5 classes"),
-    "food101": Row("food101", 20, "Food-101 without label 100, in 20 tasks of 5", (), (100,)),
+    "split_mnist": Preset("mnist", 5, "MNIST in 5 tasks of 2 digits"),
+    "split_fashion_mnist": Preset("fashion_mnist", 5, "Fashion-MNIST in 5 tasks of 2 classes"),
+    "split_cifar10": Preset("cifar10", 5, "CIFAR-10 in 5 tasks of 2 classes"),
+    "split_cifar100": Preset("cifar100", 20, "CIFAR-100 in 20 tasks of 5 classes"),
+    "food101": Preset("food101", 20, "Food-101 without label 100, in 20 tasks of 5", (), (100,)),
 }
 
 

@@ -19,11 +19,12 @@ from clbench.record.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
-from clbench.report.tuning import read as read_tunings
+from clbench.report.tuning import tuning_in as read_tunings
 from clbench.runner.folder import plain
+from clbench.suite.done import finished, hashes_below
 from clbench.suite.missing import Missing, skip
-from clbench.suite.suite import Planned, Suite, finished, hashes_below, load
-from clbench.suite.tuning import Search, Tuning, table, try_of, value_of
+from clbench.suite.suite import Planned, Suite, load
+from clbench.suite.tuning import Search, Tuning, as_values, score_of, try_of
 from clbench.suite.watch import Watch
 from clbench.text.numbers import duration, size
 from clbench.text.yamltext import dump
@@ -244,10 +245,10 @@ def _tune(
         failures = _run(places_once, folder, start, missing)
         for search, place in zip(searches, places, strict=True):
             reason = failures.get(place.run.name, "")
-            value = None if reason else value_of(Record.load(place.folder), tune.scenario)
+            value = None if reason else score_of(Record.load(place.folder), tune.scenario)
             search.tell(value, reason)
             search.tries[-1].folder = str(place.folder.relative_to(folder))
-        write_atomic(folder / "tuning.json", json.dumps(table(tune, searches), indent=1))
+        write_atomic(folder / "tuning.json", json.dumps(as_values(tune, searches), indent=1))
     return searches
 
 

@@ -13,13 +13,7 @@ from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.recipe.yamlfile import find, read, read_mapping
-from clbench.record import trust
-from clbench.record.events import Event
-from clbench.record.record import Record
 from clbench.runner.folder import recipe_hash as recipe_hash
-from clbench.runner.folder import recipe_of
-from clbench.runner.identity import compare_recipe
-from clbench.runner.products import lacking
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
 from clbench.suite.unfold import put_on, unfold
 from clbench.text.names import wrong_name
@@ -177,10 +171,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                     "values), or in overrides for one method"
                 )
             raise ClbenchError(f"unknown key {one_line(key[:80])} in the suite{way_out}")
-    base = values.get("base", "default")
-    if not isinstance(base, Mapping | str):
-        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
-    base = dict(base) if isinstance(base, Mapping) else read(base)
+    base = _base(values)
     methods = values.get("methods")
     if not isinstance(methods, Mapping) or not methods:
         raise ClbenchError(
@@ -215,18 +206,29 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                     cells.append(cell)
     wanted = values.get("tune")
     tune = None if wanted is None else read_tuning(wanted, list(rows))
-    own = values.get("name", name)
-    if not isinstance(own, str):
-        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
-    if wrong := "name" in values and wrong_name(own):
-        raise ClbenchError(f"name = {shown(own)}: {wrong}")
-    suite = Suite(_safe(own), tuple(cells), tuple(seeds), tune)
+    suite = Suite(_safe(_name(values, name)), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
     assert suite.runs
     for cell in cells:
         if tune:
             _check(tune, cell)
     return suite
+
+
+def _base(values: Mapping[str, Any]) -> dict[str, Any]:
+    base = values.get("base", "default")
+    if not isinstance(base, Mapping | str):
+        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
+    return dict(base) if isinstance(base, Mapping) else read(base)
+
+
+def _name(values: Mapping[str, Any], usual: str) -> str:
+    own = values.get("name", usual)
+    if not isinstance(own, str):
+        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
+    if wrong := "name" in values and wrong_name(own):
+        raise ClbenchError(f"name = {shown(own)}: {wrong}")
+    return own
 
 
 def _overrides(values: Mapping[str, Any], methods: Sequence[str]) -> Mapping[str, Any]:
@@ -258,41 +260,6 @@ def _check(tune: Tuning, cell: Cell) -> None:
             )
     for settings in corners(space):
         cell.plan(tune.seed, try_of(tune, settings))
-
-
-def hashes_below(folder: Path) -> dict[str, Path]:
-    """The runs in the folders below, by the hash of their recipes; finished ones win."""
-    found: dict[str, Path] = {}
-    for config in sorted(folder.glob("*/config.yaml")):
-        try:
-            recipe = recipe_of(config.parent)
-            if events := _events(config.parent):
-                compare_recipe(Record(config.parent, events), recipe)
-        except ClbenchError:
-            continue  # of another version, half written, or edited since: it is run anew
-        key = recipe_hash(recipe)
-        if key not in found or finished(config.parent):
-            found[key] = config.parent
-    return found
-
-
-def finished(folder: Path) -> bool:
-    """Whether the stream of a run is through, and what it leaves behind is there."""
-    events = _events(folder)
-    return bool(events) and events[-1].event == "end" and not lacking(folder, events)
-
-
-def tasks_done(folder: Path) -> tuple[int, int]:
-    """Tasks finished, and tasks of the stream (0 if not yet known)."""
-    record = Record(folder, _events(folder))
-    return len(record.tasks), len(record.run.tasks) if record.events else 0
-
-
-def _events(folder: Path) -> tuple[Event, ...]:
-    try:
-        return trust.record_of(folder).events  # it may be anybody's
-    except (ClbenchError, OSError):
-        return ()
 
 
 def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:

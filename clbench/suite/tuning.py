@@ -201,13 +201,13 @@ def try_of(tuning: Tuning, settings: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def value_of(record: Record, scenario: Scenario) -> float:
+def score_of(record: Record, scenario: Scenario) -> float:
     """What a try is worth: its overall performance, which is measured on validation data."""
     assert record.run.test_on == "validation"
     return float(record.summary()[scenario]["overall_performance"])
 
 
-def table(tuning: Tuning, searches: Sequence[Search]) -> dict[str, Any]:
+def as_values(tuning: Tuning, searches: Sequence[Search]) -> dict[str, Any]:
     """All tries and choices, for ``tuning.json``."""
     return {
         "tries": tuning.tries,

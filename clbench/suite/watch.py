@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.launch.local import Job
-from clbench.suite.suite import tasks_done
+from clbench.suite.done import tasks_done
 from clbench.text.numbers import duration
 
 #: Rows of the table; what runs comes first, then what failed.

@@ -63,7 +63,7 @@ class Redeployment:
             states = {name: {} for name in named} | last["methods"]
             for name, method in named.items():
                 if overriding([method], "deploy"):
-                    saved.take_up(self.record.folder, name, method, states)
+                    saved.remind(self.record.folder, name, method, states)
         events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
         return Record(self.record.folder, (self.record.run, *events))
 

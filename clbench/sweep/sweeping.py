@@ -155,7 +155,7 @@ def sweep(
     Raises:
         ClbenchError: if the run cannot be swept, with the reason and the way out.
     """
-    record = trust.whole(Path(folder))
+    record = trust.whole_record(Path(folder))
     if not record.finished:
         raise ClbenchError(
             f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"

@@ -18,7 +18,7 @@ from clbench.report.figures import PERFORMANCE
 from clbench.report.fonts import drawable, literal
 from clbench.runner.screen import percent
 from clbench.sweep.sweeping import Row, Sweep
-from clbench.text.texts import one_line
+from clbench.text.texts import cut_line
 
 SIGNS = {"alpha": "α", "scale": "λ", "density": "density"}
 CHOSEN, ORACLE, OWN = "pick on validation", "oracle, best on test", "the run as it was"
@@ -121,7 +121,7 @@ def _figure(sweep: Sweep) -> Figure:
         made.colorbar(points, ax=axes, label=sign)
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    made.suptitle(f"{drawable(one_line(sweep.run, 60))}: {sign} of {sweep.method} after training")
+    made.suptitle(f"{drawable(cut_line(sweep.run, 60))}: {sign} of {sweep.method} after training")
     return made
 
 

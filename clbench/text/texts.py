@@ -13,22 +13,22 @@ UNFIT = re.compile(
 LONGEST = 200
 
 
-def fit(text: str) -> str:
+def writable(text: str) -> str:
     """A text that every file of a report can hold.
 
-    >>> fit("a\\x1b[31mb")
+    >>> writable("a\\x1b[31mb")
     'a�[31mb'
     """
     return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def one_line(text: str, most: int = 400) -> str:
+def cut_line(text: str, most: int = 400) -> str:
     """A text as one line of bounded length.
 
-    >>> one_line("two\\n lines"), one_line("too long", 4)
+    >>> cut_line("two\\n lines"), cut_line("too long", 4)
     ('two lines', 'too…')
     """
-    return cut(" ".join(fit(text).split()), most)
+    return cut(" ".join(writable(text).split()), most)
 
 
 def cut(text: str, most: int = LONGEST) -> str:

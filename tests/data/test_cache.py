@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from clbench.data import cache as module
-from clbench.data.cache import cache, checked, find
+from clbench.data.cache import cache, checked, find_cache
 from clbench.data.decode import BadImages
 from clbench.data.images import FileImages
 from clbench.errors import ClbenchError
@@ -202,7 +203,7 @@ def test_what_a_killed_process_left_is_removed(files, folder):
     cache(files, folder, "set")
     (path,) = caches(folder)
     path.unlink()
-    node = module.platform.node()
+    node = platform.node()
     gone = folder / f".{path.name}.{node}.4194305.partial"  # above the kernel's largest number
     lives = folder / f".{path.name}.{node}.{os.getppid()}.partial"
     for other in (gone, lives):
@@ -247,10 +248,10 @@ def test_files_are_checked_once(files, folder, capsys):
 
 
 def test_a_cache_is_found_without_reading(files, folder, monkeypatch):
-    assert find(files, folder, "set") is None
+    assert find_cache(files, folder, "set") is None
     cache(files, folder, "set")
     monkeypatch.setattr(module.contents, "_read", lambda *_: pytest.fail("read"))
-    assert find(files, folder, "set") == caches(folder)[0]
+    assert find_cache(files, folder, "set") == caches(folder)[0]
 
 
 def test_what_images_are_is_said_once(tmp_path, folder, capsys):

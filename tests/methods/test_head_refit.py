@@ -13,7 +13,7 @@ from clbench.data.images import TensorImages
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.learner.deploy import deploy
 from clbench.methods.base import Context
-from clbench.methods.head_refit import HeadRefit, plain_copy
+from clbench.methods.head_refit import HeadRefit, copy_without_lora
 from clbench.methods.lora import LoRA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.models import head_names
@@ -168,7 +168,7 @@ def test_a_copy_without_the_factors_of_lora_computes_the_same(network):
         for parameter in changed.parameters():
             parameter.add_(0.01)
     merged = lora.deploy(snapshot(changed), make_context(network))
-    plain = plain_copy(changed, merged).eval()
+    plain = copy_without_lora(changed, merged).eval()
     inputs = torch.randn(2, 3, 32, 32)
     assert plain.state_dict().keys() == network.state_dict().keys()
     torch.testing.assert_close(plain(inputs), changed(inputs), rtol=1e-4, atol=1e-5)

@@ -13,7 +13,8 @@ from clbench.report import tables
 from clbench.report.boards import kept_tables
 from clbench.report.compare import compare
 from clbench.report.html import page
-from clbench.report.statistics import difference, estimate, pareto
+from clbench.report.spots import pareto
+from clbench.report.statistics import difference, mean_of
 
 spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
 made_up = importlib.util.module_from_spec(spec)
@@ -33,23 +34,23 @@ def warned(comparison, text):
 
 def test_bootstrap_interval_is_that_of_scipy():
     values = np.random.default_rng(0).normal(0.7, 0.05, 8)
-    ours = estimate(values)
+    ours = mean_of(values)
     theirs = stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=1
     ).confidence_interval
     assert ours.mean == pytest.approx(values.mean())
     assert ours.std == pytest.approx(values.std(ddof=1))
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.002)
-    assert ours == estimate(values)  # drawn the same each time
+    assert ours == mean_of(values)  # drawn the same each time
 
 
 def test_strata_are_drawn_apart_and_count_alike():
     one, two = [0.1, 0.2, 0.3], [0.9, 0.9, 0.9, 0.9]
-    alone, both = estimate(one), estimate(one, two)
+    alone, both = mean_of(one), mean_of(one, two)
     assert both.mean == pytest.approx((0.2 + 0.9) / 2)
     assert both.high - both.low == pytest.approx((alone.high - alone.low) / 2, abs=0.01)
-    assert estimate(one, []) is None
-    assert estimate([0.5]).low is None
+    assert mean_of(one, []) is None
+    assert mean_of([0.5]).low is None
 
 
 def test_paired_difference_is_that_of_scipy():

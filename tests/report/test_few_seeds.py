@@ -15,7 +15,7 @@ from clbench.report.build import build
 from clbench.report.compare import compare
 from clbench.report.html import page
 from clbench.report.pooled import pooled
-from clbench.report.statistics import estimate, mean_difference, mean_ranks
+from clbench.report.statistics import mean_difference, mean_of, mean_ranks
 
 VALUES = [0.681, 0.683, 0.69, 0.7, 0.66, 0.71, 0.72]
 
@@ -28,7 +28,7 @@ def warnings(comparison):
     ("count", "kind"), [(1, "none"), (2, "none"), (3, "t"), (4, "t"), (5, "bootstrap")]
 )
 def test_the_interval_is_what_the_seeds_tell(count, kind):
-    found = estimate(VALUES[:count])
+    found = mean_of(VALUES[:count])
     assert found.interval == kind
     assert (found.low is None) == (kind == "none")
     if kind == "none":
@@ -39,7 +39,7 @@ def test_the_interval_is_what_the_seeds_tell(count, kind):
 
 
 def test_no_interval_goes_beyond_what_can_be():
-    found = estimate([0.99, 0.95, 1.0], within=(0, 1))
+    found = mean_of([0.99, 0.95, 1.0], within=(0, 1))
     assert found.high == 1
     assert found.low < 0.95
 
@@ -48,7 +48,7 @@ def test_intervals_of_several_streams_are_satterthwaites():
     one, two = np.array([0.1, 0.2, 0.35]), np.array([0.9, 0.8, 0.95, 0.9])
     # The mean of two streams is half of the sum; the sum's interval is Welch's of a and -b.
     low, high = stats.ttest_ind(one, -two, equal_var=False).confidence_interval(0.95)
-    found = estimate(one, two)
+    found = mean_of(one, two)
     assert (found.low, found.high) == pytest.approx((low / 2, high / 2))
     gap = mean_difference(dict(enumerate(one)), dict(enumerate(two)))
     assert (gap.low, gap.high) == pytest.approx((low / 2, high / 2))

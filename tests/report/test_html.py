@@ -17,7 +17,7 @@ spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_nam
 made_up = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(made_up)
 
-EVIL = '<script>alert("x")</script> & $1'
+EVIL = '<script>alert("x")</script> & $1 {{ 7 * 7 }}'
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "image"}
 
 
@@ -91,6 +91,8 @@ def test_everything_is_there(folder):
 def test_names_cannot_break_out(text):
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
+    assert "{{ 7 * 7 }}" in text
+    assert "$1 49" not in text
 
 
 def test_structure(checked):

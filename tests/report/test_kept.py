@@ -8,7 +8,7 @@ import records
 
 from clbench.report import tables
 from clbench.report.compare import compare
-from clbench.report.kept import lines
+from clbench.report.kept import kept_lines
 
 spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
 made_up = importlib.util.module_from_spec(spec)
@@ -45,7 +45,7 @@ def transfer(place, backbone="small", better=0.0):
 def test_the_columns_of_flows_table(tmp_path):
     transfer(tmp_path)
     (section,) = compare([tmp_path]).sections
-    start, plain, flow = lines(section, "task_incremental")
+    start, plain, flow = kept_lines(section, "task_incremental")
     assert [line.label for line in (start, plain, flow)] == ["pretrained", "sequential", "flow"]
     assert (start.retention.mean, start.change.mean, start.target) == (0.7, 0, None)
     # Every data set has a model of its own, so retention is their mean.
@@ -74,11 +74,11 @@ def test_a_block_for_each_backbone(tmp_path):
 def test_in_a_stream_the_last_models_retention_counts(tmp_path):
     made_up.run_folder(tmp_path, None, retention=0.4)
     (section,) = compare([tmp_path]).sections
-    assert lines(section, "task_incremental")[1].retention.mean == 0.4
+    assert kept_lines(section, "task_incremental")[1].retention.mean == 0.4
 
 
 def test_without_retention_there_is_no_table(tmp_path):
     made_up.run_folder(tmp_path, None, retention=None)
     comparison = compare([tmp_path])
-    assert lines(comparison.sections[0], "task_incremental") == []
+    assert kept_lines(comparison.sections[0], "task_incremental") == []
     assert "retention and target" not in tables.markdown(comparison)

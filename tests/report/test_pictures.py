@@ -205,8 +205,8 @@ def test_cells_are_no_formulas_and_numbers_stay_numbers(tmp_path):
 def test_print_keeps_headings_with_their_tables():
     from importlib import resources
 
-    css = resources.files("clbench.report").joinpath("template.html").read_text("utf-8")
-    printed = css[css.index("@media print") : css.index("</style>")]
+    css = resources.files("clbench.report").joinpath("templates", "style.css").read_text("utf-8")
+    printed = css[css.index("@media print") :]
     assert re.search(r"h3::after \{[^}]*height: 50mm; margin-bottom: -50mm", printed)
     assert re.search(r"h3, caption \{ break-inside: avoid", printed)
 

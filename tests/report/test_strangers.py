@@ -346,7 +346,7 @@ def test_what_goes_on_with_a_folder_refuses_it_in_one_line(tmp_path, change):
     RECORDS[change](events)
     (folder / "record.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     with pytest.raises(ClbenchError, match=r"cannot be gone on with: .*record\.jsonl") as caught:
-        trust.whole(folder)
+        trust.whole_record(folder)
     assert "\n" not in str(caught.value)
 
 

@@ -8,7 +8,7 @@ import pytest
 from clbench.cli.cli import field_help
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
-from clbench.streams.divide import divide, numbers
+from clbench.streams.divide import class_numbers, divide
 from clbench.streams.folder import FolderConfig
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -133,17 +133,17 @@ def test_what_is_of_another_kind_is_one_line(fields, message):
 
 def test_numbers_that_are_also_names_need_quotes():
     names = ("1", "10", "2", "cat")
-    assert numbers(["1", "2", "cat", 3], names, "f") == [0, 2, 3, 3]
+    assert class_numbers(["1", "2", "cat", 3], names, "f") == [0, 2, 3, 3]
     with pytest.raises(ClbenchError, match=r"1 could be the class named '1' or .* number 1, '10'"):
-        numbers([1], names, "f")
+        class_numbers([1], names, "f")
     with pytest.raises(ClbenchError, match=r"'01' or the class with the number 1, '02'"):
-        numbers([1], ("01", "02"), "f")
-    assert numbers([0, 1], ("0", "1"), "f") == [0, 1]  # both say the same
+        class_numbers([1], ("01", "02"), "f")
+    assert class_numbers([0, 1], ("0", "1"), "f") == [0, 1]  # both say the same
 
 
 def test_accents_of_macos_are_the_same_names():
     names = [unicodedata.normalize("NFD", name) for name in ("café", "zoë")]
-    assert numbers([unicodedata.normalize("NFC", "zoë")], names, "f") == [1]
+    assert class_numbers([unicodedata.normalize("NFC", "zoë")], names, "f") == [1]
 
 
 def test_it_means_the_same_for_split_streams():

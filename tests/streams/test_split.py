@@ -9,8 +9,8 @@ from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
 from clbench.streams import STREAMS, Storage
-from clbench.streams.assemble import hold_out
 from clbench.streams.divide import divide
+from clbench.streams.draws import hold_out
 from clbench.streams.split import SPLITS, SplitConfig
 
 TRAIN, TEST = 20, 5  # images of a class

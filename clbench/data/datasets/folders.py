@@ -8,7 +8,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from clbench.data.datasets.base import DataSet, Labelled, every_fifth
 from clbench.data.datasets.walk import listing, refuse_misplaced
-from clbench.data.words import expanded, few, shown
+from clbench.data.words import expanded, few, spelt
 from clbench.errors import ClbenchError
 
 _IMAGENET_PAGE = "https://www.image-net.org/challenges/LSVRC/2012/"
@@ -41,7 +41,7 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
     test = expanded(test)
     if os.path.exists(test) and os.path.samefile(train, test):
         raise ClbenchError(
-            f"{shown(train)} is given for training and for testing: give a folder of other images "
+            f"{spelt(train)} is given for training and for testing: give a folder of other images "
             "as stream.test, or leave it out to hold every fifth image out"
         )
     hint = (
@@ -51,8 +51,8 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
     test_paths, test_labels, test_classes = _read_folder(test, "stream.test", hint)
     if classes != test_classes:
         raise ClbenchError(
-            f"the training and test folders have different classes: only in {shown(train)}: "
-            f"{few(sorted(set(classes) - set(test_classes)))}; only in {shown(test)}: "
+            f"the training and test folders have different classes: only in {spelt(train)}: "
+            f"{few(sorted(set(classes) - set(test_classes)))}; only in {spelt(test)}: "
             f"{few(sorted(set(test_classes) - set(classes)))}; give both folders the same class "
             "folders"
         )
@@ -85,7 +85,7 @@ def imagenet_validation(root: Path) -> Labelled:
     unknown = set(wnids) - set(index)
     if unknown:
         raise ClbenchError(
-            f"{shown(root)} has folders that are not ImageNet-1k classes: "
+            f"{spelt(root)} has folders that are not ImageNet-1k classes: "
             f"{few(sorted(unknown))}; {hint}"
         )
     return Labelled(paths, np.array([index[wnid] for wnid in wnids], dtype=np.int64)[positions])
@@ -97,17 +97,17 @@ def _read_folder(
     """List a folder of class folders: N paths, (N,) int64 labels, and the K class names."""
     if not os.path.isdir(root):  # also False where a folder above cannot be read
         raise ClbenchError(
-            f"the image folder {shown(root)} does not exist or is not a folder; {hint}"
+            f"the image folder {spelt(root)} does not exist or is not a folder; {hint}"
         )
     found = listing(root)
     if not found.classes:
-        raise ClbenchError(f"the image folder {shown(root)} has no class folders; {hint}")
+        raise ClbenchError(f"the image folder {spelt(root)} has no class folders; {hint}")
     refuse_misplaced(root, found.classes, field)
     found.passed.tell(root)
     empty = [name for name, images in zip(found.classes, found.images, strict=True) if not images]
     if empty:
         raise ClbenchError(
-            f"class folders without images in {shown(root)}: {few(empty)}; "
+            f"class folders without images in {spelt(root)}: {few(empty)}; "
             "add .jpg, .jpeg, .png or other image files to them, or remove them"
         )
     counts = [len(images) for images in found.images]
@@ -122,7 +122,7 @@ def _hold_out(
     small = [name for name, count in zip(classes, np.bincount(labels), strict=True) if count < 5]
     if small:
         raise ClbenchError(
-            f"class folders of {shown(root)} with fewer than 5 images, too few to hold a fifth out "
+            f"class folders of {spelt(root)} with fewer than 5 images, too few to hold a fifth out "
             f"for testing: {few(small)}; add images or give a test folder"
         )
     test = every_fifth(labels)

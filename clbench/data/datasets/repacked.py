@@ -16,7 +16,7 @@ import numpy as np
 from torchvision.datasets.utils import check_integrity
 
 from clbench.data.contents import write_whole
-from clbench.data.words import note, shown
+from clbench.data.words import note, spelt
 
 #: The shapes of MNIST's four files, which Fashion-MNIST and others keep.
 IDX_SHAPES = {
@@ -53,9 +53,9 @@ def read_idx(folder: Path) -> dict[str, np.ndarray]:
                 content = file.read(len(header) + size + 1)
                 whole = len(content) == len(header) + size and not file.read(1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{shown(path)} is damaged ({error})") from error
+            raise ValueError(f"{spelt(path)} is damaged ({error})") from error
         if not whole or not content.startswith(header):
-            raise ValueError(f"{shown(path)} does not hold {shape[0]:,} {name.split('-')[1]}")
+            raise ValueError(f"{spelt(path)} does not hold {shape[0]:,} {name.split('-')[1]}")
         found[name] = np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
     note(f"The archives in {folder} are not the official ones, but their content is whole")
     return found
@@ -80,10 +80,10 @@ def unpack_checked(archive: Path, root: Path, sums: Mapping[str, str]) -> None:
                 member = tar.extractfile(name)
                 content = b"" if member is None else member.read()
                 if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-                    raise ValueError(f"{name} in {shown(archive)} has another checksum")
+                    raise ValueError(f"{name} in {spelt(archive)} has another checksum")
                 contents[name] = content
     except (KeyError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ValueError(f"{shown(archive)} is damaged or lacks files ({error})") from error
+        raise ValueError(f"{spelt(archive)} is damaged or lacks files ({error})") from error
     for name, content in contents.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(root / name, [content])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clbench.data.decode import ENDINGS, PERHAPS, formats
-from clbench.data.words import few, note, shown
+from clbench.data.words import few, note, spelt
 from clbench.errors import ClbenchError
 
 #: Folders that hold nothing of the user's, in lower case; so do all whose names begin with a dot.
@@ -49,7 +49,7 @@ class Passed:
         """Say in one line what was passed over, with a count and an example of each kind."""
         if self.found:
             parts = [
-                f"{len(paths):,} {kind} ({shown(os.path.relpath(min(paths), root))})"
+                f"{len(paths):,} {kind} ({spelt(os.path.relpath(min(paths), root))})"
                 for kind, paths in self.found.items()
             ]
             note(f"Passed over in {root}: {'; '.join(parts)}")
@@ -82,7 +82,7 @@ def listing(root: Path) -> Listing:
     """
     if root.resolve() == Path(root.resolve().anchor):
         raise ClbenchError(
-            f"{shown(root)} is the root of the file system, which holds everything: give the "
+            f"{spelt(root)} is the root of the file system, which holds everything: give the "
             "folder that has a folder for each class"
         )
     passed = Passed()
@@ -96,7 +96,7 @@ def listing(root: Path) -> Listing:
             name = _class_name(entry)
             if name in folders:
                 raise ClbenchError(
-                    f"{shown(root)} has two class folders named {name}, which differ only in how "
+                    f"{spelt(root)} has two class folders named {name}, which differ only in how "
                     "their letters are encoded: rename or join them"
                 )
             folders[name] = entry.path
@@ -116,7 +116,7 @@ def _class_name(entry: os.DirEntry[str]) -> str:
     name = unicodedata.normalize("NFC", entry.name)
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
         raise ClbenchError(
-            f"the class folder {shown(entry.path)} has a name that is not text in one line (bytes "
+            f"the class folder {spelt(entry.path)} has a name that is not text in one line (bytes "
             "that are not UTF-8, or a control character): rename it"
         )
     return name
@@ -168,7 +168,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise ClbenchError(
-            f"the image folder {shown(folder)} cannot be read ({error.strerror}): change its "
+            f"the image folder {spelt(folder)} cannot be read ({error.strerror}): change its "
             "permissions or remove it"
         ) from error
 
@@ -197,7 +197,7 @@ def _identity(path: str) -> Identity:
     try:
         facts = os.stat(path)
     except OSError as error:
-        raise ClbenchError(f"{shown(path)} cannot be read ({error.strerror})") from error
+        raise ClbenchError(f"{spelt(path)} cannot be read ({error.strerror})") from error
     return facts.st_dev, facts.st_ino
 
 
@@ -218,13 +218,13 @@ def refuse_misplaced(root: Path, classes: Sequence[str], field: str) -> None:
     held = [root / name for name in classes]
     if fit and test and len(fit + test) == len(classes) and all(map(_folders, held)):
         raise ClbenchError(
-            f"{shown(root)} holds {few(classes)} in place of class folders: did you mean "
-            f"--stream.train {shown(root / fit[0])} --stream.test {shown(root / test[0])}?"
+            f"{spelt(root)} holds {few(classes)} in place of class folders: did you mean "
+            f"--stream.train {spelt(root / fit[0])} --stream.test {spelt(root / test[0])}?"
         )
     if len(classes) == 1 and len(_folders(held[0])) > 1 and not _files(held[0]):
         raise ClbenchError(
-            f"{shown(root)} has a single class folder, {classes[0]}, which holds folders itself: "
-            f"did you mean --{field} {shown(held[0])}?"
+            f"{spelt(root)} has a single class folder, {classes[0]}, which holds folders itself: "
+            f"did you mean --{field} {spelt(held[0])}?"
         )
 
 

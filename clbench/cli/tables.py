@@ -1,0 +1,133 @@
+"""What every command takes: one table of options each, for reading them and for the help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clbench.cli.options import Command, Option, Reader, folder, one_of, whole_number
+from clbench.cli.words import value_of
+from clbench.launch.slurm import Settings
+from clbench.record.record import SCENARIOS
+
+TRAIN = Command(
+    "train",
+    (
+        Option(
+            "config",
+            "configs, merged from left to right: files, or names in configs/",
+            "FILE",
+            many=True,
+        ),
+        Option(
+            "output", "the run folder (default: runs/<stream>-<methods>-seed<seed>)", "DIR", folder
+        ),
+        Option("resume", "go on after the last finished task"),
+        Option("print_config", "print the whole recipe, with comments, and stop", prints=True),
+        Option(
+            "dry_run",
+            "print what the run will need (steps, images, disk, memory, time), and stop",
+            prints=True,
+        ),
+        Option("list", "list streams, methods and backbones, and stop", prints=True),
+        Option("version", "print the version, and stop", prints=True),
+    ),
+    fields=True,
+)
+
+
+def _as(annotation: object) -> Reader:
+    return lambda option, word: value_of(option, [word], [annotation])
+
+
+def _slurm() -> list[Option]:
+    """A table row for each setting of the cluster."""
+    rows = []
+    for name, info in Settings.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        about = f"{info.description}{f' [{default}]' if default else ''}"
+        rows.append(Option(f"slurm.{name}", about, "VALUE", _as(info.annotation), group=_CLUSTER))
+    return rows
+
+
+_CLUSTER = "what to ask of SLURM for each run (texts as typed, other values as YAML)"
+_FIELDS = (
+    "Other options override fields of every recipe, as in --epochs 1 --stream.datasets "
+    "'[cifar10]'; see clbench --help."
+)
+#: Options of train that are no fields: read, to be refused.
+_REFUSED = tuple(replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run"))
+_GRID = (
+    Option(
+        "jobs",
+        "runs side by side (default: 1, on SLURM all that it has room for)",
+        "N",
+        whole_number,
+    ),
+    Option("output", "folder (default: runs/<suite>)", "DIR", folder),
+    Option("report", "folder of the report (default: in output)", "DIR", folder),
+    Option("dry_run", "show the grid and stop"),
+    Option("seeds", "in place of the suite's own", "SEED", whole_number, many=True),
+)
+_ASKS = Option("yes", "do not ask")
+_PLACES = (
+    Option("launcher", "local (the default) or slurm", "NAME"),
+    Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
+    *_slurm(),
+)
+COMPARE = Command(
+    "compare",
+    (
+        *_GRID,
+        Option(
+            "skip_missing",
+            "leave out what lacks data or weights; on a terminal, say what is left and ask",
+        ),
+        _ASKS,
+        *_PLACES,
+        *_REFUSED,
+    ),
+    "Run a suite (finished runs are reused, interrupted ones go on) and report.",
+    Option("suite", "a YAML file, or its name in suites/", "SUITE"),
+    fields=True,
+    epilog=_FIELDS,
+)
+REPORT = Command(
+    "report",
+    (
+        Option("output", "folder (default: report)", "DIR", folder),
+        Option("title", "heading of the page", "TEXT"),
+    ),
+    "Compare runs by their records alone: a page, tables and figures.",
+    Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
+)
+REPRODUCE = Command(
+    "reproduce",
+    (*_GRID, _ASKS, *_PLACES, *_REFUSED),
+    "Run the suite of a paper, but what lacks data or weights here, and report: "
+    "clbench compare --skip_missing.",
+    Option("suite", "flow, mofo or sfa", "PAPER"),
+    fields=True,
+    epilog=_FIELDS,
+)
+ANCHORS = ("pretrained", "previous")
+SWEEP = Command(
+    "sweep",
+    (
+        Option("alpha", "share of the tuned weights in wise_ft", "VALUES"),
+        Option("scale", "λ of task_arithmetic or ties", "VALUES"),
+        Option("density", "of ties", "VALUES"),
+        Option(
+            "anchor", "of wise_ft: pretrained or previous", "NAME", one_of("pretrained", "previous")
+        ),
+        Option(
+            "by",
+            "whose validation accuracy picks: task_incremental (the default) or class_incremental",
+            "NAME",
+            one_of(*SCENARIOS),
+        ),
+    ),
+    "Evaluate a finished run with other settings of methods that only change weights after "
+    "training: one of --alpha, --scale and --density. VALUES: start:stop:step, or a list with "
+    "commas.",
+    Option("run", "the run folder, with its checkpoints", "RUN", folder),
+)

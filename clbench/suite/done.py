@@ -1,0 +1,48 @@
+"""What of a suite was run already, by the folders that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clbench.errors import ClbenchError
+from clbench.record import trust
+from clbench.record.events import Event
+from clbench.record.record import Record
+from clbench.runner.folder import recipe_hash, recipe_of
+from clbench.runner.identity import compare_recipe
+from clbench.runner.products import missing_products
+
+
+def hashes_below(folder: Path) -> dict[str, Path]:
+    """The runs in the folders below, by the hash of their recipes; finished ones win."""
+    found: dict[str, Path] = {}
+    for config in sorted(folder.glob("*/config.yaml")):
+        try:
+            recipe = recipe_of(config.parent)
+            if events := _events(config.parent):
+                compare_recipe(Record(config.parent, events), recipe)
+        except ClbenchError:
+            continue  # of another version, half written, or edited since: it is run anew
+        key = recipe_hash(recipe)
+        if key not in found or finished(config.parent):
+            found[key] = config.parent
+    return found
+
+
+def finished(folder: Path) -> bool:
+    """Whether the stream of a run is through, and what it leaves behind is there."""
+    events = _events(folder)
+    return bool(events) and events[-1].event == "end" and not missing_products(folder, events)
+
+
+def tasks_done(folder: Path) -> tuple[int, int]:
+    """Tasks finished, and tasks of the stream (0 if not yet known)."""
+    record = Record(folder, _events(folder))
+    return len(record.tasks), len(record.run.tasks) if record.events else 0
+
+
+def _events(folder: Path) -> tuple[Event, ...]:
+    try:
+        return trust.record_of(folder).events  # it may be anybody's
+    except (ClbenchError, OSError):
+        return ()
