@@ -17,7 +17,7 @@ from clbench.launch import local as launch
 from clbench.launch.local import Job
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
-from clbench.runner.folder import plain
+from clbench.runner.folder import plain, recipe_of
 from clbench.suite import comparison
 from clbench.suite.missing import Missing
 from clbench.suite.suite import expand, load, recipe_hash
@@ -272,14 +272,27 @@ def test_a_killed_process_says_so(tmp_path):
     assert launch.why_failed(tmp_path / "log", -9).startswith("killed by signal 9")
 
 
-def test_a_run_that_was_cut_off_gets_the_patience_that_the_suite_has_now(tmp_path):
-    def planned(seconds):
-        values = SUITE | {"seeds": [0], "base": BASE | {"process_timeout": seconds}}
-        return expand(values, "s").runs
+def test_a_run_that_was_cut_off_goes_on_where_and_as_fast_as_the_suite_says_now(tmp_path):
+    def planned(seconds, size):
+        free = {"process_timeout": seconds, "eval_batch_size": size, "checkpoints": "none"}
+        return expand(SUITE | {"seeds": [0], "base": BASE | free}, "s").runs
 
     started = []
-    for seconds in (30, 60):
-        places = comparison.survey(planned(seconds), tmp_path / "runs")
+    for free in ((30, 32), (60, 64)):
+        places = comparison.survey(planned(*free), tmp_path / "runs")
         comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Missing(False))
-    new, again = ([job.words for job in jobs] for jobs in started)
-    assert again == [[*words, "--process_timeout", "60.0"] for words in new]
+    first, again = ([job.words for job in jobs] for jobs in started)
+    assert first == again
+    for place in places:
+        recipe = recipe_of(place.folder)
+        assert (recipe.process_timeout, recipe.eval_batch_size) == (60, 64)
+
+
+def test_rows_of_a_sweep_have_names_of_their_own():
+    values = SUITE | {"seeds": [0], "methods": {"sgd": {}}}
+    swept = {"sgd": {"optimizer.lr": [0.1, 0.2], "model.probe.lr": [0.1]}}
+    names = [cell.method for cell in expand(values | {"sweep": swept}, "s").cells]
+    assert {"sgd optimizer.lr=0.1", "sgd optimizer.lr=0.2", "sgd model.probe.lr=0.1"} <= {*names}
+    again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "sweep": {"sgd": {"lr": [0.1]}}}
+    with pytest.raises(ClbenchError, match="two rows 'sgd lr=0.1'"):
+        expand(again, "s")

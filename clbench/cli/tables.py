@@ -109,7 +109,6 @@ REPRODUCE = Command(
     fields=True,
     epilog=_FIELDS,
 )
-ANCHORS = ("pretrained", "previous")
 SWEEP = Command(
     "sweep",
     (

@@ -206,7 +206,11 @@ def _measured(
     del values["optimizer"]["lr"]
     least = once(tried, "preflight", values, min(2, own.batch_size))
     image = stream.train_images.take(stream.tasks[0].train.index[:1]).shape
-    kind = image, stream.independent, len(stream.tasks), min(BATCH, own.batch_size)
+    kind = (
+        *(image, stream.independent, stream.shared, len(stream.tasks), len(stream.class_names)),
+        min(len(task.train) for task in stream.tasks) < BATCH,
+        min(BATCH, own.batch_size),
+    )
     return (stream, needed), least, once(lambda: try_out(own, stream), "trial", values, kind)
 
 

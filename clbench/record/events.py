@@ -9,10 +9,10 @@ amount of memory, or be nonsense in both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NotRequired, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, Self, TypedDict
 
 from clbench.files.disk import recordable, to_json
 from clbench.record.reading import fit

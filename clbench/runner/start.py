@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from clbench.learner.trainer import make_trainer
 from clbench.models import finite
 from clbench.processes.processes import is_first, say
 from clbench.record import checkpoints, saved
-from clbench.record.events import VERSION, PretrainedEvent, RunEvent
+from clbench.record.events import VERSION, Event, PretrainedEvent, RunEvent, TaskEvent
 from clbench.record.record import Record, Recorder
 from clbench.runner.folder import environment, plain
 from clbench.runner.identity import compare, compare_recipe, take_up
@@ -107,12 +108,17 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     for name, method in setup.named_methods.items():
         saved.remind(folder, name, method, checkpoint["methods"])
     setup.network.load(checkpoint["shown"])
-    before, now = record.tasks[done - 1].processes, make_trainer(setup.recipe, 1).world_size
+    before, now = _processes(events), make_trainer(setup.recipe, 1).world_size
     moved = before not in (None, now)
     how = f", on {now} process{'es' * (now > 1)} in place of {before}" if moved else ""
     say(f"Resuming after task {done}/{len(stages)}{how}.")
     progress = Progress(done, checkpoint["step"], checkpoint["theta"], checkpoint["learned"])
     return recorder, progress
+
+
+def _processes(events: Sequence[Event]) -> int | None:
+    """How many processes learned the last task, where it is told."""
+    return events[-1].processes if isinstance(events[-1], TaskEvent) else None
 
 
 def _manifest(setup: Setup) -> str:

@@ -243,8 +243,9 @@ def _tune(
         places = survey(runs, folder / "tries")
         places_once = list({place.folder: place for place in places}.values())
         failures = _run(places_once, folder, start, missing)
+        why = {p.folder: failures.get(p.run.name, "") for p in places_once}
         for search, place in zip(searches, places, strict=True):
-            reason = failures.get(place.run.name, "")
+            reason = why[place.folder]
             value = None if reason else score_of(Record.load(place.folder), tune.scenario)
             search.tell(value, reason)
             search.tries[-1].folder = str(place.folder.relative_to(folder))
@@ -280,18 +281,14 @@ def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing)
             failures[name] = "trainer.num_nodes: start it by srun clbench train, see docs/slurm.md"
             continue
         try:
-            if place.state == "new":
-                place.folder.mkdir(parents=True, exist_ok=True)
-                text = dump(plain(place.run.recipe))
-                write_atomic(place.folder / "config.yaml", text)
+            # A run that goes on may have other settings of where and how fast it works.
+            place.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(place.folder / "config.yaml", dump(plain(place.run.recipe)))
         except OSError as error:
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        words = train_words(place.folder)
-        if place.state == "interrupted":  # for want of time, perhaps
-            words = [*words, "--process_timeout", str(place.run.recipe.process_timeout)]
-        todo.append(Job(name, words, log, place.folder))
+        todo.append(Job(name, train_words(place.folder), log, place.folder))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:

@@ -74,7 +74,10 @@ def unfold(
         rows |= {name + end: row for name, row in plain.items()}
         for name, values_of in sweeps.items():
             for told, swept in values_of:
-                rows[f"{name} {told}{end}"] = plain[name].with_values(swept, swept=True)
+                row = f"{name} {told}{end}"
+                if row in rows:
+                    raise ClbenchError(f"sweep.{name}: there are two rows {shown(row)}")
+                rows[row] = plain[name].with_values(swept, swept=True)
     return rows
 
 
@@ -105,10 +108,12 @@ def _swept(
     if name not in methods:
         raise ClbenchError(f"sweep.{name}: the suite has no such method")
     for key, numbers in fields.items():
+        last = str(key).rpartition(".")[2]
+        alone = sum(str(other).rpartition(".")[2] == last for other in fields) == 1
         if not isinstance(numbers, Sequence) or isinstance(numbers, str) or not numbers:
             raise ClbenchError(f"sweep.{name}.{key} must be a list of values, got {shown(numbers)}")
         for number in numbers:
-            yield f"{str(key).rpartition('.')[2]}={number}", nested({str(key): number})
+            yield f"{last if alone else key}={number}", nested({str(key): number})
 
 
 def _mapping(
