@@ -1,4 +1,3 @@
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +6,7 @@ from torch import nn
 
 from clbench.data.batches import Split
 from clbench.data.images import JoinedImages, TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.measure import evaluate
 from clbench.measure.evaluate import Evaluator
@@ -35,7 +35,7 @@ def by_owner(split):
 
 
 def evaluator(batch_size=10, workers=0):
-    return Evaluator(PLAIN, batch_size, workers, nullcontext)
+    return Evaluator(Reader(PLAIN, batch_size, workers))
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench.data.batches import Split, fetch_ahead
-from clbench.data.transforms import Transform
+from clbench.data.batches import Split
+from clbench.data.reader import Inputs, Reader
 from clbench.errors import ClbenchError
 from clbench.models import features
 from clbench.models.modes import evaluating
@@ -36,16 +35,10 @@ class Evaluator:
     """How networks are evaluated in a run.
 
     Attributes:
-        transform: turns stored images into network input.
-        batch_size: samples of a batch.
-        workers: threads that read ahead where images are slow.
-        autocast: makes the context of the forward pass (mixed precision).
+        reader: how images are read.
     """
 
-    transform: Transform
-    batch_size: int
-    workers: int
-    autocast: Callable[[], AbstractContextManager[object]]
+    reader: Reader
 
     def accuracy(
         self, model: nn.Module, splits: Sequence[Split], task_of_class: Tensor, seen: Tensor
@@ -117,25 +110,14 @@ class Evaluator:
     def _forward(
         self, model: nn.Module, function: Callable[[Tensor], Tensor], inputs: Tensor
     ) -> Tensor:
-        with evaluating(model), torch.inference_mode(), self.autocast():
+        with evaluating(model), torch.inference_mode(), self.reader.autocast():
             return function(inputs).float()
 
-    def _batches(
-        self, split: Split, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Inputs, labels and, on the CPU, positions in the split of this process's samples."""
+    def _batches(self, split: Split, device: torch.device) -> Iterator[Inputs]:
+        """This process's samples."""
         rank, world = rank_and_world()
         mine = torch.arange(len(split))[rank::world]
-        if not len(mine):  # fewer images than processes
-            return
-        fetched = fetch_ahead(
-            lambda positions: (split.images.take(split.index[positions]), positions),
-            mine.split(self.batch_size),
-            self.workers if split.images.slow else 0,
-        )
-        for images, positions in fetched:
-            inputs = self.transform.test(images.to(device, non_blocking=True))
-            yield inputs, split.labels[positions].to(device, non_blocking=True), positions
+        return self.reader.batches(split, device, mine.split(self.reader.batch_size))
 
 
 def _refuse(count: int) -> None:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
-from clbench.data.transforms import Transform
+from clbench.data.reader import Reader
 from clbench.measure.board import StreamLogger
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
@@ -36,9 +36,9 @@ class Meter:
     retention_test: RetentionTest | None
     logger: StreamLogger
 
-    def through(self, transform: Transform) -> Meter:
-        """The same meter, which sees the tasks' images through ``transform``."""
-        return replace(self, evaluator=replace(self.evaluator, transform=transform))
+    def through(self, reader: Reader) -> Meter:
+        """The same meter, which reads the tasks' images by ``reader``."""
+        return replace(self, evaluator=replace(self.evaluator, reader=reader))
 
     def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
         """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).

@@ -42,13 +42,13 @@ from torch import Tensor, nn
 from clbench.data.batches import Batch, Examples
 from clbench.models.anchors import Anchors
 from clbench.models.backbone import Probe
-from clbench.models.training import Reading
 from clbench.settings import Section
 from clbench.weights import State
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from clbench.data.reader import Reader
     from clbench.data.transforms import Transform
     from clbench.methods.plan import Plan, Remark
     from clbench.models.loss import ClassLoss
@@ -84,14 +84,13 @@ class Context:
         head: names of the head's parameters.
         anchors: θ_* and θ_o (the weights the task started from).
         total_steps: optimiser steps of this task, T.
-        transform: turns stored images into network input.
+        reader: reads a split's images as input, as the run does where it does not train on them.
         losses: the training loss, ``losses(logits, labels) -> (B,)``, among admitted classes.
         seed: for draws of the method's own.
         batch_size: samples of a global batch.
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
-        reading: how the run passes images through the network where it does not train on them.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
     """
 
@@ -100,14 +99,18 @@ class Context:
     head: tuple[str, ...]
     anchors: Anchors
     total_steps: int
-    transform: Transform
+    reader: Reader
     losses: ClassLoss
     seed: int
     batch_size: int
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
-    reading: Reading = field(default_factory=Reading)
     shared: bool = False
+
+    @property
+    def transform(self) -> Transform:
+        """Turns stored images into network input."""
+        return self.reader.transform
 
     @property
     def device(self) -> torch.device:

@@ -263,13 +263,12 @@ class FLOW(Method):
         head, losses_N = train_head(
             reference,
             task,
-            context.transform,
+            context.reader,
             probe,
             context.seed,
             start=learned_rows(previous.state, context.head, task.classes, previous.learned)
             if from_start
             else None,
-            **vars(context.reading),
         )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
@@ -278,17 +277,15 @@ class FLOW(Method):
 
     def _out_of_fold(self, context: Context, from_start: bool, probed: bool) -> Tensor:
         """Losses (N,), each under the head that was trained without the image's fold."""
-        probe, task, reading = self.probe or context.probe, context.task, context.reading
+        probe, task, reader = self.probe or context.probe, context.task, context.reader
         reference = self._trunk(context, from_start, probe)
         moved = probed and context.probe.batch_norm == "train"
         if probe.batch_norm == "train" and not moved:
             # Statistics move once, for all folds: as the run's own probe would have moved them.
-            train_head(reference, task, context.transform, probe, context.seed, **vars(reading))
+            train_head(reference, task, reader, probe, context.seed)
         # Neither the numbers of a probe before the task nor those of head_refit after it.
         keys = context.seed, 2
-        heads = train_fold_heads(
-            reference, task, context.transform, probe, self.folds, *keys, reading=reading
-        )
+        heads = train_fold_heads(reference, task, reader, probe, self.folds, *keys)
         if self.per == "batch":
             self._frozen, self._heads = reference, heads
         return heads.losses_N

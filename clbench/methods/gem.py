@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from clbench.data.batches import Split
 from clbench.methods.base import Context, Method, Needs
 from clbench.models.modes import undisturbed
 from clbench.seeding import generator
@@ -158,13 +159,14 @@ class _Memory(Method):
         context = self._context
         assert context is not None
         named = with_gradient(model)
-        parts = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
+        split = Split(context.task.train.images, index, labels)
+        count = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
+        parts = torch.arange(len(index)).tensor_split(count)
         gradients = [torch.zeros_like(p) for _, p in named]
-        for some, theirs in zip(index.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            inputs = context.transform.test(context.task.train.images.take(some).to(context.device))
+        for inputs, theirs, _ in context.reader.batches(split, context.device, parts):
             with torch.enable_grad(), undisturbed(model):
                 logits = _logits(model, inputs.to(named[0][1].dtype))
-                loss = context.losses(logits, theirs.to(context.device)).sum() / len(index)
+                loss = context.losses(logits, theirs).sum() / len(index)
                 more = torch.autograd.grad(
                     loss, [p for _, p in named], allow_unused=True, materialize_grads=True
                 )

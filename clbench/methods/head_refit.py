@@ -51,7 +51,7 @@ class HeadRefit(Method):
         head, losses_N = train_head(
             trunk,
             context.task,
-            context.transform,
+            context.reader,
             rules,
             context.seed,
             1,  # not the numbers of a head that another method probes before the task

@@ -32,7 +32,6 @@ from clbench.methods.plan import Plan
 from clbench.models import finite
 from clbench.models.batch_norm import statistics
 from clbench.models.loss import ClassLoss
-from clbench.models.training import Reading
 from clbench.processes.processes import is_first, say, world_size
 from clbench.processes.rollcall import Chosen, RollCall
 from clbench.recipe.foreseen import plan_of, with_scope
@@ -165,8 +164,8 @@ class Run:
         self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         self.logger = StreamLogger(folder, self.first_step)
-        transform, pretrained = self.network.transform(recipe), self.network.pretrained
-        evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
+        pretrained = self.network.pretrained
+        evaluator = Evaluator(self.network.reader(recipe))
         retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)
         self.meter = Meter(self.stream, evaluator, retention, self.logger)
 
@@ -292,7 +291,7 @@ class Run:
         seed_everything(recipe.seed, 1, task.index)
         self.stream.open(task, past=any(m.needs.past_data for m in self.methods))
         context, seen, batches = self._prepare(recipe, number, task, theta, learned, clock)
-        self.meter = self.meter.through(context.transform)
+        self.meter = self.meter.through(context.reader)
         curve: list[Event] = []
         learner = Learner(
             context,
@@ -460,13 +459,12 @@ class Run:
             head=self.head,
             anchors=anchors,
             total_steps=count_steps(recipe, len(batches)),
-            transform=network.transform(recipe),
+            reader=network.reader(recipe),
             losses=loss,
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
             probe=recipe.model.probe,
-            reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
             shared=stream.shared,
         )
         for method in self.methods:
@@ -499,7 +497,5 @@ class Run:
 
     def refreshed(self, context: Context, theta: State) -> State:
         """Averaged weights with the BatchNorm statistics that the recipe wants."""
-        rule, size = self.recipe.model.batch_norm, self.recipe.eval_batch_size
-        network = self.network
-        pretrained = network.theta_pretrained
-        return refresh_batch_norm(network.model, theta, rule, pretrained, context, size)
+        network, rule = self.network, self.recipe.model.batch_norm
+        return refresh_batch_norm(network.model, theta, rule, network.theta_pretrained, context)

@@ -104,7 +104,7 @@ class Redeployment:
                 Anchor(before | start["head"], start["previous"]),
             ),
             total_steps=0,
-            transform=network.transform(recipe),
+            reader=network.reader(recipe),
             losses=ClassLoss(
                 recipe.train_logits, task.train.labels, run.stream.task_of_class, state["learned"]
             ),
