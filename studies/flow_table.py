@@ -2,11 +2,13 @@
 
     python studies/flow_table.py [--run --stream YAML --data_dir DIR]
 
-See :mod:`suite_page` for the words, ``suites/flow_table.yaml`` for the runs. Written down before they
-ran: the claims below; each pair of runs is one seed of one data set (three of each, nine pairs), as
+See :mod:`suite_page` for the words, ``suites/flow_table.yaml`` for the runs and
+``suites/flow_rates.yaml`` for further rates, one seed each, about which nothing is claimed. Written
+down before they ran: the claims below; each pair of runs is one seed of one data set (three of each, nine pairs), as
 the paper's table is a mean over data sets; decided by a paired t test, corrected over the page.
 Claims of the paper compare every method at its own published rate, and say so; those "at the same
-rate" compare runs that differ in the weights alone. Each stands twice: with BatchNorm's statistics
+rate" compare runs that differ in the weights alone. Averages of ℓ2 and WiSE-FT are, with BatchNorm frozen, those
+of the strength and α that are best on the very runs compared: in their favour. Each claim stands twice: with BatchNorm's statistics
 frozen, and with BatchNorm as the authors have it.
 """
 
@@ -18,11 +20,14 @@ from suite_page import ALL, Claim, Study, main
 PAPER = ("optimizer.lr", "model.head", "methods.head_refit")
 
 
-def claims(end: str, said: str) -> list[Claim]:
-    """The talk's table, of rows whose names end so."""
+def claims(end: str, said: str, l2: tuple[str, ...], wise_ft: tuple[str, ...]) -> list[Claim]:
+    """The talk's table, of rows whose names end so; ℓ2 and WiSE-FT at so many strengths."""
 
-    def claim(text: str, better: str, worse: str, metric: str, *part: str) -> Claim:
-        return Claim(f"{said}: {text}", better + end, worse + end, metric, section=ALL, part=part)
+    def claim(
+        text: str, better: str, worse: str | tuple[str, ...], metric: str, *part: str
+    ) -> Claim:
+        rivals = worse + end if isinstance(worse, str) else tuple(name + end for name in worse)
+        return Claim(f"{said}: {text}", better + end, rivals, metric, section=ALL, part=part)
 
     return [
         claim("FLOW keeps more than fine-tuning, each at its rate", "flow", "fine_tuning",
@@ -40,8 +45,8 @@ def claims(end: str, said: str) -> list[Claim]:
               "average", *PAPER),
         claim("FLOW has a better average than fine-tuning at the same rate from the same head",
               "flow", "probed_lr0.001", "average"),
-        claim("FLOW has a better average than ℓ2", "flow", "l2", "average", *PAPER),
-        claim("FLOW has a better average than WiSE-FT", "flow", "wise_ft", "average", *PAPER),
+        claim("FLOW has a better average than ℓ2", "flow", l2, "average", *PAPER),
+        claim("FLOW has a better average than WiSE-FT", "flow", wise_ft, "average", *PAPER),
         claim("FLOW has a better average than the probe", "flow", "linear_probe", "average",
               *PAPER),
     ]  # fmt: skip
@@ -58,22 +63,23 @@ CIFAR-10 (0.005 for the probe and for standard fine-tuning, 0.001 for FLOW). Tar
 class (35 of digits). Retention: ImageNet top-1 on 500 images of 500 classes with the original head
 and BatchNorm put back (45.6 % before). Rows that end in _bn have BatchNorm as the authors do: in
 training mode in the probe, in both rounds and in fine-tuning; in the others its statistics stay
-those of ImageNet.
+those of ImageNet. Rows that name a rate have it in place of the paper's; most of those have one seed.
 
 Files that stood in for data sets: CIFAR-10's images as JPEG files in class folders; one validation
 image for each of 500 ImageNet classes.
 """,
     claims=(
-        *claims("", "BatchNorm frozen"),
+        *claims("", "BatchNorm frozen", ("l2", "l2_1"), ("wise_ft", "wise_ft_0.75")),
         Claim("BatchNorm frozen: FLOW added to ℓ2 keeps more than ℓ2", "flow_l2", "l2", "retention",
               section=ALL, part=PAPER),
-        *claims("_bn", "BatchNorm as the authors'"),
+        *claims("_bn", "BatchNorm as the authors'", ("l2",), ("wise_ft",)),
         Claim("frozen statistics learn the target better than moving ones: the probe",
               "linear_probe", "linear_probe_bn", section=ALL, part=("model",)),
         Claim("frozen statistics learn the target better than moving ones: fine-tuning",
               "fine_tuning", "fine_tuning_bn", section=ALL, part=("model",)),
     ),
     reference="fine_tuning",
+    more=("flow_rates",),
     metrics={"overall_performance": "target", "retention": "retention", "average": "average"},
 )  # fmt: skip
 

@@ -48,8 +48,19 @@ def test_what_is_left_of_a_rate_that_falls_linearly():
 
 @pytest.mark.parametrize("p", [0.001, 0.04, 0.25, 0.9, 0.96])
 def test_sfa_under_a_constant_rate_can_do_all(p):
-    assert SFA(p=p).scope(plan()) == pytest.approx(1)
-    assert SFA(p=p).scope(plan(Schedule(name="constant", warmup=0.05))) == pytest.approx(1)
+    whole = SFA(p=p, beta=1)
+    assert whole.scope(plan()) == pytest.approx(1)
+    assert whole.scope(plan(Schedule(name="constant", warmup=0.05))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("p", "averages"), [(1, 1), (0.96, 2), (0.5, 2), (0.25, 4)])
+@pytest.mark.parametrize("beta", [0.001, 0.02, 0.5])
+def test_sfa_can_do_no_more_than_its_averages_mix(p, averages, beta):
+    kept = 1.0
+    for _ in range(averages):
+        kept = kept * (1 - beta)
+    assert SFA(p=p, beta=beta).scope(plan()) == pytest.approx(1 - kept)
+    assert is_little(SFA(p=p, beta=0.02).scope(plan()))
 
 
 def test_sfa_under_a_cosine_by_its_integral():
@@ -57,7 +68,7 @@ def test_sfa_under_a_cosine_by_its_integral():
     for p, shares in ((0.96, [0.96]), (0.5, [0.5]), (0.25, [0.25, 0.5, 0.75])):
         x = torch.tensor(shares, dtype=torch.float64)
         left = (1 - x - torch.sin(torch.pi * x) / torch.pi).mean() / (1 - x).mean()
-        assert SFA(p=p).scope(plan(COSINE, 20_000)) == pytest.approx(float(left), rel=1e-2)
+        assert SFA(p=p, beta=1).scope(plan(COSINE, 20_000)) == pytest.approx(float(left), rel=1e-2)
     assert is_little(SFA(p=0.96).scope(plan(COSINE)))
     assert not is_little(SFA(p=0.25).scope(plan(COSINE)))
 
@@ -204,13 +215,13 @@ def test_foreseen_follows_the_settings_of_a_task():
     recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96, "start_at": 1}}}
     recipe["per_task"] = {"4, 5": {"schedule": {"name": "cosine"}}}
     parsed = parse(recipe)
-    assert foreseen(parsed, [("a", 100), ("b", 50)]) == {"sfa": pytest.approx(1)}
+    assert foreseen(parsed, [("a", 100), ("b", 50)]) == {"sfa": pytest.approx(0.75)}
     assert foreseen(parsed, [("4, 5", 100)])["sfa"] < LITTLE
-    assert foreseen(parsed, [("4, 5", 100), ("6, 7", 100)])["sfa"] == pytest.approx(0.5, abs=0.01)
+    assert foreseen(parsed, [("4, 5", 100), ("6, 7", 100)])["sfa"] == pytest.approx(0.375, abs=0.01)
 
 
 def test_a_cosine_over_the_stream_leaves_sfa_its_room_but_for_the_last_task():
-    recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96}}}
+    recipe = copy.deepcopy(RECIPE) | {"methods": {"sfa": {"p": 0.96, "beta": 1}}}
     recipe["schedule"] = {"name": "cosine", "over": "stream"}
     parsed = parse(recipe)
     plans = [plan_of(parsed, 100, before, 500) for before in range(0, 500, 100)]

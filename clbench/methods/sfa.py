@@ -69,8 +69,9 @@ class SFA(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
-        "the learning rate that is left after its averages but the last, against a constant rate; "
-        "where next to none is left, p hardly matters: say schedule.name: constant"
+        "the learning rate that is left after its averages but the last, against a constant rate "
+        "(where next to none is left, p hardly matters: say schedule.name: constant), or, if that is "
+        "less, the share of θ_o in what all averages of a task mix (a larger beta)"
     )
 
     p: float = Field(0.98, gt=0, le=1, description="averaging interval, share of a task's steps")
@@ -119,10 +120,14 @@ class SFA(Method):
     def scope(self, plan: Plan) -> float:
         """What is left of the learning rate after an average, against a constant one; at most 1.
 
-        The mean over the averages but the last. A single one at the end, p = 1, is all of it.
+        The mean over the averages but the last. A single one at the end, p = 1, is all of it. It is
+        no more than the share of θ_o, 1 − (1 − β)ⁿ, that n averages of unchanging weights leave.
         """
-        during = averaging_steps(plan.total_steps, self.p)[:-1]
-        if not during or not self.beta:  # it is inactive, which is said
+        if not self.beta:  # it is inactive, which is said
             return 1.0
+        steps = averaging_steps(plan.total_steps, self.p)
+        mixed, during = 1 - (1 - self.beta) ** len(steps), steps[:-1]
+        if not during:
+            return mixed
         constant = fmean(1 - step / plan.total_steps for step in during)
-        return min(1.0, fmean(map(plan.left, during)) / constant)
+        return min(mixed, fmean(map(plan.left, during)) / constant)

@@ -10,7 +10,18 @@ from clbench.record.record import Scenario
 from clbench.report.drawing import PERCENT, Drawn, dress, progress, ranked
 from clbench.report.metrics import METRICS
 from clbench.report.section import Section
-from clbench.report.spots import Panel, base, families, legend, name, scatter, spots, whiskers
+from clbench.report.spots import (
+    Panel,
+    base,
+    drawn_in,
+    families,
+    floor,
+    legend,
+    name,
+    scatter,
+    spots,
+    whiskers,
+)
 from clbench.report.statistics import intervals
 
 #: Whiskers of more methods than these hide the points.
@@ -28,6 +39,8 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
     ]
     if not shown:
         return None
+    if len(section.tasks) == 1:  # both are the accuracy on the one task
+        sides = sides[-1:]
     curves = families(section, scenario)
     figure = Figure(figsize=(9.6, 4.6))
     figure.subplots_adjust(0.07, 0.12, 0.99, 0.91, wspace=0.06)
@@ -39,9 +52,12 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
             for row in shown
             if (x := row.scores[metric]) and (y := row.scores["retention"])
         ]
-        panel = Panel(axis, spots([(g, x.mean, y.mean) for g, x, y in places]), curves)
+        found = spots([(g, x.mean, y.mean) for g, x, y in places])
+        floors = floor(found, [s.x for s in found]), floor(found, [s.y for s in found])
+        panel = Panel(axis, drawn_in(found, floors), curves)
         for spot, (_, x, y) in zip(panel.spots, places, strict=True):
-            if spot.front or base(spot.group) or len(places) <= WHISKERS:
+            shows = spot.front or base(spot.group) or len(places) <= WHISKERS
+            if shows and not spot.beyond:
                 whiskers(panel, x, y)
         scatter(panel)
         dress(axis, f"{METRICS[metric].label} ({section.scenarios[scenario]})")
@@ -63,6 +79,8 @@ def frontier(section: Section, scenario: Scenario) -> Drawn | None:
         text += " Intervals are drawn for the front and the baselines; the tables have all."
     if curves:
         text += " Lines join the settings of a method."
+    if any(spot.beyond for panel in panels for spot in panel.spots):
+        text += " Triangles at the edge stand for methods out of the picture, with their numbers."
     if bare:
         text += f" For want of room without a name: {', '.join(sorted(bare))}."
     return figure, text

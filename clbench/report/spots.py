@@ -34,12 +34,14 @@ class Spot:
         x: its score to the right.
         y: its score upwards.
         front: whether no other method is better in both; the multitask bound does not compete.
+        beyond: where it is, if that is out of the picture: it is drawn at the edge.
     """
 
     group: Group
     x: float
     y: float
     front: bool
+    beyond: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,42 @@ def spots(places: Sequence[tuple[Group, float, float]]) -> list[Spot]:
     rivals = [place for place in places if not place[0].is_method("multitask")]
     best = {rivals[i][0].number for i in pareto([(x, y) for _, x, y in rivals])}
     return [Spot(group, x, y, group.number in best) for group, x, y in places]
+
+
+def drawn_in(found: Sequence[Spot], floors: tuple[float | None, float | None]) -> list[Spot]:
+    """The methods with those below a floor moved to it, as a picture that begins there has them."""
+
+    def move(spot: Spot) -> Spot:
+        x, y = (
+            value if floor is None else max(value, floor)
+            for value, floor in zip((spot.x, spot.y), floors, strict=True)
+        )
+        place = (spot.x, spot.y)
+        return spot if (x, y) == place else Spot(spot.group, x, y, False, place)
+
+    return list(map(move, found))
+
+
+def floor(found: Sequence[Spot], values: Sequence[float]) -> float | None:
+    """Where an axis begins, if a few methods far below would press all others into a corner.
+
+    Cut off are at most a quarter of the methods, none of the front and no baseline, and only if
+    that leaves less than half of the range.
+
+    Args:
+        found: the methods.
+        values: their places on the axis.
+    """
+    ranked = sorted(zip(values, found, strict=True), key=lambda pair: pair[0])
+    if not ranked:
+        return None
+    top, bottom = ranked[-1][0], ranked[0][0]
+    for number, (value, spot) in enumerate(ranked):
+        if top - value < (top - bottom) / 2:
+            return value - 0.1 * (top - value) if number else None
+        if spot.front or base(spot.group) or 4 * (number + 1) > len(ranked):
+            return None
+    return None
 
 
 def base(group: Group) -> bool:
@@ -140,6 +178,8 @@ def name(panel: Panel, every: bool = True) -> list[str]:
         number = spot.group.number
         text = settings.get(number, spot.group.label)
         text = short(text, SETTING if number in settings else NAME)
+        if spot.beyond:
+            text += " ({:.0%}, {:.0%})".format(*spot.beyond)
         leads = rank(spot) == 0
         colour = INK if leads or number in settings else GREY
         labels.append(Label(spot.x, spot.y, text if every or leads else "", colour, spot.front))
@@ -171,6 +211,8 @@ def _look(spot: Spot, among: Sequence[Sweep]) -> dict[str, Any]:
         return {"marker": "D", "ms": 6, "color": INK, "mfc": "none"}
     if spot.group.is_method("sequential"):
         return {"marker": "s", "ms": 6, "color": BASE}
+    if spot.beyond:
+        return {"marker": "v" if spot.y > spot.beyond[1] else "<", "ms": 5, "color": GREY}
     colour = FRONT if spot.front else GREY
     for number, sweep in enumerate(among):
         if spot.group.number in sweep.groups:

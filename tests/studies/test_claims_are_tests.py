@@ -16,12 +16,20 @@ sys.path.insert(0, str(ROOT / "studies"))
 import flow_digits  # noqa: E402
 import flow_table  # noqa: E402
 import imagenet_forgetting  # noqa: E402
-import mofo_digits  # noqa: E402
+import mofo_one_task  # noqa: E402
+import mofo_stream  # noqa: E402
 import sfa_stream  # noqa: E402
 from page_claims import judge_claims  # noqa: E402
 from suite_page import sections_of  # noqa: E402
 
-STUDIES = (flow_digits, flow_table, imagenet_forgetting, mofo_digits, sfa_stream)
+STUDIES = (
+    flow_digits,
+    flow_table,
+    imagenet_forgetting,
+    mofo_one_task,
+    mofo_stream,
+    sfa_stream,
+)
 TASKS = 2
 
 
@@ -35,7 +43,7 @@ def moving(recipe):
 def made_up(place, run):
     """A folder of a run that is planned, with what its record has to say of its length."""
     recipe = run.recipe
-    count = 1 if recipe.stream.tasks == 1 else TASKS
+    count = 1 if getattr(recipe.stream, "tasks", None) == 1 else TASKS
     folder = run_folder(
         place,
         {name: {} for name in recipe.methods},

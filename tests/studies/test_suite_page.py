@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "studies"))
 
 import claims  # noqa: E402
 import imagenet_forgetting  # noqa: E402
-import mofo_digits  # noqa: E402
+import mofo_stream  # noqa: E402
 import suite_page  # noqa: E402
 from suite_page import Claim, Study  # noqa: E402
 
@@ -233,7 +233,7 @@ def test_lost_seeds_are_seen(tmp_path):
     assert "| 4 of 5 |" in text
 
 
-@pytest.mark.parametrize("study", [imagenet_forgetting.STUDY, mofo_digits.STUDY])
+@pytest.mark.parametrize("study", [imagenet_forgetting.STUDY, mofo_stream.STUDY])
 def test_studies_name_methods_of_their_suites(study):
     texts = [(ROOT / "suites" / f"{name}.yaml").read_text() for name in study.suites]
     suites = list(map(yaml.safe_load, texts))
