@@ -226,10 +226,10 @@ def _sweep(words: Sequence[str]) -> int:
         help="whose validation accuracy picks (default: task_incremental)",
     )
     given = parser.parse_args(list(words))
-    from clbench.sweep.sweeping import PARAMETERS, read_values, sweep
+    from clbench.sweep.sweeping import parameters, read_values, sweep
     from clbench.sweep.view import show, write_figure
 
-    parameter = next(name for name in PARAMETERS if getattr(given, name) is not None)
+    parameter = next(name for name in parameters() if getattr(given, name, None) is not None)
     if given.anchor and parameter != "alpha":
         raise ClbenchError(f"--anchor is wise_ft's: it goes with --alpha, not --{parameter}")
     values = read_values(getattr(given, parameter))

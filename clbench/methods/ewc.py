@@ -134,7 +134,7 @@ class EWC(Method):
     """
 
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
-    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     scope_means: ClassVar[str] = GRADIENT_SHARE
     pure_penalty: ClassVar[bool] = True
 

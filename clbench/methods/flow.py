@@ -21,7 +21,14 @@ from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.plan import Remark
-from clbench.methods.temperature import Moving, MovingMedian, median
+from clbench.methods.sample_weights import (
+    Moving,
+    MovingMedian,
+    effective_sample_size,
+    exponential,
+    median,
+    sample_weights,
+)
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.reference import frozen_copy, same_trunk
@@ -39,41 +46,6 @@ ROUNDING = 1e-3
 FITTED = 0.99
 
 
-def sample_weights(
-    losses: Tensor, temperature: float | Literal["median"] | None = None, sign: int = 1
-) -> Tensor:
-    """FLOW's weight exp(−f/τ) of every sample [0, Algorithm 1, step 1]; not normalised.
-
-    Args:
-        losses: (N,) losses f ≥ 0 of the samples under the frozen reference model.
-        temperature: τ > 0, in units of the loss; ``inf`` gives weights of one. None or "median"
-            is the median of ``losses``. Where that is zero, the limit τ → 0 is taken: samples
-            without loss weigh 1, the others 0.
-        sign: 1, or −1 for exp(+f/τ), the weights of distributionally robust optimisation.
-
-    Returns:
-        (N,) weights of the losses' type: in [0, 1], or with ``sign=-1`` at least 1 and unbounded.
-
-    Raises:
-        ValueError: if there are no losses, or the temperature or the sign is out of range.
-
-    >>> sample_weights(torch.tensor([0.0, 1.0, 2.0]))
-    tensor([1.0000, 0.3679, 0.1353])
-    """
-    if sign not in (1, -1):
-        raise ValueError(f"sign must be 1 (FLOW) or -1 (DRO), got {sign}")
-    if temperature is None or temperature == "median":
-        temperature = median(losses)
-    elif not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    return _exponential(losses, temperature, sign)
-
-
-def _exponential(losses: Tensor, temperature: float, sign: int) -> Tensor:
-    # At the limit τ → 0, samples without loss would be 0/0.
-    return torch.exp(-sign * torch.where(losses == 0, 0.0, losses / temperature))
-
-
 class FLOW(Method):
     """Weigh each sample's loss by exp(−f/τ), f its loss under a frozen reference model [0].
 
@@ -89,6 +61,7 @@ class FLOW(Method):
     """
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
+    probes: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "1 less the effective sample size, or 0 where weights are noise: lower temperature if all "
         "samples weigh alike, say losses: out_of_fold if τ is rounding"
@@ -158,7 +131,7 @@ class FLOW(Method):
         self._tau = median(losses_N) if isinstance(given, str) else given
         # Surely classified: the class has more than half of the probability.
         self._fitted = float((losses_N < math.log(2)).float().mean())
-        weights_N = _exponential(losses_N.float(), self._tau, self.sign)
+        weights_N = exponential(losses_N.float(), self._tau, self.sign)
         if not weights_N.isfinite().all():
             raise ClbenchError(
                 f"flow: the weights exp(+f/τ) of task {context.task.name} are not finite for a "
@@ -278,6 +251,11 @@ class FLOW(Method):
     def _out_of_fold(self, context: Context, from_start: bool, probed: bool) -> Tensor:
         """Losses (N,), each under the head that was trained without the image's fold."""
         probe, task, reader = self.probe or context.probe, context.task, context.reader
+        if len(task.train) < self.folds:
+            raise ClbenchError(
+                f"flow.folds = {self.folds}: task {task.name} has {len(task.train)} training "
+                "images: give as few folds, or say losses: in_sample"
+            )
         reference = self._trunk(context, from_start, probe)
         moved = probed and context.probe.batch_norm == "train"
         if probe.batch_norm == "train" and not moved:
@@ -305,7 +283,7 @@ class FLOW(Method):
             counts = own if batch.share else torch.zeros_like(own)  # of another process, perhaps
             tau = self._moving.update(batch.indices[counts], losses_B[counts])
             self._taus.append(tau)
-        return torch.where(own, _exponential(losses_B, tau, self.sign), 1.0)
+        return torch.where(own, exponential(losses_B, tau, self.sign), 1.0)
 
     def _batch_losses(self, batch: Batch, frozen: nn.Module, own: Tensor) -> Tensor:
         """Losses (B,) on the batch as it is augmented [1]; of other tasks' samples, anything."""
@@ -320,9 +298,3 @@ class FLOW(Method):
             logits_BC = frozen(inputs).float()[:, classes.start : classes.stop]
         labels_B = torch.where(own, batch.labels - classes.start, 0)
         return F.cross_entropy(logits_BC, labels_B, reduction="none")
-
-
-def effective_sample_size(weights_N: Tensor) -> float:
-    """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
-    total, squares = weights_N.double().sum(), weights_N.double().square().sum()
-    return float(total.square() / squares / len(weights_N) if squares > 0 else squares)

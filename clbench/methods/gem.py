@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -128,7 +128,7 @@ class _Memory(Method):
     @property
     def needs(self) -> Needs:  # type: ignore[override]
         """Passes are those of the task that is, or was last, trained on."""
-        return Needs(past_data=True, task_boundaries=True, passes=self._passes)
+        return Needs(past_data=True, past_tasks=True, task_boundaries=True, passes=self._passes)
 
     def _read(self, context: Context) -> int:
         """How many remembered images a step reads."""
@@ -210,6 +210,9 @@ class GEM(_Memory):
     gradient as the optimiser would, penalties included.
     """
 
+    clashes: ClassVar[Mapping[str, str]] = {
+        "agem": "both project the gradient against a memory of past tasks"
+    }
     summary: ClassVar[str] = "project gradients against those of every past task's memory"
 
     margin: float = Field(0.5, ge=0, description="γ: how far gradients are pulled to old tasks")

@@ -32,6 +32,7 @@ class HeadRefit(Method):
     """
 
     summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
+    probes: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
 
     start_from: Literal["tuned", "random"] = Field(

@@ -90,7 +90,8 @@ class Replay(Method):
     """
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
-    needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True)
+    needs: ClassVar[Needs] = Needs(past_data=True, past_tasks=True, task_boundaries=True)
+    class_incremental: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "replayed samples whose loss is among classes of other tasks, too; under train_logits: "
         "task none is, so that replay cannot raise class-incremental accuracy (task-incremental it "

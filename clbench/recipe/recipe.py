@@ -20,12 +20,14 @@ from pydantic_core import PydanticCustomError
 from clbench.data.transforms import Augment
 from clbench.errors import ClbenchError, shown
 from clbench.explain import explain_all, nearest, within
-from clbench.methods import METHODS, refuse_clashes
+from clbench.methods import METHODS
 from clbench.methods.base import Method
+from clbench.methods.together import refuse_clashes
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import trainer_arguments
 from clbench.recipe.per_task import check_settings
+from clbench.record.baselines import PLAIN
 from clbench.record.checkpoints import Keep
 from clbench.settings import Section
 from clbench.streams import STREAMS, Storage, Stream, StreamConfig, owners
@@ -179,7 +181,7 @@ class Recipe(Section):
     @property
     def title(self) -> str:
         """The name of the run."""
-        methods = "+".join(self.methods) or "sequential"
+        methods = "+".join(self.methods) or PLAIN
         return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
 
     def build_stream(self, keep: Callable[[Storage], Storage] = lambda images: images) -> Stream:

@@ -12,8 +12,6 @@ from typing import Any
 
 #: A method of less scope could do next to nothing.
 LITTLE = 0.1
-#: Methods whose scope is about class-incremental accuracy alone.
-CLASS_INCREMENTAL = ("replay",)
 
 
 def is_little(scope: float) -> bool:

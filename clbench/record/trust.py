@@ -45,6 +45,7 @@ class _Run(_Shape):
     title: Text
     stream: Text
     methods: dict[Text, Any]
+    traits: dict[Text, list[Text]] = {}
     seed: Annotated[int, Field(gt=-(2**63), lt=2**63)]
     backbone: Text
     options: dict[Text, Any] | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from clbench.record.baselines import BASELINES
 from clbench.record.record import Scenario
 from clbench.report.boards import NOTHING, Cell, Head, Table, leaderboard, versus
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import show
-from clbench.report.section import BASELINES, Section
+from clbench.report.section import Section
 from clbench.report.verdicts import seen
 
 NOTE = (

@@ -15,7 +15,9 @@ from typing import Any
 
 from clbench.errors import ClbenchError
 from clbench.record import trust
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Record, Scenario
+from clbench.report import defaults
 from clbench.text.texts import one_line
 
 #: Settings that name a run or say where and how fast it runs, not what it computes.
@@ -86,13 +88,24 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Names of the methods, in order; empty for sequential fine-tuning."""
-        return [name for name in self.record.run["methods"] if name != "sequential"]
+        return [name for name in self.record.run["methods"] if name != PLAIN]
+
+    def having(self, trait: str, unknown: bool = False) -> set[str]:
+        """Names of the methods that have a trait of :mod:`clbench.methods.statements`.
+
+        Args:
+            trait: its name.
+            unknown: whether methods have it of which neither the record nor this version knows.
+        """
+        told = self.record.run.get("traits") or {}
+        found = {name: told.get(name, defaults.traits(name)) for name in self.methods}
+        return {n for n, own in found.items() if (unknown if own is None else trait in own)}
 
     @property
     def name(self) -> str | None:
         """The name that the recipe gave, without the seed; None for the default name."""
         run = self.record.run
-        usual = f"{run['stream']}-{'+'.join(run['methods']) or 'sequential'}-seed{run['seed']}"
+        usual = f"{run['stream']}-{'+'.join(run['methods']) or PLAIN}-seed{run['seed']}"
         return None if run["title"] == usual else _SEED.sub("", run["title"])
 
     @cached_property
@@ -110,7 +123,7 @@ class Run:
         for key in [key for key in settings if key.startswith("trainer.")]:
             if settings[key] is None or settings[key] in USUAL.get(key, ()):
                 del settings[key]
-        settings.pop("methods.sequential", None)
+        settings.pop(f"methods.{PLAIN}", None)
         return settings | {"methods": ",".join(self.methods)}  # their order matters too
 
     @property

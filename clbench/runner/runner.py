@@ -29,6 +29,7 @@ from clbench.measure.meter import Meter
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
 from clbench.methods.plan import Plan
+from clbench.methods.statements import traits
 from clbench.models import finite
 from clbench.models.batch_norm import statistics
 from clbench.models.loss import ClassLoss
@@ -207,6 +208,7 @@ class Run:
                 name: finite.written(m.model_dump(mode="json"))
                 for name, m in recipe.methods.items()
             },
+            traits={name: traits(m) for name, m in recipe.methods.items()},
             seed=recipe.seed,
             backbone=recipe.model.backbone,
             options=recipe.model.options,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from clbench.learner.deploy import deploy
 from clbench.methods.base import Context, Method, overriding
-from clbench.methods.wise_ft import WiSEFT
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import say
@@ -130,4 +129,4 @@ class Redeployment:
 def looks_back(methods: Sequence[Method]) -> bool:
     """Whether methods average with the previous task's trunk, in a run where it is not θ_*."""
     rewinds = any(method.rewinds for method in methods)
-    return not rewinds and any(isinstance(m, WiSEFT) and m.anchor == "previous" for m in methods)
+    return not rewinds and any(method.looks_back for method in methods)

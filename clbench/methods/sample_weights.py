@@ -1,8 +1,8 @@
-"""FLOW's temperature as it follows training: the median of the mini-batch, or a running one.
+"""FLOW's weights of samples, and the temperature as it may follow training.
 
-[0] Sanyal et al., *Upweighting easy samples in fine-tuning mitigates forgetting*: τ is the median
-    of the losses of the whole fine-tuning set; "one could have it be the median of the mini-batch,
-    a running / online median, etc." (the talk).
+[0] Sanyal et al., *Upweighting easy samples in fine-tuning mitigates forgetting*, Algorithm 1: τ is
+    the median of the losses of the whole fine-tuning set; "one could have it be the
+    median of the mini-batch, a running / online median, etc." (the talk).
 """
 
 from __future__ import annotations
@@ -28,6 +28,42 @@ def median(losses: Tensor) -> float:
     # Cross-entropy can be -0.0, and exp(-f/τ) with τ = -0.0 would be infinite.
     ordered = losses.flatten().abs().sort().values
     return (float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2
+
+
+def sample_weights(
+    losses: Tensor, temperature: float | Literal["median"] | None = None, sign: int = 1
+) -> Tensor:
+    """FLOW's weight exp(−f/τ) of every sample [0, Algorithm 1, step 1]; not normalised.
+
+    Args:
+        losses: (N,) losses f ≥ 0 of the samples under the frozen reference model.
+        temperature: τ > 0, in units of the loss; ``inf`` gives weights of one. None or "median"
+            is the median of ``losses``. Where that is zero, the limit τ → 0 is taken: samples
+            without loss weigh 1, the others 0.
+        sign: 1, or −1 for exp(+f/τ), the weights of distributionally robust optimisation.
+
+    Returns:
+        (N,) weights of the losses' type: in [0, 1], or with ``sign=-1`` at least 1 and unbounded.
+
+    Raises:
+        ValueError: if there are no losses, or the temperature or the sign is out of range.
+
+    >>> sample_weights(torch.tensor([0.0, 1.0, 2.0]))
+    tensor([1.0000, 0.3679, 0.1353])
+    """
+    if sign not in (1, -1):
+        raise ValueError(f"sign must be 1 (FLOW) or -1 (DRO), got {sign}")
+    if temperature is None or temperature == "median":
+        temperature = median(losses)
+    elif not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    return exponential(losses, temperature, sign)
+
+
+def exponential(losses: Tensor, temperature: float, sign: int) -> Tensor:
+    """exp(−f/τ) of (N,) losses f, or its inverse."""
+    # At the limit τ → 0, samples without loss would be 0/0.
+    return torch.exp(-sign * torch.where(losses == 0, 0.0, losses / temperature))
 
 
 class MovingMedian:
@@ -66,3 +102,9 @@ class MovingMedian:
         if len(losses):
             self.value = median(losses)
         return self.value
+
+
+def effective_sample_size(weights_N: Tensor) -> float:
+    """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
+    total, squares = weights_N.double().sum(), weights_N.double().square().sum()
+    return float(total.square() / squares / len(weights_N) if squares > 0 else squares)
