@@ -41,7 +41,7 @@ class Meter:
         return replace(self, evaluator=replace(self.evaluator, reader=reader))
 
     def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
-        """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).
+        """Test scores on all tasks up to ``task`` (independent tasks: on it alone).
 
         Args:
             model: the network.
@@ -49,7 +49,8 @@ class Meter:
             seen: bool (C,), the classes seen so far.
 
         Returns:
-            ``evaluated`` (task indices) and a list of accuracies for each scenario.
+            ``evaluated`` (task indices), a list of accuracies for each scenario, and, if there
+            are any, ``metrics``: such lists by name and scenario.
         """
         tasks = self._tasks(task)
         return self._scores(model, tasks, [t.test for t in tasks], seen)
@@ -78,14 +79,14 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self.logger.log_metrics(_accuracies(point), step)
+            self.logger.log_metrics(_tagged(point), step)
 
         return on_step
 
     def log(self, event: Event, methods: Mapping[str, Method]) -> None:
         """Tell TensorBoard of a finished task and of what the methods did in it."""
         step = event["last_step"]
-        values = _accuracies(event)
+        values = _tagged(event)
         for scenario in SCENARIOS:
             mean = sum(event[scenario]) / len(event[scenario])
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
@@ -110,13 +111,17 @@ class Meter:
     ) -> dict[str, Any]:
         numbers = [task.index for task in tasks]
         scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
-        return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
+        found = {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
+        return found | ({"metrics": scores.metrics} if scores.metrics else {})
 
 
-def _accuracies(point: Event) -> dict[str, float]:
-    """Every task's accuracies, by TensorBoard's tags."""
+def _tagged(point: Event) -> dict[str, float]:
+    """Every task's accuracies and metrics, by TensorBoard's tags."""
+    kinds = {scenario: point[scenario] for scenario in SCENARIOS}
+    for name, found in point.get("metrics", {}).items():
+        kinds |= {f"{name}/{scenario}": values for scenario, values in found.items()}
     return {
-        f"{scenario}/task_{task + 1:02}": accuracy
-        for scenario in SCENARIOS
-        for task, accuracy in zip(point["evaluated"], point[scenario], strict=True)
+        f"{kind}/task_{task + 1:02}": value
+        for kind, values in kinds.items()
+        for task, value in zip(point["evaluated"], values, strict=True)
     }

@@ -23,6 +23,7 @@ from clbench.explain import explain_all, nearest, within
 from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.methods.together import refuse_clashes
+from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import trainer_arguments
@@ -92,6 +93,9 @@ class Recipe(Section):
     eval_every: int | None = Field(
         None, ge=1, description="steps between points of the per-task curves; default: none"
     )
+    metrics: tuple[str, ...] = Field(
+        (), description="what to measure beside accuracy: calibration_error, nll"
+    )
     eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
     checkpoints: Keep = Field(
@@ -138,6 +142,13 @@ class Recipe(Section):
             else _nested(name, _by_name(METHODS, name, "method"), fields)
             for name, fields in value.items()
         }
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_by_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            _by_name(METRICS, name, "metric")
+        return tuple(dict.fromkeys(names))
 
     @field_validator("trainer", mode="before")
     @classmethod

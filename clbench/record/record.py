@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
 from clbench.files.disk import append, recordable, to_json, write_atomic
-from clbench.record import scores
+from clbench.record import measured, scores
 from clbench.record.scopes import is_little, mean_scopes
 
 Scenario = Literal["task_incremental", "class_incremental"]
@@ -108,7 +108,7 @@ class Record:
         return matrix
 
     def curves(self) -> Iterator[dict[str, Any]]:
-        """Points of the per-task curves: ``step``, ``task``, and both accuracies."""
+        """Points of the per-task curves: ``step``, ``task``, both accuracies, and the metrics."""
         for event in self.tasks:
             points = event["curve"] + [event | {"step": event["last_step"]}]
             for point in points:
@@ -117,6 +117,7 @@ class Record:
                         "step": point["step"],
                         "task": task,
                         **{scenario: point[scenario][number] for scenario in SCENARIOS},
+                        **measured.points(point, number),
                     }
 
     def summary(self) -> dict[str, Any]:
@@ -129,6 +130,7 @@ class Record:
             "tasks": self.run["tasks"],
             "finished": self.finished,
             **{scenario: self._scores(scenario) for scenario in SCENARIOS},
+            **self._metrics(),
             "retention": self._retention(),
             "footprint": self._footprint(),
             "inactive": self._inactive(),
@@ -154,6 +156,11 @@ class Record:
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]
         return result
+
+    def _metrics(self) -> dict[str, Any]:
+        count, alone = len(self.run["tasks"]), self.run["independent"]
+        found = measured.summary(self.tasks, count, alone, SCENARIOS)
+        return {"metrics": found} if found else {}
 
     def _retention(self) -> dict[str, Any]:
         before = next(e["retention"] for e in self.events if e["event"] == "pretrained")

@@ -29,7 +29,9 @@ Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
-ByScenario = Mapping[Literal["task_incremental", "class_incremental"], Number | None]
+Name = Annotated[str, StringConstraints(max_length=100)]
+ScenarioName = Literal["task_incremental", "class_incremental"]
+ByScenario = Mapping[ScenarioName, Number | None]
 
 
 class _Shape(BaseModel):
@@ -70,6 +72,7 @@ class _Measured(_Shape):
     evaluated: list[Index]
     task_incremental: list[Accuracy]
     class_incremental: list[Accuracy]
+    metrics: dict[Name, dict[ScenarioName, list[Number | None]]] = {}
 
 
 class _Point(_Measured):
@@ -215,6 +218,9 @@ def _tasks(record: Record) -> None:
             known = point["evaluated"]
             if len(sizes) > 1 or not known:
                 raise ClbenchError(f"{where} has accuracies of other tasks than it evaluated")
+            metrics = point.get("metrics", {}).values()
+            if any(len(values) != len(known) for found in metrics for values in found.values()):
+                raise ClbenchError(f"{where} has metrics of other tasks than it evaluated")
             if max(known) >= count or len(set(known)) < len(known):
                 raise ClbenchError(f"{where} evaluated tasks {str(known)[:60]} of {count}")
         if event["task"] >= count:

@@ -26,6 +26,8 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("learning_accuracy", None),
     ("retention", None),
     ("average", None),
+    ("calibration_error", None),
+    ("nll", None),
     ("stored_bytes", None),
     ("weight_copies", None),
     ("extra_passes_per_step", None),

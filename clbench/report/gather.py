@@ -29,6 +29,7 @@ IRRELEVANT = (
     "images.keep",
     "stream.download",
     "eval_batch_size",
+    "metrics",
     "checkpoints",
     "process_timeout",
     "trainer.accelerator",
@@ -47,6 +48,8 @@ USUAL = {
     "trainer.precision": (32, "32", "32-true"),
     "trainer.strategy": ("auto",),
 }
+#: Metrics that a recipe can ask for beside accuracy.
+MEASURED = ("calibration_error", "nll")
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
 DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
@@ -171,6 +174,8 @@ class Run:
         elif metric == "average":
             op = scores["overall_performance"]
             value = None if op is None or retention is None else (op + retention) / 2
+        elif metric in MEASURED:
+            value = self.summary.get("metrics", {}).get(metric, {}).get(scenario, {}).get("final")
         elif metric in self.summary["footprint"]:
             value = self.summary["footprint"][metric]
         else:

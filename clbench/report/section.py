@@ -15,8 +15,6 @@ from clbench.report.metrics import METRICS
 from clbench.report.statistics import Difference, Estimate, difference
 from clbench.report.verdicts import ALPHA, corrected
 
-#: Methods that all others are compared with.
-
 
 @dataclass(frozen=True)
 class Row:

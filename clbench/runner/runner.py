@@ -166,7 +166,7 @@ class Run:
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         self.logger = StreamLogger(folder, self.first_step)
         pretrained = self.network.pretrained
-        evaluator = Evaluator(self.network.reader(recipe))
+        evaluator = Evaluator(self.network.reader(recipe), recipe.metrics)
         retention = RetentionTest.make(recipe, self.stream, pretrained, evaluator, device)
         self.meter = Meter(self.stream, evaluator, retention, self.logger)
 

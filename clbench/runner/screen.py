@@ -44,6 +44,9 @@ def show(record: Record, console: Console | None = None) -> None:
         shown = (percent(summary[s][name], "BWT" in label) for s in record.scenarios)
         table.add_row(label, *shown)
     console.print(table)
+    for name, found in summary.get("metrics", {}).items():
+        told = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]
+        console.print(f"{escape(name)}, mean over tasks: {', '.join(told)}.", highlight=False)
     retention = summary["retention"]
     if retention["pretrained"] is None:
         console.print(
@@ -107,6 +110,11 @@ def line(event: Event, shared: bool = False) -> str:
     if event["retention"]:
         parts.append(f"retention {event['retention']['top1']:.1%}")
     return ", ".join([*parts, f"{event['seconds']:.1f} s"])
+
+
+def number(value: float | None) -> str:
+    """Three digits of a number; a dash for None."""
+    return "–" if value is None else f"{value:.3g}"
 
 
 def percent(value: float | None, signed: bool = False) -> str:
