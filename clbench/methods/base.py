@@ -174,9 +174,9 @@ class Method(Section):
         return True
 
     @property
-    def looks_back(self) -> bool:
-        """Whether `deploy` reads θ_o's trunk, so that a sweep needs the weights before a task."""
-        return False
+    def looks_back(self) -> str:
+        """The setting by which `deploy` reads θ_o's trunk, which sweeps then need; or empty."""
+        return ""
 
     @property
     def needs_training(self) -> str:

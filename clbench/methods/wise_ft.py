@@ -86,8 +86,8 @@ class WiSEFT(Method):
         return self.carry_on
 
     @property
-    def looks_back(self) -> bool:
-        return self.anchor == "previous"
+    def looks_back(self) -> str:
+        return "anchor: previous" if self.anchor == "previous" else ""
 
     @property
     def needs_training(self) -> str:

@@ -126,7 +126,8 @@ class Redeployment:
         return event | {"retention": meter.retention(model) if last else None}
 
 
-def looks_back(methods: Sequence[Method]) -> bool:
-    """Whether methods average with the previous task's trunk, in a run where it is not θ_*."""
-    rewinds = any(method.rewinds for method in methods)
-    return not rewinds and any(method.looks_back for method in methods)
+def looks_back(methods: Sequence[Method]) -> str:
+    """By which setting methods read the previous task's trunk, in a run where it is not θ_*."""
+    if any(method.rewinds for method in methods):
+        return ""
+    return next((method.looks_back for method in methods if method.looks_back), "")

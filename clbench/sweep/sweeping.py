@@ -257,8 +257,8 @@ def _numbers(record: Record, recipe: Recipe, method: str, rules: Swept) -> list[
         reason = "independent tasks have a model each"
     elif rules.every:
         reason = rules.every
-    elif looks_back(list(recipe.methods.values())):
-        reason = f"{method} needs the weights before the last task"
+    elif setting := looks_back(list(recipe.methods.values())):
+        reason = f"{setting} needs the weights before the last task"
     elif merging and names.index(method) < names.index(merging[0]):
         reason = f"{merging[0]} merges what {method} gives for every task"
     if reason:
