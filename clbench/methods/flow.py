@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -22,8 +22,10 @@ from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.plan import Remark
 from clbench.methods.sample_weights import (
+    ROUNDING,
     Moving,
     MovingMedian,
+    doubts,
     effective_sample_size,
     exponential,
     median,
@@ -38,13 +40,6 @@ from clbench.seeding import generator
 
 __all__ = ["FLOW", "median", "sample_weights"]
 
-#: A τ below this, in nats, is rounding: the median sample then has its class at 99.9 %. Losses of
-#: 1e-3 change by as much from one precision, pose or batch to the next (bfloat16 holds two to three
-#: digits, a loss in float32 comes from logits of some tens at 1e-6); the paper's τ are 0.018 to
-#: 0.66.
-ROUNDING = 1e-3
-#: A probe that classifies this share of the images it was trained on fits all it is given.
-FITTED = 0.99
 #: Number of the random numbers that deal weights out.
 SHUFFLE = 3
 
@@ -165,7 +160,8 @@ class FLOW(Method):
         self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
         self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
-        self._remarks = list(self._doubts(weights_N))
+        inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
+        self._remarks = list(doubts(weights_N, self._tau, self._fitted, inside, given))
         if given == "batch_median" or given == "running_median":
             self._moving = MovingMedian(given, len(train.images), self._tau, context.device)
             self._losses = torch.zeros_like(self._table)
@@ -186,25 +182,6 @@ class FLOW(Method):
 
     def remarks(self) -> Sequence[Remark]:
         return self._remarks
-
-    def _doubts(self, weights_N: Tensor) -> Iterator[Remark]:
-        """What is wrong with the weights (N,) that a task starts with."""
-        inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
-        more = (
-            "take more images, train the probe less (epochs, lr)"
-            + ", say losses: out_of_fold" * inside
-        )
-        if self._tau < ROUNDING:
-            detail = f"τ = {self._tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
-            out = "give a higher temperature" if given else more
-            yield Remark("its temperature is at rounding level", f"{detail}: {out}")
-        if inside and self._fitted >= FITTED:
-            detail = f"{self._fitted:.1%} of the images, so that its losses tell little of them"
-            yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
-        effective = effective_sample_size(weights_N)
-        if is_little(effective):
-            many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
-            yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
 
     def activity(self) -> dict[str, float]:
         weights_N = self.histograms().get("weights")

@@ -7,12 +7,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from clbench.methods.plan import Remark
 from clbench.processes.processes import gathered
+from clbench.record.scopes import is_little
+
+#: A τ below this, in nats, is rounding: the median sample then has its class at 99.9 %. Losses of
+#: 1e-3 change by as much from one precision, pose or batch to the next (bfloat16 holds two to three
+#: digits, a loss in float32 comes from logits of some tens at 1e-6); the paper's τ are 0.018 to
+#: 0.66.
+ROUNDING = 1e-3
+#: A probe that classifies this share of the images it was trained on fits all it is given.
+FITTED = 0.99
 
 Moving = Literal["batch_median", "running_median"]
 
@@ -108,3 +119,31 @@ def effective_sample_size(weights_N: Tensor) -> float:
     """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
     total, squares = weights_N.double().sum(), weights_N.double().square().sum()
     return float(total.square() / squares / len(weights_N) if squares > 0 else squares)
+
+
+def doubts(
+    weights_N: Tensor, tau: float, fitted: float, inside: bool, given: bool
+) -> Iterator[Remark]:
+    """What is wrong with the weights (N,) that a task starts with.
+
+    Args:
+        weights_N: the weights.
+        tau: the temperature.
+        fitted: the share of the images that the probe classifies.
+        inside: whether it was trained on them.
+        given: whether the temperature is a setting, and not a median.
+    """
+    more = (
+        "take more images, train the probe less (epochs, lr)" + ", say losses: out_of_fold" * inside
+    )
+    if tau < ROUNDING:
+        detail = f"τ = {tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
+        out = "give a higher temperature" if given else more
+        yield Remark("its temperature is at rounding level", f"{detail}: {out}")
+    if inside and fitted >= FITTED:
+        detail = f"{fitted:.1%} of the images, so that its losses tell little of them"
+        yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
+    effective = effective_sample_size(weights_N)
+    if is_little(effective):
+        many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
+        yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
