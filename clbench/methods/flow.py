@@ -160,8 +160,8 @@ class FLOW(Method):
         self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
         self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
-        inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
-        self._remarks = list(doubts(weights_N, self._tau, self._fitted, inside, given))
+        inside, fixed = self.losses == "in_sample", not isinstance(given, str)
+        self._remarks = list(doubts(weights_N, self._tau, self._fitted, inside, fixed))
         if given == "batch_median" or given == "running_median":
             self._moving = MovingMedian(given, len(train.images), self._tau, context.device)
             self._losses = torch.zeros_like(self._table)
