@@ -117,7 +117,7 @@ class Meter:
 
 def _tagged(point: Event) -> dict[str, float]:
     """Every task's accuracies and metrics, by TensorBoard's tags."""
-    kinds = {scenario: point[scenario] for scenario in SCENARIOS}
+    kinds: dict[str, list[float]] = {scenario: point[scenario] for scenario in SCENARIOS}
     for name, found in point.get("metrics", {}).items():
         kinds |= {f"{name}/{scenario}": values for scenario, values in found.items()}
     return {

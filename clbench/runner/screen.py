@@ -45,8 +45,8 @@ def show(record: Record, console: Console | None = None) -> None:
         table.add_row(label, *shown)
     console.print(table)
     for name, found in summary.get("metrics", {}).items():
-        told = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]
-        console.print(f"{escape(name)}, mean over tasks: {', '.join(told)}.", highlight=False)
+        means = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]
+        console.print(f"{escape(name)}, mean over tasks: {', '.join(means)}.", highlight=False)
     retention = summary["retention"]
     if retention["pretrained"] is None:
         console.print(
@@ -69,8 +69,8 @@ def show(record: Record, console: Console | None = None) -> None:
     for name in summary["ineffective"]:
         from clbench.methods import METHODS  # PyTorch takes seconds
 
-        means = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
-        told = sentence(name, summary["scope"][name], means)
+        of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], of)
         console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
     needs = summary["footprint"]
     console.print(
