@@ -111,8 +111,8 @@ class Meter:
     ) -> dict[str, Any]:
         numbers = [task.index for task in tasks]
         scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
-        found = {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}}
-        return found | ({"metrics": scores.metrics} if scores.metrics else {})
+        more = {"metrics": scores.metrics} if scores.metrics else {}
+        return {"evaluated": numbers, **{name: getattr(scores, name) for name in SCENARIOS}, **more}
 
 
 def _tagged(point: Event) -> dict[str, float]:
