@@ -87,7 +87,6 @@ start from a random head, as standard fine-tuning does. Average: mean of retenti
   cannot be seen (WiSE-FT on top of FLOW).
 """,
     reference="fine_tuning",
-    figures=(),  # two rows far from all others would press them into a corner
     metrics={"overall_performance": "target", "retention": "retention", "average": "average"},
 )  # fmt: skip
 
