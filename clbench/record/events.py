@@ -85,8 +85,8 @@ class _Line(_Part):
     def text(self) -> str:
         """The line, with its end: as it was read, or as it is to be written."""
         if not self._text:
-            given = self.model_fields_set | {"event"}
-            self._text = to_json(self.model_dump(include=given)) + "\n"
+            given = {"event": self.event} | self.model_dump(exclude_unset=True)
+            self._text = to_json(given) + "\n"
         return self._text
 
     @property
