@@ -10,7 +10,6 @@ and in evaluation mode. Both heads must have the same accuracy on the test image
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Split
 from clbench.data.datasets import load
 from clbench.data.images import TensorImages, from_array
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.models.backbone import ModelConfig, Probe, features
 from clbench.models.backbone import load as load_backbone
@@ -77,7 +77,7 @@ def main() -> int:
     heads: dict[str, nn.Linear] = {}
 
     def ours() -> None:
-        found = extract(model, split, transform, BATCH, 0, contextlib.nullcontext)
+        found = extract(model, split, Reader(transform, BATCH, 0))
         heads["clbench"], _ = linear_probe(found, labels, CLASSES, rules, SEED)
 
     def theirs() -> None:

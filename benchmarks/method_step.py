@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.methods.base import Context, Method
 from clbench.methods.ewc import EWC
@@ -116,7 +117,7 @@ def _context(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Co
         head=("fc.weight", "fc.bias"),
         anchors=Anchors(anchor, anchor),
         total_steps=steps,
-        transform=Transform(size, (0.5,) * 3, (0.5,) * 3, Augment()),
+        reader=Reader(Transform(size, (0.5,) * 3, (0.5,) * 3, Augment())),
         losses=ClassLoss("all", labels, torch.zeros(CLASSES).long(), torch.ones(CLASSES).bool()),
         seed=0,
         batch_size=len(labels),

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import make_trainer, quiet
@@ -129,7 +130,7 @@ def _fit(
         head=("fc.weight", "fc.bias"),
         anchors=Anchors(anchor, anchor),
         total_steps=recipe.epochs * len(batches),
-        transform=Transform(images.shape[-1], HALF, HALF, Augment()),
+        reader=Reader(Transform(images.shape[-1], HALF, HALF, Augment())),
         losses=ClassLoss("all", labels, torch.zeros(CLASSES, dtype=torch.int64), learned),
         seed=0,
         batch_size=BATCH,

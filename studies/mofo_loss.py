@@ -97,7 +97,7 @@ def training_loss(folder: Path) -> float:
     made.stream.open(task, past=False)
     with torch.inference_mode():
         images = task.train.images.take(task.train.index)
-        inputs = made.meter.evaluator.transform.test(images)
+        inputs = made.meter.evaluator.reader.transform.test(images)
         logits_NC = model.eval()(inputs)[:, task.classes.start : task.classes.stop]
         return float(cross_entropy(logits_NC, task.train.labels - task.classes.start))
 

@@ -13,7 +13,6 @@ from statistics import fmean
 from typing import Any
 
 from clbench.record.record import Scenario
-from clbench.record.scopes import CLASS_INCREMENTAL
 from clbench.report.confounds import Confound
 from clbench.report.differences import p_value
 from clbench.report.group import Group
@@ -207,7 +206,7 @@ def without_effect(group: Group, by_class: bool) -> list[str]:
         idle = [set(run.summary.get(key) or ()) for run in group.finished]
         names = sorted(set.intersection(*idle)) if idle else []
         if key == "ineffective" and not by_class:
-            names = [name for name in names if name not in CLASS_INCREMENTAL]
+            names = [n for n in names if n not in group.runs[0].having("class_incremental")]
         told += [f"{name} {text}" for name in names]
     return told
 

@@ -13,6 +13,7 @@ from torch import nn
 import clbench
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.files.disk import recordable
@@ -231,7 +232,7 @@ def test_the_network_is_not_scored_without_finite_output():
             return x
 
     plain = Transform(4, (0.5,) * 3, (0.5,) * 3, Augment())
-    evaluator = Evaluator(plain, 4, 0, torch.no_grad)
+    evaluator = Evaluator(Reader(plain, 4, 0, torch.no_grad))
     model = Half(48, 2)
     with pytest.raises(ClbenchError, match="output is not finite for 2 of the images"):
         evaluator.accuracy(model, [split], torch.tensor([0, 0]), torch.ones(2) > 0)

@@ -115,12 +115,13 @@ def heads(monkeypatch):
     def watch(module):
         real = module.train_head
 
-        def train_head(model, task, transform, rules, *keys, **more):
+        def train_head(model, task, reader, rules, *keys, **more):
+            transform = reader.transform
             images = task.train.images.take(task.train.index[:1])
             shift = tuple(round(x, 2) for x in (-transform.shift / transform.scale / 255)[:, 0, 0]
                           .tolist())  # fmt: skip
             stage = module.__name__.rsplit(".", 1)[-1]
-            found = real(model, task, transform, rules, *keys, **more)
+            found = real(model, task, reader, rules, *keys, **more)
             losses = found[1]
             seen.append((stage, task.name, rules.epochs, rules.lr, images.shape[-1], shift, losses))
             return found

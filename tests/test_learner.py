@@ -9,6 +9,7 @@ from torch import nn
 
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.learner.learner import Learner
@@ -109,7 +110,7 @@ def make(tmp_path):
             head=("fc.weight", "fc.bias"),
             anchors=Anchors(anchor, anchor),
             total_steps=steps,
-            transform=PLAIN,
+            reader=Reader(PLAIN),
             losses=ClassLoss(logits, split.labels.unique(), OWNER, torch.ones(4) > 0),
             seed=0,
             batch_size=4,

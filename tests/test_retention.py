@@ -1,5 +1,3 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +6,7 @@ from timm.data import ImageNetInfo
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
@@ -65,7 +64,7 @@ def recipe(data_dir, weights="weights.safetensors", size=32, **retention):
 
 def evaluator(pretrained, size=32):
     transform = Transform(size, pretrained.mean, pretrained.std, Augment())
-    return Evaluator(transform, 4, 0, nullcontext)
+    return Evaluator(Reader(transform, 4, 0))
 
 
 def make(values, pretrained, stream=None):
@@ -99,7 +98,7 @@ def test_measures_with_the_original_head(tmp_path, val, network):
         # The head is made to know class 207, and nothing else.
         pretrained.head.bias[207] = 100.0
         assert test.measure(model)["top1"] == 0.2
-        inputs = test.evaluator.transform.test(test.split.images.take(test.split.index))
+        inputs = test.evaluator.reader.transform.test(test.split.images.take(test.split.index))
         best = pretrained.head(features(model, inputs)).topk(5).indices
         right = (best == test.split.labels[:, None]).float()
     found = test.measure(model)

@@ -63,7 +63,7 @@ def test_accuracy_of_each_task_against_a_loop(shared, tmp_path):
     record, weights = run(shared, tmp_path / "run")
     made = Setup.of(parse(shared), tmp_path / "other")
     made.network.load(weights)
-    transform, model = made.meter.evaluator.transform, made.network.model.eval()
+    transform, model = made.meter.evaluator.reader.transform, made.network.model.eval()
     for task, accuracy in zip(made.stream.tasks, record.tasks[-1].task_incremental, strict=True):
         with torch.no_grad():
             logits = model(transform.test(task.test.images.take(task.test.index)))

@@ -19,7 +19,7 @@ from clbench.record import checkpoints
 from clbench.record.record import SCENARIOS
 from clbench.streams.split import SplitConfig
 from clbench.sweep import view as sweepview
-from clbench.sweep.sweeping import PARAMETERS, _best, _row, read_values, sweep
+from clbench.sweep.sweeping import _best, _row, parameters, read_values, sweep
 
 #: Recipes to sweep over: changes, methods, the parameter, a value, the methods with that value.
 CASES = {
@@ -113,7 +113,7 @@ def test_the_runs_own_setting_gives_its_own_numbers(data_dir, tmp_path, case):
     keep = "last" if case in ONLY_LAST else "all"
     record = clbench.run(recipe_of(data_dir, changes, methods, keep), tmp_path / "run")
     parsed = parse(recipe_of(data_dir, changes, methods)).methods
-    swept = next((parsed[n] for n in PARAMETERS[parameter] if n in parsed), None)
+    swept = next((parsed[n] for n in parameters()[parameter] if n in parsed), None)
     own = getattr(swept, parameter) if swept else 1.0
     made = sweep(record.folder, parameter, [own])
     (row,) = made.rows

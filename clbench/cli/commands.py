@@ -126,13 +126,13 @@ def _reproduce(given: Given) -> int:
 
 
 def _sweep(given: Given) -> int:
-    from clbench.sweep.sweeping import PARAMETERS, read_values, sweep
+    from clbench.sweep.sweeping import parameters, read_values, sweep
     from clbench.sweep.view import show, write_figure
 
-    run = given.get("run")
-    swept = [name for name in PARAMETERS if name in given.values]
+    run, known = given.get("run"), parameters()
+    swept = [name for name in known if name in given.values]
     if len(swept) != 1:
-        every = ", ".join(f"--{name}" for name in PARAMETERS)
+        every = ", ".join(f"--{name}" for name in known)
         got = " and ".join(f"--{name}" for name in swept) or "none"
         raise ClbenchError(f"clbench sweep needs one of {every}, got {got}; {SWEEP.see}")
     parameter = swept[0]

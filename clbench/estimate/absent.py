@@ -15,7 +15,7 @@ from clbench.errors import ClbenchError
 from clbench.estimate.outline import Absent, Needed
 from clbench.models import backbone
 from clbench.models.hub import cached
-from clbench.models.training import pretrained_path
+from clbench.models.pretraining import pretrained_path
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import pretraining_transform
 from clbench.streams import Stream

@@ -236,7 +236,7 @@ def _seconds_of_an_image(setup: Setup) -> float:
     """In a small batch, forwards only; the first pass warms up."""
     network, taken = setup.network, list[float]()
     images = setup.stream.test_images.take(torch.arange(2)).to(network.device)
-    inputs = setup.meter.evaluator.transform.test(images)
+    inputs = setup.meter.evaluator.reader.transform.test(images)
     for _ in range(2):
         began = time.perf_counter()
         with evaluating(network.model), torch.inference_mode(), network.autocast():

@@ -65,7 +65,7 @@ def deploy(
 
 
 def refresh_batch_norm(
-    model: nn.Module, theta: State, rule: str, pretrained: State, context: Context, batch_size: int
+    model: nn.Module, theta: State, rule: str, pretrained: State, context: Context
 ) -> State:
     """Running statistics that fit averaged weights.
 
@@ -76,7 +76,6 @@ def refresh_batch_norm(
             anew from the task's training images, ``pretrained`` from the pretrained weights.
         pretrained: the pretrained weights.
         context: of the task.
-        batch_size: images of a forward pass.
 
     Returns:
         ``theta`` with the statistics of the rule.
@@ -99,11 +98,12 @@ def refresh_batch_norm(
         module.momentum = None  # a plain mean over all batches
         module.train()
     device = next(model.parameters()).device
-    least = least_batch(model, context.head, lambda name: True, context.transform.size)
+    reader, split = context.reader, context.task.train
+    least = least_batch(model, context.head, lambda name: True, reader.transform.size)
+    parts = chunks(torch.arange(len(split)), reader.batch_size, least)
     with torch.no_grad():
-        for index in chunks(context.task.train.index, batch_size, least):
-            images = context.task.train.images.take(index).to(device)
-            model(context.transform.test(images))
+        for inputs, _, _ in reader.batches(split, device, parts):
+            model(inputs)
     for name, module in norms.items():
         module.momentum = momenta[name]
     return snapshot(model, "cpu")

@@ -28,6 +28,7 @@ from clbench.errors import reason
 from clbench.files.disk import atomic
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
+from clbench.record.baselines import PLAIN
 from clbench.record.record import SCENARIOS, Record
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
@@ -175,7 +176,7 @@ def settings(recipe: Recipe) -> dict[str, str | float | bool]:
     """What the HPARAMS page shows of a recipe: TensorBoard takes words, numbers and truths."""
     values: dict[str, Any] = {
         "stream": recipe.stream.name,
-        "methods": " + ".join(map(_told, recipe.methods.items())) or "sequential",
+        "methods": " + ".join(map(_told, recipe.methods.items())) or PLAIN,
         "seed": recipe.seed,
         "backbone": recipe.model.backbone,
         "weights": recipe.model.weights,

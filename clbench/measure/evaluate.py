@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clbench.data.batches import Split, fetch_ahead
-from clbench.data.transforms import Transform
+from clbench.data.batches import Split
+from clbench.data.reader import Inputs, Reader
 from clbench.errors import ClbenchError
+from clbench.metrics import METRICS
+from clbench.metrics.accuracy import Accuracy, Flaws, TopAccuracy
+from clbench.metrics.base import TaskMetric
 from clbench.models import features
 from clbench.models.modes import evaluating
 from clbench.processes.processes import rank_and_world, world_size
@@ -20,15 +23,17 @@ from clbench.processes.processes import rank_and_world, world_size
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracies in 0…1, one for each task.
+    """What was measured, for each task.
 
     Attributes:
-        task_incremental: among the classes of the sample's task.
+        task_incremental: accuracy in 0…1 among the classes of the sample's task.
         class_incremental: among all classes seen so far. Where tasks share labels, the same.
+        metrics: the evaluator's metrics, by name and by one or the other of these choices.
     """
 
     task_incremental: list[float]
     class_incremental: list[float]
+    metrics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,21 +41,17 @@ class Evaluator:
     """How networks are evaluated in a run.
 
     Attributes:
-        transform: turns stored images into network input.
-        batch_size: samples of a batch.
-        workers: threads that read ahead where images are slow.
-        autocast: makes the context of the forward pass (mixed precision).
+        reader: how images are read.
+        metrics: names of :data:`clbench.metrics.METRICS` to measure beside accuracy.
     """
 
-    transform: Transform
-    batch_size: int
-    workers: int
-    autocast: Callable[[], AbstractContextManager[object]]
+    reader: Reader
+    metrics: tuple[str, ...] = ()
 
     def accuracy(
         self, model: nn.Module, splits: Sequence[Split], task_of_class: Tensor, seen: Tensor
     ) -> Scores:
-        """Accuracy on each of ``splits``, reduced over all processes; no sample counts twice.
+        """Scores on each of ``splits``, reduced over all processes; no sample counts twice.
 
         Args:
             model: the network; its training mode is restored.
@@ -61,30 +62,37 @@ class Evaluator:
         Raises:
             ClbenchError: if the network's output for an image is not finite.
         """
-        device = next(model.parameters()).device
-        tallies = torch.zeros(4, len(splits), dtype=torch.int64, device=device)
+        device, count = next(model.parameters()).device, len(splits)
+        kinds = {"accuracy": Accuracy} | {name: METRICS[name] for name in self.metrics}
+        by_task, by_class = (
+            {name: kind(count).to(device) for name, kind in kinds.items()} for _ in range(2)
+        )
+        flaws = Flaws(count).to(device)
         owner = task_of_class.to(device)
         unseen = ~seen.to(device)
         sizes = torch.tensor([len(split) for split in splits])
-        of_split = torch.arange(len(splits)).repeat_interleave(sizes)
+        of_split = torch.arange(count).repeat_interleave(sizes)
         for inputs, labels, positions in self._batches(Split.joined(splits), device):
             logits = self._forward(model, model, inputs)
             mine = of_split[positions].to(device)
             others = owner != owner[labels][:, None]
-            right_task = logits.masked_fill(others, -torch.inf).argmax(1) == labels
-            right_class = logits.masked_fill(unseen, -torch.inf).argmax(1) == labels
-            ones = torch.ones_like(mine)
-            tallies[0].index_add_(0, mine, right_task.long())
-            tallies[1].index_add_(0, mine, right_class.long())
-            tallies[2].index_add_(0, mine, ones)
-            tallies[3].index_add_(0, mine, (~logits.isfinite()).any(1).long())
-        if world_size() > 1:
-            dist.all_reduce(tallies)
-        _refuse(int(tallies[3].sum()))
-        by_task, by_class, totals = tallies[:3].tolist()
+            flaws.update(logits, labels, mine)
+            for metrics, barred in ((by_task, others), (by_class, unseen)):
+                admitted = logits.masked_fill(barred, -torch.inf)
+                for metric in metrics.values():
+                    metric.update(admitted, labels, mine)
+        _refuse(flaws)
+        right, among_seen = by_task.pop("accuracy"), by_class.pop("accuracy")
         return Scores(
-            [right / total for right, total in zip(by_task, totals, strict=True)],
-            [right / total for right, total in zip(by_class, totals, strict=True)],
+            _reduced(right),
+            _reduced(among_seen),
+            {
+                name: {
+                    "task_incremental": _reduced(metric),
+                    "class_incremental": _reduced(by_class[name]),
+                }
+                for name, metric in by_task.items()
+            },
         )
 
     def top_k(self, model: nn.Module, head: nn.Module, split: Split) -> dict[str, float]:
@@ -100,46 +108,40 @@ class Evaluator:
         """
         device = next(model.parameters()).device
         head = head.to(device)
-        tallies = torch.zeros(4, dtype=torch.int64, device=device)
+        top1, top5 = TopAccuracy(1, 1).to(device), TopAccuracy(1, 5).to(device)
+        flaws = Flaws(1).to(device)
         for inputs, labels, _ in self._batches(split, device):
             logits = self._forward(model, lambda x: head(features(model, x)), inputs)
-            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-            tallies[0] += best[:, 0].sum()
-            tallies[1] += best.sum()
-            tallies[2] += len(labels)
-            tallies[3] += (~logits.isfinite()).any(1).sum()
-        if world_size() > 1:
-            dist.all_reduce(tallies)
-        top1, top5, total, without = tallies.tolist()
-        _refuse(without)
-        return {"top1": top1 / total, "top5": top5 / total}
+            for metric in (top1, top5, flaws):
+                metric.update(logits, labels, torch.zeros_like(labels))
+        _refuse(flaws)
+        return {"top1": _reduced(top1)[0], "top5": _reduced(top5)[0]}
 
     def _forward(
         self, model: nn.Module, function: Callable[[Tensor], Tensor], inputs: Tensor
     ) -> Tensor:
-        with evaluating(model), torch.inference_mode(), self.autocast():
+        with evaluating(model), torch.inference_mode(), self.reader.autocast():
             return function(inputs).float()
 
-    def _batches(
-        self, split: Split, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Inputs, labels and, on the CPU, positions in the split of this process's samples."""
+    def _batches(self, split: Split, device: torch.device) -> Iterator[Inputs]:
+        """This process's samples."""
         rank, world = rank_and_world()
         mine = torch.arange(len(split))[rank::world]
-        if not len(mine):  # fewer images than processes
-            return
-        fetched = fetch_ahead(
-            lambda positions: (split.images.take(split.index[positions]), positions),
-            mine.split(self.batch_size),
-            self.workers if split.images.slow else 0,
-        )
-        for images, positions in fetched:
-            inputs = self.transform.test(images.to(device, non_blocking=True))
-            yield inputs, split.labels[positions].to(device, non_blocking=True), positions
+        return self.reader.batches(split, device, mine.split(self.reader.batch_size))
 
 
-def _refuse(count: int) -> None:
+def _reduced(metric: TaskMetric) -> list[float]:
+    """A metric's numbers over the samples of all processes."""
+    with warnings.catch_warnings():  # a process may have no sample
+        warnings.simplefilter("ignore")
+        numbers: list[float] = metric.compute().view(-1).tolist()  # torchmetrics squeezes one
+    return numbers
+
+
+def _refuse(flaws: Flaws) -> None:
     """What is no number is not scored."""
+    with flaws.sync_context():
+        count = int(flaws.count.sum())
     if count:
         raise ClbenchError(
             f"the network's output is not finite for {count:,} of the images it is tested on: "

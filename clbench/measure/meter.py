@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
-from clbench.data.transforms import Transform
+from clbench.data.reader import Reader
 from clbench.measure.board import StreamLogger
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
@@ -37,12 +37,12 @@ class Meter:
     retention_test: RetentionTest | None
     logger: StreamLogger
 
-    def through(self, transform: Transform) -> Meter:
-        """The same meter, which sees the tasks' images through ``transform``."""
-        return replace(self, evaluator=replace(self.evaluator, transform=transform))
+    def through(self, reader: Reader) -> Meter:
+        """The same meter, which reads the tasks' images by ``reader``."""
+        return replace(self, evaluator=replace(self.evaluator, reader=reader))
 
     def test(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any]:
-        """Test accuracies on all tasks up to ``task`` (independent tasks: on it alone).
+        """Test scores on all tasks up to ``task`` (independent tasks: on it alone).
 
         Args:
             model: the network.
@@ -79,14 +79,14 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self.logger.log_metrics(_accuracies(Point.model_validate(point)), step)
+            self.logger.log_metrics(_tagged(Point.model_validate(point)), step)
 
         return on_step
 
     def log(self, event: TaskEvent, methods: Mapping[str, Method]) -> None:
         """Tell TensorBoard of a finished task and of what the methods did in it."""
         step = event.last_step
-        values: dict[str, Any] = _accuracies(event)
+        values = _tagged(event)
         for scenario in SCENARIOS:
             mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
@@ -110,13 +110,19 @@ class Meter:
         self, model: nn.Module, tasks: Sequence[Task], splits: Sequence[Split], seen: Tensor
     ) -> dict[str, Any]:
         scores = self.evaluator.accuracy(model, splits, self.stream.task_of_class, seen)
-        return {"first": tasks[0].index, **{name: getattr(scores, name) for name in SCENARIOS}}
+        more = {"metrics": scores.metrics} if scores.metrics else {}
+        accuracies = {str(name): getattr(scores, name) for name in SCENARIOS}
+        return {"first": tasks[0].index, **accuracies, **more}
 
 
-def _accuracies(point: Measured) -> dict[str, float]:
-    """Every task's accuracies, by TensorBoard's tags."""
+def _tagged(point: Measured) -> dict[str, Any]:
+    """Every task's accuracies and metrics, by TensorBoard's tags."""
+    kinds: dict[str, Sequence[Any]] = {scenario: point.of(scenario) for scenario in SCENARIOS}
+    for name, found in point.metrics.items():
+        kinds |= {f"{name}/{scenario}": values for scenario, values in found.items()}
     return {
-        f"{scenario}/task_{task + 1:02}": accuracy
-        for scenario in SCENARIOS
-        for task, accuracy in zip(point.evaluated, point.of(scenario), strict=True)
+        f"{kind}/task_{task + 1:02}": value
+        for kind, values in kinds.items()
+        for task, value in zip(point.evaluated, values, strict=True)
+        if value is not None
     }

@@ -31,7 +31,7 @@ order in which methods stand in the recipe is the order of composition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,15 +40,16 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from clbench.data.batches import Batch, Examples
+from clbench.methods.statements import Swept
 from clbench.models.anchors import Anchors
 from clbench.models.backbone import Probe
-from clbench.models.training import Reading
 from clbench.settings import Section
 from clbench.weights import State
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from clbench.data.reader import Reader
     from clbench.data.transforms import Transform
     from clbench.methods.plan import Plan, Remark
     from clbench.models.loss import ClassLoss
@@ -62,6 +63,7 @@ class Needs:
 
     Attributes:
         past_data: images of earlier tasks. Without it, touching them is an error.
+        past_tasks: what earlier tasks left behind, so that it is nothing without any before.
         task_boundaries: to be told when a task ends.
         copies: extra copies of the weights kept while training.
         passes: extra forward (or forward and backward) passes per step, in units of one pass
@@ -69,6 +71,7 @@ class Needs:
     """
 
     past_data: bool = False
+    past_tasks: bool = False
     task_boundaries: bool = False
     copies: int = 0
     passes: float = 0.0
@@ -84,14 +87,13 @@ class Context:
         head: names of the head's parameters.
         anchors: θ_* and θ_o (the weights the task started from).
         total_steps: optimiser steps of this task, T.
-        transform: turns stored images into network input.
+        reader: reads a split's images as input, as the run does where it does not train on them.
         losses: the training loss, ``losses(logits, labels) -> (B,)``, among admitted classes.
         seed: for draws of the method's own.
         batch_size: samples of a global batch.
         probe_losses: (N,) losses of the task's training images under the linear-probed head,
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
-        reading: how the run passes images through the network where it does not train on them.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
     """
 
@@ -100,14 +102,18 @@ class Context:
     head: tuple[str, ...]
     anchors: Anchors
     total_steps: int
-    transform: Transform
+    reader: Reader
     losses: ClassLoss
     seed: int
     batch_size: int
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
-    reading: Reading = field(default_factory=Reading)
     shared: bool = False
+
+    @property
+    def transform(self) -> Transform:
+        """Turns stored images into network input."""
+        return self.reader.transform
 
     @property
     def device(self) -> torch.device:
@@ -133,6 +139,24 @@ class Method(Section):
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
     optimizers: ClassVar[tuple[str, ...]] = ()
+    #: Methods that it does not go with, and why; one of two need say it.
+    clashes: ClassVar[Mapping[str, str]] = {}
+    #: Why it goes with no other method, after its name.
+    alone: ClassVar[str] = ""
+    #: Whether all tasks are learned at once, so that none is past: a bound for the others.
+    joint: ClassVar[bool] = False
+    #: Whether layers of the trunk rest by the method's definition.
+    still: ClassVar[bool] = False
+    #: Whether it trains heads of its own by the settings of ``model.probe``.
+    probes: ClassVar[bool] = False
+    #: Whether its scope is about class-incremental accuracy alone.
+    class_incremental: ClassVar[bool] = False
+    #: Whether its name in reports says its ``anchor``, as papers mean one or the other.
+    anchored: ClassVar[bool] = False
+    #: Fields that act in `deploy` alone, so that finished runs can be swept over them.
+    swept: ClassVar[Mapping[str, Swept]] = {}
+    #: The setting, in words, by which it acts sooner than in :attr:`first_task`.
+    sooner: ClassVar[str] = ""
 
     def take_settings(self, settings: Method) -> None:
         """Take up the fields of another of the kind; what is remembered stays."""
@@ -148,6 +172,16 @@ class Method(Section):
     def carries(self) -> bool:
         """Whether the next task starts from the weights that `deploy` returns."""
         return True
+
+    @property
+    def looks_back(self) -> str:
+        """The setting by which `deploy` reads θ_o's trunk, which sweeps then need; or empty."""
+        return ""
+
+    @property
+    def needs_training(self) -> str:
+        """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
+        return ""
 
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks to train on, in place of the stream's; composed."""
@@ -196,7 +230,7 @@ class Method(Section):
     ) -> Optimizer | None:
         """An optimiser of the method's own over the named trained parameters, or None.
 
-        At most one method of a recipe may override this; clbench.methods.refuse_clashes checks.
+        At most one method of a recipe may override this; clbench.methods.together checks.
         """
         return None
 

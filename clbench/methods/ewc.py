@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -134,7 +134,7 @@ class EWC(Method):
     """
 
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
-    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     scope_means: ClassVar[str] = GRADIENT_SHARE
     pure_penalty: ClassVar[bool] = True
 
@@ -222,7 +222,7 @@ def fisher_of_task(
         split = Split(split.images, split.index[chosen], split.labels[chosen])
     fisher = fisher_diagonal(
         context.model,
-        plain_batches(split, context),
+        (batch[:2] for batch in context.reader.batches(split, context.device)),
         context.losses,
         labels,
         random,
@@ -258,15 +258,6 @@ def add_quadratic(fisher: State, centre: State, more: State, theta: State) -> fl
         centre[name].addcmul_(share.masked_fill(nothing, 1.0), difference)
         f.add_(more[name])
     return constant
-
-
-def plain_batches(
-    split: Split, context: Context, size: int = 256
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs float (B, 3, H, W) without augmentation, and labels (B,), on the model's device."""
-    for index, labels in zip(split.index.split(size), split.labels.split(size), strict=True):
-        images = split.images.take(index).to(context.device)
-        yield context.transform.test(images), labels.to(context.device)
 
 
 def _draw(probabilities_BC: Tensor, random: torch.Generator | None) -> Tensor:

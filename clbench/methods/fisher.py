@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +19,11 @@ from clbench.methods.ewc import fisher_merge, fisher_of_task
 from clbench.methods.gradient_share import looks
 from clbench.models.anchors import Anchor
 from clbench.weights import State
+
+MERGES = (
+    "one merges with the previous task's weights, where the other starts every task from the "
+    "pretrained ones"
+)
 
 
 def pull(theta: State, anchor: State, share: State) -> None:
@@ -40,8 +45,13 @@ class _Fisher(Method):
     the task ended, so that no old data is needed.
     """
 
-    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     averages: ClassVar[bool] = True
+    clashes: ClassVar[Mapping[str, str]] = {
+        "lora": "Fisher merging averages weights, and LoRA trains factors of them",
+        "task_arithmetic": MERGES,
+        "ties": MERGES,
+    }
 
     labels: Literal["data", "model"] = Field(
         "data", description="labels of the Fisher: the data's, or drawn from the model"
@@ -121,7 +131,7 @@ class EWCMerge(_Fisher):
     """
 
     summary: ClassVar[str] = "every step pulls weights to the previous ones, by their Fisher"
-    needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=4)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=4)
     scope_means: ClassVar[str] = (
         "the pull's share ‖p‖/(‖p‖ + ‖m‖) of a step, m the optimiser's: raise strength"
     )

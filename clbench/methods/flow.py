@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -21,7 +21,16 @@ from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.plan import Remark
-from clbench.methods.temperature import Moving, MovingMedian, median
+from clbench.methods.sample_weights import (
+    ROUNDING,
+    Moving,
+    MovingMedian,
+    doubts,
+    effective_sample_size,
+    exponential,
+    median,
+    sample_weights,
+)
 from clbench.models.backbone import Probe, features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.reference import frozen_copy, same_trunk
@@ -31,50 +40,8 @@ from clbench.seeding import generator
 
 __all__ = ["FLOW", "median", "sample_weights"]
 
-#: A τ below this, in nats, is rounding: the median sample then has its class at 99.9 %. Losses of
-#: 1e-3 change by as much from one precision, pose or batch to the next (bfloat16 holds two to three
-#: digits, a loss in float32 comes from logits of some tens at 1e-6); the paper's τ are 0.018 to
-#: 0.66.
-ROUNDING = 1e-3
-#: A probe that classifies this share of the images it was trained on fits all it is given.
-FITTED = 0.99
 #: Number of the random numbers that deal weights out.
 SHUFFLE = 3
-
-
-def sample_weights(
-    losses: Tensor, temperature: float | Literal["median"] | None = None, sign: int = 1
-) -> Tensor:
-    """FLOW's weight exp(−f/τ) of every sample [0, Algorithm 1, step 1]; not normalised.
-
-    Args:
-        losses: (N,) losses f ≥ 0 of the samples under the frozen reference model.
-        temperature: τ > 0, in units of the loss; ``inf`` gives weights of one. None or "median"
-            is the median of ``losses``. Where that is zero, the limit τ → 0 is taken: samples
-            without loss weigh 1, the others 0.
-        sign: 1, or −1 for exp(+f/τ), the weights of distributionally robust optimisation.
-
-    Returns:
-        (N,) weights of the losses' type: in [0, 1], or with ``sign=-1`` at least 1 and unbounded.
-
-    Raises:
-        ValueError: if there are no losses, or the temperature or the sign is out of range.
-
-    >>> sample_weights(torch.tensor([0.0, 1.0, 2.0]))
-    tensor([1.0000, 0.3679, 0.1353])
-    """
-    if sign not in (1, -1):
-        raise ValueError(f"sign must be 1 (FLOW) or -1 (DRO), got {sign}")
-    if temperature is None or temperature == "median":
-        temperature = median(losses)
-    elif not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    return _exponential(losses, temperature, sign)
-
-
-def _exponential(losses: Tensor, temperature: float, sign: int) -> Tensor:
-    # At the limit τ → 0, samples without loss would be 0/0.
-    return torch.exp(-sign * torch.where(losses == 0, 0.0, losses / temperature))
 
 
 class FLOW(Method):
@@ -92,6 +59,7 @@ class FLOW(Method):
     """
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
+    probes: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "1 less the effective sample size, or 0 where weights are noise: lower temperature if all "
         "samples weigh alike, say losses: out_of_fold if τ is rounding"
@@ -176,7 +144,7 @@ class FLOW(Method):
         self._tau = median(losses_N) if isinstance(given, str) else given
         # Surely classified: the class has more than half of the probability.
         self._fitted = float((losses_N < math.log(2)).float().mean())
-        weights_N = _exponential(losses_N.float(), self._tau, self.sign)
+        weights_N = exponential(losses_N.float(), self._tau, self.sign)
         if not weights_N.isfinite().all():
             raise ClbenchError(
                 f"flow: the weights exp(+f/τ) of task {context.task.name} are not finite for a "
@@ -192,7 +160,8 @@ class FLOW(Method):
         self._is_own = torch.zeros(len(train.images), dtype=torch.bool, device=context.device)
         self._is_own[self._own] = True
         self._table[self._own] = weights_N.to(context.device)
-        self._remarks = list(self._doubts(weights_N))
+        inside, fixed = self.losses == "in_sample", not isinstance(given, str)
+        self._remarks = list(doubts(weights_N, self._tau, self._fitted, inside, fixed))
         if given == "batch_median" or given == "running_median":
             self._moving = MovingMedian(given, len(train.images), self._tau, context.device)
             self._losses = torch.zeros_like(self._table)
@@ -213,25 +182,6 @@ class FLOW(Method):
 
     def remarks(self) -> Sequence[Remark]:
         return self._remarks
-
-    def _doubts(self, weights_N: Tensor) -> Iterator[Remark]:
-        """What is wrong with the weights (N,) that a task starts with."""
-        inside, given = self.losses == "in_sample", not isinstance(self.temperature, str)
-        more = (
-            "take more images, train the probe less (epochs, lr)"
-            + ", say losses: out_of_fold" * inside
-        )
-        if self._tau < ROUNDING:
-            detail = f"τ = {self._tau:.2g}, below {ROUNDING:g} nats, so that weights are noise"
-            out = "give a higher temperature" if given else more
-            yield Remark("its temperature is at rounding level", f"{detail}: {out}")
-        if inside and self._fitted >= FITTED:
-            detail = f"{self._fitted:.1%} of the images, so that its losses tell little of them"
-            yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
-        effective = effective_sample_size(weights_N)
-        if is_little(effective):
-            many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
-            yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
 
     def activity(self) -> dict[str, float]:
         weights_N = self.histograms().get("weights")
@@ -283,13 +233,12 @@ class FLOW(Method):
         head, losses_N = train_head(
             reference,
             task,
-            context.transform,
+            context.reader,
             probe,
             context.seed,
             start=learned_rows(previous.state, context.head, task.classes, previous.learned)
             if from_start
             else None,
-            **vars(context.reading),
         )
         if self.per == "batch":
             put_rows(reference.state_dict(), context.head, task.classes, head)
@@ -298,17 +247,20 @@ class FLOW(Method):
 
     def _out_of_fold(self, context: Context, from_start: bool, probed: bool) -> Tensor:
         """Losses (N,), each under the head that was trained without the image's fold."""
-        probe, task, reading = self.probe or context.probe, context.task, context.reading
+        probe, task, reader = self.probe or context.probe, context.task, context.reader
+        if len(task.train) < self.folds:
+            raise ClbenchError(
+                f"flow.folds = {self.folds}: task {task.name} has {len(task.train)} training "
+                "images: give as few folds, or say losses: in_sample"
+            )
         reference = self._trunk(context, from_start, probe)
         moved = probed and context.probe.batch_norm == "train"
         if probe.batch_norm == "train" and not moved:
             # Statistics move once, for all folds: as the run's own probe would have moved them.
-            train_head(reference, task, context.transform, probe, context.seed, **vars(reading))
+            train_head(reference, task, reader, probe, context.seed)
         # Neither the numbers of a probe before the task nor those of head_refit after it.
         keys = context.seed, 2
-        heads = train_fold_heads(
-            reference, task, context.transform, probe, self.folds, *keys, reading=reading
-        )
+        heads = train_fold_heads(reference, task, reader, probe, self.folds, *keys)
         if self.per == "batch":
             self._frozen, self._heads = reference, heads
         return heads.losses_N
@@ -328,7 +280,7 @@ class FLOW(Method):
             counts = own if batch.share else torch.zeros_like(own)  # of another process, perhaps
             tau = self._moving.update(batch.indices[counts], losses_B[counts])
             self._taus.append(tau)
-        return torch.where(own, _exponential(losses_B, tau, self.sign), 1.0)
+        return torch.where(own, exponential(losses_B, tau, self.sign), 1.0)
 
     def _batch_losses(self, batch: Batch, frozen: nn.Module, own: Tensor) -> Tensor:
         """Losses (B,) on the batch as it is augmented [1]; of other tasks' samples, anything."""
@@ -343,9 +295,3 @@ class FLOW(Method):
             logits_BC = frozen(inputs).float()[:, classes.start : classes.stop]
         labels_B = torch.where(own, batch.labels - classes.start, 0)
         return F.cross_entropy(logits_BC, labels_B, reduction="none")
-
-
-def effective_sample_size(weights_N: Tensor) -> float:
-    """(Σw)²/(N·Σw²) of (N,) weights, in 0…1: the share of the samples that count; 1 if alike."""
-    total, squares = weights_N.double().sum(), weights_N.double().square().sum()
-    return float(total.square() / squares / len(weights_N) if squares > 0 else squares)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from clbench.data.batches import Split
 from clbench.methods.base import Context, Method, Needs
 from clbench.models.modes import undisturbed
 from clbench.seeding import generator
@@ -127,7 +128,7 @@ class _Memory(Method):
     @property
     def needs(self) -> Needs:  # type: ignore[override]
         """Passes are those of the task that is, or was last, trained on."""
-        return Needs(past_data=True, task_boundaries=True, passes=self._passes)
+        return Needs(past_data=True, past_tasks=True, task_boundaries=True, passes=self._passes)
 
     def _read(self, context: Context) -> int:
         """How many remembered images a step reads."""
@@ -158,13 +159,14 @@ class _Memory(Method):
         context = self._context
         assert context is not None
         named = with_gradient(model)
-        parts = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
+        split = Split(context.task.train.images, index, labels)
+        count = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
+        parts = torch.arange(len(index)).tensor_split(count)
         gradients = [torch.zeros_like(p) for _, p in named]
-        for some, theirs in zip(index.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            inputs = context.transform.test(context.task.train.images.take(some).to(context.device))
+        for inputs, theirs, _ in context.reader.batches(split, context.device, parts):
             with torch.enable_grad(), undisturbed(model):
                 logits = _logits(model, inputs.to(named[0][1].dtype))
-                loss = context.losses(logits, theirs.to(context.device)).sum() / len(index)
+                loss = context.losses(logits, theirs).sum() / len(index)
                 more = torch.autograd.grad(
                     loss, [p for _, p in named], allow_unused=True, materialize_grads=True
                 )
@@ -208,6 +210,9 @@ class GEM(_Memory):
     gradient as the optimiser would, penalties included.
     """
 
+    clashes: ClassVar[Mapping[str, str]] = {
+        "agem": "both project the gradient against a memory of past tasks"
+    }
     summary: ClassVar[str] = "project gradients against those of every past task's memory"
 
     margin: float = Field(0.5, ge=0, description="γ: how far gradients are pulled to old tasks")

@@ -32,6 +32,7 @@ class HeadRefit(Method):
     """
 
     summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
+    probes: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
 
     start_from: Literal["tuned", "random"] = Field(
@@ -51,7 +52,7 @@ class HeadRefit(Method):
         head, losses_N = train_head(
             trunk,
             context.task,
-            context.transform,
+            context.reader,
             rules,
             context.seed,
             1,  # not the numbers of a head that another method probes before the task

@@ -44,6 +44,7 @@ class HFT(Method):
 
     summary: ClassVar[str] = "train a random half of the parameter tensors of each layer"
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
+    still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "weights that are frozen: lower fraction"
 
     fraction: float = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from clbench.methods.base import Context, Method
@@ -11,6 +12,11 @@ class LinearProbe(Method):
     """Train the head on the frozen trunk: no forgetting in the trunk, little learning."""
 
     summary: ClassVar[str] = "train the head only, on the frozen trunk"
+    still: ClassVar[bool] = True
+    clashes: ClassVar[Mapping[str, str]] = {
+        "lora": "a linear probe freezes what LoRA trains",
+        "hft": "a linear probe freezes every block already",
+    }
     _head: tuple[str, ...] = ()
 
     def start(self, context: Context) -> None:

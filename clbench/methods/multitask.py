@@ -18,6 +18,7 @@ class Multitask(Method):
 
     summary: ClassVar[str] = "all tasks at once: the joint upper bound"
     needs: ClassVar[Needs] = Needs(past_data=True)
+    joint: ClassVar[bool] = True
 
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         return [joint(tasks)]

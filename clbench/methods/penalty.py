@@ -148,6 +148,7 @@ class _Towards(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = GRADIENT_SHARE
     pure_penalty: ClassVar[bool] = True
+    anchored: ClassVar[bool] = True
 
     strength: float = Field(0.0, ge=0, description="λ; 0 is plain fine-tuning")
     anchor: Literal["pretrained", "previous"] = Field(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -91,7 +90,8 @@ class Replay(Method):
     """
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
-    needs: ClassVar[Needs] = Needs(past_data=True, task_boundaries=True)
+    needs: ClassVar[Needs] = Needs(past_data=True, past_tasks=True, task_boundaries=True)
+    class_incremental: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "replayed samples whose loss is among classes of other tasks, too; under train_logits: "
         "task none is, so that replay cannot raise class-incremental accuracy (task-incremental it "
@@ -198,7 +198,7 @@ class Replay(Method):
         if self.selection != "herding":
             # Keeping the lowest of independent random ranks is reservoir sampling [0].
             return torch.rand(len(train), generator=generator(context.seed), dtype=torch.float64)
-        found = extract(context.model, train, context.transform, 256, 4, nullcontext)
+        found = extract(context.model, train, context.reader)
         wanted = self._wanted(train.labels)
         ranks = torch.full((len(train),), torch.inf, dtype=torch.float64)
         for label, count in wanted.items():

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
@@ -68,6 +69,11 @@ class SFA(Method):
     summary: ClassVar[str] = "average with the previous task's weights during training"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
+    clashes: ClassVar[Mapping[str, str]] = {
+        "lora": "SFA averages weights, and LoRA trains factors of them; wise_ft with anchor: "
+        "previous averages LoRA's merged weights at the end of a task",
+    }
+    sooner: ClassVar[str] = "start_at: 1 averages with the pretrained weights"
     scope_means: ClassVar[str] = (
         "the learning rate that is left after its averages but the last, against a constant rate "
         "(where next to none is left, p hardly matters: say schedule.name: constant), or, if that "

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.statements import Swept
 from clbench.models.anchors import Anchor, NewRows
 from clbench.weights import State, Weights, lerp, trunk_distance
 
@@ -55,6 +57,8 @@ class WiSEFT(Method):
     summary: ClassVar[str] = "average the tuned weights with the pretrained ones after a task"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
+    swept: ClassVar[Mapping[str, Swept]] = {"alpha": Swept(neutral=1.0, pure=(0.0, 1.0))}
+    sooner: ClassVar[str] = "start_at: 1 averages with the pretrained weights"
     scope_means: ClassVar[str] = "the anchor's share of the average: lower alpha"
 
     alpha: float = Field(0.5, ge=0, le=1, description="share of the tuned weights")
@@ -80,6 +84,19 @@ class WiSEFT(Method):
     @property
     def carries(self) -> bool:
         return self.carry_on
+
+    @property
+    def looks_back(self) -> str:
+        return "anchor: previous" if self.anchor == "previous" else ""
+
+    @property
+    def needs_training(self) -> str:
+        if not self.carry_on:
+            return ""
+        return (
+            "with carry_on every task was trained from the average before it, so another alpha "
+            "needs training: run again with carry_on: false"
+        )
 
     @property
     def first_task(self) -> int:

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
-from clbench.data.transforms import DRAWS, Transform
-from clbench.errors import ClbenchError
+from clbench.data.reader import Reader
+from clbench.data.transforms import DRAWS
 from clbench.models.backbone import Probe
-from clbench.models.training import Reading, extract, linear_probe
+from clbench.models.training import extract, linear_probe
 from clbench.seeding import generator
 from clbench.streams import Task
 
@@ -65,11 +65,10 @@ def folds_of(labels_N: Tensor, folds: int, *keys: int) -> Tensor:
 def train_fold_heads(
     model: nn.Module,
     task: Task,
-    transform: Transform,
+    reader: Reader,
     rules: Probe,
     folds: int,
     *keys: int,
-    reading: Reading | None = None,
 ) -> FoldHeads:
     """Train a head for each fold of a task's images, on the frozen trunk of ``model``.
 
@@ -79,23 +78,16 @@ def train_fold_heads(
     Args:
         model: the trunk; its own head is not used.
         task: its training images and classes.
-        transform: turns stored images into input; augments them where ``rules.augment`` is set.
+        reader: reads the images; augments them where ``rules.augment`` is set.
         rules: SGD's settings.
-        folds: k, at least 2.
+        folds: k, 2 up to the number of images.
         keys: what folds, initialisation, order and augmentation depend on.
-        reading: of the passes that extract features.
 
     Raises:
-        ClbenchError: if there are fewer images than folds, or a head diverges.
+        ClbenchError: if a head diverges.
     """
     train, classes = task.train, task.classes
-    if len(train) < folds:
-        raise ClbenchError(
-            f"flow.folds = {folds}: task {task.name} has {len(train)} training images: give as "
-            "few folds, or say losses: in_sample"
-        )
-    passes = vars(reading or Reading())
-    found_NF = extract(model, train, transform, **passes)
+    found_NF = extract(model, train, reader)
     labels_N = (train.labels - classes.start).to(found_NF.device)
     fold_N = folds_of(train.labels, folds, *keys).to(found_NF.device)
     losses_N = torch.empty(len(train), device=found_NF.device)
@@ -108,7 +100,7 @@ def train_fold_heads(
         def augmented(epoch: int, part: Split = part, fold: int = fold) -> Tensor:
             random = generator(*keys, fold, 1 + epoch)
             draws_ND = torch.rand(len(part), DRAWS, generator=random)
-            return extract(model, part, transform, **passes, draws_ND=draws_ND)
+            return extract(model, part, reader, draws_ND)
 
         head, _ = linear_probe(
             found_NF[~own],

@@ -1,65 +1,28 @@
-"""Training that happens before a task: a linear head on frozen features, and small pretraining."""
+"""Training of a linear head on features that do not change."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from clbench.data.batches import Batches, Examples, Split, fetch_ahead
-from clbench.data.transforms import DRAWS, Transform
-from clbench.errors import ClbenchError, reason
-from clbench.files.disk import atomic
-from clbench.files.lock import alone
-from clbench.models.backbone import (
-    ModelConfig,
-    Pretraining,
-    Probe,
-    create,
-    features,
-    head_names,
-)
+from clbench.data.batches import Split
+from clbench.data.reader import Reader
+from clbench.data.transforms import DRAWS
+from clbench.errors import ClbenchError
+from clbench.models.backbone import Probe, features
 from clbench.models.batch_norm import chunks, least_batch, moving
-from clbench.models.finite import flaw
 from clbench.models.modes import evaluating
-from clbench.seeding import generator, seed_everything
-from clbench.streams import Stream, Task
-from clbench.weights import State, sha256
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a run passes images through its network where it does not train on them.
-
-    Attributes:
-        batch_size: samples of a batch.
-        workers: threads that read ahead where images are slow.
-        autocast: makes the context of the forward pass (mixed precision).
-    """
-
-    batch_size: int = 256
-    workers: int = 4
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+from clbench.seeding import generator
+from clbench.streams import Task
+from clbench.weights import State
 
 
 def extract(
-    model: nn.Module,
-    split: Split,
-    transform: Transform,
-    batch_size: int,
-    workers: int,
-    autocast: Callable[[], AbstractContextManager[object]],
-    draws_ND: Tensor | None = None,
+    model: nn.Module, split: Split, reader: Reader, draws_ND: Tensor | None = None
 ) -> Tensor:
     """Features of all images of a split: float32 (N, F) on the device.
 
@@ -67,19 +30,9 @@ def extract(
     """
     device = next(model.parameters()).device
     parts = []
-    fetched = fetch_ahead(
-        split.images.take, split.index.split(batch_size), workers if split.images.slow else 0
-    )
-    draws = iter(()) if draws_ND is None else iter(draws_ND.split(batch_size))
     with evaluating(model), torch.no_grad():
-        for images in fetched:
-            pixels, numbers = images.to(device), next(draws, None)
-            inputs = (
-                transform.test(pixels)
-                if numbers is None
-                else transform.train(pixels, numbers.to(device))
-            )
-            with autocast():
+        for inputs, _, _ in reader.batches(split, device, draws_ND=draws_ND):
+            with reader.autocast():
                 parts.append(features(model, inputs).float())
     return torch.cat(parts)
 
@@ -87,9 +40,7 @@ def extract(
 def features_in_training(
     model: nn.Module,
     split: Split,
-    transform: Transform,
-    workers: int,
-    autocast: Callable[[], AbstractContextManager[object]],
+    reader: Reader,
     parts: Sequence[Tensor],
     draws_ND: Tensor | None = None,
 ) -> Iterator[Tensor]:
@@ -98,23 +49,12 @@ def features_in_training(
     The running statistics of ``model`` move with every batch.
 
     Args:
-        model, split, transform, workers, autocast, draws_ND: as for :func:`extract`.
+        model, split, reader, draws_ND: as for :func:`extract`.
         parts: positions in the split of each batch's samples.
     """
     device = next(model.parameters()).device
-    fetched = fetch_ahead(
-        split.images.take,
-        [split.index[chosen] for chosen in parts],
-        workers if split.images.slow else 0,
-    )
-    for images, chosen in zip(fetched, parts, strict=True):
-        pixels = images.to(device)
-        with moving(model), torch.no_grad(), autocast():
-            inputs = (
-                transform.test(pixels)
-                if draws_ND is None
-                else transform.train(pixels, draws_ND[chosen].to(device))
-            )
+    for inputs, _, _ in reader.batches(split, device, parts, draws_ND):
+        with moving(model), torch.no_grad(), reader.autocast():
             found = features(model, inputs).float()
         yield found
 
@@ -223,13 +163,10 @@ def losses_of(head: nn.Linear, features_NF: Tensor, labels_N: Tensor, rules: Pro
 def train_head(
     model: nn.Module,
     task: Task,
-    transform: Transform,
+    reader: Reader,
     rules: Probe,
     *keys: int,
     start: nn.Linear | None = None,
-    batch_size: int = 256,
-    workers: int = 4,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[nn.Linear, Tensor]:
     """Train a head for a task's classes on the frozen trunk of ``model``, which stays as it is.
 
@@ -241,11 +178,10 @@ def train_head(
     Args:
         model: the trunk; its own head is not used.
         task: its training images and classes.
-        transform: turns stored images into input; augments them where ``rules.augment`` is set.
+        reader: reads the images; augments them where ``rules.augment`` is set.
         rules: SGD's settings.
         keys: what the initialisation, the order and the augmentation depend on.
         start: the head to start from; default: a random one.
-        batch_size, workers, autocast: of the passes that extract features.
 
     Returns:
         The head (rows: the task's classes), and the (N,) losses of the training images under it,
@@ -256,7 +192,7 @@ def train_head(
     """
 
     def take(draws_ND: Tensor | None = None) -> Tensor:
-        return extract(model, task.train, transform, batch_size, workers, autocast, draws_ND)
+        return extract(model, task.train, reader, draws_ND)
 
     def draw(epoch: int) -> Tensor:
         return torch.rand(len(task.train), DRAWS, generator=generator(*keys, 1 + epoch))
@@ -268,7 +204,7 @@ def train_head(
     if rules.batch_norm == "eval":
         again = augmented if rules.augment else None
         return linear_probe(take(), labels_N, count, rules, *keys, start=start, each_epoch=again)
-    least = least_batch(model, (), lambda name: True, transform.size)
+    least = least_batch(model, (), lambda name: True, reader.transform.size)
     if min(rules.batch_size, len(task.train)) < least:
         raise ClbenchError(
             f"task {task.name}: the probe's batch_size = {rules.batch_size} and {len(task.train)} "
@@ -277,7 +213,7 @@ def train_head(
 
     def moved(epoch: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         draws = draw(epoch) if rules.augment else None
-        return features_in_training(model, task.train, transform, workers, autocast, parts, draws)
+        return features_in_training(model, task.train, reader, parts, draws)
 
     labels_N = labels_N.to(next(model.parameters()).device)
     width = model.get_classifier().in_features  # type: ignore[operator]
@@ -322,132 +258,3 @@ def rows_of(state: State, names: Sequence[str], classes: range) -> nn.Linear:
         own = getattr(head, name.rsplit(".", 1)[-1])
         own.data.copy_(state[name][classes.start : classes.stop])
     return head
-
-
-def pretrained_path(
-    config: ModelConfig, stream: Stream, transform: Transform, seed: int, cache: Path
-) -> Path:
-    """Where :func:`pretrain` keeps its result; the arguments are its own."""
-    assert stream.pretraining is not None
-    data, _ = stream.pretraining
-    key = {
-        "backbone": config.backbone,
-        "options": config.options,
-        "pretraining": config.pretraining.model_dump(),
-        "size": transform.size,
-        "images": stream.manifest["train_images"],
-        "labels": hashlib.sha256(
-            data.index.numpy().tobytes() + data.labels.numpy().tobytes()
-        ).hexdigest(),
-        "normalisation": [transform.scale.tolist(), transform.shift.tolist()],
-        "seed": seed,
-        "version": 1,
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return cache / f"pretrained-{config.backbone}-{digest}.safetensors"
-
-
-def pretrain(
-    config: ModelConfig,
-    stream: Stream,
-    transform: Transform,
-    seed: int,
-    device: torch.device,
-    cache: Path,
-    say: Callable[[str], None] = print,
-) -> State:
-    """Train the backbone from scratch on the stream's pretraining classes, once.
-
-    Args:
-        config: the network and how to train it.
-        stream: has ``pretraining`` data.
-        transform: turns stored images into network input (without augmentation here).
-        seed: of the initialisation and the order.
-        device: where to train.
-        cache: folder for the result; the same settings and data find it again.
-        say: told what happens.
-
-    Returns:
-        The state dict, with a classifier over the pretraining classes.
-
-    Raises:
-        ClbenchError: if the cache cannot be written, or training diverges: that is not kept.
-    """
-    assert stream.pretraining is not None
-    data, _ = stream.pretraining
-    path = pretrained_path(config, stream, transform, seed, cache)
-    try:
-        kept = _kept(path, say)  # without the lock: the folder may be one that cannot be written
-        if kept is not None:
-            return kept
-        cache.mkdir(parents=True, exist_ok=True)
-        with alone(cache, wait=math.inf, name=f"{path.stem}.lock"):
-            kept = _kept(path, say)
-            if kept is None:
-                say(f"Pretraining {config.backbone} on {len(data):,} images (kept in {path})")
-                kept = _train(config, data, transform, seed, device)
-                with atomic(path) as file:
-                    file.write(save(kept, {"sha256": sha256(kept)}))
-    except OSError as error:
-        raise ClbenchError(
-            f"the cache of pretrained weights {cache} cannot be used: {reason(error)}: make room "
-            "there, or say --data_dir on another disk"
-        ) from error
-    return kept
-
-
-def _kept(path: Path, say: Callable[[str], None]) -> State | None:
-    """Pretrained weights from their cache; None if there are none, or what is there is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            whole = (file.metadata() or {}).get("sha256") == sha256(state)
-    except (OSError, SafetensorError):
-        whole = False
-    if not whole:
-        say(f"{path} is damaged, or of an earlier version: it is made anew")
-        return None
-    say(f"Pretrained weights from {path}")
-    return state
-
-
-def _train(
-    config: ModelConfig, data: Split, transform: Transform, seed: int, device: torch.device
-) -> State:
-    rules: Pretraining = config.pretraining
-    seed_everything(seed, 0)
-    model = create(config, int(data.labels.max()) + 1, transform.size).to(device)
-    head = head_names(model)
-    least = least_batch(model, head, lambda name: True, transform.size)
-    batches = Batches(Examples(data), rules.batch_size, (seed, 0), least=least)
-    total = rules.epochs * len(batches)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), rules.lr, weight_decay=rules.weight_decay, fused=True
-    )
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    model.train()
-    for epoch in range(rules.epochs):
-        losses = []
-        for batch in batches:
-            inputs = transform.test(batch.images.to(device))
-            loss = F.cross_entropy(model(inputs), batch.labels.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cosine.step()
-            losses.append(loss.detach())
-        if not bool(torch.stack(losses).isfinite().all()):
-            raise _diverged(config, f"its loss is not finite in epoch {epoch + 1}")
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if found := flaw(state, state):
-        raise _diverged(config, found)
-    return state
-
-
-def _diverged(config: ModelConfig, how: str) -> ClbenchError:
-    return ClbenchError(
-        f"pretraining {config.backbone} diverged ({how}): lower model.pretraining.lr, which is "
-        f"{config.pretraining.lr:g}; nothing was kept"
-    )

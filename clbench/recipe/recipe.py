@@ -20,14 +20,18 @@ from pydantic_core import PydanticCustomError
 
 from clbench.data.transforms import Augment
 from clbench.errors import ClbenchError, shown
-from clbench.explain import explain_all, nearest, within
-from clbench.methods import METHODS, refuse_clashes
+from clbench.explain import explain_all
+from clbench.methods import METHODS
 from clbench.methods.base import Method
+from clbench.methods.together import refuse_clashes
+from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import trainer_arguments
+from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
+from clbench.record.baselines import PLAIN
 from clbench.record.checkpoints import Keep
 from clbench.settings import Section
 from clbench.streams import DISK, STREAMS, Shelf, Storage, Stream, StreamConfig, owners
@@ -69,6 +73,9 @@ class Recipe(Section):
     eval_every: int | None = Field(
         None, ge=1, description="steps between points of the per-task curves; default: none"
     )
+    metrics: tuple[str, ...] = Field(
+        (), description="what to measure beside accuracy: calibration_error, nll"
+    )
     eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
     checkpoints: Keep = Field(
@@ -99,8 +106,8 @@ class Recipe(Section):
     def _stream_by_name(cls, value: Any) -> Any:
         if isinstance(value, StreamConfig):
             return value
-        name = _name_of(value, "stream")
-        return _by_name(STREAMS, name, "stream").model_validate(value)
+        name = name_in(value, "stream")
+        return by_name(STREAMS, name, "stream").model_validate(value)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -112,9 +119,16 @@ class Recipe(Section):
         return {
             name: fields
             if isinstance(fields, Method)
-            else _nested(name, _by_name(METHODS, name, "method"), fields)
+            else model_of(name, by_name(METHODS, name, "method"), fields)
             for name, fields in value.items()
         }
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_by_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            by_name(METRICS, name, "metric")
+        return tuple(dict.fromkeys(names))
 
     @field_validator("trainer", mode="before")
     @classmethod
@@ -158,7 +172,7 @@ class Recipe(Section):
     @property
     def title(self) -> str:
         """The name of the run."""
-        methods = "+".join(self.methods) or "sequential"
+        methods = "+".join(self.methods) or PLAIN
         return self.name or f"{self.stream.name}-{methods}-seed{self.seed}"
 
     def build_stream(self, shelf: Shelf = DISK) -> Stream:
@@ -266,24 +280,3 @@ def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fi
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not StreamConfig:
             yield from fields(inner, f"{prefix}{name}.")
-
-
-def _name_of(value: Any, section: str) -> str:
-    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return str(value["name"])
-    raise PydanticCustomError("name", f"needs a name, as in {section}: {{name: split_digits}}")
-
-
-def _by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in table:
-        raise PydanticCustomError(
-            "name", f"there is no {kind} {shown(name)}{nearest(name, list(table))}; see --list"
-        )
-    return table[name]
-
-
-def _nested(name: str, cls: type[Method], fields: Any) -> Method:
-    try:
-        return cls.model_validate({} if fields is None else fields)
-    except ValidationError as error:
-        raise within(name, cls.__name__, error) from error

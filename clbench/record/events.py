@@ -23,6 +23,7 @@ VERSION = 1
 TASKS = 2_200
 
 Text = Annotated[str, StringConstraints(max_length=10_000)]
+MetricName = Annotated[str, StringConstraints(max_length=100)]
 Accuracy = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 #: As it was written: 1 stays 1, and 1.0 stays 1.0.
 Number = (
@@ -35,6 +36,7 @@ Amount = (
 )
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
+ScenarioName = Literal["task_incremental", "class_incremental"]
 
 
 #: Of a task.
@@ -83,8 +85,8 @@ class _Line(_Part):
     def text(self) -> str:
         """The line, with its end: as it was read, or as it is to be written."""
         if not self._text:
-            given = self.model_fields_set | {"event"}
-            self._text = to_json(self.model_dump(include=given)) + "\n"
+            given = {"event": self.event} | self.model_dump(exclude_unset=True)
+            self._text = to_json(given) + "\n"
         return self._text
 
     @property
@@ -108,6 +110,7 @@ class RunEvent(_Line):
     title: Text
     stream: Text
     methods: dict[Text, Any] = Field(description="their settings, by name, in order")
+    traits: dict[Text, list[Text]] = Field({}, description="what the methods say of themselves")
     seed: Annotated[int, Field(gt=-(2**63), lt=2**63)]
     backbone: Text
     options: dict[Text, Any] = Field(description="of the backbone")
@@ -141,18 +144,21 @@ class PretrainedEvent(_Line):
 
 
 class Measured(_Part):
-    """Accuracies on tasks in a row."""
+    """Accuracies, and other metrics, on tasks in a row."""
 
     first: Index = Field(description="the first of the tasks; those after it follow in order")
     task_incremental: list[Accuracy] = Field(description="of each of the tasks")
     class_incremental: list[Accuracy] = Field(description="of each of the tasks")
+    metrics: dict[MetricName, dict[ScenarioName, list[Number | None]]] = Field(
+        {}, description="others that the recipe names; of each of the tasks, null if no number"
+    )
 
     @property
     def evaluated(self) -> range:
         """The tasks' indices."""
         return range(self.first, self.first + len(self.task_incremental))
 
-    def of(self, scenario: Literal["task_incremental", "class_incremental"]) -> list[float]:
+    def of(self, scenario: ScenarioName) -> list[float]:
         """The accuracies of a scenario, a task each."""
         accuracies: list[float] = getattr(self, scenario)
         return accuracies

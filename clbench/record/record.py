@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
 from clbench.files.disk import append, write_atomic
-from clbench.record import scores
+from clbench.record import measured, scores
 from clbench.record.events import (
     EndEvent,
     Event,
@@ -125,14 +125,15 @@ class Record:
         return matrix
 
     def curves(self) -> Iterator[dict[str, Any]]:
-        """Points of the per-task curves: ``step``, ``task``, and both accuracies."""
+        """Points of the per-task curves: ``step``, ``task``, both accuracies, and the metrics."""
         for event in self.tasks:
-            for step, measured in event.course():
-                for number, task in enumerate(measured.evaluated):
+            for step, point in event.course():
+                for number, task in enumerate(point.evaluated):
                     yield {
                         "step": step,
                         "task": task,
-                        **{scenario: measured.of(scenario)[number] for scenario in SCENARIOS},
+                        **{scenario: point.of(scenario)[number] for scenario in SCENARIOS},
+                        **measured.points(point, number),
                     }
 
     def summary(self) -> dict[str, Any]:
@@ -145,6 +146,7 @@ class Record:
             "tasks": self.run.tasks,
             "finished": self.finished,
             **{scenario: self._scores(scenario) for scenario in SCENARIOS},
+            **self._metrics(),
             "retention": self._retention(),
             "footprint": self._footprint(),
             "inactive": self._inactive(),
@@ -170,6 +172,11 @@ class Record:
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]
         return result
+
+    def _metrics(self) -> dict[str, Any]:
+        count, alone = len(self.run.tasks), self.run.independent
+        found = measured.summary(self.tasks, count, alone, SCENARIOS)
+        return {"metrics": found} if found else {}
 
     def _retention(self) -> dict[str, Any]:
         before = self.pretrained

@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from clbench.record.baselines import PLAIN
+
 #: ``decides``: the numbers follow from it. ``repeats``: they do, and a method is run with several.
 #: ``free``: the name, or where and how fast a run works; the numbers are the same up to rounding.
 #: ``place``: where data lies whose contents are compared once it is read. ``placement``: on how
@@ -35,7 +37,7 @@ ROLES: Mapping[Role, str] = {
         model.pretraining.batch_size
         methods optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.betas
         optimizer.eps optimizer.weight_decay schedule.name schedule.warmup schedule.over
-        epochs steps batch_size train_logits per_task eval_every
+        epochs steps batch_size train_logits per_task eval_every metrics
         retention.data retention.batch_norm
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
@@ -95,10 +97,10 @@ def settings(recipe: Mapping[str, Any], but: Iterable[Role]) -> dict[str, Any]:
     for key in [key for key in found if key.startswith("trainer.")]:
         if found[key] is None or found[key] in USUAL.get(key, ()):
             del found[key]
-    found.pop("methods.sequential", None)  # it does nothing
+    found.pop(f"methods.{PLAIN}", None)  # it does nothing
     methods = recipe.get("methods")
     names = methods if isinstance(methods, Mapping) else ()
-    return found | {"methods": ",".join(name for name in names if name != "sequential")}
+    return found | {"methods": ",".join(name for name in names if name != PLAIN)}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,8 +13,6 @@ from clbench.record.events import TaskEvent
 
 #: A method of less scope could do next to nothing.
 LITTLE = 0.1
-#: Methods whose scope is about class-incremental accuracy alone.
-CLASS_INCREMENTAL = ("replay",)
 
 
 def is_little(scope: float) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from clbench.errors import ClbenchError
 from clbench.record import reading
-from clbench.record.events import Number, Text
+from clbench.record.events import Number, ScenarioName, Text
 from clbench.record.record import Record
 from clbench.text.texts import cut_line
 
@@ -22,7 +22,7 @@ from clbench.text.texts import cut_line
 #: it is probably one's own, and there is only one of it.
 OWN = 8
 
-ByScenario = Mapping[Literal["task_incremental", "class_incremental"], Number | None]
+ByScenario = Mapping[ScenarioName, Number | None]
 
 
 class _Shape(BaseModel):
@@ -117,6 +117,9 @@ def _tasks(record: Record) -> None:
         for point in (*(point for _, point in event.course()), *held_out):
             if not len(point.evaluated) == len(point.class_incremental) > 0:
                 raise ClbenchError(f"{where} has accuracies of other tasks than it evaluated")
+            metrics = point.metrics.values()
+            if any(len(v) != len(point.evaluated) for found in metrics for v in found.values()):
+                raise ClbenchError(f"{where} has metrics of other tasks than it evaluated")
             if point.evaluated.stop > count:
                 raise ClbenchError(f"{where} evaluated {point.evaluated.stop} tasks of {count}")
         if event.task >= count:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.drawing import INK, Drawn, dress, panels, short
@@ -51,7 +52,7 @@ def bars(section: Section, scenario: Scenario) -> Drawn | None:
 def all_bars(comparison: Compared, scenario: Scenario) -> Drawn | None:
     """The same for the methods that all streams share, a panel for each stream."""
     rows = pooled(comparison, scenario)
-    bases = [row.label for row in rows if row.groups[0].is_method("sequential")]
+    bases = [row.label for row in rows if row.groups[0].base == PLAIN]
     kept = {*[*bases, *(row.label for row in rows)][:SHARED_BARS]}
     order = [row.label for row in rows if row.label in kept]
     if not order:

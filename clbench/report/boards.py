@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clbench.record.baselines import BASELINES, BOUND, PLAIN
 from clbench.record.record import Scenario
 from clbench.report import kept
 from clbench.report.cells import (
@@ -26,13 +27,15 @@ from clbench.report.tuning import Tuned
 #: Columns of a leaderboard: metric, and the baseline it is compared with.
 COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("overall_performance", None),
-    ("overall_performance", "sequential"),
-    ("overall_performance", "multitask"),
+    ("overall_performance", PLAIN),
+    ("overall_performance", BOUND),
     ("backward_transfer", None),
     ("forgetting", None),
     ("learning_accuracy", None),
     ("retention", None),
     ("average", None),
+    ("calibration_error", None),
+    ("nll", None),
     ("stored_bytes", None),
     ("weight_copies", None),
     ("extra_passes_per_step", None),
@@ -68,14 +71,14 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
             else:
                 line.append(score_cell(row.scores[metric], unit, row.marks.get(metric, ""), number))
         body.append(line)
-    note = " ".join(_compared(section, name) for name in ("sequential", "multitask"))
+    note = " ".join(_compared(section, name) for name in BASELINES)
     return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note.strip())
 
 
 def _compared(section: Section, name: str) -> str:
     """Which of several baselines a method is compared with, and how these differ; empty if there
     is only one."""
-    bases = [group for group in section.groups if group.is_method(name)]
+    bases = [group for group in section.groups if group.base == name]
     if len(bases) < 2:
         return ""
     compared = section.compared(name)
@@ -122,7 +125,7 @@ def kept_table(
             row = line.row
             number = row.group.number if row else None
             marks = row.marks if row else {}
-            label = "sequential (standard FT)" if line.label == "sequential" else line.label
+            label = "sequential (standard FT)" if line.label == PLAIN else line.label
             body.append(
                 [
                     *([Entry(section.backbone, section.backbone)] if backbone else []),
@@ -137,8 +140,8 @@ def kept_table(
                         line.target, "accuracy", marks.get("overall_performance", ""), number
                     ),
                     Entry(show(0.0, "accuracy"), 0.0, group=number)
-                    if row and row.group.is_method("sequential")
-                    else versus(row, "sequential", "overall_performance", number)
+                    if row and row.group.base == PLAIN
+                    else versus(row, PLAIN, "overall_performance", number)
                     if row
                     else Entry(NOTHING),
                     score_cell(line.average, "accuracy", marks.get("average", ""), number),
@@ -147,7 +150,7 @@ def kept_table(
     stream, count = sections[0].stream, len(sections[0].tasks)
     name = f"{stream}, {count} task{'s' * (count != 1)}" if backbone else sections[0].title
     title = f"{name}, {sections[0].scenarios[scenario]}: retention and target"
-    notes = dict.fromkeys(_compared(section, "sequential") for section, _ in blocks)
+    notes = dict.fromkeys(_compared(section, PLAIN) for section, _ in blocks)
     return Table(title, heads, body, " ".join(notes).strip())
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from clbench.record.scopes import CLASS_INCREMENTAL
 from clbench.report.gather import Run
 from clbench.text.texts import cut_line
 
@@ -114,7 +113,7 @@ def _budgets(runs: Sequence[Run]) -> Iterable[str]:
         return ", ".join(f"{key} = {value}" for key, value in told if value is not None)
 
     # The multitask bound trains once, on everything.
-    rivals = [run for run in runs if run.recipe and "multitask" not in run.methods]
+    rivals = [run for run in runs if run.recipe and not run.having("joint")]
     found = _folders(rivals, budget)
     if len(found) > 1:
         yield f"Methods were trained for different lengths: {_sides(found)}."
@@ -134,11 +133,12 @@ def _ineffective(runs: Sequence[Run]) -> Iterable[str]:
     found = defaultdict(list)
     for run in runs:
         for name in run.summary["ineffective"] if run.finished else ():
-            found[name].append((run.summary["scope"][name], run.folder.name))
+            found[name].append((run.summary["scope"][name], run))
     for name, told in found.items():
         most = max(scope for scope, _ in told)
-        folders = _few([folder for _, folder in told])
-        part = " in class-incremental accuracy" if name in CLASS_INCREMENTAL else ""
+        folders = _few([run.folder.name for _, run in told])
+        alone = all(name in run.having("class_incremental") for _, run in told)
+        part = " in class-incremental accuracy" if alone else ""
         yield (
             f"Method {name} could do next to nothing (scope {most:.2%} at most) in {folders}: "
             f"a difference{part} from runs without it says nothing about it."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
+from clbench.record.baselines import PLAIN
 from clbench.record.events import VERSION
 from clbench.record.record import Scenario
 from clbench.report import tuning as tunings
@@ -235,14 +236,14 @@ def _names(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[s
     for runs in groups:
         told = {named.get(run.folder) or run.name for run in runs}
         name = told.pop() if len(told) == 1 else None
-        names.append(name or "+".join(runs[0].methods) or "sequential")
+        names.append(name or "+".join(runs[0].methods) or PLAIN)
     return [cut_line(name, LABEL) for name in names]
 
 
 def _labels(groups: Sequence[Sequence[Run]], named: Mapping[Path, str]) -> list[str]:
     """The names, with what penalties stay near, made unique."""
     names = [
-        cut_line(title(name, runs[0].record.run.methods), LABEL)
+        cut_line(title(name, runs[0].record.run.methods, runs[0].having("anchored")), LABEL)
         for name, runs in zip(_names(groups, named), groups, strict=True)
     ]
     for name in [name for name, count in Counter(names).items() if count > 1]:

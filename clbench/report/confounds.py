@@ -13,27 +13,21 @@ its steps and samples counts; linear probing leaves the trunk alone, and HFT som
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from clbench.report import defaults
 from clbench.report.gather import Run
 from clbench.report.group import Group
 from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
-ASIDE = ("eval_every", "retention.data")
+ASIDE = ("eval_every", "metrics", "retention.data")
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.
 OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
-#: Methods whose definition leaves normalisation layers of the trunk alone.
-STILL = ("linear_probe", "hft")
-#: Methods that train heads of their own by the settings of ``model.probe``.
-PROBING = {"flow", "head_refit"}
 #: What is said already by another part.
 CAUSES = {
     "samples": {"steps", "batch_size"},
@@ -162,7 +156,7 @@ def _idle(part: str, a: Run, b: Run) -> bool:
         return _same(a, b, _digest)
     if part.startswith("model.probe."):  # with other heads, the heads are what differs
         both = all(run.settings.get("model.head") == "linear_probe" for run in (a, b))
-        return not (both or PROBING & set(a.methods) & set(b.methods))
+        return not (both or a.having("probes") & b.having("probes"))
     if section == "optimizer" and part not in OPTIMISER:
         return a.settings.get("optimizer.name") != b.settings.get("optimizer.name")
     return False
@@ -203,7 +197,7 @@ def _start(a: Run, b: Run) -> Iterator[Confound]:
 
 def _layers(a: Run, b: Run) -> Iterator[Confound]:
     """BatchNorm layers that move their statistics, where no definition of a method keeps them."""
-    if any(name in STILL for name in (*a.methods, *b.methods)):
+    if a.having("still") or b.having("still"):
         return
     ours, theirs = _moving(a), _moving(b)
     if None not in (ours, theirs) and ours != theirs:
@@ -212,8 +206,7 @@ def _layers(a: Run, b: Run) -> Iterator[Confound]:
 
 def _averages(run: Run) -> bool:
     """Whether a method averages weights, as one of a stranger's may."""
-    known = _table()["averages"]
-    return any(known.get(name, True) for name in run.methods)
+    return bool(run.having("averages", unknown=True))
 
 
 def _moving(run: Run) -> Any:
@@ -254,7 +247,7 @@ def _value(run: Run, key: str, part: str) -> Any:
         if name in run.settings:
             value = run.settings[name]
             return None if value == "{}" else value  # what may be in it has keys of its own
-    return _defaults().get(part) if run.recipe else None
+    return defaults.of_recipe().get(part) if run.recipe else None
 
 
 def complete(run: Run) -> dict[str, Any]:
@@ -263,27 +256,12 @@ def complete(run: Run) -> dict[str, Any]:
         return run.settings
     section = str(run.settings.get("stream.name"))
     ours = tuple(f"methods.{name}." for name in run.methods)
-    defaults = _defaults() | _defaults_of_stream(section)
+    usual = defaults.of_recipe() | defaults.of_stream(section)
     return {
         key: value
-        for key, value in defaults.items()
+        for key, value in usual.items()
         if not key.startswith("methods.") or key.startswith(ours)
     } | run.settings
-
-
-def _defaults_of_stream(name: str) -> dict[str, Any]:
-    return _table()["streams"].get(name, {})
-
-
-def _defaults() -> dict[str, Any]:
-    """The defaults of a recipe's keys, those of the methods included."""
-    return _table()["recipe"]
-
-
-@cache
-def _table() -> dict[str, dict[str, Any]]:
-    """What the recipe's classes say, kept in a file: reports do without them, and without torch."""
-    return json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
 
 
 def _shown(value: object) -> str:

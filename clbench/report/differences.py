@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from clbench.record.baselines import BASELINES
 from clbench.record.record import Scenario
 from clbench.report.boards import leaderboard
 from clbench.report.cells import NOTHING, Entry, Head, Table, versus
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
 from clbench.report.metrics import show
-from clbench.report.section import BASELINES, Section
+from clbench.report.section import Section
 from clbench.report.verdicts import seen
 
 NOTE = (

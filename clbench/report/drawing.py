@@ -57,7 +57,7 @@ def panels(section: Section, scenario: Scenario, most: int = PANELS) -> tuple[li
     groups = ranked(section, scenario)
     if len(groups) <= most:
         return groups, ""
-    bases = [g for g in groups if g.is_method("sequential") or g.is_method("multitask")]
+    bases = [g for g in groups if g.base is not None]
     kept = {g.number for g in [*bases, *groups][:most]}
     shown = [g for g in groups if g.number in kept]
     return shown, f" Shown are the best {len(shown)} of {len(groups)} methods, with the baselines."

@@ -15,10 +15,14 @@ from typing import Any
 
 from clbench.errors import ClbenchError
 from clbench.record import trust
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Record, Scenario
 from clbench.record.same_run import settings
+from clbench.report import defaults
 from clbench.text.texts import cut_line
 
+#: Metrics that a recipe can ask for beside accuracy.
+MEASURED = ("calibration_error", "nll")
 #: Levels of folders below that which was named; deeper trees are nobody's runs.
 DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
@@ -60,13 +64,24 @@ class Run:
     @property
     def methods(self) -> list[str]:
         """Names of the methods, in order; empty for sequential fine-tuning."""
-        return [name for name in self.record.run.methods if name != "sequential"]
+        return [name for name in self.record.run.methods if name != PLAIN]
+
+    def having(self, trait: str, unknown: bool = False) -> set[str]:
+        """Names of the methods that have a trait of :mod:`clbench.methods.statements`.
+
+        Args:
+            trait: its name.
+            unknown: whether methods have it of which neither the record nor this version knows.
+        """
+        told = self.record.run.traits
+        found = {name: told.get(name, defaults.traits_of(name)) for name in self.methods}
+        return {n for n, own in found.items() if (unknown if own is None else trait in own)}
 
     @property
     def name(self) -> str | None:
         """The name that the recipe gave, without the seed; None for the default name."""
         run = self.record.run
-        usual = f"{run.stream}-{'+'.join(run.methods) or 'sequential'}-seed{run.seed}"
+        usual = f"{run.stream}-{'+'.join(run.methods) or PLAIN}-seed{run.seed}"
         return None if run.title == usual else _SEED.sub("", run.title)
 
     @cached_property
@@ -128,6 +143,8 @@ class Run:
         elif metric == "average":
             op = scores["overall_performance"]
             value = None if op is None or retention is None else (op + retention) / 2
+        elif metric in MEASURED:
+            value = self.summary.get("metrics", {}).get(metric, {}).get(scenario, {}).get("final")
         elif metric in self.summary["footprint"]:
             value = self.summary["footprint"][metric]
         else:

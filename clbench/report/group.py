@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from clbench.record.baselines import BOUND, PLAIN
 from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import bounds
@@ -36,14 +37,18 @@ class Group:
         """The runs that count."""
         return [run for run in self.runs if run.finished]
 
-    def is_method(self, name: str) -> bool:
-        """Whether the runs use exactly this method (``sequential``: none)."""
-        return (self.runs[0].methods or ["sequential"]) == [name]
+    @property
+    def base(self) -> str | None:
+        """Which of the :data:`BASELINES` the runs are, with nothing beside it; None: no one."""
+        run = self.runs[0]
+        if not run.methods:
+            return PLAIN
+        return BOUND if {*run.methods} == run.having("joint") else None
 
     @property
     def kind(self) -> Kind:
-        """``bound`` (multitask), ``past`` (the methods see past data) or ``oblivious``."""
-        if "multitask" in self.runs[0].methods:
+        """``bound`` (all tasks at once), ``past`` (the methods see past data) or ``oblivious``."""
+        if self.runs[0].having("joint"):
             return "bound"
         seen = (run.summary["footprint"] for run in self.runs if run.record.tasks)
         return "oblivious" if all(part["data_oblivious"] for part in seen) else "past"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.section import Section, Standing
 from clbench.report.statistics import Difference, Mean, mean_of
@@ -41,7 +42,7 @@ class KeptLine:
     @property
     def besides(self) -> str:
         """What differs from sequential fine-tuning besides the method."""
-        found = self.row.besides["sequential"] if self.row else ()
+        found = self.row.besides[PLAIN] if self.row else ()
         return "; ".join(c.words for c in found)
 
 
@@ -73,8 +74,8 @@ def kept_lines(section: Section, scenario: Scenario) -> list[KeptLine]:
                 group.estimate("retention_change", scenario),
                 row.scores["overall_performance"],
                 Difference(0.0, 0.0, 0.0, row.scores["retention"].n, True)
-                if group.is_method("sequential")
-                else row.versus["sequential"].get("overall_performance"),
+                if group.base == PLAIN
+                else row.versus[PLAIN].get("overall_performance"),
                 row.scores["average"],
             )
         )
@@ -82,7 +83,7 @@ def kept_lines(section: Section, scenario: Scenario) -> list[KeptLine]:
         return []
 
     def place(line: KeptLine) -> tuple[bool, bool, float, str]:
-        own = line.row is not None and line.row.group.is_method("sequential")
+        own = line.row is not None and line.row.group.base == PLAIN
         bound = line.row is not None and line.row.group.kind == "bound"
         return (not own, bound, -line.average.mean if line.average else 1.0, line.label)
 

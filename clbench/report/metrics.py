@@ -61,6 +61,18 @@ METRICS: dict[str, Metric] = {
         True,
     ),
     "average": Metric("Average", "FLOW's average: mean of retention and OP", "accuracy", 1, True),
+    "calibration_error": Metric(
+        "ECE",
+        "expected calibration error (15 bins), mean over all tasks after the last",
+        "number",
+        -1,
+    ),
+    "nll": Metric(
+        "NLL",
+        "negative log-likelihood in nats, mean over all tasks after the last",
+        "number",
+        -1,
+    ),
     "stored_bytes": Metric("Stored", "bytes that the methods keep from past tasks", "bytes", -1),
     "weight_copies": Metric("Copies", "extra copies of the weights", "number", -1),
     "extra_passes_per_step": Metric(

@@ -6,37 +6,43 @@ says ℓ2 alone is compared with the wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
+from clbench.record.baselines import PLAIN
+
 ANCHORS = {"pretrained": "θ_*", "previous": "θ_o"}
-#: Methods whose anchor is said, and how names mention them.
-PENALTIES = {"l1": ("l1", "ℓ1", "L1"), "l2": ("l2", "ℓ2", "L2")}
 
 
-def title(name: str | None, methods: Mapping[str, Any]) -> str:
+def title(name: str | None, methods: Mapping[str, Any], anchored: Container[str] = ()) -> str:
     """The name of a run's methods.
 
     Args:
         name: what the suite or the recipe called them; None if they did not.
         methods: settings by method, as in the record; what does not hold an anchor is left as is.
+        anchored: the methods whose anchor is said.
 
-    >>> title(None, {"flow": {}, "l2": {"anchor": "pretrained"}})
+    >>> title(None, {"flow": {}, "l2": {"anchor": "pretrained"}}, ["l2"])
     'flow+l2 to θ_*'
-    >>> title("flow_l2", {"flow": {}, "l2": {"anchor": "previous"}}), title("ours", {"l2": {}})
-    ('flow_l2 to θ_o', 'ours')
+    >>> title("flow_l2", {"flow": {}, "l2": {"anchor": "previous"}}, ["l2"])
+    'flow_l2 to θ_o'
     """
     to = {
         method: f" to {ANCHORS[anchor]}"
         for method, settings in methods.items()
-        if method in PENALTIES
+        if method in anchored
         and isinstance(settings, Mapping)
         and (anchor := str(settings.get("anchor"))) in ANCHORS
     }
     if name is None:
-        told = [method + to.get(method, "") for method in methods if method != "sequential"]
-        return "+".join(told) or "sequential"
+        told = [method + to.get(method, "") for method in methods if method != PLAIN]
+        return "+".join(told) or PLAIN
     if "θ" in name:
         return name
-    mentioned = [to[m] for m in to if any(word in name for word in PENALTIES[m])]
+    mentioned = [to[m] for m in to if any(word in name for word in _spelled(m))]
     return name + " and".join(dict.fromkeys(mentioned))
+
+
+def _spelled(method: str) -> tuple[str, ...]:
+    """How names mention a method: l2 as ℓ2 and L2, too."""
+    return method, method.replace("l", "ℓ"), method.upper()

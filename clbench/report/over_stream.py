@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.drawing import (
     FAINT,
@@ -82,7 +83,7 @@ def curves_of_methods(section: Section, scenario: Scenario) -> Drawn | None:
     if not groups:
         return None
     # The baseline on top, as there; the bound, which has no course, at the end.
-    groups.sort(key=lambda g: (not g.is_method("sequential"), g.kind == "bound"))
+    groups.sort(key=lambda g: (g.base != PLAIN, g.kind == "bound"))
     count = len(section.tasks)
     figure, axes = grid(len(groups), 1.9, most=1 if len(groups) <= 2 else 2)
     for axis, group in zip(axes, groups, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.confounds import Confound
@@ -94,7 +95,7 @@ def _pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     bound = {label for label in values if groups[label][0].kind == "bound"}
     rivals = {label: v for label, v in values.items() if label not in bound}
     ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
-    plain = [x for x in values if all(g.is_method("sequential") for g in groups[x])]
+    plain = [x for x in values if all(g.base == PLAIN for g in groups[x])]
     scores = {
         label: {
             m: mean_of(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))

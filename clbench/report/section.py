@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from clbench.record.baselines import BASELINES, BOUND
 from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.confounds import Confound, confounds
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS
 from clbench.report.statistics import Difference, Mean, difference
 from clbench.report.verdicts import ALPHA, corrected
-
-#: Methods that all others are compared with.
-BASELINES = ("sequential", "multitask")
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class Section:
 
         One that differs in nothing else, if there is one; else the one that differs least.
         """
-        return self.nearest([group for group in self.groups if group.is_method(name)], of)
+        return self.nearest([group for group in self.groups if group.base == name], of)
 
     def nearest(self, among: Sequence[Group], of: Group) -> Group | None:
         """The group among some that differs least from one besides the methods; None for itself."""
@@ -191,11 +189,7 @@ class Section:
 
     def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
         """The best and those within noise of it; the multitask bound does not compete."""
-        values = {
-            g.number: g.by_seed(metric, scenario)
-            for g in self.groups
-            if not g.is_method("multitask")
-        }
+        values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.base != BOUND}
         means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
         if len(means) < 2:
             return {}

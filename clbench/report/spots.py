@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from clbench.record.baselines import BOUND, PLAIN
 from clbench.record.record import Scenario
 from clbench.report.drawing import COLOURS, GREY, INK, short
 from clbench.report.group import Group
@@ -74,7 +75,7 @@ def families(section: Section, scenario: Scenario) -> list[Curve]:
 
 def spots(places: Sequence[tuple[Group, float, float]]) -> list[Spot]:
     """Methods at their places, with whether they are on the Pareto front."""
-    rivals = [place for place in places if not place[0].is_method("multitask")]
+    rivals = [place for place in places if place[0].base != BOUND]
     best = {rivals[i][0].number for i in pareto([(x, y) for _, x, y in rivals])}
     return [Spot(group, x, y, group.number in best) for group, x, y in places]
 
@@ -117,7 +118,7 @@ def floor(found: Sequence[Spot], values: Sequence[float]) -> float | None:
 
 def base(group: Group) -> bool:
     """Whether a group is a baseline."""
-    return group.is_method("sequential") or group.is_method("multitask")
+    return group.base is not None
 
 
 def scatter(panel: Panel) -> None:
@@ -202,9 +203,9 @@ def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
         handles.append(Line2D([], [], color=INK, lw=0.9, label="on the Pareto front", **look))
     if any(_look(spot, panels[0].families)["color"] == GREY for spot in found):
         handles.append(Line2D([], [], ls="", marker="o", ms=4, color=GREY, label="dominated"))
-    if any(spot.group.is_method("sequential") for spot in found):
-        handles.append(Line2D([], [], ls="", marker="s", ms=6, color=BASE, label="sequential"))
-    if any(spot.group.is_method("multitask") for spot in found):
+    if any(spot.group.base == PLAIN for spot in found):
+        handles.append(Line2D([], [], ls="", marker="s", ms=6, color=BASE, label=PLAIN))
+    if any(spot.group.base == BOUND for spot in found):
         look = {"marker": "D", "ms": 6, "mfc": "none"}
         handles.append(Line2D([], [], ls="", color=INK, label="multitask bound", **look))
     figure.legend(
@@ -214,9 +215,9 @@ def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
 
 def _look(spot: Spot, among: Sequence[Curve]) -> dict[str, Any]:
     """Marker of a method."""
-    if spot.group.is_method("multitask"):
+    if spot.group.base == BOUND:
         return {"marker": "D", "ms": 6, "color": INK, "mfc": "none"}
-    if spot.group.is_method("sequential"):
+    if spot.group.base == PLAIN:
         return {"marker": "s", "ms": 6, "color": BASE}
     if spot.beyond:
         return {"marker": "v" if spot.y > spot.beyond[1] else "<", "ms": 5, "color": GREY}

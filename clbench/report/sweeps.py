@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _over_runs(groups: Sequence[Group], scenario: Scenario) -> Iterable[Curve]:
     """Groups with the same methods that differ in one number only."""
     families: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
-        families["+".join(group.runs[0].methods) or "sequential"].append(group)
+        families["+".join(group.runs[0].methods) or PLAIN].append(group)
     for methods, members in families.items():
         settings = {g.number: g.runs[0].settings for g in members}
         lines: list[tuple[str, list[Group], dict[str, Any]]] = []

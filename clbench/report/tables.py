@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from clbench.record.baselines import BASELINES
 from clbench.record.record import SCENARIOS
 from clbench.report import kept
 from clbench.report.boards import kept_tables, leaderboard, pooled_table, tuned_table
@@ -16,7 +17,6 @@ from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
 from clbench.report.metrics import METRICS
 from clbench.report.pooled import pooled
-from clbench.report.section import BASELINES
 from clbench.report.statistics import Difference, Mean
 from clbench.report.verdicts import seen
 

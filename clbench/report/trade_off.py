@@ -48,9 +48,7 @@ def trade_off(section: Section, scenario: Scenario) -> Drawn | None:
     marks = [
         group
         for group in section.groups
-        if group.finished
-        and group.number not in points
-        and (group.is_method("sequential") or group.is_method("multitask"))
+        if group.finished and group.number not in points and (group.base is not None)
     ]
     figure = Figure(figsize=(9.6, 4.2 + 0.21 * max(0, len(shown) + len(marks) - 14)))
     figure.subplots_adjust(0.08, 0.13, 0.74, 0.95, wspace=0.2)

@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from clbench.data.reader import Reader
 from clbench.data.transforms import Transform
 from clbench.methods.base import Context
 from clbench.models import backbone
 from clbench.models.anchors import Anchor, Anchors, named_weights
-from clbench.models.training import learned_rows, pretrain, put_rows, train_head
+from clbench.models.pretraining import pretrain
+from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.runner.parts import Passes
@@ -70,6 +72,11 @@ class Network:
             recipe.augment,
         )
 
+    def reader(self, recipe: Recipe) -> Reader:
+        """How images are read where a task does not train on them."""
+        transform, workers = self.transform(recipe), recipe.images.workers
+        return Reader(transform, recipe.eval_batch_size, workers, self.autocast)
+
     def load(self, state: State) -> None:
         """Take weights up."""
         self.model.load_state_dict(state)
@@ -97,15 +104,12 @@ class Network:
         head, losses = train_head(
             self.model,
             task,
-            self.transform(recipe),
+            self.reader(recipe),
             recipe.model.probe,
             recipe.seed,
             4,
             task.index,
             start=learned_rows(self.model.state_dict(), self.head, task.classes, learned),
-            batch_size=recipe.eval_batch_size,
-            workers=recipe.images.workers,
-            autocast=self.autocast,
         )
         put_rows(self.model.state_dict(), self.head, task.classes, head)
         return losses

@@ -121,7 +121,9 @@ def _matrices(record: Record) -> str:
 
 def _curves(record: Record) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ["step", "task", *SCENARIOS], lineterminator="\n")
+    rows = list(record.curves())
+    columns = dict.fromkeys(("step", "task", *SCENARIOS, *(key for row in rows for key in row)))
+    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(record.curves())
+    writer.writerows(rows)
     return buffer.getvalue()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError, reason
 from clbench.learner.learner import Learner
@@ -295,7 +296,7 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
         head=head,
         anchors=Anchors(anchor, anchor),
         total_steps=1,
-        transform=Transform(size, half, half, recipe.augment),
+        reader=Reader(Transform(size, half, half, recipe.augment)),
         losses=ClassLoss("all", labels, torch.zeros(CLASSES, dtype=torch.int64), rows),
         seed=0,
         batch_size=recipe.batch_size,

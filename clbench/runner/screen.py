@@ -56,6 +56,9 @@ def show(record: Record, console: Console | None = None) -> None:
         shown = (percent(summary[s][name], "BWT" in label) for s in record.scenarios)
         table.add_row(label, *shown)
     console.print(table)
+    for name, found in summary.get("metrics", {}).items():
+        means = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]
+        console.print(f"{escape(name)}, mean over tasks: {', '.join(means)}.", highlight=False)
     retention = summary["retention"]
     if retention["pretrained"] is None:
         console.print(
@@ -78,8 +81,8 @@ def show(record: Record, console: Console | None = None) -> None:
     for name in summary["ineffective"]:
         from clbench.methods import METHODS  # PyTorch takes seconds
 
-        means = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
-        told = sentence(name, summary["scope"][name], means)
+        of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], of)
         console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
     needs = summary["footprint"]
     console.print(
@@ -127,6 +130,11 @@ def line(event: TaskEvent, shared: bool = False) -> str:
     if event.retention:
         parts.append(f"retention {event.retention.top1:.1%}")
     return ", ".join([*parts, f"{event.seconds:.1f} s"])
+
+
+def number(value: float | None) -> str:
+    """Three digits of a number; a dash for None."""
+    return "–" if value is None else f"{value:.3g}"
 
 
 def percent(value: float | None, signed: bool = False) -> str:

@@ -20,7 +20,6 @@ from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
 from clbench.models.anchors import Anchors
 from clbench.models.loss import ClassLoss
-from clbench.models.training import Reading
 from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import Network
@@ -93,8 +92,7 @@ class Setup:
         anchors_at = device if copies else torch.device("cpu")
         network = Network(recipe, stream, device, anchors_at, autocast)
         logger = StreamLogger(folder, first_step)
-        transform = network.transform(recipe)
-        evaluator = Evaluator(transform, recipe.eval_batch_size, recipe.images.workers, autocast)
+        evaluator = Evaluator(network.reader(recipe), recipe.metrics)
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
         meter = Meter(stream, evaluator, retention, logger)
         return cls(recipe, stream, stages, methods, network, meter, logger, least)
@@ -144,13 +142,12 @@ class Setup:
             head=network.head,
             anchors=anchors,
             total_steps=total_steps,
-            transform=network.transform(recipe),
+            reader=network.reader(recipe),
             losses=losses.to(network.device),
             seed=derive(recipe.seed, 2, task.index),
             batch_size=recipe.batch_size,
             probe_losses=probe_losses,
             probe=recipe.model.probe,
-            reading=Reading(recipe.eval_batch_size, recipe.images.workers, network.autocast),
             shared=self.stream.shared,
         )
 
@@ -169,10 +166,8 @@ class Setup:
         return deploy(methods, theta, context, refreshed)
 
     def _refreshed(self, context: Context, theta: State) -> State:
-        network, recipe = self.network, self.recipe
-        rule, size = recipe.model.batch_norm, recipe.eval_batch_size
-        base = network.theta_pretrained
-        return refresh_batch_norm(network.model, theta, rule, base, context, size)
+        network, rule = self.network, self.recipe.model.batch_norm
+        return refresh_batch_norm(network.model, theta, rule, network.theta_pretrained, context)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when the run goes on, see :mod:`clbench.runner.identity`."""

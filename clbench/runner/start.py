@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clbench.files.disk import write_atomic
 from clbench.learner.trainer import make_trainer
+from clbench.methods.statements import traits
 from clbench.models import finite
 from clbench.processes.processes import is_first, say
 from clbench.record import checkpoints, saved
@@ -62,6 +63,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         methods={
             name: finite.written(m.model_dump(mode="json")) for name, m in recipe.methods.items()
         },
+        traits={name: traits(method) for name, method in recipe.methods.items()},
         seed=recipe.seed,
         backbone=recipe.model.backbone,
         options=recipe.model.options,

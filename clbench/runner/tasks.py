@@ -95,7 +95,7 @@ class Run:
         self.setup.stream.open(task, past=any(m.needs.past_data for m in self.methods))
         with parts("prepare"):
             context, seen, batches = self._prepare(recipe, task, clock)
-        self.meter = self.meter.through(context.transform)
+        self.meter = self.meter.through(context.reader)
         plan = self._plan(recipe, number, context)
         curve: list[dict[str, Any]] = []
         every, stream_steps = recipe.eval_every, sum(self.steps) or None

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from clbench.methods.base import Context, Method, overriding
-from clbench.methods.wise_ft import WiSEFT
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import say
@@ -115,7 +114,8 @@ class Redeployment:
         return TaskEvent.made(**recorded.model_dump() | found)
 
 
-def looks_back(methods: Sequence[Method]) -> bool:
-    """Whether methods average with the previous task's trunk, in a run where it is not θ_*."""
-    rewinds = any(method.rewinds for method in methods)
-    return not rewinds and any(isinstance(m, WiSEFT) and m.anchor == "previous" for m in methods)
+def looks_back(methods: Sequence[Method]) -> str:
+    """By which setting methods read the previous task's trunk, in a run where it is not θ_*."""
+    if any(method.rewinds for method in methods):
+        return ""
+    return next((method.looks_back for method in methods if method.looks_back), "")

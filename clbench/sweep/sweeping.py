@@ -20,7 +20,7 @@ folder holds, with accuracies as fractions in 0…1::
     {"run": "split_digits-sequential-seed0",    the run's name
      "parameter": "alpha",                      alpha, scale or density
      "method": "wise_ft",                       whose field it is
-     "anchor": "pretrained",                    or previous; null unless the parameter is alpha
+     "anchor": "pretrained",                    or previous; null if the method has none
      "by": "task_incremental",                  the scenario that picks
      "rows": [{"value": 0.0,
                "validation": {scenario: mean accuracy} or null (nothing was held out),
@@ -44,27 +44,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from clbench.errors import ClbenchError, shown
 from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
+from clbench.methods import METHODS
+from clbench.methods.statements import Swept
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.record import checkpoints, scores, trust
+from clbench.record.baselines import PLAIN
 from clbench.record.record import SCENARIOS, SHARED_TITLES, TITLES, Record, Scenario
 from clbench.runner.folder import plain, recipe_of
 from clbench.sweep.redeploy import Redeployment, looks_back
 
-Parameter = Literal["alpha", "scale", "density"]
 #: Values of one sweep.
 MOST = 1_000
-#: What can be swept, and the methods whose field it is.
-PARAMETERS: dict[Parameter, tuple[str, ...]] = {
-    "alpha": ("wise_ft",),
-    "scale": ("task_arithmetic", "ties"),
-    "density": ("ties",),
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Sweep:
     """A sweep, as in its JSON file; see the module."""
 
     run: str
-    parameter: Parameter
+    parameter: str
     method: str
     anchor: str | None
     by: Scenario
@@ -104,6 +99,15 @@ class Sweep:
     def name(self) -> str:
         """Of its files, without ending."""
         return f"sweep-{self.parameter}" + ("-previous" if self.anchor == "previous" else "")
+
+
+def parameters() -> dict[str, list[str]]:
+    """What can be swept, and the methods whose field it is."""
+    found: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        for field in method.swept:
+            found.setdefault(field, []).append(name)
+    return found
 
 
 def read_values(text: str) -> list[float]:
@@ -138,7 +142,7 @@ def read_values(text: str) -> list[float]:
 
 def sweep(
     folder: Path | str,
-    parameter: Parameter,
+    parameter: str,
     values: Sequence[float],
     by: Scenario = "task_incremental",
     anchor: str | None = None,
@@ -147,7 +151,7 @@ def sweep(
 
     Args:
         folder: the run folder, with its checkpoints.
-        parameter: a key of :data:`PARAMETERS`.
+        parameter: a key of :func:`parameters`.
         values: at least one.
         by: the scenario whose validation accuracy picks.
         anchor: ``pretrained`` or ``previous``, of ``alpha``; default: as in the run, or pretrained.
@@ -163,14 +167,15 @@ def sweep(
     refuse_links(record.folder)
     recipe = recipe_of(record.folder)
     method = _method(recipe, parameter, record.folder)
+    rules = METHODS[method].swept[parameter]
     recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
     anchor = getattr(recipes[0].methods[method], "anchor", None)
     own = _own(recipe, method, parameter, anchor)
-    redeployment = Redeployment(recipe, record, _numbers(record, recipes[0], parameter))
+    redeployment = Redeployment(recipe, record, _numbers(record, recipes[0], method, rules))
     averages = any(m.averages for m in recipe.methods.values())
     rows = []
     for value, changed in zip(values, recipes, strict=True):
-        refresh = averages or value not in (0, 1)
+        refresh = averages or value not in rules.pure
         rows.append(_row(redeployment.measure(changed, refresh), value))
     recorded = _row(record, own)
     same = [row for row in rows if row.value == own]
@@ -194,24 +199,21 @@ def sweep(
     return done
 
 
-def _method(recipe: Recipe, parameter: Parameter, folder: Path) -> str:
-    """The method whose field is swept."""
-    if parameter == "alpha":
-        if getattr(recipe.methods.get("wise_ft"), "carry_on", False):
-            raise ClbenchError(
-                f"{folder}: with wise_ft.carry_on every task was trained from the average before "
-                "it, so another alpha needs training: run again with carry_on: false"
-            )
-        return "wise_ft"
-    found = [name for name in PARAMETERS[parameter] if name in recipe.methods]
-    if not found:
-        wanted = " or ".join(PARAMETERS[parameter])
-        raise ClbenchError(
-            f"{folder} was run without {wanted}, so there is no {parameter} to sweep: its tasks "
-            f"must start from the pretrained weights; run again with methods: "
-            f"{{{PARAMETERS[parameter][0]}: {{}}}}"
-        )
-    return found[0]
+def _method(recipe: Recipe, parameter: str, folder: Path) -> str:
+    """The method whose field is swept: one of the run's, or else one that can be added to it."""
+    known = parameters()[parameter]
+    for name in known:
+        if name in recipe.methods:
+            if reason := recipe.methods[name].needs_training:
+                raise ClbenchError(f"{folder}: {name}: {reason}")
+            return name
+    for name in known:
+        if METHODS[name].swept[parameter].neutral is not None:
+            return name
+    raise ClbenchError(
+        f"{folder} was run without {' or '.join(known)}, so there is no {parameter} to sweep: its "
+        f"tasks must be trained for it; run again with methods: {{{known[0]}: {{}}}}"
+    )
 
 
 def _changed(
@@ -219,24 +221,25 @@ def _changed(
 ) -> Recipe:
     """The recipe with another value; refused as any recipe would be."""
     base = plain(recipe)
-    base["methods"].pop("sequential", None)
+    base["methods"].pop(PLAIN, None)
     fields = {parameter: value} | ({"anchor": anchor} if anchor else {})
     return parse(merge(base, {"methods": {method: fields}}))
 
 
 def _own(recipe: Recipe, method: str, parameter: str, anchor: str | None) -> float | None:
     """The value that stands for the run as it was; None if there is none."""
+    neutral = METHODS[method].swept[parameter].neutral
     if method not in recipe.methods:
-        return 1.0
+        return neutral
     settings = recipe.methods[method]
     value: float | str = getattr(settings, parameter)
     if isinstance(value, str):  # scale: mean, another value after every task
         return None
-    unlike = parameter == "alpha" and value != 1 and getattr(settings, "anchor", None) != anchor
+    unlike = value != neutral and getattr(settings, "anchor", None) != anchor
     return None if unlike else value
 
 
-def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
+def _numbers(record: Record, recipe: Recipe, method: str, rules: Swept) -> list[int]:
     """The tasks whose weights are there, all or the last."""
     count, folder = len(record.tasks), record.folder
     found = checkpoints.numbers(folder)
@@ -252,12 +255,12 @@ def _numbers(record: Record, recipe: Recipe, parameter: Parameter) -> list[int]:
     reason = ""
     if record.run.independent:
         reason = "independent tasks have a model each"
-    elif parameter == "density":
-        reason = "density trims the change of every task"
-    elif looks_back(list(recipe.methods.values())):
-        reason = "anchor: previous needs the weights before the last task"
-    elif parameter == "alpha" and merging and names.index("wise_ft") < names.index(merging[0]):
-        reason = f"{merging[0]} merges what wise_ft gives for every task"
+    elif rules.every:
+        reason = rules.every
+    elif setting := looks_back(list(recipe.methods.values())):
+        reason = f"{setting} needs the weights before the last task"
+    elif merging and names.index(method) < names.index(merging[0]):
+        reason = f"{merging[0]} merges what {method} gives for every task"
     if reason:
         raise ClbenchError(
             f"{folder} keeps the weights of the last task alone (checkpoints: "

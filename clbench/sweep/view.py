@@ -27,7 +27,7 @@ CHOSEN, ORACLE, OWN = "pick on validation", "oracle, best on test", "the run as 
 def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     """Print the table of a sweep, what was picked, and where its files are."""
     console = console or Console(soft_wrap=True)
-    sign = SIGNS[sweep.parameter]
+    sign = SIGNS.get(sweep.parameter, sweep.parameter)
     table = Table(
         title=f"{escape(sweep.run)}: {sign} of {sweep.method}, in % "
         f"({' / '.join(sweep.scenarios.values())})",
@@ -87,7 +87,7 @@ def _figure(sweep: Sweep) -> Figure:
 
     Where retention was not measured: OP and validation accuracy over the parameter.
     """
-    sign = SIGNS[sweep.parameter]
+    sign = SIGNS.get(sweep.parameter, sweep.parameter)
     panels = len(sweep.scenarios)
     made = Figure(figsize=(5.5 * panels, 4.6), layout="constrained")
     axes = made.subplots(1, panels, squeeze=False)[0]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
-from clbench.methods import CLASHES, METHODS
+from clbench.methods import METHODS
 from clbench.recipe.recipe import parse
 from clbench.runner.folder import plain
 
@@ -60,17 +60,22 @@ BESIDE = {
         {"probe": {"epochs": 1}},
     ],
 }
+#: What lives on past tasks has none beside multitask training.
+PASTLESS = [
+    {"multitask", name} for name in ("ewc", "ewc_merge", "fisher_merge", "replay", "gem", "agem")
+]
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo"]
 
 
 def clashes(one, other):
-    both_rewind = METHODS[one].rewinds and METHODS[other].rewinds
+    ours, theirs = METHODS[one], METHODS[other]
     return (
-        (one, other) in CLASHES
-        or (other, one) in CLASHES
-        or both_rewind
-        or "sequential" in (one, other)
+        other in ours.clashes
+        or one in theirs.clashes
+        or (ours.rewinds and theirs.rewinds)
+        or bool(ours.alone or theirs.alone)
+        or {one, other} in PASTLESS
     )
 
 

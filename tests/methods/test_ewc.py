@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.methods.ewc import (
     EWC,
@@ -247,7 +248,7 @@ def context_of(model, task, logits="task"):
         model=model,
         head=HEAD,
         anchors=Anchors(anchor, anchor),
-        transform=Transform(2, (0.5,) * 3, (0.5,) * 3, Augment()),
+        reader=Reader(Transform(2, (0.5,) * 3, (0.5,) * 3, Augment())),
         losses=ClassLoss(logits, labels.unique(), owner, torch.ones(6, dtype=torch.bool)),
         seed=3,
         batch_size=8,
@@ -262,7 +263,7 @@ def drift(model):
 
 
 def expected_fisher(context):
-    inputs = context.transform.test(context.task.train.images.take(torch.arange(30)))
+    inputs = context.reader.transform.test(context.task.train.images.take(torch.arange(30)))
     return by_loop(context.model, inputs, context.task.train.labels, context.losses)
 
 
@@ -346,7 +347,7 @@ def test_one_step_is_merging_by_the_fisher():
     model, eta = network().double(), 0.05
     method = EWC(strength=1.0)
     first = context_of(model, 0)
-    first.transform = SimpleNamespace(test=lambda images: images.double() / 255)
+    first.reader = Reader(SimpleNamespace(test=lambda images: images.double() / 255))
     method.start(first)
     method.finish(first)
     theta_o = snapshot(model)

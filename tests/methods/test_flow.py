@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 import clbench
 from clbench.data.batches import Batch, Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context
@@ -19,7 +21,7 @@ from clbench.models import features, head_names, tiny  # noqa: F401  (registers 
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.backbone import Probe
 from clbench.models.folds import folds_of
-from clbench.models.training import Reading, linear_probe
+from clbench.models.training import linear_probe
 from clbench.recipe.recipe import parse
 from clbench.report.compare import compare
 from clbench.streams import Task
@@ -94,7 +96,7 @@ def make_context(probed, moved=False, width=8):
         head=head_names(model),
         anchors=Anchors(Anchor(pretrained, rows), Anchor(snapshot(model), rows)),
         total_steps=1,
-        transform=transform,
+        reader=Reader(transform),
         losses=None,
         seed=0,
         batch_size=10,
@@ -317,7 +319,7 @@ def test_the_probe_is_the_run_s_unless_it_is_given():
 
 def test_the_probe_passes_images_as_the_run_does(monkeypatch):
     sizes, context = [], make_context(probed=False)
-    context = Context(**{**context.__dict__, "reading": Reading(7, 0)})
+    context = replace(context, reader=Reader(context.transform, 7, 0))
     real = context.model.forward_features
     monkeypatch.setattr(
         context.model, "forward_features", lambda x: sizes.append(len(x)) or real(x)

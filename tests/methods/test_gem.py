@@ -11,6 +11,7 @@ from torch import nn
 import clbench
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.methods.gem import AGEM, GEM, flat_gradient, project, project_average
 from clbench.models.loss import ClassLoss
@@ -83,7 +84,7 @@ def context_of(model, task=1, logits="task"):
         task=Task(task, "t", range(2 * task, 2 * task + 2), split, split, split),
         model=model,
         head=("5.weight", "5.bias"),
-        transform=Transform(4, (0.5,) * 3, (0.5,) * 3, Augment()),
+        reader=Reader(Transform(4, (0.5,) * 3, (0.5,) * 3, Augment())),
         losses=ClassLoss(logits, split.labels.unique(), owner, torch.ones(4, dtype=torch.bool)),
         seed=7,
         batch_size=8,
@@ -102,7 +103,7 @@ def after_one_task(method, model, logits="all"):
 
 def memory_gradients(model, context, method):
     index, labels = torch.cat(method._index), torch.cat(method._labels)
-    inputs = context.transform.test(context.task.train.images.take(index))
+    inputs = context.reader.transform.test(context.task.train.images.take(index))
     with undisturbed(model):
         loss = context.losses(model(inputs), labels).mean()
         return torch.autograd.grad(loss, list(model.parameters()))
@@ -181,7 +182,7 @@ def test_past_rows_move_in_a_run_where_there_is_memory(
         shown = checkpoints.load(record.folder, number, ("shown",))["shown"]
         heads.append(shown["fc.weight"])
     for number in (1, 2):
-        projected = record.tasks[number]["methods"][name]["projections"] > 0
+        projected = record.tasks[number].methods[name]["projections"] > 0
         assert projected is (samples > 0)
         past, coming = slice(0, 2 * number), slice(2 * number + 2, 6)
         assert torch.equal(heads[number][past], heads[number - 1][past]) is not projected

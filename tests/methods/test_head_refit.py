@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.learner.deploy import deploy
 from clbench.methods.base import Context
@@ -50,7 +51,7 @@ def make_context(model, augment=None, probe=RULES, task=1):
         head=head_names(model),
         anchors=Anchors(anchor, anchor),
         total_steps=1,
-        transform=Transform(32, (0.5,) * 3, (0.5,) * 3, augment or Augment()),
+        reader=Reader(Transform(32, (0.5,) * 3, (0.5,) * 3, augment or Augment())),
         losses=None,
         seed=3,
         batch_size=10,

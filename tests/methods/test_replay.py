@@ -7,6 +7,7 @@ import torch
 import clbench
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.methods.replay import Replay, herd, quotas
@@ -26,7 +27,7 @@ def make_context(task):
     return SimpleNamespace(
         task=SimpleNamespace(train=split, classes=range(3 * task, 3 * task + 3)),
         model=timm.create_model("tiny_cnn", num_classes=12, width=8),
-        transform=Transform(8, (0.5,) * 3, (0.5,) * 3, Augment()),
+        reader=Reader(Transform(8, (0.5,) * 3, (0.5,) * 3, Augment())),
         device=torch.device("cpu"),
         seed=task,
     )

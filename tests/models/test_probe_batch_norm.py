@@ -13,6 +13,7 @@ from torch import nn
 import clbench
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.methods import flow
@@ -89,7 +90,9 @@ def test_head_statistics_and_losses_are_those_of_a_plain_loop(network, augment):
     torch.manual_seed(2)
     start, before = nn.Linear(network.fc.in_features, 3), snapshot(network)
     wanted, losses = obvious(network, task, rules, start, (3, 1))
-    head, found = train_head(network, task, transform(), rules, 3, 1, start=start, workers=2)
+    head, found = train_head(
+        network, task, Reader(transform(), workers=2), rules, 3, 1, start=start
+    )
     for name in ("weight", "bias"):
         assert not torch.equal(getattr(head, name), getattr(start, name))
         torch.testing.assert_close(
@@ -111,7 +114,7 @@ def test_a_network_without_batch_normalisation_is_probed_as_ever():
     torch.manual_seed(0)
     model = timm.create_model("tiny_vit", num_classes=6, img_size=32)
     results = [
-        train_head(model, make_task(), transform(), rules, 3)
+        train_head(model, make_task(), Reader(transform()), rules, 3)
         for rules in (RULES, RULES.model_copy(update={"batch_norm": "eval"}))
     ]
     torch.testing.assert_close(results[0][0].weight, results[1][0].weight)
@@ -122,11 +125,11 @@ def test_no_image_is_alone_in_a_batch():
     """Of 17 images in batches of 8, one is left, which deep layers would see as a single value."""
     torch.manual_seed(0)
     model = timm.create_model("resnet10t", num_classes=6)
-    train_head(model, make_task(17, 16), transform(16), RULES, 0)
+    train_head(model, make_task(17, 16), Reader(transform(16)), RULES, 0)
     assert all(n == 2 * 3 for name, n in model.state_dict().items() if "num_batches" in name)
     alone = RULES.model_copy(update={"batch_size": 1})
     with pytest.raises(ClbenchError, match=r"batch_size = 1 and 17 .* at least 2") as caught:
-        train_head(model, make_task(17, 16), transform(16), alone, 0)
+        train_head(model, make_task(17, 16), Reader(transform(16)), alone, 0)
     assert "\n" not in str(caught.value)
 
 
@@ -139,7 +142,7 @@ def make_context(model, probe=RULES):
         head=head_names(model),
         anchors=Anchors(anchor, anchor),
         total_steps=1,
-        transform=transform(),
+        reader=Reader(transform()),
         losses=None,
         seed=3,
         batch_size=10,
@@ -174,7 +177,7 @@ def test_a_probe_of_flow_alone_moves_nothing_of_the_run(network, per):
     method.start(context)
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
     other = copy.deepcopy(network)
-    _, losses = train_head(other, context.task, transform(), RULES, 3)
+    _, losses = train_head(other, context.task, Reader(transform()), RULES, 3)
     torch.testing.assert_close(method.histograms()["weights"], torch.exp(-losses))
 
 

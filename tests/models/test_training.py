@@ -1,17 +1,17 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
+from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.models import features, training
+from clbench.models import features, pretraining
 from clbench.models.backbone import ModelConfig, Probe
+from clbench.models.pretraining import pretrain
 from clbench.models.tiny import TinyCNN
-from clbench.models.training import extract, linear_probe, pretrain
+from clbench.models.training import extract, linear_probe
 from clbench.streams import Stream
 from clbench.weights import snapshot
 
@@ -47,7 +47,7 @@ def network():
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (100, 0), (7, 3)])
 def test_features_equal_those_of_each_image_alone(network, batch_size, workers):
     data = split(SlowImages)
-    found = extract(network, data, PLAIN, batch_size, workers, nullcontext)
+    found = extract(network, data, Reader(PLAIN, batch_size, workers))
     assert network.training
     network.eval()
     with torch.no_grad():
@@ -59,14 +59,14 @@ def test_features_equal_those_of_each_image_alone(network, batch_size, workers):
 def test_features_are_not_augmented(network):
     rules = Augment(flip=True, crop="pad", jitter=0.5)
     augmented = Transform(8, (0.5,) * 3, (0.5,) * 3, rules)
-    found, wanted = (extract(network, split(), t, 8, 0, nullcontext) for t in (augmented, PLAIN))
+    found, wanted = (extract(network, split(), Reader(t, 8, 0)) for t in (augmented, PLAIN))
     assert torch.equal(found, wanted)
 
 
 def test_features_of_images_augmented_by_given_numbers(network):
     augmented = Transform(8, (0.5,) * 3, (0.5,) * 3, Augment(flip=True, crop="pad", jitter=0.5))
     data, draws = split(), torch.rand(40, DRAWS)
-    found = extract(network, data, augmented, 7, 0, nullcontext, draws)
+    found = extract(network, data, Reader(augmented, 7, 0), draws)
     network.eval()
     with torch.no_grad():
         wanted = features(network, augmented.train(data.images.take(data.index), draws))
@@ -145,9 +145,9 @@ def stream():
 @pytest.fixture
 def run(stream, tmp_path, monkeypatch):
     """Pretrain; the list tells how often the network was really trained."""
-    real = training._train
+    real = pretraining._train
     trained = []
-    monkeypatch.setattr(training, "_train", lambda *a: trained.append(1) or real(*a))
+    monkeypatch.setattr(pretraining, "_train", lambda *a: trained.append(1) or real(*a))
 
     def call(config=CONFIG, transform=PLAIN, seed=0, cache=tmp_path / "cache"):
         lines = []
@@ -235,7 +235,7 @@ def test_cut_off_pretraining_leaves_nothing_half(run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save", stop)
+        patch.setattr(pretraining, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     state, _ = run()
@@ -261,7 +261,7 @@ def test_a_warm_cache_needs_no_writing(run, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError("read-only file system")
 
-    monkeypatch.setattr(training, "alone", refuse)
+    monkeypatch.setattr(pretraining, "alone", refuse)
     assert equal(state, run()[0])
 
 

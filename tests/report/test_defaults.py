@@ -11,12 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from clbench.methods import METHODS
+from clbench.methods.statements import traits
 from clbench.recipe.recipe import Recipe, fields
 from clbench.record.same_run import flatten
-from clbench.report import confounds
+from clbench.report.defaults import PLACE
 from clbench.streams import STREAMS
-
-PLACE = Path(confounds.__file__).with_name("defaults.json")
 
 
 def plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,14 +31,14 @@ def plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def table() -> dict[str, Any]:
-    """Defaults of the recipe and its methods, and of streams; methods that average weights."""
+    """Defaults of the recipe and its methods, and of streams; what methods say of themselves."""
     every = list(fields(Recipe))
     for name, method in METHODS.items():
         every += fields(method, f"methods.{name}.")
     made = {
         "recipe": plain(every),
         "streams": {name: plain(fields(cls, "stream.")) for name, cls in STREAMS.items()},
-        "averages": {name: method.averages for name, method in METHODS.items()},
+        "traits": {name: traits(method) for name, method in METHODS.items()},
     }
     return json.loads(json.dumps(made))
 
@@ -49,7 +48,7 @@ def test_defaults_are_those_of_the_recipe():
 
 
 def test_a_report_needs_no_torch_for_them(tmp_path):
-    source = Path(confounds.__file__).read_text()
+    source = PLACE.with_suffix(".py").read_text()
     assert "clbench.methods" not in source
     assert "clbench.recipe.recipe" not in source
 

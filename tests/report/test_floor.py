@@ -8,7 +8,7 @@ from clbench.report.spots import Spot, drawn_in, floor
 
 
 def spot(x, y, front=False, baseline=False):
-    group = SimpleNamespace(is_method=lambda name: baseline and name == "sequential")
+    group = SimpleNamespace(base="sequential" if baseline else None)
     return Spot(group, x, y, front)
 
 

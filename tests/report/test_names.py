@@ -36,7 +36,7 @@ STAR, PREVIOUS = {"anchor": "pretrained"}, {"anchor": "previous"}
     ],
 )
 def test_names(name, methods, shown):
-    assert title(name, methods) == shown
+    assert title(name, methods, ["l1", "l2"]) == shown
 
 
 def test_two_anchors_are_two_rows_with_names_of_their_own(tmp_path):

@@ -1,0 +1,78 @@
+"""How images pass through a network where it is not trained on them: one loop for all who do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clbench.data.batches import Split, fetch_ahead
+from clbench.data.transforms import Transform
+
+
+class Inputs(NamedTuple):
+    """Some samples of a split.
+
+    Attributes:
+        inputs: float32 (B, 3, S, S), on the device.
+        labels: int64 (B,), global labels, on the device.
+        positions: int64 (B,), in the split, on the CPU.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads a split's images as input for a network, ahead where they are slow.
+
+    Attributes:
+        transform: turns stored images into input.
+        batch_size: samples of a batch.
+        workers: threads that read ahead.
+        autocast: makes the context of the run's forward passes (mixed precision).
+    """
+
+    transform: Transform
+    batch_size: int = 256
+    workers: int = 4
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def batches(
+        self,
+        split: Split,
+        device: torch.device,
+        parts: Sequence[Tensor] | None = None,
+        draws_ND: Tensor | None = None,
+    ) -> Iterator[Inputs]:
+        """One batch of a split after the other.
+
+        Args:
+            split: the images.
+            device: where their input goes.
+            parts: positions in the split of each batch's samples; default: all, in order,
+                ``batch_size`` at a time.
+            draws_ND: uniform numbers (N, DRAWS) of all samples of the split, by which they are
+                augmented; without, they are not.
+        """
+        if parts is None:
+            parts = torch.arange(len(split)).split(self.batch_size)
+        # No part without samples: that of a process which has none.
+        fetched = fetch_ahead(
+            lambda positions: (split.images.take(split.index[positions]), positions),
+            [positions for positions in parts if len(positions)],
+            self.workers if split.images.slow else 0,
+        )
+        for images, positions in fetched:
+            pixels = images.to(device, non_blocking=True)
+            if draws_ND is None:
+                inputs = self.transform.test(pixels)
+            else:
+                inputs = self.transform.train(pixels, draws_ND[positions].to(device))
+            yield Inputs(inputs, split.labels[positions].to(device, non_blocking=True), positions)

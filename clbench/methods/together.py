@@ -1,0 +1,73 @@
+"""Which methods go together: by what they say of themselves, each pair found from either side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+
+from clbench.errors import ClbenchError
+from clbench.methods.base import Method, overriding
+
+
+def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: bool) -> None:
+    """Refuse methods that cannot go together.
+
+    Args:
+        methods: by name, in the recipe's order.
+        optimizer: the recipe's optimiser.
+        independent: whether every task starts from the pretrained weights.
+
+    Raises:
+        ClbenchError: naming the methods, the reason and the way out.
+    """
+    for one, other in permutations(methods, 2):
+        for conflict in _against(one, methods[one], other, methods[other]):
+            raise ClbenchError(f"methods: {conflict}")
+    for name, method in methods.items():
+        for conflict in _alone(name, method, optimizer, independent):
+            raise ClbenchError(f"methods: {conflict}")
+
+
+def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[str]:
+    """What a method has against another one beside it."""
+    both = f"{name} and {beside}"
+    if method.alone:
+        yield f"{name} {method.alone}; leave it out beside {beside}"
+    if beside in method.clashes:
+        yield f"{both} do not go together: {method.clashes[beside]}; choose one"
+    if method.joint and rival.needs.past_tasks:
+        yield f"{both} do not go together: {name} has no past task, as it learns all at once"
+    if method.joint and rival.first_task > 1:
+        yield f"{_late(beside, rival)} {name} learns all at once{_sooner(beside, rival)}"
+    if method.rewinds and rival.rewinds:
+        yield f"{both} both rewind every task to the pretrained weights; choose one"
+    if len(overriding([method, rival], "optimizer")) > 1:
+        yield f"{both} each bring an optimiser; choose one"
+
+
+def _alone(name: str, method: Method, optimizer: str, independent: bool) -> Iterator[str]:
+    """What a method has against the rest of the recipe."""
+    if independent and method.first_task > 1:
+        yield (
+            f"{_late(name, method)} with stream.independent no task has any before it"
+            + _sooner(name, method)
+        )
+    if independent and (method.needs.past_tasks or method.joint or method.rewinds):
+        yield (
+            f"{name} needs tasks that follow each other, but with stream.independent every task "
+            "starts anew; leave one of them out"
+        )
+    if method.optimizers and optimizer not in method.optimizers:
+        known = " or ".join(method.optimizers)
+        yield (
+            f"{name} is a rule for the updates of {known}: set optimizer.name: {known}, not "
+            f"{optimizer}, and a learning rate that suits it"
+        )
+
+
+def _late(name: str, method: Method) -> str:
+    return f"{name} acts from task {method.first_task} on, and"
+
+
+def _sooner(name: str, method: Method) -> str:
+    return f"; methods.{name}.{method.sooner}" if method.sooner else "; leave one of them out"

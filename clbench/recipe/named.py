@@ -1,0 +1,50 @@
+"""What a recipe names: rows of tables, as of streams, methods and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from clbench.errors import shown
+from clbench.explain import nearest, within
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def name_in(value: Any, section: str) -> str:
+    """The name that a section's values have.
+
+    Raises:
+        PydanticCustomError: if they have none.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return str(value["name"])
+    raise PydanticCustomError("name", f"needs a name, as in {section}: {{name: split_digits}}")
+
+
+def by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    """The row of a table.
+
+    Raises:
+        PydanticCustomError: if there is none of the name.
+    """
+    if name not in table:
+        raise PydanticCustomError(
+            "name", f"there is no {kind} {shown(name)}{nearest(name, list(table))}; see --list"
+        )
+    return table[name]
+
+
+def model_of(name: str, cls: type[_Model], values: Any) -> _Model:
+    """A model of values that stand under a name; null for its defaults.
+
+    Raises:
+        ValidationError: if they do not fit, with the name.
+    """
+    try:
+        return cls.model_validate({} if values is None else values)
+    except ValidationError as error:
+        raise within(name, cls.__name__, error) from error
