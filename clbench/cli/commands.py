@@ -1,4 +1,4 @@
-"""``clbench compare``, ``report``, ``reproduce`` and ``sweep``: their words."""
+"""``clbench compare``, ``data``, ``report``, ``reproduce`` and ``sweep``: their words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clbench.text.textfile import home
 
 #: Lines on folders that cannot be read; the report has all of them.
 SHOWN = 20
-COMMANDS = ("compare", "report", "reproduce", "sweep")
+COMMANDS = ("compare", "data", "report", "reproduce", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +36,13 @@ def command(words: Sequence[str]) -> int:
         ClbenchError: for a mistake the user can mend.
     """
     name, *rest = words
-    of = {"compare": _compare, "report": _report, "reproduce": _reproduce, "sweep": _sweep}
+    of = {
+        "compare": _compare,
+        "data": _data,
+        "report": _report,
+        "reproduce": _reproduce,
+        "sweep": _sweep,
+    }
     return of[name](rest)
 
 
@@ -172,6 +178,21 @@ def _report(words: Sequence[str]) -> int:
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in comparison.sections)
     print(f"{len(comparison.runs)} runs, {warnings} warnings. Report: {page}", flush=True)
     return 0
+
+
+def _data(words: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="clbench data",
+        description="Say where the files of data sets belong, and whether they are there as they "
+        "were published.",
+    )
+    parser.add_argument("names", nargs="*", help="data sets or streams (default: a list of all)")
+    parser.add_argument("--data_dir", type=_folder, default=Path("data"), help="default: data")
+    parser.add_argument("--fetch", action="store_true", help="download what torchvision can")
+    given = parser.parse_args(list(words))
+    from clbench.cli.data import tell
+
+    return tell(given.names, given.data_dir, given.fetch)
 
 
 def _reproduce(words: Sequence[str]) -> int:

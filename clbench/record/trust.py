@@ -44,6 +44,7 @@ class _Weights(_Shape):
 class _Run(_Shape):
     title: Text
     stream: Text
+    stream_version: Annotated[int, Field(ge=1, le=10**6)] = 1
     methods: dict[Text, Any]
     seed: Annotated[int, Field(gt=-(2**63), lt=2**63)]
     backbone: Text

@@ -126,7 +126,7 @@ def compare(
         about = run.record.run
         # Where tasks share labels, accuracies are others under the same names.
         shared = bool(about.get("shared_labels"))
-        sections[about["stream"], tuple(about["tasks"]), about["backbone"], shared].append(run)
+        sections[run.stream, tuple(about["tasks"]), about["backbone"], shared].append(run)
     numbers = iter(range(len(runs)))
     made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]
     titles = Counter(section.title for section in made)

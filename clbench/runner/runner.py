@@ -204,6 +204,7 @@ class Run:
             "run",
             title=recipe.title,
             stream=recipe.stream.name,
+            stream_version=recipe.stream.version,
             methods={
                 name: finite.written(m.model_dump(mode="json"))
                 for name, m in recipe.methods.items()

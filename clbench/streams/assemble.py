@@ -67,17 +67,22 @@ def assemble(
     if shared:
         _refuse_sizes(groups)
     storages = [(own or {}).get(data.name, storage) for data in datasets]
-    used = [
-        [*(c for g in groups if g.dataset == d for c in g.labels)] for d in range(len(datasets))
-    ]
     whole = set(pretrain_classes)
-    limits = ((config.train_per_class, "train"), (config.test_per_class, "test"))
+    limits = (
+        (config.train_per_class, "train", [group.labels for group in groups]),
+        (config.test_per_class, "test", [group.test_labels for group in groups]),
+    )
     trained, tested = (
         [
-            choose(getattr(data, part), classes, most, whole if number == 0 else set())
-            for number, (data, classes) in enumerate(zip(datasets, used, strict=True))
+            choose(
+                getattr(data, part),
+                [c for g, one in zip(groups, labels, strict=True) if g.dataset == d for c in one],
+                most,
+                whole if d == 0 else set(),
+            )
+            for d, data in enumerate(datasets)
         ]
-        for most, part in limits
+        for most, part, labels in limits
     )
     _refuse_empty(config, datasets, groups, trained, tested)
     train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages)
@@ -93,11 +98,12 @@ def assemble(
     first = 0
     for number, group in enumerate(groups):
         parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
-        for new, label in enumerate(group.labels, first):
+        labels = zip(group.labels, group.test_labels, strict=True)
+        for new, (label, test_label) in enumerate(labels, first):
             kept, out = hold_out(train.of_class(group, label), config.validation, label)
             parts[0].append(_labelled(guarded, kept, new))
             parts[1].append(_labelled(train.images, out, new))
-            parts[2].append(_labelled(test.images, test.of_class(group, label), new))
+            parts[2].append(_labelled(test.images, test.of_class(group, test_label), new))
         splits = [Split.joined(part) for part in parts]
         classes = range(first, first + len(group.labels))
         tasks.append(Task(number, group.name, classes, *splits))
@@ -185,12 +191,12 @@ def _refuse_empty(
     tested: Sequence[Labelled],
 ) -> None:
     for group in groups:
-        for label in group.labels:
+        for label, test_label in zip(group.labels, group.test_labels, strict=True):
             count = int((trained[group.dataset].labels == label).sum())
             lack = ""
             if count <= round(count * config.validation):
                 lack = "training images left"
-            elif not (tested[group.dataset].labels == label).any():
+            elif not (tested[group.dataset].labels == test_label).any():
                 lack = "test images"
             if lack:
                 name = datasets[group.dataset].classes[label]

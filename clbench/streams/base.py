@@ -226,6 +226,11 @@ class Stream:
         )
 
 
+#: Versions of streams by name, where it is not the first. It is raised whenever the same recipe
+#: comes to mean other images, labels, splits or orders than before.
+VERSIONS: dict[str, int] = {}
+
+
 class StreamConfig(Section, ABC):
     """The part of a recipe that describes a stream; subclasses build it."""
 
@@ -249,6 +254,11 @@ class StreamConfig(Section, ABC):
         description="validation: the held-out part takes the test set's place, to choose settings",
     )
     download: bool = Field(True, description="fetch missing data where the data set allows it")
+
+    @property
+    def version(self) -> int:
+        """Which of its definitions the stream has, see :data:`VERSIONS`."""
+        return VERSIONS.get(self.name, 1)
 
     @property
     def shares_labels(self) -> bool:
@@ -283,9 +293,16 @@ class Group:
         dataset: number of the data set they are of.
         labels: theirs in it.
         arrangement: number of the arrangement its images are seen in, see :func:`assemble`.
+        tested: labels of the test images, where tasks share them; None: the same labels.
     """
 
     name: str
     dataset: int
     labels: tuple[int, ...]
     arrangement: int = 0
+    tested: tuple[int, ...] | None = None
+
+    @property
+    def test_labels(self) -> tuple[int, ...]:
+        """The label of each class in the test images."""
+        return self.labels if self.tested is None else self.tested

@@ -61,6 +61,8 @@ class FolderConfig(DividedConfig):
         given = {
             "stream.classes": self.classes is not None,
             "stream.order_seed": self.order_seed is not None,
+            "stream.order": self.order is not None,
+            "stream.first": self.first is not None,
             "stream.tasks": self.tasks not in (1, len(loaded)),
         }
         for name, wrong in given.items():

@@ -19,10 +19,15 @@ class Row:
     """What one name of the table stands for."""
 
     dataset: str
-    tasks: int
+    tasks: int | tuple[int, ...]
     summary: str
     pretrain_classes: tuple[int, ...] = ()
     leave_out: tuple[int, ...] = ()
+
+    @property
+    def sizes(self) -> int | list[int]:
+        """The default of ``stream.tasks``."""
+        return self.tasks if isinstance(self.tasks, int) else list(self.tasks)
 
 
 SPLITS = {
@@ -34,6 +39,16 @@ SPLITS = {
     "split_cifar10": Row("cifar10", 5, "CIFAR-10 in 5 tasks of 2 classes"),
     "split_cifar100": Row("cifar100", 20, "CIFAR-100 in 20 tasks of 5 classes"),
     "food101": Row("food101", 20, "Food-101 without label 100, in 20 tasks of 5", (), (100,)),
+    "split_tiny_imagenet": Row("tiny_imagenet", 10, "Tiny-ImageNet in 10 tasks of 20 classes"),
+    "split_cub200": Row("cub200", 10, "CUB-200-2011, official split, in 10 tasks of 20 birds"),
+    "split_cub200_pilot": Row("cub200_pilot", 10, "CUB-200 in PILOT's folders, 10 tasks of 20"),
+    "split_imagenet_r": Row("imagenet_r", 10, "ImageNet-R, a fixed fifth for testing, 10 tasks"),
+    "split_imagenet_r_pilot": Row("imagenet_r_pilot", 10, "ImageNet-R in PILOT's folders"),
+    "split_imagenet_a": Row("imagenet_a", 10, "ImageNet-A in PILOT's folders, 10 tasks of 20"),
+    "split_objectnet": Row("objectnet", 10, "ObjectNet in PILOT's folders, 10 tasks of 20"),
+    "split_omnibenchmark": Row("omnibenchmark", 10, "OmniBenchmark in PILOT's folders, 10 of 30"),
+    "split_vtab": Row("vtab", 5, "VTAB in PILOT's folders, 5 tasks of 10, in label order"),
+    "split_core50": Row("core50", (10, *[5] * 8), "CORe50 in 9 tasks of new objects (NC)"),
 }
 
 
@@ -55,7 +70,7 @@ class SplitConfig(DividedConfig):
             row = SPLITS[values["name"]]
             groups = values.get("classes")
             return {
-                "tasks": len(groups) if isinstance(groups, list) and groups else row.tasks,
+                "tasks": len(groups) if isinstance(groups, list) and groups else row.sizes,
                 "pretrain_classes": list(row.pretrain_classes),
                 "leave_out": list(row.leave_out),
             } | values
