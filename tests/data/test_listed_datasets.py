@@ -341,7 +341,7 @@ def test_clbench_data_lists_all(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("split_cub20", "no data set or stream split_cub20 (did you mean split_cub200?)"),
+        ("split_cub20", "no data set or stream 'split_cub20' (did you mean split_cub200?)"),
         ("image_folder", "the stream image_folder needs no data set of clbench's"),
     ],
 )

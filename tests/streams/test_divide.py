@@ -225,7 +225,7 @@ def test_a_larger_first_task(tasks, first, sizes):
     ("fields", "told"),
     [
         ({"order": "1993"}, "must be legacy-SEED, as in legacy-1993, or"),
-        ({"order": 1993}, "must be legacy-SEED"),
+        ({"order": 1993}, "stream.order = 1993: should be text"),
         ({"order": "legacy-"}, "must be legacy-SEED"),
         ({"order": "legacy-1", "order_seed": 2}, "order = legacy-1 and order_seed = 2 both give"),
         ({"first": 0}, "stream.first"),
