@@ -72,7 +72,7 @@ def _read(
                 paths += frames
                 labels += [label(session, item)] * len(frames)
         parts.append(Labelled(tuple(paths), np.array(labels, dtype=np.int64)))
-    return as_published(DataSet(name, *parts, classes), CORE50, root)
+    return as_published(DataSet(name, parts[0], parts[1], classes), CORE50, root)
 
 
 def _frames(root: Path, folder: Path) -> list[Path]:

@@ -47,8 +47,8 @@ DOMAINNET = Source(
     "DomainNet",
     "http://ai.bu.edu/M3SDA/ (the cleaned version: an archive and two lists for each domain)",
     "domainnet",
-    "<domain>_train.txt, <domain>_test.txt and <domain>/<class>/*.jpg for clipart, infograph, "
-    "painting, quickdraw, real and sketch",
+    "<domain>_train.txt, <domain>_test.txt and <domain>/<class>/ with the images for clipart, "
+    "infograph, painting, quickdraw, real and sketch",
     False,
 )
 DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -92,7 +92,7 @@ def cub200(root: Path, download: bool) -> DataSet:
         parts.append(labelled(CUB200, part, paths, found, len(names)))
     # "001.Black_footed_Albatross"
     birds = tuple(name.partition(".")[2] or name for name in names.values())
-    return as_published(DataSet("cub200", *parts, birds), CUB200, root)
+    return as_published(DataSet("cub200", parts[0], parts[1], birds), CUB200, root)
 
 
 def tiny_imagenet(root: Path, download: bool) -> DataSet:
@@ -162,7 +162,7 @@ def sun397(root: Path, download: bool) -> DataSet:
         parts.append(labelled(SUN397, part, paths, [label[one] for one in held], len(label)))
     # "/a/abbey", "/a/apartment_building/outdoor"
     scenes = tuple(name[3:] for name in label)
-    return as_published(DataSet("sun397", *parts, scenes), SUN397, root)
+    return as_published(DataSet("sun397", parts[0], parts[1], scenes), SUN397, root)
 
 
 def domainnet(root: Path, download: bool) -> DataSet:
@@ -205,7 +205,7 @@ def domainnet(root: Path, download: bool) -> DataSet:
         joint = [number * count + label for number, _, labels in found for label in labels]
         made.append(labelled(DOMAINNET, title, paths, joint, count * len(DOMAINNET_DOMAINS)))
     classes = tuple(called[label] for label in range(count)) * len(DOMAINNET_DOMAINS)
-    return as_published(DataSet("domainnet", *made, classes), DOMAINNET, root)
+    return as_published(DataSet("domainnet", made[0], made[1], classes), DOMAINNET, root)
 
 
 def _numbers(name: str, words: Sequence[str]) -> list[int]:

@@ -60,8 +60,8 @@ class Packed:
             raise self.source.disagree(f"only one of {self.train} and {self.test} has {few(odd)}")
         if self.synsets:
             require_synsets(self.source, root, self.synsets, train.classes)
-        parts = (self._part(found) for found in (train, test))
-        return as_published(DataSet(self.name, *parts, train.classes), self.source, root)
+        made = DataSet(self.name, self._part(train), self._part(test), train.classes)
+        return as_published(made, self.source, root)
 
     def _part(self, found: Listing) -> Labelled:
         images = [
@@ -172,7 +172,7 @@ def office_home(root: Path, download: bool) -> DataSet:
     paths = [path for one in images for path in one]
     labels = np.repeat(np.arange(len(images)), [len(one) for one in images])
     parts = divided(paths, labels, every_fifth(labels))
-    made = DataSet("office_home", *parts, domains[0].classes * len(domains))
+    made = DataSet("office_home", parts[0], parts[1], domains[0].classes * len(domains))
     return as_published(made, OFFICE_HOME, root)
 
 
@@ -222,7 +222,7 @@ def divided(
         test: (N,) bool, which are for testing.
     """
     train, tested = (
-        Labelled(tuple(paths[i] for i in np.flatnonzero(chosen)), labels[chosen])
+        Labelled(tuple(paths[i] for i in np.flatnonzero(chosen).tolist()), labels[chosen])
         for chosen in (~test, test)
     )
     return train, tested
