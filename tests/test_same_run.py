@@ -10,7 +10,7 @@ from report.made_up import run_folder
 from clbench.recipe import trainer_arguments
 from clbench.recipe.recipe import Recipe, fields, parse
 from clbench.record.same_run import ROLES, role_of
-from clbench.report.gather import read
+from clbench.report.gather import read_run
 from clbench.runner.folder import different, plain, recipe_hash
 from clbench.streams import STREAMS
 
@@ -71,7 +71,9 @@ def grouped(tmp_path, *recipes):
     """Whether reports take runs of recipes for one method's."""
     names = map(str, itertools.count())
     runs = [
-        read(run_folder(tmp_path, r.methods and {"sfa": {}}, config=plain(r), folder=next(names)))
+        read_run(
+            run_folder(tmp_path, r.methods and {"sfa": {}}, config=plain(r), folder=next(names))
+        )
         for r in recipes
     ]
     return runs[0][0].settings == runs[1][0].settings

@@ -216,7 +216,7 @@ def _short(setup: Setup) -> Setup:
     small = [
         replace(stage, name=str(number), train=_few(stage.train, images))
         for number, (images, *_), stage in zip(
-            range(STAGES), lengths, [*stages, *stages[-1:] * STAGES], strict=False
+            range(STAGES), lengths, [*stages, *[stages[-1]] * STAGES], strict=False
         )
     ]
     settings = {
