@@ -23,8 +23,9 @@ from clbench.methods.penalty import l2_penalty
 from clbench.methods.sfa import averaging_steps
 from clbench.models.anchors import Anchor
 from clbench.seeding import derive, generator
-from clbench.streams.base import Split, Storage, Task
+from clbench.streams.base import Split, Task
 from clbench.streams.split import SplitConfig
+from clbench.streams.storage import Storage
 from clbench.weights import State, trunk_distance
 
 #: Optimiser steps of task A and of task B: B is long enough for A to be forgotten.

@@ -22,7 +22,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 from torch.utils.tensorboard import SummaryWriter
 
-from clbench.measure.board import StreamLogger, settings
+from clbench.measure.board import StreamLogger, hyperparameters
 from clbench.recipe.recipe import parse
 from clbench.record.record import Record
 
@@ -183,7 +183,7 @@ def test_hparams_show_what_runs_are_compared_by(tmp_path):
             "optimizer": {"name": "sgd", "lr": 0.125, "momentum": 0.5},
         }
     )
-    shown = settings(recipe)
+    shown = hyperparameters(recipe)
     wanted = {
         "stream": "split_digits",
         "methods": "sfa(p=0.25) + replay(fraction=0.5)",

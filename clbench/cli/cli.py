@@ -30,6 +30,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench report runs/ --output report/                   compare runs that are there
   clbench compare sfa --skip_missing                      a paper, as far as data and weights allow
   clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
+  clbench data split_cub200                               where its files belong, what is there
 
 %s
 
@@ -151,9 +152,9 @@ def field_help() -> str:
             seen = set()
             for cls in dict.fromkeys(STREAMS.values()):
                 for name, inner in cls.model_fields.items():
-                    if name not in seen:
-                        seen.add(name)
-                        add(f"stream.{name}", inner, owners(name))
+                    if (name, inner.description) not in seen:
+                        seen.add((name, inner.description))
+                        add(f"stream.{name}", inner, owners(name, inner.description))
         if key == "methods":
             for method, kind in METHODS.items():
                 for name, inner in kind.model_fields.items():

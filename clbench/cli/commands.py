@@ -1,4 +1,4 @@
-"""What ``clbench compare``, ``report``, ``reproduce`` and ``sweep`` do with their words."""
+"""What all commands but ``clbench train`` do with their words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, help_of, read_words
-from clbench.cli.tables import COMPARE, REPORT, REPRODUCE, SWEEP, TRAIN
+from clbench.cli.tables import COMPARE, DATA, REPORT, REPRODUCE, SWEEP, TRAIN
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -120,6 +120,14 @@ def _report(given: Given) -> int:
     return 0
 
 
+def _data(given: Given) -> int:
+    from clbench.cli.data import tell
+
+    return tell(
+        given.get("names", []), given.get("data_dir", Path("data")), "fetch" in given.values
+    )
+
+
 def _reproduce(given: Given) -> int:
     """A paper is a suite of its name."""
     return _compare(given, skips=True)
@@ -148,6 +156,7 @@ def _sweep(given: Given) -> int:
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
+    "data": (DATA, _data),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "sweep": (SWEEP, _sweep),

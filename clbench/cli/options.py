@@ -33,6 +33,7 @@ class Option:
         many: whether it takes several words, and can be given again.
         prints: whether the command prints something and stops.
         group: what it is listed under.
+        optional: of what a command is about: whether it can be left out.
     """
 
     name: str
@@ -42,11 +43,13 @@ class Option:
     many: bool = False
     prints: bool = False
     group: str = "options"
+    optional: bool = False
 
     @property
     def words(self) -> str:
         """What to call its words in the help."""
-        return f"{self.value}{' ...' * self.many}"
+        words = f"{self.value}{' ...' * self.many}"
+        return f"[{words}]" if self.optional else words
 
 
 HELP = Option("help", "this text", prints=True)
@@ -60,7 +63,7 @@ class Command:
         name: as it is typed.
         options: all but ``--help``.
         about: for the help.
-        place: what it is about, which must be there; None: nothing.
+        place: what it is about, which must be there unless it is optional; None: nothing.
         fields: whether any other option is a field of the recipe.
         epilog: more for the help.
     """
@@ -140,8 +143,8 @@ def read_words(command: Command, argv: Sequence[str]) -> Given:
             given.fields[name] = taken
         else:
             _put(given, option, f"--{typed}", taken)
-    if command.place and command.place.name not in given.values:
-        place = command.place
+    place = command.place
+    if place and not place.optional and place.name not in given.values:
         raise ClbenchError(
             f"clbench {command.name} needs {place.value}: {place.about}; {command.see}"
         )

@@ -91,6 +91,16 @@ COMPARE = Command(
     fields=True,
     epilog=_FIELDS,
 )
+DATA = Command(
+    "data",
+    (
+        Option("data_dir", "the data root (default: data)", "DIR", folder),
+        Option("fetch", "download what torchvision can"),
+    ),
+    "Say where the files of data sets belong, and whether they are there as they were published; "
+    "without a name, a list of all.",
+    Option("names", "data sets or streams", "NAMES", many=True, optional=True),
+)
 REPORT = Command(
     "report",
     (

@@ -90,7 +90,7 @@ class StreamLogger(Logger):
         with self._safely():
             scores = _scores(record)
             values = _scalars(scores)
-            for part in summary.hparams(settings(recipe), scores):
+            for part in summary.hparams(hyperparameters(recipe), scores):
                 values += part.value
             for path in sorted(self.folder.glob("*.png")):
                 values.append(Summary.Value(tag=path.stem, image=_image(path.read_bytes())))
@@ -172,7 +172,7 @@ class _Waiting:
         self.data += record
 
 
-def settings(recipe: Recipe) -> dict[str, str | float | bool]:
+def hyperparameters(recipe: Recipe) -> dict[str, str | float | bool]:
     """What the HPARAMS page shows of a recipe: TensorBoard takes words, numbers and truths."""
     values: dict[str, Any] = {
         "stream": recipe.stream.name,

@@ -16,7 +16,7 @@ from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
-from clbench.record.events import Measured, Point, TaskEvent
+from clbench.record.events import CurvePoint, Measured, TaskEvent
 from clbench.record.record import SCENARIOS
 from clbench.streams import Stream, Task
 
@@ -79,7 +79,7 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self.logger.log_metrics(_tagged(Point.model_validate(point)), step)
+            self.logger.log_metrics(_tagged(CurvePoint.model_validate(point)), step)
 
         return on_step
 

@@ -109,6 +109,9 @@ class RunEvent(_Line):
     version: Annotated[int, Field(ge=0, le=VERSION)] = Field(description="of the whole record")
     title: Text
     stream: Text
+    stream_version: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        1, description="of the stream's definition"
+    )
     methods: dict[Text, Any] = Field(description="their settings, by name, in order")
     traits: dict[Text, list[Text]] = Field({}, description="what the methods say of themselves")
     seed: Annotated[int, Field(gt=-(2**63), lt=2**63)]
@@ -129,7 +132,7 @@ class RunEvent(_Line):
     recipe: str | None = Field(description="as YAML")
 
 
-class Retention(_Part):
+class RetentionScores(_Part):
     """Accuracy on what the network was pretrained for."""
 
     top1: Accuracy
@@ -140,7 +143,7 @@ class PretrainedEvent(_Line):
     """The network before the first task: the second line."""
 
     event: Literal["pretrained"] = "pretrained"
-    retention: Retention | None
+    retention: RetentionScores | None
 
 
 class Measured(_Part):
@@ -164,7 +167,7 @@ class Measured(_Part):
         return accuracies
 
 
-class Point(Measured):
+class CurvePoint(Measured):
     """A point of the curves, before the task is through."""
 
     step: Count
@@ -223,8 +226,8 @@ class TaskEvent(Measured, _Line):
     name: Text
     last_step: Count = Field(description="optimiser steps since the stream began")
     validation: Measured | None
-    retention: Retention | None
-    curve: list[Point]
+    retention: RetentionScores | None
+    curve: list[CurvePoint]
     methods: dict[Text, Activity]
     remarks: Annotated[list[RemarkMade], Field(max_length=100)]
     distance: dict[Text, Number | None] = Field(description="of the weights, from each anchor")

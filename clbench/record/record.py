@@ -19,7 +19,7 @@ from clbench.record.events import (
     EndEvent,
     Event,
     PretrainedEvent,
-    Retention,
+    RetentionScores,
     RunEvent,
     TaskEvent,
 )
@@ -78,7 +78,7 @@ class Record:
         )
 
     @cached_property
-    def pretrained(self) -> Retention | None:
+    def pretrained(self) -> RetentionScores | None:
         """Retention before the first task; None if it was not measured."""
         found = (event for event in self.events if isinstance(event, PretrainedEvent))
         return next((event.retention for event in found), None)

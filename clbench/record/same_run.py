@@ -25,8 +25,9 @@ ROLES: Mapping[Role, str] = {
     "decides": """
         stream stream.name stream.validation stream.train_per_class stream.test_per_class
         stream.first_tasks stream.test_on stream.order_seed stream.classes stream.labels
-        stream.pretrain_classes stream.leave_out stream.first stream.tasks stream.datasets
-        stream.independent stream.angles stream.arguments stream.benchmark
+        stream.order stream.domains stream.pretrain_classes stream.leave_out stream.first
+        stream.tasks stream.datasets stream.independent stream.angles stream.arguments
+        stream.benchmark
         images.size images.stored images.fit images.range images.mean images.std
         augment.flip augment.crop augment.padding augment.scale augment.jitter
         model.backbone model.weights model.options model.head model.batch_norm

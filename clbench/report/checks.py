@@ -24,7 +24,7 @@ def warnings_of(runs: Sequence[Run], everywhere: bool = False) -> list[str]:
         everywhere: look for what concerns all runs (versions) rather than one section.
     """
     if everywhere:
-        return [*_versions(runs), *_hardware(runs)]
+        return [*_stream_versions(runs), *_versions(runs), *_hardware(runs)]
     every = (_splits, _weights, _budgets, _inactive, _ineffective, _remarks, _unfinished)
     return [line for check in every for line in check(runs)]
 
@@ -41,6 +41,16 @@ def known(runs: Sequence[Run]) -> str:
     parts = [f"same {same} throughout"] if same else []
     parts += [f"{not_told} are unknown"] if not_told else []
     return ", but ".join(parts)
+
+
+def _stream_versions(runs: Sequence[Run]) -> Iterable[str]:
+    for stream, mates in _by(runs, lambda run: run.record.run.stream).items():
+        found = _folders(mates, lambda run: run.stream_version)
+        if len(found) > 1:
+            yield (
+                f"{cut_line(stream, 80)} is there in several versions, each with tables of its "
+                f"own: version {_sides(found)}."
+            )
 
 
 def _splits(runs: Sequence[Run]) -> Iterable[str]:

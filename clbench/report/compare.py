@@ -132,7 +132,7 @@ def compare(
     for run in runs:
         about = run.record.run
         # Where tasks share labels, accuracies are others under the same names.
-        key = about.stream, tuple(about.tasks), about.backbone, about.shared_labels
+        key = run.stream, tuple(about.tasks), about.backbone, about.shared_labels
         sections[key].append(run)
     numbers = iter(range(len(runs)))
     made = [_section(key[:3], found, named, numbers, tuned) for key, found in sections.items()]

@@ -57,6 +57,17 @@ class Run:
         return self.record.run.seed
 
     @property
+    def stream_version(self) -> int:
+        """The version of the stream's definition; records before there were any have the first."""
+        return self.record.run.stream_version
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream, with its version if that is not the first."""
+        version = self.stream_version
+        return self.record.run.stream + (f" version {version}" if version > 1 else "")
+
+    @property
     def finished(self) -> bool:
         """Whether the stream is through; only then its scores count."""
         return self.record.finished

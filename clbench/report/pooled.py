@@ -54,8 +54,15 @@ class PooledRow:
 
 
 def shared(comparison: Compared) -> list[str]:
-    """Methods that have finished runs on every stream; none if there is only one stream."""
-    if len(comparison.sections) < 2:
+    """Methods that have finished runs on every stream; none if there is only one stream.
+
+    None either where a stream is there in two versions, which no table mixes.
+    """
+    names = {
+        section.stream: section.groups[0].runs[0].record.run.stream
+        for section in comparison.sections
+    }
+    if len(comparison.sections) < 2 or len(set(names.values())) < len(names):
         return []
     found = [[g.label for g in s.groups if g.finished] for s in comparison.sections]
     return [label for label in found[0] if all(label in labels for labels in found[1:])]

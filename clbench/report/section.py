@@ -61,8 +61,8 @@ class Section:
 
     @property
     def stream(self) -> str:
-        """Name of the stream."""
-        return self.groups[0].runs[0].record.run.stream
+        """Name of the stream, with its version if that is not the first."""
+        return self.groups[0].runs[0].stream
 
     @property
     def backbone(self) -> str:

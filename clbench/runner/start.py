@@ -60,6 +60,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         version=VERSION,
         title=recipe.title,
         stream=recipe.stream.name,
+        stream_version=recipe.stream.version,
         methods={
             name: finite.written(m.model_dump(mode="json")) for name, m in recipe.methods.items()
         },

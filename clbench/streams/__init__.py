@@ -1,17 +1,20 @@
 """Streams of tasks, by name."""
 
 from clbench.streams.avalanche import AvalancheConfig
-from clbench.streams.base import DISK, Shelf, Storage, Stream, StreamConfig, Task
+from clbench.streams.base import Stream, StreamConfig, Task
 from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedConfig
+from clbench.streams.domains import DOMAINS, DomainsConfig
 from clbench.streams.folder import FolderConfig
 from clbench.streams.split import SPLITS, SplitConfig
-from clbench.streams.transfer import TransferConfig
+from clbench.streams.storage import DISK, Shelf, Storage
+from clbench.streams.transfer import TRANSFERS, TransferConfig
 
 STREAMS: dict[str, type[StreamConfig]] = {
     **dict.fromkeys(SPLITS, SplitConfig),
     **dict.fromkeys(PERMUTED, PermutedConfig),
     **dict.fromkeys(ROTATED, RotatedConfig),
-    "transfer6": TransferConfig,
+    **dict.fromkeys(DOMAINS, DomainsConfig),
+    **dict.fromkeys(TRANSFERS, TransferConfig),
     "image_folder": FolderConfig,
     "avalanche": AvalancheConfig,
 }
@@ -19,15 +22,35 @@ STREAMS: dict[str, type[StreamConfig]] = {
 
 def describe(name: str) -> str:
     """One line about a stream, for ``--list``."""
-    domains = {**PERMUTED, **ROTATED}
-    if name in domains:
-        return domains[name].summary
-    return SPLITS[name].summary if name in SPLITS else STREAMS[name].summary
+    for rows in (SPLITS, PERMUTED, ROTATED, DOMAINS):
+        if name in rows:
+            return rows[name].summary
+    if name in TRANSFERS:
+        sets = TRANSFERS[name]
+        return f"{len(sets)} data sets, one a task: {', '.join(sets)}"
+    return STREAMS[name].summary
 
 
-def owners(field: str) -> list[str]:
-    """Streams that have a field, such as ``classes``; none if all have it."""
-    having = [name for name, cls in STREAMS.items() if field in cls.model_fields]
+def data_sets(name: str) -> list[str]:
+    """The data sets that a stream needs by default; none for one's own images and avalanche."""
+    for rows in (SPLITS, PERMUTED, ROTATED, DOMAINS):
+        if name in rows:
+            return [rows[name].dataset]
+    return TRANSFERS.get(name, [])
+
+
+def owners(field: str, about: str | None = None) -> list[str]:
+    """Streams that have a field, such as ``classes``; none if all have it.
+
+    Args:
+        field: its name.
+        about: its description, where fields of one name differ.
+    """
+    having = [
+        name
+        for name, cls in STREAMS.items()
+        if field in cls.model_fields and about in (None, cls.model_fields[field].description)
+    ]
     if len(having) == len(STREAMS):
         return []
     split = [name for name in STREAMS if name.startswith("split_")]
@@ -44,6 +67,7 @@ __all__ = [
     "Stream",
     "StreamConfig",
     "Task",
+    "data_sets",
     "describe",
     "owners",
 ]

@@ -19,8 +19,9 @@ from clbench.data.duplicates import tell_duplicates
 from clbench.data.images import GuardedImages, Images, JoinedImages
 from clbench.data.words import few
 from clbench.errors import ClbenchError
-from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig, Task
+from clbench.streams.base import Group, Stream, StreamConfig, Task
 from clbench.streams.draws import choose, hold_out
+from clbench.streams.storage import DISK, Shelf, Storage
 
 #: Of the manifest. Since version 2, the fingerprints of images are those of their contents.
 MANIFEST = 2
@@ -68,18 +69,7 @@ def assemble(
     if shared:
         _refuse_sizes(groups)
     storages = [shelf.own.get(data.name, storage) for data in datasets]
-    used = [
-        [*(c for g in groups if g.dataset == d for c in g.labels)] for d in range(len(datasets))
-    ]
-    whole = set(pretrain_classes)
-    limits = ((config.train_per_class, "train"), (config.test_per_class, "test"))
-    trained, tested = (
-        [
-            choose(getattr(data, part), classes, most, whole if number == 0 else set())
-            for number, (data, classes) in enumerate(zip(datasets, used, strict=True))
-        ]
-        for most, part in limits
-    )
+    trained, tested = _chosen(config, datasets, groups, set(pretrain_classes))
     _refuse_empty(config, datasets, groups, trained, tested)
     train, test = _open(datasets, {"train": trained, "test": tested}, data_dir, storages, shelf)
     if arrange is not None:
@@ -116,6 +106,20 @@ def assemble(
     )
 
 
+def _chosen(
+    config: StreamConfig, datasets: Sequence[DataSet], groups: Sequence[Group], whole: set[int]
+) -> tuple[list[Labelled], list[Labelled]]:
+    """The training and test images of each data set that the stream uses."""
+    trained, tested = [], []
+    for number, data in enumerate(datasets):
+        mine, apart = [g for g in groups if g.dataset == number], whole if number == 0 else set()
+        labels = [label for group in mine for label in group.labels]
+        trained.append(choose(data.train, labels, config.train_per_class, apart))
+        labels = [label for group in mine for label in group.test_labels]
+        tested.append(choose(data.test, labels, config.test_per_class, apart))
+    return trained, tested
+
+
 def _tasks(
     config: StreamConfig, groups: Sequence[Group], train: _Part, test: _Part, guarded: Images
 ) -> tuple[Task, ...]:
@@ -124,11 +128,12 @@ def _tasks(
     first = 0
     for number, group in enumerate(groups):
         parts: tuple[list[Split], list[Split], list[Split]] = ([], [], [])
-        for new, label in enumerate(group.labels, first):
+        labels = zip(group.labels, group.test_labels, strict=True)
+        for new, (label, test_label) in enumerate(labels, first):
             kept, out = hold_out(train.of_class(group, label), config.validation, label)
             parts[0].append(_labelled(guarded, kept, new))
             parts[1].append(_labelled(train.images, out, new))
-            parts[2].append(_labelled(test.images, test.of_class(group, label), new))
+            parts[2].append(_labelled(test.images, test.of_class(group, test_label), new))
         splits = [Split.joined(part) for part in parts]
         classes = range(first, first + len(group.labels))
         tasks.append(Task(number, group.name, classes, *splits))
@@ -171,12 +176,12 @@ def _refuse_empty(
     tested: Sequence[Labelled],
 ) -> None:
     for group in groups:
-        for label in group.labels:
+        for label, test_label in zip(group.labels, group.test_labels, strict=True):
             count = int((trained[group.dataset].labels == label).sum())
             lack = ""
             if count <= round(count * config.validation):
                 lack = "training images left"
-            elif not (tested[group.dataset].labels == label).any():
+            elif not (tested[group.dataset].labels == test_label).any():
                 lack = "test images"
             if lack:
                 name = datasets[group.dataset].classes[label]

@@ -15,8 +15,9 @@ from pydantic import Field
 from clbench.data.datasets import DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
-from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
+from clbench.streams.base import Group, Stream, StreamConfig
 from clbench.streams.divide import LABELS, Labels
+from clbench.streams.storage import DISK, Shelf, Storage
 
 
 class AvalancheConfig(StreamConfig):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import unicodedata
+import re
 from abc import ABC
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from clbench.data.words import few, note
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, StreamConfig
-
-#: A class, by its name or its number (its label in the data set, from 0).
-Class = int | str
+from clbench.streams.called import Class, class_numbers
 
 
 def _sizes(value: Any) -> Any:
@@ -53,12 +50,23 @@ def _tasks_of_classes(value: Any) -> Any:
     return [[_class(label) for label in group] for group in value]
 
 
+def _order(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and _LEGACY.fullmatch(value)):
+        return value
+    raise ValueError(
+        "must be legacy-SEED, as in legacy-1993, or legacy-SEED-inverse; for an order of your own "
+        "list the classes in stream.classes"
+    )
+
+
 def _list_of_classes(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list of classes by name or number, as in [cat, 3]")
     return [_class(label) for label in value]
 
 
+_LEGACY = re.compile(r"legacy-(\d{1,9})(-inverse)?")
+Order = Annotated[str | None, BeforeValidator(_order)]
 Sizes = Annotated[int | list[int], BeforeValidator(_sizes)]
 Groups = Annotated[list[list[Class]] | None, BeforeValidator(_tasks_of_classes)]
 Classes = Annotated[list[Class], BeforeValidator(_list_of_classes)]
@@ -81,16 +89,43 @@ class DividedConfig(StreamConfig, ABC):
         ge=0,
         description="draws the class order; default: label order, of folders the order of names",
     )
+    order: Order = Field(
+        None,
+        description="legacy-1993: the class order of the class-incremental literature, NumPy's "
+        "old generator with the seed 1993 (PILOT, PyCIL); legacy-1993-inverse: the same draw the "
+        "other way round (Mammoth)",
+    )
+    first: int | None = Field(
+        None,
+        ge=1,
+        description="the number of classes of the first task; the other tasks share the rest "
+        "equally: 50 of 100 with tasks: 6 is B50-Inc10",
+    )
     classes: Groups = Field(
         None,
         description="the classes of each task in order, by name or number, e.g. [[cat, dog], "
-        "[3, 7, 1]], instead of `tasks` and `order_seed`. A number counts the classes from 0 in "
-        "label order, of folders in the order of names; a text (quoted, if of digits) is a name",
+        "[3, 7, 1]], instead of `tasks`, `first`, `order` and `order_seed`. A number counts the "
+        "classes from 0 in label order, of folders in the order of names; a text (quoted, if of "
+        "digits) is a name",
     )
     labels: Labels = Field(
         "own",
         description=LABELS + ". The first class of every task has output 0, the second 1 …",
     )
+
+    @model_validator(mode="after")
+    def _one_order(self) -> DividedConfig:
+        if self.order is not None and self.order_seed is not None:
+            raise ValueError(
+                f"order = {self.order} and order_seed = {self.order_seed} both give the class "
+                "order: leave one of them out"
+            )
+        if self.first is not None and not isinstance(self.tasks, int):
+            raise ValueError(
+                f"first = {self.first}, and tasks lists the size of every task: leave first out, "
+                "or give tasks as a number"
+            )
+        return self
 
     def groups(self, names: Sequence[str], labels: Sequence[int]) -> list[Group]:
         """The tasks.
@@ -103,7 +138,7 @@ class DividedConfig(StreamConfig, ABC):
             ClbenchError: if the classes do not divide as the fields say.
         """
         if self.classes is None:
-            made = divide(labels, self.tasks, self.order_seed)
+            made = divide(labels, self.tasks, self.order_seed, self.order, self.first)
         else:
             made = self._as_listed(self.classes, names, labels)
         return [
@@ -140,42 +175,20 @@ class DividedConfig(StreamConfig, ABC):
         unused = [names[label] for label in labels if label not in counts]
         if unused:
             note(f"stream.classes leaves out {len(unused)} of {len(labels)} classes: {few(unused)}")
-        if self.order_seed is not None:
-            note("stream.classes gives the order: stream.order_seed is not used")
+        for field in ("order", "order_seed", "first"):
+            if getattr(self, field) is not None:
+                note(f"stream.classes gives the order and the tasks: stream.{field} is not used")
         if self.tasks not in (1, len(made)):
             note(f"stream.classes makes {len(made)} tasks: stream.tasks is not used")
         return made
 
 
-def usable(
-    names: Sequence[str], pretrain_classes: Sequence[Class], leave_out: Sequence[Class]
-) -> tuple[list[int], list[int]]:
-    """Labels of the classes that tasks can learn, in label order, and of those set apart.
-
-    Args:
-        names: of the data set's classes, by label.
-        pretrain_classes, leave_out: the stream's fields.
-
-    Raises:
-        ClbenchError: if they name classes that are not there, or one more than once.
-    """
-    apart = class_numbers(pretrain_classes, names, "stream.pretrain_classes")
-    out = class_numbers(leave_out, names, "stream.leave_out")
-    if len(set(apart)) < len(apart):
-        raise ClbenchError(
-            f"stream.pretrain_classes = {pretrain_classes} name a class more than once"
-        )
-    both = sorted(set(apart) & set(out))
-    if both:
-        raise ClbenchError(
-            f"stream.pretrain_classes and stream.leave_out both name {few(both)}: a class is "
-            "either set apart or not used"
-        )
-    return [c for c in range(len(names)) if c not in {*apart, *out}], apart
-
-
 def divide(
-    labels: Sequence[int], tasks: int | Sequence[int], order_seed: int | None
+    labels: Sequence[int],
+    tasks: int | Sequence[int],
+    order_seed: int | None,
+    order: str | None = None,
+    first: int | None = None,
 ) -> list[list[int]]:
     """The labels of each task.
 
@@ -183,33 +196,75 @@ def divide(
         labels: the labels to divide, in label order.
         tasks: number of tasks of equal size, or the size of each.
         order_seed: draws the order; None keeps it.
+        order: draws it as others do, see :func:`legacy`.
+        first: size of the first task; the others are of equal size.
 
     Raises:
         ClbenchError: if there are no labels, or they do not divide.
 
     >>> divide([5, 6, 7, 8], [1, 3], None)
     [[5], [6, 7, 8]]
+    >>> divide([5, 6, 7, 8], 3, None, first=2)
+    [[5, 6], [7], [8]]
     """
     count = len(labels)
     if not count:
         raise ClbenchError(
             "the stream has no classes left: shorten stream.leave_out or stream.pretrain_classes"
         )
-    if isinstance(tasks, int):
-        if count % tasks:
-            raise ClbenchError(_does_not_divide(tasks, count))
-        sizes = [count // tasks] * tasks
-    else:
-        sizes = list(tasks)
-        if sum(sizes) != count:
-            raise ClbenchError(
-                f"stream.tasks = [{few(sizes)}] makes {sum(sizes)} classes, but the stream has "
-                f"{count}: give sizes that add up to {count}, or list some in stream.classes"
-            )
+    sizes = _sizes_of(tasks, first, count)
     if order_seed is not None:
         labels = np.random.default_rng(order_seed).permutation(labels).tolist()
+    if order is not None:
+        labels = [labels[place] for place in legacy(order, count)]
     ends = np.cumsum(sizes).tolist()
     return [list(labels[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def legacy(order: str, count: int) -> list[int]:
+    """The class order of the class-incremental literature, as iCaRL's authors drew it.
+
+    Args:
+        order: ``legacy-SEED``, the class that comes i-th is the i-th of the permutation (PILOT,
+            PyCIL); or ``legacy-SEED-inverse``, the permutation says where each class comes
+            (Mammoth).
+        count: number of classes.
+
+    >>> legacy("legacy-1993", 100)[:5]
+    [68, 56, 78, 8, 23]
+    """
+    found = _LEGACY.fullmatch(order)
+    assert found is not None
+    drawn = np.random.RandomState(int(found[1])).permutation(count)
+    return (np.argsort(drawn) if found[2] else drawn).tolist()  # type: ignore[no-any-return]
+
+
+def _sizes_of(tasks: int | Sequence[int], first: int | None, count: int) -> list[int]:
+    """The number of classes of each task."""
+    if not isinstance(tasks, int):
+        if sum(tasks) != count:
+            raise ClbenchError(
+                f"stream.tasks = [{few(tasks)}] makes {sum(tasks)} classes, but the stream has "
+                f"{count}: give sizes that add up to {count}, or list some in stream.classes"
+            )
+        return list(tasks)
+    if first is None:
+        if count % tasks:
+            raise ClbenchError(_does_not_divide(tasks, count))
+        return [count // tasks] * tasks
+    rest, others = count - first, tasks - 1
+    if rest < 1:
+        raise ClbenchError(
+            f"stream.first = {first} leaves no classes to other tasks, the stream has {count}: "
+            f"give at most {count - 1}, or leave it out"
+        )
+    if others < 1 or rest % others:
+        fitting = [n + 1 for n in range(1, rest + 1) if rest % n == 0]
+        raise ClbenchError(
+            f"stream.first = {first} leaves {rest} classes, which do not divide by the other "
+            f"{others} of stream.tasks = {tasks}: use one of {fitting} tasks"
+        )
+    return [first] + [rest // others] * others
 
 
 def _does_not_divide(tasks: int, count: int) -> str:
@@ -224,55 +279,6 @@ def _does_not_divide(tasks: int, count: int) -> str:
         f"stream.tasks = {few([tasks])} does not divide the stream's {count} classes; use one of "
         f"{fitting}{hint}, or list the groups in stream.classes"
     )
-
-
-def class_numbers(classes: Sequence[Class], names: Sequence[str], field: str) -> list[int]:
-    """Labels of classes that are given by name (text) or number.
-
-    Args:
-        classes: as the user gave them.
-        names: of the data set's classes, by label.
-        field: where they stand, for the message.
-
-    Raises:
-        ClbenchError: if there is no such class, or a number is also the name of another class.
-    """
-    by_name = {_normal(name): label for label, name in enumerate(names)}
-    return [_number(one, names, by_name, field) for one in classes]
-
-
-def _number(one: Class, names: Sequence[str], by_name: dict[str, int], field: str) -> int:
-    if isinstance(one, str):
-        if _normal(one) in by_name:
-            return by_name[_normal(one)]
-        near = difflib.get_close_matches(one, names, 1, 0.6)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ClbenchError(
-            f"{field}: there is no class named {one!r}{hint}; the stream's are {few(names, 20)}"
-        )
-    if not 0 <= one < len(names):
-        raise ClbenchError(
-            f"{field}: there is no class with the number {one}, the stream's have the numbers "
-            f"0…{len(names) - 1}"
-        )
-    called = [label for label, name in enumerate(names) if _is_number(name, one)]
-    if called and one not in called:
-        other = names[called[0]]
-        raise ClbenchError(
-            f"{field}: {one} could be the class named {other!r} or the class with the number "
-            f"{one}, {names[one]!r}: name classes in quotes, as in ['{other}'], since some are "
-            "called by numbers"
-        )
-    return one
-
-
-def _is_number(name: str, number: int) -> bool:
-    return name.isascii() and name.isdecimal() and len(name) < 20 and int(name) == number
-
-
-def _normal(name: str) -> str:
-    """Accents in one form: macOS takes them apart in the names of folders."""
-    return unicodedata.normalize("NFC", name)
 
 
 def task_name(classes: Sequence[str]) -> str:

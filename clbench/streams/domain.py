@@ -20,8 +20,10 @@ from torch import Tensor
 
 from clbench.data.arranged import permutations, rotations
 from clbench.streams.assemble import assemble
-from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
-from clbench.streams.divide import Classes, usable
+from clbench.streams.base import Group, Stream, StreamConfig
+from clbench.streams.called import usable
+from clbench.streams.divide import Classes
+from clbench.streams.storage import DISK, Shelf, Storage
 
 Angle = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
 

@@ -14,8 +14,9 @@ from clbench.data.datasets import DataSet, image_folder
 from clbench.data.words import counted, expanded, few, note, spelt
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
-from clbench.streams.base import DISK, Group, Shelf, Storage, Stream
+from clbench.streams.base import Group, Stream
 from clbench.streams.divide import TASKS, DividedConfig, Sizes
+from clbench.streams.storage import DISK, Shelf, Storage
 
 
 class FolderConfig(DividedConfig):
@@ -63,6 +64,8 @@ class FolderConfig(DividedConfig):
         given = {
             "stream.classes": self.classes is not None,
             "stream.order_seed": self.order_seed is not None,
+            "stream.order": self.order is not None,
+            "stream.first": self.first is not None,
             "stream.tasks": self.tasks not in (1, len(loaded)),
         }
         for name, wrong in given.items():

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from clbench.data import datasets
 from clbench.streams.assemble import assemble
-from clbench.streams.base import DISK, Group, Shelf, Storage, Stream, StreamConfig
+from clbench.streams.base import Group, Stream, StreamConfig
+from clbench.streams.storage import DISK, Shelf, Storage
 
 SIX = ["cifar10", "cifar100", "flowers102", "caltech101", "stanford_cars", "stanford_dogs"]
+#: Ebrahimi et al., *Adversarial continual learning*, in the order of the prompting literature.
+FIVE = ["svhn", "mnist", "cifar10", "notmnist", "fashion_mnist"]
+#: Zheng et al., *Preventing zero-shot transfer degradation in continual learning of vision-language
+#: models* (MTIL), in its first order, by the alphabet.
+MTIL = [
+    *("fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101"),
+    *("mnist", "oxford_pets", "stanford_cars", "sun397"),
+]
+#: By name of the stream.
+TRANSFERS = {"transfer6": SIX, "five_datasets": FIVE, "mtil": MTIL}
 
 
 class TransferConfig(StreamConfig):
     """One data set a task."""
 
-    summary: ClassVar[str] = "six transfer data sets, one a task: " + ", ".join(SIX)
+    summary: ClassVar[str] = "several data sets, one a task"
 
-    datasets: list[str] = Field(SIX, min_length=1, description="the data sets, in order")
+    datasets: list[str] = Field(min_length=1, description="the data sets, in order")
     independent: bool = Field(
         False, description="start every task from the pretrained weights (one model a data set)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("name") in TRANSFERS:
+            return {"datasets": TRANSFERS[values["name"]]} | values
+        return values
 
     @field_validator("datasets")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from clbench.recipe.yamlfile import find, read, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
 from clbench.suite.unfold import put_on, unfold
+from clbench.suite.values import base_of, choices_of, methods_of, overrides_of, title_of
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
 
@@ -171,19 +172,15 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                     "values), or in overrides for one method"
                 )
             raise ClbenchError(f"unknown key {one_line(key[:80])} in the suite{way_out}")
-    base = _base(values)
-    methods = values.get("methods")
-    if not isinstance(methods, Mapping) or not methods:
-        raise ClbenchError(
-            "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
-        )
-    given, over = _overrides(values, list(methods)), over or {}
+    base = base_of(values)
+    methods = methods_of(values)
+    given, over = overrides_of(values, list(methods)), over or {}
     rows = unfold(methods, given, values.get("sweep"), values.get("variants"), over)
     seeds = values.get("seeds", [base.get("seed", 0)])
     if not isinstance(seeds, list | tuple) or not seeds:
         raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
-    streams = list(_choices(values, "streams", "stream"))
-    backbones = list(_choices(values, "backbones", "model"))
+    streams = list(choices_of(values, "streams", "stream"))
+    backbones = list(choices_of(values, "backbones", "model"))
     if "backbone" in (over.get("model") or {}):
         backbones = [("", {})]
     count = len(streams) * len(backbones) * len(rows) * len(seeds)
@@ -206,47 +203,13 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                     cells.append(cell)
     wanted = values.get("tune")
     tune = None if wanted is None else read_tuning(wanted, list(rows))
-    suite = Suite(_safe(_name(values, name)), tuple(cells), tuple(seeds), tune)
+    suite = Suite(_safe(title_of(values, name)), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
     assert suite.runs
     for cell in cells:
         if tune:
             _check(tune, cell)
     return suite
-
-
-def _base(values: Mapping[str, Any]) -> dict[str, Any]:
-    base = values.get("base", "default")
-    if not isinstance(base, Mapping | str):
-        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
-    return dict(base) if isinstance(base, Mapping) else read(base)
-
-
-def _name(values: Mapping[str, Any], usual: str) -> str:
-    own = values.get("name", usual)
-    if not isinstance(own, str):
-        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
-    if wrong := "name" in values and wrong_name(own):
-        raise ClbenchError(f"name = {shown(own)}: {wrong}")
-    return own
-
-
-def _overrides(values: Mapping[str, Any], methods: Sequence[str]) -> Mapping[str, Any]:
-    given = values.get("overrides")
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise ClbenchError(f"overrides must map methods to values, got {shown(given)}")
-    for method, fields in given.items():
-        if method not in methods:
-            known = nearest(method, methods)
-            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
-        if fields is not None and not isinstance(fields, Mapping):
-            raise ClbenchError(
-                f"overrides.{method} must be values of a recipe, as in {{epochs: 3}}, got "
-                f"{shown(fields)}"
-            )
-    return given
 
 
 def _check(tune: Tuning, cell: Cell) -> None:
@@ -282,28 +245,6 @@ def _planned(values: Mapping[str, Any], method: str, parts: Sequence[str]) -> Pl
         raise ClbenchError(f"{', '.join(parts)}: {error}") from error
     key = recipe_hash(recipe)
     return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", method, recipe, key)
-
-
-def _choices(
-    values: Mapping[str, Any], key: str, section: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and overrides of ``streams`` or ``backbones``; one empty choice if not given."""
-    field = "name" if section == "stream" else "backbone"
-    given = values.get(key)
-    if given is None:
-        yield "", {}
-        return
-    if not isinstance(given, list) or not given:
-        raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(given)}")
-    for choice in given:
-        if isinstance(choice, str):
-            yield choice, {section: {field: choice}}
-        elif isinstance(choice, Mapping):
-            name = [str(choice[field])] if field in choice else []
-            rest = [f"{k}={v}" for k, v in choice.items() if k != field]
-            yield "-".join([*name, *rest])[:60], {section: dict(choice)}
-        else:
-            raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(choice)}")
 
 
 def _safe(text: str) -> str:

@@ -15,7 +15,7 @@ GROUND = ("stream", "train_logits")
 
 
 @dataclass(frozen=True)
-class Row:
+class Unfolded:
     """A method of a suite.
 
     Attributes:
@@ -28,13 +28,13 @@ class Row:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     swept: bool = False
 
-    def with_values(self, values: Mapping[str, Any], swept: bool = False) -> Row:
+    def with_values(self, values: Mapping[str, Any], swept: bool = False) -> Unfolded:
         """With values of a recipe on top."""
         settings, changes = self.settings, values.get("methods")
         if changes:
             settings = merge({"methods": settings}, {"methods": changes})["methods"]
         rest = {key: value for key, value in values.items() if key != "methods"}
-        return Row(settings, merge(self.overrides, rest), swept)
+        return Unfolded(settings, merge(self.overrides, rest), swept)
 
 
 def unfold(
@@ -43,7 +43,7 @@ def unfold(
     sweep: object = None,
     variants: object = None,
     over: Mapping[str, Any] | None = None,
-) -> dict[str, Row]:
+) -> dict[str, Unfolded]:
     """The methods of a suite by name: in every variant as they are, then their sweeps.
 
     Args:
@@ -58,7 +58,7 @@ def unfold(
         ClbenchError: naming the key that is not as it should be.
     """
     sweeps = {name: list(_swept(name, given, methods)) for name, given in _mapping(sweep, "sweep")}
-    rows: dict[str, Row] = {}
+    rows: dict[str, Unfolded] = {}
     for variant, change in [("", {}), *_mapping(variants, "variants")]:
         own = dict(_mapping(change.get("overrides"), f"variants.{variant}.overrides", methods))
         values = {key: value for key, value in change.items() if key != "overrides"}
@@ -66,7 +66,7 @@ def unfold(
             continue
         end = f", {variant}" * bool(variant)
         plain = {
-            str(name): Row(settings or {}, overrides.get(name) or {})
+            str(name): Unfolded(settings or {}, overrides.get(name) or {})
             .with_values(values)
             .with_values(own.get(name, {}))
             for name, settings in methods.items()

@@ -13,7 +13,14 @@ import pytest
 import writers
 from torchvision import datasets as tv
 
-from clbench.data.datasets import DATASETS, DataSet, image_folder, imagenet_validation, load
+from clbench.data.datasets import (
+    DATASETS,
+    SOURCES,
+    DataSet,
+    image_folder,
+    imagenet_validation,
+    load,
+)
 from clbench.errors import ClbenchError
 
 
@@ -453,12 +460,36 @@ FOLDERS = {
     "caltech101": ("caltech101", "https://data.caltech.edu/records/mzrjq-6wc02"),
     "stanford_cars": ("stanford_cars", "https://github.com/pytorch/vision/issues/7545"),
     "stanford_dogs": ("stanford_dogs", "http://vision.stanford.edu/aditya86/ImageNetDogs/"),
+    "tiny_imagenet": ("tiny-imagenet-200", "http://cs231n.stanford.edu/tiny-imagenet-200.zip"),
+    "cub200": ("CUB_200_2011", "https://www.vision.caltech.edu/datasets/cub_200_2011/"),
+    "cub200_pilot": ("cub", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "imagenet_r": ("imagenet-r", "https://github.com/hendrycks/imagenet-r"),
+    "imagenet_r_pilot": ("imagenet-r", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "imagenet_a": ("imagenet-a", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "objectnet": ("objectnet", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "omnibenchmark": ("omnibenchmark", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "vtab": ("vtab-cil/vtab", "https://github.com/sun-hailong/LAMDA-PILOT"),
+    "core50": ("core50_128x128", "https://vlomonaco.github.io/core50/"),
+    "core50_sessions": ("core50_128x128", "https://vlomonaco.github.io/core50/"),
+    "office_home": ("OfficeHomeDataset_10072016", "https://www.hemanthdv.org/"),
+    "domainnet": ("domainnet", "http://ai.bu.edu/M3SDA/"),
+    "fgvc_aircraft": (
+        "fgvc-aircraft-2013b",
+        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+    ),
+    "dtd": ("dtd/dtd", "https://www.robots.ox.ac.uk/~vgg/data/dtd/"),
+    "eurosat": ("eurosat", "https://github.com/phelber/EuroSAT"),
+    "oxford_pets": ("oxford-iiit-pet", "https://www.robots.ox.ac.uk/~vgg/data/pets/"),
+    "sun397": ("SUN397", "https://vision.princeton.edu/projects/2010/SUN/"),
+    "svhn": ("svhn", "http://ufldl.stanford.edu/housenumbers/"),
+    "notmnist": ("notMNIST", "https://github.com/facebookresearch/Adversarial-Continual-Learning"),
 }
-NOT_DOWNLOADED = {"stanford_cars", "stanford_dogs"}
+NOT_DOWNLOADED = {name for name, source in SOURCES.items() if not source.downloads}
 
 
 def test_every_set_but_digits_can_be_absent() -> None:
     assert set(DATASETS) == {"digits", *FOLDERS}
+    assert {"stanford_cars", "stanford_dogs"} < NOT_DOWNLOADED
 
 
 @pytest.mark.parametrize("name", FOLDERS)

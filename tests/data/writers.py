@@ -4,6 +4,7 @@ import gzip
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -19,12 +20,18 @@ IDX_FILES = (
 )
 
 
+@cache
+def jpeg() -> bytes:
+    """A 4 by 3 JPEG."""
+    buffer = BytesIO()
+    Image.new("RGB", (4, 3), (200, 100, 50)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def write_image(path: Path) -> Path:
     """Write a 4 by 3 JPEG, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = BytesIO()
-    Image.new("RGB", (4, 3), (200, 100, 50)).save(buffer, "JPEG")
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(jpeg())
     return path
 
 

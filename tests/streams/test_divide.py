@@ -8,7 +8,8 @@ import pytest
 from clbench.cli.cli import field_help
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
-from clbench.streams.divide import class_numbers, divide
+from clbench.streams.called import class_numbers
+from clbench.streams.divide import divide
 from clbench.streams.folder import FolderConfig
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -188,3 +189,62 @@ def test_help_says_for_which_streams_a_field_is():
 
 def test_labels_are_kept_in_their_order():
     assert divide([9, 3, 5], [1, 2], None) == [[9], [3, 5]]
+
+
+#: RandomState(1993).permutation(100), the order of the published curves on CIFAR-100.
+ORDER_1993 = [
+    *(68, 56, 78, 8, 23, 84, 90, 65, 74, 76, 40, 89, 3, 92, 55, 9, 26, 80, 43, 38),
+    *(58, 70, 77, 1, 85, 19, 17, 50, 28, 53, 13, 81, 45, 82, 6, 59, 83, 16, 15, 44),
+    *(91, 41, 72, 60, 79, 52, 20, 10, 31, 54, 37, 95, 14, 71, 96, 98, 97, 2, 64, 66),
+    *(42, 22, 35, 86, 24, 34, 87, 21, 99, 0, 88, 27, 18, 94, 11, 12, 47, 25, 30, 46),
+    *(62, 69, 36, 61, 7, 63, 75, 5, 32, 4, 51, 48, 73, 93, 39, 67, 29, 49, 57, 33),
+]
+
+
+def test_the_legacy_order_is_that_of_the_literature():
+    made = [c for task in divide(range(100), 10, None, "legacy-1993") for c in task]
+    assert made == ORDER_1993
+    inverse = divide(range(100), 10, None, "legacy-1993-inverse")
+    assert inverse[0] == [69, 23, 57, 12, 89, 87, 34, 84, 3, 15]
+    assert all(ORDER_1993[c] == place for place, c in enumerate(c for t in inverse for c in t))
+    # Of the classes that tasks can learn, not of their labels.
+    assert divide([5, 7, 9], 3, None, "legacy-0") == [[9], [7], [5]]
+    assert groups(order="legacy-1", tasks=3) == [[2, 1], [4, 0], [3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "first", "sizes"),
+    [(6, 50, [50, *[10] * 5]), (2, 99, [99, 1]), (11, 50, [50, *[5] * 10]), (10, 10, [10] * 10)],
+)
+def test_a_larger_first_task(tasks, first, sizes):
+    made = divide(range(100), tasks, None, "legacy-1993", first)
+    assert [len(group) for group in made] == sizes
+    assert [label for group in made for label in group] == ORDER_1993
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"order": "1993"}, "must be legacy-SEED, as in legacy-1993, or"),
+        ({"order": 1993}, "stream.order = 1993: should be text"),
+        ({"order": "legacy-"}, "must be legacy-SEED"),
+        ({"order": "legacy-1", "order_seed": 2}, "order = legacy-1 and order_seed = 2 both give"),
+        ({"first": 0}, "stream.first"),
+        ({"first": 2, "tasks": [2, 4]}, "first = 2, and tasks lists the size of every task"),
+    ],
+)
+def test_orders_and_sizes_that_contradict(fields, told):
+    assert told in refused(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"first": 2, "tasks": 4}, "other 3 of stream.tasks = 4: use one of [2, 3, 5] tasks"),
+        ({"first": 2}, "other 0 of stream.tasks = 1: use one of [2, 3, 5] tasks"),
+        ({"first": 6, "tasks": 2}, "stream.first = 6 leaves no classes .* give at most 5"),
+    ],
+)
+def test_first_tasks_that_do_not_fit(fields, told):
+    with pytest.raises(ClbenchError, match=told.replace("[", r"\[").replace("]", r"\]")):
+        groups(**fields)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clbench.data.datasets import DataSet, Labelled
+from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
 from clbench.streams import Shelf, Storage, transfer
@@ -123,3 +123,25 @@ def test_unknown_and_repeated_data_sets_are_refused(names):
                 "epochs": 1,
             }
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first"), [("five_datasets", 5, "svhn"), ("mtil", 11, "fgvc_aircraft")]
+)
+def test_other_streams_of_data_sets(name, count, first, tmp_path, monkeypatch):
+    config = TransferConfig.model_validate({"name": name, "validation": 0})
+    assert len(config.datasets) == count
+    assert config.datasets[0] == first
+    assert set(config.datasets) <= set(DATASETS)
+
+    def load(one, *_):
+        labels = np.arange(4) % 2
+        shape = (4, 28, 28) if one == "mnist" else (4, 32, 32, 3)
+        parts = (Labelled(np.zeros(shape, np.uint8), labels),) * 2
+        return DataSet(one, *parts, ("a", "b"))
+
+    monkeypatch.setattr(transfer.datasets, "load", load)
+    stream = config.build(tmp_path, Storage(size=28))
+    assert [task.name for task in stream.tasks] == config.datasets
+    assert len(stream.class_names) == 2 * count
+    assert stream.train_images.take(torch.tensor([0, 4])).shape == (2, 3, 32, 32)

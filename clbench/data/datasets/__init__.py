@@ -6,26 +6,85 @@ Official splits are kept where they exist; what each set needs on disk is in `da
 from collections.abc import Callable
 from pathlib import Path
 
-from clbench.data.datasets.arrays import cifar10, cifar100, digits, fashion_mnist, mnist
-from clbench.data.datasets.base import DataSet, Labelled
-from clbench.data.datasets.files import caltech101, flowers102, food101
+from clbench.data.datasets import arrays, core50, files, lists, packed, stanford, transfers
+from clbench.data.datasets.base import DataSet, Labelled, Source
 from clbench.data.datasets.folders import image_folder, imagenet_validation
-from clbench.data.datasets.stanford import stanford_cars, stanford_dogs
 from clbench.errors import ClbenchError
 
-__all__ = ["DATASETS", "DataSet", "Labelled", "image_folder", "imagenet_validation", "load"]
+__all__ = [
+    "DATASETS",
+    "SOURCES",
+    "DataSet",
+    "Labelled",
+    "Source",
+    "image_folder",
+    "imagenet_validation",
+    "load",
+]
 
 DATASETS: dict[str, Callable[[Path, bool], DataSet]] = {
-    "digits": digits,
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "food101": food101,
-    "flowers102": flowers102,
-    "caltech101": caltech101,
-    "stanford_cars": stanford_cars,
-    "stanford_dogs": stanford_dogs,
+    "digits": arrays.digits,
+    "mnist": arrays.mnist,
+    "fashion_mnist": arrays.fashion_mnist,
+    "cifar10": arrays.cifar10,
+    "cifar100": arrays.cifar100,
+    "food101": files.food101,
+    "flowers102": files.flowers102,
+    "caltech101": files.caltech101,
+    "stanford_cars": stanford.stanford_cars,
+    "stanford_dogs": stanford.stanford_dogs,
+    "tiny_imagenet": lists.tiny_imagenet,
+    "cub200": lists.cub200,
+    "cub200_pilot": packed.CUB200_PILOT,
+    "imagenet_r": packed.imagenet_r,
+    "imagenet_r_pilot": packed.IMAGENET_R_PILOT,
+    "imagenet_a": packed.IMAGENET_A,
+    "objectnet": packed.OBJECTNET,
+    "omnibenchmark": packed.OMNIBENCHMARK,
+    "vtab": packed.VTAB,
+    "core50": core50.core50,
+    "core50_sessions": core50.core50_sessions,
+    "office_home": packed.office_home,
+    "domainnet": lists.domainnet,
+    "fgvc_aircraft": transfers.fgvc_aircraft,
+    "dtd": transfers.dtd,
+    "eurosat": transfers.eurosat,
+    "oxford_pets": transfers.oxford_pets,
+    "sun397": lists.sun397,
+    "svhn": transfers.svhn,
+    "notmnist": packed.NOTMNIST,
+}
+#: Where each but `digits`, which comes with scikit-learn, comes from, and where its files belong.
+SOURCES: dict[str, Source] = {
+    "mnist": arrays.MNIST,
+    "fashion_mnist": arrays.FASHION_MNIST,
+    "cifar10": arrays.CIFAR10,
+    "cifar100": arrays.CIFAR100,
+    "food101": files.FOOD101,
+    "flowers102": files.FLOWERS102,
+    "caltech101": files.CALTECH101,
+    "stanford_cars": stanford.STANFORD_CARS,
+    "stanford_dogs": stanford.STANFORD_DOGS,
+    "tiny_imagenet": lists.TINY_IMAGENET,
+    "cub200": lists.CUB200,
+    "cub200_pilot": packed.CUB200_PILOT.source,
+    "imagenet_r": packed.IMAGENET_R,
+    "imagenet_r_pilot": packed.IMAGENET_R_PILOT.source,
+    "imagenet_a": packed.IMAGENET_A.source,
+    "objectnet": packed.OBJECTNET.source,
+    "omnibenchmark": packed.OMNIBENCHMARK.source,
+    "vtab": packed.VTAB.source,
+    "core50": core50.CORE50,
+    "core50_sessions": core50.CORE50,
+    "office_home": packed.OFFICE_HOME,
+    "domainnet": lists.DOMAINNET,
+    "fgvc_aircraft": transfers.AIRCRAFT,
+    "dtd": transfers.DTD,
+    "eurosat": transfers.EUROSAT,
+    "oxford_pets": transfers.PETS,
+    "sun397": lists.SUN397,
+    "svhn": transfers.SVHN,
+    "notmnist": packed.NOTMNIST.source,
 }
 
 

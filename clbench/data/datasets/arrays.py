@@ -23,8 +23,8 @@ _IDX_CONTENTS = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, or the four .gz files of these names"
 )
-_MNIST = Source("MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw", _IDX_CONTENTS, True)
-_FASHION_MNIST = Source(
+MNIST = Source("MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw", _IDX_CONTENTS, True)
+FASHION_MNIST = Source(
     "Fashion-MNIST",
     "https://github.com/zalandoresearch/fashion-mnist",
     "FashionMNIST/raw",
@@ -32,14 +32,14 @@ _FASHION_MNIST = Source(
     True,
 )
 _CIFAR_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
-_CIFAR10 = Source(
+CIFAR10 = Source(
     "CIFAR-10",
     _CIFAR_PAGE,
     "cifar-10-batches-py",
     "data_batch_1 to data_batch_5, test_batch and batches.meta of the Python version, unchanged",
     True,
 )
-_CIFAR100 = Source(
+CIFAR100 = Source(
     "CIFAR-100",
     _CIFAR_PAGE,
     "cifar-100-python",
@@ -84,7 +84,7 @@ def mnist(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _idx("mnist", tv.MNIST, _MNIST, root, download)
+    return _idx("mnist", tv.MNIST, MNIST, root, download)
 
 
 def fashion_mnist(root: Path, download: bool) -> DataSet:
@@ -96,7 +96,7 @@ def fashion_mnist(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _idx("fashion_mnist", tv.FashionMNIST, _FASHION_MNIST, root, download)
+    return _idx("fashion_mnist", tv.FashionMNIST, FASHION_MNIST, root, download)
 
 
 def cifar10(root: Path, download: bool) -> DataSet:
@@ -108,7 +108,7 @@ def cifar10(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _cifar("cifar10", tv.CIFAR10, _CIFAR10, root, download)
+    return _cifar("cifar10", tv.CIFAR10, CIFAR10, root, download)
 
 
 def cifar100(root: Path, download: bool) -> DataSet:
@@ -119,7 +119,7 @@ def cifar100(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _cifar("cifar100", tv.CIFAR100, _CIFAR100, root, download)
+    return _cifar("cifar100", tv.CIFAR100, CIFAR100, root, download)
 
 
 def _idx(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:

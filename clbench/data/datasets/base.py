@@ -37,6 +37,12 @@ class DataSet:
     classes: tuple[str, ...]
 
 
+class MissingData(ClbenchError):
+    """A data set that is not there, or not whole; ``reason`` is what is known, or nothing."""
+
+    reason = ""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set comes from and where its files belong.
@@ -55,7 +61,7 @@ class Source:
     contents: str
     downloads: bool
 
-    def missing(self, root: Path, reason: str = "") -> ClbenchError:
+    def missing(self, root: Path, reason: str = "") -> MissingData:
         """The error for absent or incomplete data: what, from where, into which folder.
 
         Args:
@@ -69,7 +75,9 @@ class Source:
             f"{self.title} is missing, incomplete or damaged: {root / self.folder} must hold "
             f"{self.contents}; {remedy}"
         )
-        return ClbenchError(f"{message} ({reason})" if reason else message)
+        error = MissingData(f"{message} ({reason})" if reason else message)
+        error.reason = reason
+        return error
 
     def disagree(self, what: str) -> ClbenchError:
         """The error for files that contradict one another."""

@@ -14,21 +14,21 @@ from clbench.data.datasets.base import (
     require_files,
 )
 
-_FOOD101 = Source(
+FOOD101 = Source(
     "Food-101",
     "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     "food-101",
     "meta/train.json, meta/test.json and images/<class>/*.jpg",
     True,
 )
-_FLOWERS102 = Source(
+FLOWERS102 = Source(
     "Oxford 102 Flowers",
     "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
     "flowers-102",
     "setid.mat and imagelabels.mat, unchanged, and jpg/image_*.jpg",
     True,
 )
-_CALTECH101 = Source(
+CALTECH101 = Source(
     "Caltech-101",
     "https://data.caltech.edu/records/mzrjq-6wc02",
     "caltech101",
@@ -50,18 +50,18 @@ def food101(root: Path, download: bool) -> DataSet:
     """
     archives = [(root / "food-101.tar.gz", tv.Food101._MD5)]
     train, test = (
-        from_torchvision(_FOOD101, root, download, tv.Food101, archives, split=split)
+        from_torchvision(FOOD101, root, download, tv.Food101, archives, split=split)
         for split in ("train", "test")
     )
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
-        raise _FOOD101.disagree(f"meta/train.json or meta/test.json lacks {', '.join(odd)}")
-    require_files(_FOOD101, root, [*train._image_files, *test._image_files])
+        raise FOOD101.disagree(f"meta/train.json or meta/test.json lacks {', '.join(odd)}")
+    require_files(FOOD101, root, [*train._image_files, *test._image_files])
     count = len(train.classes)
     return DataSet(
         "food101",
-        labelled(_FOOD101, "training", train._image_files, train._labels, count),
-        labelled(_FOOD101, "test", test._image_files, test._labels, count),
+        labelled(FOOD101, "training", train._image_files, train._labels, count),
+        labelled(FOOD101, "test", test._image_files, test._labels, count),
         tuple(train.classes),
     )
 
@@ -75,19 +75,19 @@ def flowers102(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    folder = root / _FLOWERS102.folder
+    folder = root / FLOWERS102.folder
     archives = [(folder / file, md5) for file, md5 in tv.Flowers102._file_dict.values()]
     train, val, test = (
-        from_torchvision(_FLOWERS102, root, download, tv.Flowers102, archives, split=split)
+        from_torchvision(FLOWERS102, root, download, tv.Flowers102, archives, split=split)
         for split in ("train", "val", "test")
     )
     fitting = train._image_files + val._image_files
-    require_files(_FLOWERS102, root, [*fitting, *test._image_files])
+    require_files(FLOWERS102, root, [*fitting, *test._image_files])
     classes = tuple(tv.Flowers102.classes)
     return DataSet(
         "flowers102",
-        labelled(_FLOWERS102, "training", fitting, train._labels + val._labels, len(classes)),
-        labelled(_FLOWERS102, "test", test._image_files, test._labels, len(classes)),
+        labelled(FLOWERS102, "training", fitting, train._labels + val._labels, len(classes)),
+        labelled(FLOWERS102, "test", test._image_files, test._labels, len(classes)),
         classes,
     )
 
@@ -103,19 +103,19 @@ def caltech101(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, incomplete or not to be downloaded.
     """
-    categories = root / _CALTECH101.folder / "101_ObjectCategories"
+    categories = root / CALTECH101.folder / "101_ObjectCategories"
     # torchvision's class leaves a new folder behind even where it may not download, and counts
     # stray files as images; so it only fetches, and the folders are listed here.
     if not categories.is_dir():
         if not download:
-            raise _CALTECH101.missing(root)
-        from_torchvision(_CALTECH101, root, True, tv.Caltech101, [])
+            raise CALTECH101.missing(root)
+        from_torchvision(CALTECH101, root, True, tv.Caltech101, [])
     names = sorted(
         path.name for path in categories.iterdir() if path.is_dir() and path.name[0] != "."
     )
     classes = tuple(name for name in names if name != "BACKGROUND_Google")
     if len(classes) != CALTECH101_CLASSES:
-        raise _CALTECH101.missing(
+        raise CALTECH101.missing(
             root, f"{len(classes)} class folders instead of {CALTECH101_CLASSES}"
         )
     train: list[Path] = []
@@ -130,8 +130,8 @@ def caltech101(root: Path, download: bool) -> DataSet:
         test_labels += [label] * len(rest)
     return DataSet(
         "caltech101",
-        labelled(_CALTECH101, "training", train, train_labels, len(classes)),
-        labelled(_CALTECH101, "test", test, test_labels, len(classes)),
+        labelled(CALTECH101, "training", train, train_labels, len(classes)),
+        labelled(CALTECH101, "test", test, test_labels, len(classes)),
         classes,
     )
 
@@ -146,7 +146,7 @@ def _caltech_draw(root: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     )
     if len(images) <= CALTECH101_TRAIN:
         reason = f"{folder} has {len(images)} images, every class has at least 31"
-        raise _CALTECH101.missing(root, reason)
+        raise CALTECH101.missing(root, reason)
     drawn = sorted(
         images,
         key=lambda path: hashlib.sha256(f"{folder.name}/{path.name}".encode()).digest(),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clbench.data.datasets.base import DataSet, Labelled
+from clbench.data.datasets.base import DataSet, Labelled, Source
+from clbench.data.words import note
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Size:
         train, test: numbers of images.
         shape: of an image as an array; None for image files.
         disk: bytes of its files, the archives they come in included.
+        drawn: whether the parts are drawn here or by nobody known, so that only their sum counts.
+        tested: how many of the classes the test images have, if not all.
     """
 
     classes: int
@@ -29,6 +32,8 @@ class Size:
     test: int
     shape: tuple[int, ...] | None
     disk: int
+    drawn: bool = False
+    tested: int | None = None
 
 
 MB = 10**6
@@ -43,6 +48,27 @@ SIZES = {
     "caltech101": Size(101, 3030, 5647, None, 150 * MB),
     "stanford_cars": Size(196, 8144, 8041, None, 1900 * MB),
     "stanford_dogs": Size(120, 12_000, 8580, None, 800 * MB),
+    "tiny_imagenet": Size(200, 100_000, 10_000, None, 500 * MB),
+    "cub200": Size(200, 5994, 5794, None, 2400 * MB),
+    "cub200_pilot": Size(200, 9430, 2358, None, 1200 * MB),
+    "imagenet_r": Size(200, 24_000, 6000, None, 4400 * MB),
+    "imagenet_r_pilot": Size(200, 24_000, 6000, None, 2200 * MB),
+    "imagenet_a": Size(200, 5981, 1519, None, 700 * MB),
+    # Of the next three the size on disk is not known: 100 kB an image.
+    "objectnet": Size(200, 26_509, 6628, None, 3310 * MB),
+    "omnibenchmark": Size(300, 89_697, 5985, None, 9570 * MB),
+    "vtab": Size(50, 1796, 8619, None, 1040 * MB),
+    "core50": Size(50, 119_894, 44_972, None, 4500 * MB),
+    "core50_sessions": Size(400, 119_894, 44_972, None, 4500 * MB, tested=50),
+    "office_home": Size(4 * 65, 12_574, 3014, None, 1200 * MB, drawn=True),
+    "domainnet": Size(6 * 345, 409_832, 176_743, None, 18_000 * MB),
+    "fgvc_aircraft": Size(100, 6667, 3333, None, 5500 * MB),
+    "dtd": Size(47, 3760, 1880, None, 1200 * MB),
+    "eurosat": Size(10, 21_600, 5400, None, 200 * MB),
+    "oxford_pets": Size(37, 3680, 3669, None, 1600 * MB),
+    "sun397": Size(397, 19_850, 19_850, None, 37_000 * MB),
+    "svhn": Size(10, 73_257, 26_032, (32, 32, 3), 246 * MB),
+    "notmnist": Size(10, 16_851, 1873, None, 40 * MB, drawn=True),
 }
 
 
@@ -56,12 +82,52 @@ def stand_in(name: str) -> DataSet:
     """
     size = SIZES[name]
 
-    def part(count: int) -> Labelled:
-        labels = np.arange(count, dtype=np.int64) % size.classes
+    def part(count: int, classes: int) -> Labelled:
+        labels = np.arange(count, dtype=np.int64) % classes
         if size.shape is None:
             return Labelled((Path(f"{name}.jpg"),) * count, labels)
         # A view of a single number: no memory is taken.
         return Labelled(np.broadcast_to(np.uint8(0), (count, *size.shape)), labels)
 
     classes = tuple(str(label) for label in range(size.classes))
-    return DataSet(name, part(size.train), part(size.test), classes)
+    test = part(size.test, size.tested or size.classes)
+    return DataSet(name, part(size.train, size.classes), test, classes)
+
+
+def as_published(data: DataSet, source: Source, root: Path) -> DataSet:
+    """A data set, once it has as many classes as are known; says if images lack.
+
+    Args:
+        data: as it lies there.
+        source: where it comes from.
+        root: the data root.
+
+    Raises:
+        ClbenchError: another number of classes.
+    """
+    told = unlike_published(data)
+    if len(data.classes) != SIZES[data.name].classes:
+        raise source.missing(root, f"it {told}")
+    if told:
+        note(f"{source.title} in {root / source.folder} {told}")
+    return data
+
+
+def unlike_published(data: DataSet) -> str:
+    """What numbers of classes and images differ from those that are known; "" if none does.
+
+    >>> unlike_published(stand_in("digits"))
+    ''
+    """
+    size = SIZES[data.name]
+    if len(data.classes) != size.classes:
+        return f"has {len(data.classes)} classes instead of {size.classes}"
+    found, known = (len(data.train.images), len(data.test.images)), (size.train, size.test)
+    if sum(found) == sum(known) and (size.drawn or found == known):
+        return ""
+    if size.drawn:
+        return f"has {sum(found):,} images, not the {sum(known):,} that are known"
+    return (
+        f"has {found[0]:,} training and {found[1]:,} test images, not the {known[0]:,} and "
+        f"{known[1]:,} that are known"
+    )

@@ -15,7 +15,7 @@ from clbench.data.datasets.base import (
     require_files,
 )
 
-_STANFORD_CARS = Source(
+STANFORD_CARS = Source(
     "Stanford Cars",
     "a copy (the original page https://ai.stanford.edu/~jkrause/cars/car_dataset.html is gone; "
     "https://github.com/pytorch/vision/issues/7545 lists copies)",
@@ -24,7 +24,7 @@ _STANFORD_CARS = Source(
     "cars_train/*.jpg and cars_test/*.jpg",
     False,
 )
-_STANFORD_DOGS = Source(
+STANFORD_DOGS = Source(
     "Stanford Dogs",
     "http://vision.stanford.edu/aditya86/ImageNetDogs/ (images.tar and lists.tar)",
     "stanford_dogs",
@@ -46,22 +46,22 @@ def stanford_cars(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, unreadable or disagreeing.
     """
-    folder = root / _STANFORD_CARS.folder
+    folder = root / STANFORD_CARS.folder
     train_list = folder / "devkit" / "cars_train_annos.mat"
     test_list = folder / "cars_test_annos_withlabels.mat"
     meta = folder / "devkit" / "cars_meta.mat"
-    require_files(_STANFORD_CARS, root, [train_list, meta, test_list])
-    classes = tuple(_strings(_read_mat(_STANFORD_CARS, root, meta, "class_names")))
+    require_files(STANFORD_CARS, root, [train_list, meta, test_list])
+    classes = tuple(_strings(_read_mat(STANFORD_CARS, root, meta, "class_names")))
 
     def part(title: str, listing: Path, images: Path) -> Labelled:
-        rows = _read_mat(_STANFORD_CARS, root, listing, "annotations")
+        rows = _read_mat(STANFORD_CARS, root, listing, "annotations")
         for field in ("fname", "class"):
             if field not in (rows.dtype.names or ()):
-                raise _STANFORD_CARS.missing(root, f"{listing} has no field '{field}'")
+                raise STANFORD_CARS.missing(root, f"{listing} has no field '{field}'")
         paths = [images / name for name in _strings(rows["fname"])]
-        require_files(_STANFORD_CARS, root, paths)
+        require_files(STANFORD_CARS, root, paths)
         labels = [int(number.item()) - 1 for number in rows["class"].ravel()]
-        return labelled(_STANFORD_CARS, title, paths, labels, len(classes))
+        return labelled(STANFORD_CARS, title, paths, labels, len(classes))
 
     train = part("training", train_list, folder / "cars_train")
     test = part("test", test_list, folder / "cars_test")
@@ -83,23 +83,23 @@ def stanford_dogs(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, unreadable or disagreeing.
     """
-    folder = root / _STANFORD_DOGS.folder
+    folder = root / STANFORD_DOGS.folder
     lists = [folder / "train_list.mat", folder / "test_list.mat"]
-    require_files(_STANFORD_DOGS, root, lists)
+    require_files(STANFORD_DOGS, root, lists)
     parts = []
     for path in lists:
-        names = _strings(_read_mat(_STANFORD_DOGS, root, path, "file_list"))
-        labels = _read_mat(_STANFORD_DOGS, root, path, "labels").ravel().astype(np.int64) - 1
+        names = _strings(_read_mat(STANFORD_DOGS, root, path, "file_list"))
+        labels = _read_mat(STANFORD_DOGS, root, path, "labels").ravel().astype(np.int64) - 1
         if len(names) != len(labels):
-            raise _STANFORD_DOGS.disagree(f"{path} has {len(names)} files, {len(labels)} labels")
+            raise STANFORD_DOGS.disagree(f"{path} has {len(names)} files, {len(labels)} labels")
         parts.append((names, labels))
     classes = _dog_classes(parts)
     paths = [[folder / "Images" / name for name in names] for names, _ in parts]
-    require_files(_STANFORD_DOGS, root, paths[0] + paths[1])
+    require_files(STANFORD_DOGS, root, paths[0] + paths[1])
     return DataSet(
         "stanford_dogs",
-        labelled(_STANFORD_DOGS, "training", paths[0], parts[0][1], len(classes)),
-        labelled(_STANFORD_DOGS, "test", paths[1], parts[1][1], len(classes)),
+        labelled(STANFORD_DOGS, "training", paths[0], parts[0][1], len(classes)),
+        labelled(STANFORD_DOGS, "test", paths[1], parts[1][1], len(classes)),
         classes,
     )
 
@@ -111,11 +111,11 @@ def _dog_classes(parts: list[tuple[list[str], np.ndarray]]) -> tuple[str, ...]:
         for name, label in zip(names, labels.tolist(), strict=True):
             folder = name.partition("/")[0]
             if folders.setdefault(label, folder) != folder:
-                raise _STANFORD_DOGS.disagree(
+                raise STANFORD_DOGS.disagree(
                     f"label {label + 1} stands for both {folders[label]} and {folder}"
                 )
     if sorted(folders) != list(range(len(folders))) or len(set(folders.values())) != len(folders):
-        raise _STANFORD_DOGS.disagree(
+        raise STANFORD_DOGS.disagree(
             f"the labels of {len(set(folders.values()))} breeds do not number them one by one"
         )
     return tuple(folders[label].partition("-")[2] for label in range(len(folders)))

@@ -1,0 +1,80 @@
+"""What a suite's values say, each part checked as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from clbench.errors import ClbenchError, shown
+from clbench.explain import nearest
+from clbench.recipe.yamlfile import read
+from clbench.text.names import wrong_name
+
+
+def base_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What all its recipes start from."""
+    base = values.get("base", "default")
+    if not isinstance(base, Mapping | str):
+        raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
+    return dict(base) if isinstance(base, Mapping) else read(base)
+
+
+def title_of(values: Mapping[str, Any], usual: str) -> str:
+    """Its name."""
+    own = values.get("name", usual)
+    if not isinstance(own, str):
+        raise ClbenchError(f"name = {shown(own)}: should be a text: put it into quotes")
+    if wrong := "name" in values and wrong_name(own):
+        raise ClbenchError(f"name = {shown(own)}: {wrong}")
+    return own
+
+
+def methods_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The methods' settings, by the suite's names for them."""
+    methods = values.get("methods")
+    if not isinstance(methods, Mapping) or not methods:
+        raise ClbenchError(
+            "methods must name settings, as in methods: {plain: {}, sfa: {sfa: {p: 0.9}}}"
+        )
+    return methods
+
+
+def overrides_of(values: Mapping[str, Any], methods: Sequence[str]) -> Mapping[str, Any]:
+    """Values of a recipe by method."""
+    given = values.get("overrides")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ClbenchError(f"overrides must map methods to values, got {shown(given)}")
+    for method, fields in given.items():
+        if method not in methods:
+            known = nearest(method, methods)
+            raise ClbenchError(f"overrides.{method}: the suite has no such method{known}")
+        if fields is not None and not isinstance(fields, Mapping):
+            raise ClbenchError(
+                f"overrides.{method} must be values of a recipe, as in {{epochs: 3}}, got "
+                f"{shown(fields)}"
+            )
+    return given
+
+
+def choices_of(
+    values: Mapping[str, Any], key: str, section: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and overrides of ``streams`` or ``backbones``; one empty choice if not given."""
+    field = "name" if section == "stream" else "backbone"
+    given = values.get(key)
+    if given is None:
+        yield "", {}
+        return
+    if not isinstance(given, list) or not given:
+        raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(given)}")
+    for choice in given:
+        if isinstance(choice, str):
+            yield choice, {section: {field: choice}}
+        elif isinstance(choice, Mapping):
+            name = [str(choice[field])] if field in choice else []
+            rest = [f"{k}={v}" for k, v in choice.items() if k != field]
+            yield "-".join([*name, *rest])[:60], {section: dict(choice)}
+        else:
+            raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(choice)}")

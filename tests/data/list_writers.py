@@ -1,0 +1,93 @@
+"""Writers of tiny data sets in the on-disk formats of the real ones: text lists and folders."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.io import savemat
+from writers import write_image
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def write_folders(root: Path, counts: Mapping[str, int], ending: str = ".jpg") -> None:
+    """Write class folders with so many images each."""
+    for name, count in counts.items():
+        for number in range(count):
+            write_image(root / name / f"{name[:3]}_{number}{ending}")
+
+
+def write_cub200(root: Path, rows: Sequence[tuple[str, int, int]], classes: Sequence[str]) -> None:
+    """Write CUB-200-2011; rows are (file below images, class from 1, 1 for training)."""
+    base = root / "CUB_200_2011"
+    numbered = list(enumerate(rows, 1))
+    write_lines(base / "classes.txt", (f"{n} {name}" for n, name in enumerate(classes, 1)))
+    write_lines(base / "images.txt", (f"{n} {row[0]}" for n, row in numbered))
+    write_lines(base / "image_class_labels.txt", (f"{n} {row[1]}" for n, row in numbered))
+    write_lines(base / "train_test_split.txt", (f"{n} {row[2]}" for n, row in numbered))
+    for file, _, _ in rows:
+        write_image(base / "images" / file)
+
+
+def write_tiny_imagenet(root: Path, wnids: Sequence[str], train: int, val: Sequence[str]) -> None:
+    """Write Tiny-ImageNet: so many training images a class, and the wnid of each of ``val``."""
+    base = root / "tiny-imagenet-200"
+    write_lines(base / "wnids.txt", wnids)
+    write_lines(base / "words.txt", (f"{wnid}\tthing" for wnid in wnids))
+    for wnid in wnids:
+        names = [f"{wnid}_{number}.JPEG" for number in range(train)]
+        boxes = (f"{name}\t0\t0\t3\t2" for name in names)
+        write_lines(base / "train" / wnid / f"{wnid}_boxes.txt", boxes)
+        for name in names:
+            write_image(base / "train" / wnid / "images" / name)
+    rows = (f"val_{n}.JPEG\t{wnid}\t0\t32\t44\t62" for n, wnid in enumerate(val))
+    write_lines(base / "val" / "val_annotations.txt", rows)
+    for number in range(len(val)):
+        write_image(base / "val" / "images" / f"val_{number}.JPEG")
+
+
+def write_sun397(
+    root: Path, classes: Sequence[str], train: Sequence[str], test: Sequence[str]
+) -> None:
+    """Write SUN397 with the first partition; names start with a slash, as in the original."""
+    base = root / "SUN397"
+    write_lines(base / "ClassName.txt", classes)
+    write_lines(base / "Training_01.txt", train)
+    write_lines(base / "Testing_01.txt", test)
+    for file in (*train, *test):
+        write_image(base / file.lstrip("/"))
+
+
+def write_domainnet(root: Path, domains: Sequence[str], classes: Sequence[str]) -> None:
+    """Write DomainNet: two training images and a test image a class and domain."""
+    base = root / "domainnet"
+    for domain in domains:
+        lists: dict[str, list[str]] = {"train": [], "test": []}
+        for label, name in enumerate(classes):
+            for number in range(3):
+                file = f"{domain}/{name}/{domain}_{label:03d}_{number:06d}.jpg"
+                lists["test" if number == 2 else "train"].append(f"{file} {label}")
+                write_image(base / file)
+        for part, lines in lists.items():
+            write_lines(base / f"{domain}_{part}.txt", lines)
+
+
+def write_core50(root: Path, sessions: int = 11, objects: int = 50) -> None:
+    """Write CORe50 with one (empty) frame of each object in each session."""
+    for session in range(1, sessions + 1):
+        for item in range(1, objects + 1):
+            folder = root / "core50_128x128" / f"s{session}" / f"o{item}"
+            folder.mkdir(parents=True)
+            (folder / f"C_{session:02d}_{item:02d}_000.png").touch()
+
+
+def write_svhn(folder: Path, name: str, images: np.ndarray, labels: Sequence[int]) -> Path:
+    """Write one file of SVHN: images (N, 32, 32, 3), and 10 for the digit 0."""
+    folder.mkdir(parents=True, exist_ok=True)
+    column = np.array(labels, dtype=np.uint8)[:, None]
+    savemat(folder / name, {"X": images.transpose(1, 2, 3, 0), "y": column})
+    return folder / name
