@@ -294,5 +294,5 @@ def test_rows_of_a_sweep_have_names_of_their_own():
     names = [cell.method for cell in expand(values | {"sweep": swept}, "s").cells]
     assert {"sgd optimizer.lr=0.1", "sgd optimizer.lr=0.2", "sgd model.probe.lr=0.1"} <= {*names}
     again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "sweep": {"sgd": {"lr": [0.1]}}}
-    with pytest.raises(ClbenchError, match="two rows 'sgd lr=0.1'"):
+    with pytest.raises(ClbenchError, match=r"two rows 'sgd lr=0\.1'"):
         expand(again, "s")

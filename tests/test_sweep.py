@@ -348,3 +348,14 @@ def test_where_tasks_share_labels_one_accuracy_is_shown(data_dir, tmp_path, caps
     assert " / " not in told
     done = sweep(tmp_path / "run", "alpha", [0.0, 1.0])
     assert len([axis for axis in sweepview.figure(done).axes if axis.get_title()]) == 1
+
+
+def test_tasks_with_settings_of_their_own_give_their_own_numbers(data_dir, tmp_path):
+    values = recipe_of(data_dir, {}, {"wise_ft": {}, "ties": {}})
+    last = parse(values).build_stream().tasks[-1].name
+    values["per_task"] = {last: {"methods": {"ties": {"scale": 0.2}}}}
+    record = clbench.run(values, tmp_path / "run")
+    made = sweep(record.folder, "alpha", [0.5])
+    assert made.reproduced
+    own = record.summary()["task_incremental"]["overall_performance"]
+    assert made.rows[0].overall_performance["task_incremental"] == own

@@ -63,7 +63,14 @@ class Redeployment:
             for name, method in named.items():
                 if overriding([method], "deploy"):
                     saved.remind(self.record.folder, name, method, states)
-        events = [self._task(number, list(named.values()), refresh) for number in self.numbers]
+        own = self.setup.recipe.methods
+        swept = {name for name, method in recipe.methods.items() if own.get(name) != method}
+        events = []
+        for number in self.numbers:
+            rules = recipe.for_task(self.setup.stages[number - 1].name)
+            for name in named.keys() - swept:  # a value that is swept holds for all tasks
+                named[name].take_settings(rules.methods[name])
+            events.append(self._task(number, list(named.values()), refresh))
         return Record(self.record.folder, (self.record.run, *events))
 
     def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
@@ -101,7 +108,7 @@ class Redeployment:
 
     def _measure(self, context: Context, seen: Tensor, last: bool) -> TaskEvent:
         setup, task, model = self.setup, context.task, context.model
-        meter, found = setup.meter, dict[str, Any]()
+        meter, found = setup.meter.through(context.reader), dict[str, Any]()
         if last or setup.stream.independent:
             found |= meter.test(model, task, seen)
             found["validation"] = meter.validation(model, task, seen)
