@@ -28,6 +28,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench report runs/ --output report/                   compare runs that are there
   clbench reproduce sfa --dry_run                         a paper's configs, as far as data allows
   clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
+  clbench score matrix.csv                                scores of an accuracy matrix
 
 options:
   --config FILE ...   configs, merged from left to right: files, or names in configs/

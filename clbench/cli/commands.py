@@ -1,4 +1,4 @@
-"""``clbench compare``, ``report``, ``reproduce`` and ``sweep``: their words."""
+"""``clbench compare``, ``report``, ``reproduce``, ``score`` and ``sweep``: their words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clbench.text.textfile import home
 
 #: Lines on folders that cannot be read; the report has all of them.
 SHOWN = 20
-COMMANDS = ("compare", "report", "reproduce", "sweep")
+COMMANDS = ("compare", "report", "reproduce", "score", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +36,13 @@ def command(words: Sequence[str]) -> int:
         ClbenchError: for a mistake the user can mend.
     """
     name, *rest = words
-    of = {"compare": _compare, "report": _report, "reproduce": _reproduce, "sweep": _sweep}
+    of = {
+        "compare": _compare,
+        "report": _report,
+        "reproduce": _reproduce,
+        "score": _score,
+        "sweep": _sweep,
+    }
     return of[name](rest)
 
 
@@ -205,6 +211,38 @@ def _reproduce(words: Sequence[str]) -> int:
     )
     failed = [r for r in made.failures.values() if not r.startswith("skipped: ")] if made else []
     return 1 if failed else 0
+
+
+def _score(words: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="clbench score",
+        description="Compute every score that follows from an accuracy matrix: a row for the time "
+        "after each task, a column for each task, cells empty where nothing was measured. "
+        "docs/scores.md says what each is.",
+    )
+    parser.add_argument("matrix", type=_folder, help="a CSV file, or a run folder")
+    parser.add_argument(
+        "--images", type=float, nargs="+", help="test images of each task, for scores over images"
+    )
+    parser.add_argument(
+        "--baseline",
+        type=float,
+        nargs="+",
+        help="accuracy on each task, or one for all, to measure forward transfer from",
+    )
+    parser.add_argument(
+        "--reference",
+        type=float,
+        nargs="+",
+        help="accuracy on each task of networks that had nothing to keep, for intransigence",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object, in fractions")
+    given = parser.parse_args(list(words))
+    from clbench.cli.score import score
+
+    found = score(given.matrix, given.images, given.baseline, given.reference)
+    print(found.as_json() if given.json else found.as_table())
+    return 0
 
 
 def _sweep(words: Sequence[str]) -> int:

@@ -25,6 +25,8 @@ TITLES: dict[Scenario, str] = {
 }
 #: Where tasks share labels, both are one number.
 SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
+#: Retention before the first task of which a share can be kept.
+LEAST = 1e-6
 Event = dict[str, Any]
 
 
@@ -139,26 +141,43 @@ class Record:
 
     def _scores(self, scenario: Scenario) -> dict[str, Any]:
         matrix = self.accuracy_matrix(scenario)
-        result: dict[str, Any] = dict.fromkeys(
-            ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
-        )
-        lower = matrix[np.tril_indices(len(matrix))]
-        diagonal = np.diag(matrix)
-        if not np.isnan(lower).any():
-            result |= {name: getattr(scores, name)(matrix) for name in result}
-        elif not np.isnan(matrix[-1]).any():  # all tasks were trained together
-            result["overall_performance"] = float(matrix[-1].mean())
-        elif self.run["independent"] and not np.isnan(diagonal).any():  # a model for each task
-            result["overall_performance"] = result["learning_accuracy"] = float(diagonal.mean())
+        images = self.run.get("test_images")  # records of earlier versions have none
+        result: dict[str, Any] = scores.all_scores(matrix, images)
+        del result["intransigence"]  # it needs other runs
+        if self.run["independent"]:  # a network for each task: in the end, each is shown its own
+            ends = scores.all_scores([np.diag(matrix)] * len(matrix), images)
+            result |= {k: v for k, v in ends.items() if k.startswith("overall_performance")}
+        result |= self._stability(scenario)
+        learned, kept = result["overall_performance"], self._retention()["kept"]
+        known = learned is not None and kept is not None
+        result["geometric_mean"] = scores.geometric_mean(learned, kept) if known else None
         result["accuracy_matrix"] = [
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]
         return result
 
+    def _stability(self, scenario: Scenario) -> dict[str, float | None]:
+        """How low it went: known where every task was looked at while later ones were trained."""
+        tasks = self.tasks
+        looked = len(tasks) == len(self.run["tasks"]) and all(e["curve"] for e in tasks[1:])
+        points = (
+            [
+                (event["task"], dict(zip(point["evaluated"], point[scenario], strict=True)))
+                for event in tasks
+                for point in (*event["curve"], event)
+            ]
+            if looked
+            else []
+        )
+        return {
+            "min_accuracy": scores.min_accuracy(points),
+            "worst_case_accuracy": scores.worst_case_accuracy(points),
+        }
+
     def _retention(self) -> dict[str, Any]:
         before = next(e["retention"] for e in self.events if e["event"] == "pretrained")
         if before is None:
-            return {"pretrained": None, "after_task": None, "change": None}
+            return {"pretrained": None, "after_task": None, "change": None, "kept": None}
         after = [event["retention"]["top1"] for event in self.tasks]
         return {
             "pretrained": before["top1"],
@@ -166,6 +185,9 @@ class Record:
             "after_task": after,
             "after_task_top5": [event["retention"]["top5"] for event in self.tasks],
             "change": self._last(after) - before["top1"] if after else None,
+            "kept": self._last(after) / before["top1"]
+            if after and before["top1"] > LEAST
+            else None,
         }
 
     def _last(self, after: list[float]) -> float:

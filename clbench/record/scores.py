@@ -1,8 +1,8 @@
 r"""Scores of a stream of tasks, from its accuracy matrix.
 
 ``R[t, i]`` is the test accuracy (a fraction in 0…1) on task ``i`` after training on task ``t``;
-``R`` is (T, T), NaN where nothing was measured; a score that needs such an entry is NaN. Only forward
-transfer and MTIL's scores read entries above the diagonal.
+``R`` is (T, T), NaN where nothing was measured; a score that needs such an entry is NaN. Only
+forward transfer and MTIL's scores read entries above the diagonal.
 
 docs/scores.md has worked matrices, and which programs and papers mean something else by a name.
 

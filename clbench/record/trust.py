@@ -57,6 +57,7 @@ class _Run(_Shape):
     test_on: Text | None = None
     train_logits: Text | None = None
     shared_labels: bool = False
+    test_images: list[Annotated[int, Field(ge=1, le=10**15)]] | None = None
     parameters: Count
 
 
@@ -202,6 +203,9 @@ def _tasks(record: Record) -> None:
     """What must hold between the tasks and the rest."""
     count, tasks = len(record.run["tasks"]), record.tasks
     done = [event["task"] for event in tasks]
+    sizes = record.run.get("test_images")
+    if sizes is not None and len(sizes) != count:
+        raise ClbenchError(f"record.jsonl has test images of {len(sizes)} tasks, of {count}")
     if len(set(done)) < len(done):
         raise ClbenchError(f"record.jsonl has task {_twice(done)} twice")
     if record.finished and count - 1 not in done:
@@ -210,9 +214,11 @@ def _tasks(record: Record) -> None:
     for event in tasks:
         where = f"task {event['task']} in record.jsonl"
         for point in (event, *event["curve"]):
-            sizes = {len(point[k]) for k in ("evaluated", "task_incremental", "class_incremental")}
+            lengths = {
+                len(point[k]) for k in ("evaluated", "task_incremental", "class_incremental")
+            }
             known = point["evaluated"]
-            if len(sizes) > 1 or not known:
+            if len(lengths) > 1 or not known:
                 raise ClbenchError(f"{where} has accuracies of other tasks than it evaluated")
             if max(known) >= count or len(set(known)) < len(known):
                 raise ClbenchError(f"{where} evaluated tasks {str(known)[:60]} of {count}")

@@ -41,7 +41,13 @@ def runs_of(group: Group) -> str:
     )
 
 
-_PER_RUN = ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
+_PER_RUN = (
+    "overall_performance",
+    "average_incremental_accuracy",
+    "backward_transfer",
+    "forgetting",
+    "learning_accuracy",
+)
 
 
 def _heads(texts: Iterable[str]) -> Iterable[str]:

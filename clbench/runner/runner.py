@@ -216,6 +216,7 @@ class Run:
             split_manifest_sha256=identity["split_manifest_sha256"],
             retention_images_sha256=identity["retention_images_sha256"],
             tasks=identity["tasks"],
+            test_images=[len(task.test) for task in stream.tasks],
             class_names=identity["class_names"],
             independent=stream.independent,
             shared_labels=stream.shared,
