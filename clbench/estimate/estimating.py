@@ -77,7 +77,7 @@ class Estimate:
     Attributes:
         title: the run's name.
         tasks: one by one.
-        pretrained: images of retention before the first task.
+        pretrained: images evaluated before the first task.
         start: seconds before the first task.
         end: seconds after the last.
         image: seconds to evaluate an image.
@@ -157,11 +157,13 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     if steps:
         start += steps * (speed.pace.train.of(images / steps) + speed.update)
     start += keeps.decoded * _decoding(sketch) + costs.evaluation(keeps.images)
+    ahead = [len(t.test) for t in sketch.stream.tasks] if recipe.evaluate == "all" else []
+    start += costs.evaluation(sum(ahead), len(ahead))
     memory = _memory(recipe, sketch, costs, max(t.tested for t in tasks))
     return Estimate(
         title=recipe.title,
         tasks=tasks,
-        pretrained=keeps.images,
+        pretrained=keeps.images + sum(ahead),
         start=start,
         end=beside.end + speed.write,
         image=speed.pace.test.each / world,
@@ -304,6 +306,9 @@ def _tasks(
         mixed = [Mixed(stage.train, share) for share in costs.beside.mixed if number]
         steps, samples = length(rules, Examples(stage.train, tuple(mixed)), least)
         tests = [t for t in stream.tasks if t.index <= stage.index]
+        later = (
+            [t for t in stream.tasks if t.index > stage.index] if rules.evaluate == "all" else []
+        )
         if stream.independent:
             tests = [stage]
         test = sum(len(t.test) for t in tests)
@@ -313,6 +318,7 @@ def _tasks(
             points = (last + steps) // recipe.eval_every - last // recipe.eval_every
         last += steps
         tested, curve = test + (sum(held) if all(held) else 0), points * test
+        tested += sum(len(t.test) for t in later)
         images = len(stage.train)
         yield TaskEstimate(
             name=stage.name,
@@ -326,7 +332,7 @@ def _tasks(
             + costs.beside.fit
             + steps * costs.step(number, samples / steps / accumulate / costs.world)
             + costs.part("rest", images)
-            + costs.evaluation(tested, 1 + all(held))
+            + costs.evaluation(tested, 1 + all(held) + len(later))
             + costs.evaluation(curve, points)
             + costs.evaluation(keeps.images)
             + costs.around,

@@ -105,9 +105,16 @@ class Record:
         count = len(self.run["tasks"])
         matrix = np.full((count, count), np.nan)
         for event in self.tasks:
-            for task, accuracy in zip(event["evaluated"], event[scenario], strict=True):
-                matrix[event["task"], task] = accuracy
+            for part in filter(None, (event, event.get("ahead"))):
+                for task, accuracy in zip(part["evaluated"], part[scenario], strict=True):
+                    matrix[event["task"], task] = accuracy
         return matrix
+
+    def before(self, scenario: Scenario = "task_incremental") -> list[float] | None:
+        """(T,) test accuracy on every task before the first; None where it was not measured."""
+        events = (e for e in self.events if e["event"] == "pretrained")
+        found = next(events, {}).get("ahead")
+        return list(found[scenario]) if found else None
 
     def curves(self) -> Iterator[dict[str, Any]]:
         """Points of the per-task curves: ``step``, ``task``, and both accuracies."""
@@ -142,7 +149,9 @@ class Record:
     def _scores(self, scenario: Scenario) -> dict[str, Any]:
         matrix = self.accuracy_matrix(scenario)
         images = self.run.get("test_images")  # records of earlier versions have none
-        result: dict[str, Any] = scores.all_scores(matrix, images)
+        before = self.before(scenario)
+        result: dict[str, Any] = scores.all_scores(matrix, images, before)
+        result["before"] = before  # what forward transfer is measured from
         del result["intransigence"]  # it needs other runs
         if self.run["independent"]:  # a network for each task: in the end, each is shown its own
             ends = scores.all_scores([np.diag(matrix)] * len(matrix), images)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from clbench.errors import ClbenchError
 from clbench.record import reading
-from clbench.record.record import Record
+from clbench.record.record import SCENARIOS, Event, Record
 from clbench.text.texts import one_line
 
 #: More tasks would make matrices of any size; ImageNet-21k in tasks of ten classes fits.
@@ -100,6 +100,7 @@ class _Task(_Measured):
     task: Index
     last_step: Count
     retention: _Retention | None
+    ahead: _Measured | None = None
     curve: list[_Point]
     methods: dict[Text, _Activity]
     remarks: Annotated[list[_Remark], Field(max_length=100)] = []
@@ -111,6 +112,7 @@ class _Task(_Measured):
 
 class _Pretrained(_Shape):
     retention: _Retention | None
+    ahead: _Measured | None = None
 
 
 class _Environment(_Shape):
@@ -210,7 +212,9 @@ def _tasks(record: Record) -> None:
         raise ClbenchError(f"record.jsonl has task {_twice(done)} twice")
     if record.finished and count - 1 not in done:
         raise ClbenchError(f"record.jsonl ends without task {count - 1}, the last of {count}")
-    before = next((e["retention"] for e in record.events if e["event"] == "pretrained"), None)
+    pretrained: Event = next((e for e in record.events if e["event"] == "pretrained"), {})
+    before = pretrained.get("retention")
+    _ahead(pretrained, 0, count, "the event pretrained")
     for event in tasks:
         where = f"task {event['task']} in record.jsonl"
         for point in (event, *event["curve"]):
@@ -222,6 +226,7 @@ def _tasks(record: Record) -> None:
                 raise ClbenchError(f"{where} has accuracies of other tasks than it evaluated")
             if max(known) >= count or len(set(known)) < len(known):
                 raise ClbenchError(f"{where} evaluated tasks {str(known)[:60]} of {count}")
+        _ahead(event, event["task"] + 1, count, where)
         if event["task"] >= count:
             raise ClbenchError(f"{where}: there are {count} tasks only")
         if (event["retention"] is None) != (before is None):
@@ -229,6 +234,13 @@ def _tasks(record: Record) -> None:
         lacking = record.run["methods"].keys() - event["methods"].keys()
         if lacking:
             raise ClbenchError(f"{where} says nothing of method {min(lacking)[:60]!r}")
+
+
+def _ahead(event: Event, first: int, count: int, where: str) -> None:
+    """Of the tasks to come, all are tested in order, or none."""
+    part, wanted = event.get("ahead"), list(range(first, count))
+    if part and any(part["evaluated"] != wanted or len(part[s]) != len(wanted) for s in SCENARIOS):
+        raise ClbenchError(f"{where} has accuracies ahead of other tasks than are to come")
 
 
 def recipe_of(folder: Path) -> dict[str, Any]:

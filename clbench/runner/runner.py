@@ -226,8 +226,12 @@ class Run:
             parameters=sum(p.numel() for p in self.network.model.parameters()),
             recipe=dump(run_folder.plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
         )
-        self.recorder.add("pretrained", retention=self.meter.retention(self.network.model))
         unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
+        self.recorder.add(
+            "pretrained",
+            retention=self.meter.retention(self.network.model),
+            **self._ahead(None, unlearned),
+        )
         return snapshot(self.network.model, "cpu"), unlearned
 
     def identity(self) -> dict[str, Any]:
@@ -382,6 +386,7 @@ class Run:
             **self.meter.test(model, task, seen),
             "validation": self.meter.validation(model, task, seen),
             "retention": self.meter.retention(model),
+            **self._ahead(task, seen),
             "curve": curve,
             "methods": {
                 name: with_scope(m, m.activity(), plan, learner.shares.of(m))
@@ -400,6 +405,12 @@ class Run:
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.device),
         }
+
+    def _ahead(self, task: Task | None, seen: Tensor) -> Event:
+        """What there is to record of the tasks to come, where they are to be tested."""
+        if self.recipe.evaluate == "seen":
+            return {}
+        return {"ahead": self.meter.ahead(self.network.model, task, seen)}
 
     def _save(self, number: int, context: Context, weights: dict[str, State], seen: Tensor) -> None:
         """Write the checkpoint of a task, with which it is finished."""
