@@ -149,7 +149,9 @@ def read(path: Path) -> dict[str, Matrix]:
         parts: dict[str, list[tuple[int, list[str]]]] = {}
         for number, cells in rows[1:]:
             parts.setdefault(cells[0], []).append((number, cells[2:]))
-        return {name: _matrix(path, part) for name, part in parts.items()} or _matrix(path, [])
+        if not parts:
+            _matrix(path, [])  # says so
+        return {name: _matrix(path, part) for name, part in parts.items()}
     if any(_number(cell) is None for cell in first[1:] or first) or _counts(first):
         rows = rows[1:]
         if len(first) == len(rows) + 1:
