@@ -14,6 +14,8 @@ from __future__ import annotations
 from suite_page import COLUMNS, Claim, Study, main
 
 LEARNED = "learning_accuracy"
+LATER = "asked while the first runs went on: "
+AFTER = "asked after the first run: "
 
 
 def table_6(percent: int) -> list[Claim]:
@@ -30,6 +32,33 @@ def table_6(percent: int) -> list[Claim]:
     ]  # fmt: skip
 
 
+def kept(percent: int) -> list[Claim]:
+    """Table 6's other column, what is kept: 45.5 momentum, 45.2 gradients, 44.0 chance."""
+    mofo, gradient, chance = f"mofo_{percent}", f"gradient_{percent}", f"random_{percent}"
+    return [
+        Claim(f"{LATER}momentum ({percent} %) keeps more than gradients", mofo, gradient,
+              "retention"),
+        Claim(f"{LATER}momentum ({percent} %) keeps more than chance", mofo, chance, "retention"),
+        Claim(f"{LATER}gradients ({percent} %) keep more than full fine-tuning", gradient, "full",
+              "retention"),
+        Claim(f"{LATER}chance ({percent} %) keeps more than full fine-tuning", chance, "full",
+              "retention"),
+    ]  # fmt: skip
+
+
+#: Whether momentum keeps less because it learns more, with steps that were chosen on other seeds.
+AS_MUCH = tuple(
+    claim
+    for rule, said in (("gradient", "gradients"), ("random", "chance"))
+    for claim in (
+        Claim(f"{AFTER}with twice the steps, {said} (10 %) learn as well as momentum, but for one "
+              "point", f"{rule}_10_600", "mofo_10", LEARNED, kind="no_less", margin=0.01,
+              part="steps"),
+        Claim(f"{AFTER}momentum (10 %) keeps more than {said} with twice the steps", "mofo_10",
+              f"{rule}_10_600", "retention", part="steps"),
+    )
+)  # fmt: skip
+
 STUDY = Study(
     name="mofo_one_task",
     title="MoFO on one task",
@@ -42,6 +71,9 @@ paper's tasks are language; its orders are what is tested here, not its levels.
     claims=(
         *table_6(5),
         *table_6(10),
+        *kept(5),
+        *kept(10),
+        *AS_MUCH,
         Claim("MoFO (10 %) keeps more of pretraining than HFT", "mofo_10", "hft", "retention"),
         Claim("MoFO (10 %) has a better average than ℓ2 of whichever strength", "mofo_10",
               ("l2", "l2_0.1", "l2_1"), "average"),

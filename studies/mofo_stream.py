@@ -5,7 +5,8 @@
 See :mod:`suite_page` for the words, ``suites/mofo_stream.yaml`` for the runs. Written down before they
 ran: the claims below, ten seeds, each by the score that the table has (OP and BWT), decided by a
 paired t test, corrected over the page. The stream and the number of steps were chosen on two other
-seeds, by how much full fine-tuning forgets and MoFO learns.
+seeds, by how much full fine-tuning forgets and MoFO learns. GEM + MoFO against MoFO was added when a
+few runs had ended, whose scores nobody had looked at.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def table_5(percent: int) -> list[Claim]:
         (f"MoFO ({percent} %) is above HFT", mofo, "hft"),
         (f"MoFO ({percent} %) is above GEM", mofo, "gem"),
         (f"GEM + MoFO ({percent} %) is above GEM", gem, "gem"),
+        (f"GEM + MoFO ({percent} %) is above MoFO", gem, mofo),
         (f"replay + MoFO ({percent} %) is above replay", replay, "replay"),
     ]
     made = [Claim(f"{text} in OP", ours, theirs) for text, ours, theirs in told]

@@ -146,8 +146,8 @@ def _ask(
             question = Question((), unfair=(f"no runs of {' and '.join(lost)}{where}",))
             return question, f"{_minus(claim, claim.rivals[0])}, {told}", 0, ()
         ours = groups[claim.better]
-        unfair += _without_effect(ours, by_class)
-        idle = [_without_effect(groups[name], by_class) for name in claim.rivals]
+        unfair += _idle(ours, by_class)
+        idle = [_idle(groups[name], by_class) for name in claim.rivals]
         if all(idle):  # of several strengths, some may be too weak
             unfair += [text for texts in idle for text in texts]
         for name in claim.rivals:
@@ -199,7 +199,7 @@ def _sections_of(claim: Claim, sections: Mapping[str, Section]) -> list[Section]
     return [sections[claim.section]]
 
 
-def _without_effect(group: Group, by_class: bool) -> list[str]:
+def without_effect(group: Group, by_class: bool) -> list[str]:
     """Methods that did nothing, or next to nothing, in all of a group's runs."""
     told = []
     for key, text in (("inactive", "had no effect"), ("ineffective", "could do next to nothing")):
@@ -207,8 +207,12 @@ def _without_effect(group: Group, by_class: bool) -> list[str]:
         names = sorted(set.intersection(*idle)) if idle else []
         if key == "ineffective" and not by_class:
             names = [name for name in names if name not in CLASS_INCREMENTAL]
-        told += [f"{name} {text} in {group.label}" for name in names]
+        told += [f"{name} {text}" for name in names]
     return told
+
+
+def _idle(group: Group, by_class: bool) -> list[str]:
+    return [f"{told} in {group.label}" for told in without_effect(group, by_class)]
 
 
 def scores(group: Group, metric: str, scenario: Scenario) -> dict[int, float]:

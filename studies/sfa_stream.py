@@ -6,9 +6,13 @@ See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` and ``suites/sfa
 for the runs. Written down before they ran: the claims below, all by the mean accuracy over all
 tasks after the last (OP) of the task-incremental kind, 24 seeds on digits (as many as a trial run of
 ten others said that the claims would take), 20 on Fashion-MNIST (a trial run of two others had
-standard deviations of 5 to 15 points), decided by a paired t test, corrected over the page. Where a method has a strength (ℓ2, EWC, the β of
-p = 1), the claim takes the strength that is best on the very runs compared: a choice in that
-method's favour.
+standard deviations of 5 to 15 points), decided by a paired t test, corrected over the page. Where a
+method has a strength (ℓ2, EWC, the β of p = 1), the claim takes the strength that is best on the very
+runs compared: a choice in that method's favour. SFA's p = 0.5 was the best in that trial run; the
+paper has 0.96 and 0.98 for images.
+
+Claims by class-incremental accuracy and those of p = 0.96 against ℓ2, EWC and p = 0.5 were added when
+digits had run (they say so), and before Fashion-MNIST did.
 """
 
 from __future__ import annotations
@@ -22,10 +26,11 @@ L2 = {
     CLOTHES: ("l2_0.1", "l2_1"),
 }
 EWC = {
-    DIGITS: ("ewc_1000", "ewc_10000", "ewc_100000"),
+    DIGITS: ("ewc_1000", "ewc_10000", "ewc_100000", "ewc_1000000"),
     CLOTHES: ("ewc_100", "ewc_1000", "ewc_10000"),
 }
 ONCE = ("sfa_p100_b25", "sfa_p100", "sfa_p100_b75")
+LATER = "asked after the first run: "
 #: What the claims that one average at the end does not make up for p < 1, whichever its β, allow for.
 WHICHEVER = ("methods.sfa.p", "methods.sfa.beta")
 
@@ -74,6 +79,36 @@ MILDER = (
           "sequential_task", "task_arithmetic_task", section=DIGITS),
 )  # fmt: skip
 
+
+def among_all(stream: str, asked: str = "") -> list[Claim]:
+    """The order of Fig. 1 once more, by accuracy among all classes seen: the paper does not say
+    among which classes it counts."""
+    told = [
+        ("SFA (p = 0.5) is above EWC of whichever strength", "sfa_p50", EWC[stream]),
+        ("SFA (p = 0.5) is above ℓ2 to θ_o of whichever strength", "sfa_p50", L2[stream]),
+        ("SFA (p = 0.5) is above replay of 5 %", "sfa_p50", "replay_5"),
+        ("Task Arithmetic is at or below sequential", "sequential", "task_arithmetic"),
+    ]
+    return [
+        Claim(f"{asked}{stream}, class-incremental: {text}", better, worse, section=stream,
+              scenario="class_incremental")
+        for text, better, worse in told
+    ]  # fmt: skip
+
+
+def at_96(stream: str, asked: str = "") -> list[Claim]:
+    """The orders at the paper's own interval, which is 0.96 to 0.98 for images."""
+    return [
+        Claim(f"{asked}{stream}: SFA (p = 0.96) is above {text}", "sfa_p96", worse, section=stream,
+              part=tuple(part))
+        for text, worse, *part in (
+            ("ℓ2 to θ_o of whichever strength", L2[stream]),
+            ("EWC of whichever strength", EWC[stream]),
+            ("p = 0.5", "sfa_p50", "methods.sfa.p"),
+        )
+    ]  # fmt: skip
+
+
 STUDY = Study(
     name="sfa_stream",
     title="SFA on a stream that forgets",
@@ -85,7 +120,15 @@ steps; the loss is taken over all outputs, so that a new task pushes the outputs
 down, and tasks are forgotten. The paper gives neither optimiser nor schedule, nor over which
 outputs the loss is taken; ViT-B and twenty tasks are beyond two cores.
 """,
-    claims=(*claims(DIGITS), *MILDER, *claims(CLOTHES)),
+    claims=(
+        *claims(DIGITS),
+        *MILDER,
+        *among_all(DIGITS, LATER),
+        *at_96(DIGITS, LATER),
+        *claims(CLOTHES),
+        *among_all(CLOTHES),
+        *at_96(CLOTHES),
+    ),
     metrics={k: v for k, v in COLUMNS.items() if k not in ("retention", "average")},
     figures=("bars", "over_tasks"),
     only=("sfa_digits", "sfa_fashion_mnist"),

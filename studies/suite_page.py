@@ -34,6 +34,7 @@ from page_claims import (
     judge_claims,
     row,
     scores,
+    without_effect,
 )
 
 import clbench
@@ -231,6 +232,8 @@ def _table(section: Section, study: Study, scenario: Scenario) -> str:
             besides.setdefault(told + "; ".join(c.words for c in found), []).append(group.label)
         lost = len(group.runs) - len(group.finished)
         cells = [group.label + f" ({lost} of {len(group.runs)} runs diverged)" * (lost > 0)]
+        little = without_effect(group, scenario == "class_incremental")
+        cells[0] += "".join(f" ({told})" for told in little)
         for metric in study.metrics:
             values = list(scores(group, metric, scenario).values())
             cells.append(_spread(values, 1 if metric in MORE else 100))

@@ -91,7 +91,7 @@ def test_steps_that_are_looked_at():
 
 
 def test_a_penalty_s_share_of_the_gradient():
-    """p = (3, 4), the rest of the loss has (0, 5): shares of 5 and 5."""
+    """p = (3, 4), the rest of the loss has (0, 5): 25 of 25 + 20. Noise across p does not count."""
 
     class Towards(METHODS["l2"]):
         def penalty(self, model):
@@ -103,13 +103,16 @@ def test_a_penalty_s_share_of_the_gradient():
     method = Towards()
     shares = GradientShares([method], 1)
     shares.look(model, 1)
-    assert shares.of(method) == pytest.approx(0.5)
-    model.weight.grad = torch.tensor([[3.0, 4.0]])  # the penalty is all there is
+    assert shares.of(method) == pytest.approx(25 / 45)
+    model.weight.grad = torch.tensor([[3.0 + 40.0, 4.0 - 30.0]])  # noise at right angles
     shares.look(model, 1)
-    assert shares.of(method) == pytest.approx(0.75)
+    assert shares.of(method) == pytest.approx(50 / 70)
     shares.look(model, 2)  # not its time
-    assert shares.of(method) == pytest.approx(0.75)
-    assert torch.equal(model.weight.grad, torch.tensor([[3.0, 4.0]]))
+    assert shares.of(method) == pytest.approx(50 / 70)
+    model.weight.grad = torch.tensor([[3.0, 4.0]])
+    before = model.weight.grad.clone()
+    shares.look(model, 1)
+    assert torch.equal(model.weight.grad, before)
     assert GradientShares([], 1).of(method) is None
 
 

@@ -43,6 +43,16 @@ def test_no_method_is_left_next_to_nothing_or_the_head_says_why(path, recipes):
             assert said or not is_little(scope), f"{recipe.title}: {name} has {scope:.2%}"
 
 
+#: Methods whose scope no setting tells: it is measured as a run goes on.
+MEASURED = ("l1", "l2", "ewc")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_where_the_scope_is_measured_the_head_speaks_of_it(path):
+    used = [name for name in MEASURED if name in parse(read_mapping(path)).methods]
+    assert [name for name in used if f"scope of {name}" in head(path)] == used
+
+
 def plan(total, **schedule):
     recipe = parse(read_mapping(ROOT / "configs" / "split_cifar100_sfa.yaml"))
     return plan_of(recipe.model_copy(update={"schedule": Schedule(**schedule)}), total)

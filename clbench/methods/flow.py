@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from clbench.data.batches import Batch
@@ -27,6 +27,7 @@ from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.reference import frozen_copy, same_trunk
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.record.scopes import is_little
+from clbench.seeding import generator
 
 __all__ = ["FLOW", "median", "sample_weights"]
 
@@ -37,6 +38,8 @@ __all__ = ["FLOW", "median", "sample_weights"]
 ROUNDING = 1e-3
 #: A probe that classifies this share of the images it was trained on fits all it is given.
 FITTED = 0.99
+#: Number of the random numbers that deal weights out.
+SHUFFLE = 3
 
 
 def sample_weights(
@@ -119,11 +122,26 @@ class FLOW(Method):
     sign: Literal[1, -1] = Field(
         1, description="-1: exp(+f/τ), DRO, the opposite: forgets more; needs a higher temperature"
     )
+    shuffled: bool = Field(
+        False,
+        description="a control: the same weights, dealt to the task's samples at random. What FLOW "
+        "does beyond it is due to which samples it down-weights, and not to smaller steps",
+    )
     probe: Probe | None = Field(
         None,
         description="training of the reference's head, where the run has not probed it already; "
         "default: that of model.probe",
     )
+
+    @model_validator(mode="after")
+    def _shuffles_what_is_fixed(self) -> FLOW:
+        fixed = self.per == "sample" and self.temperature not in ("batch_median", "running_median")
+        if self.shuffled and not fixed:
+            raise ValueError(
+                "shuffled deals weights out once, before training: it needs per: sample, and a "
+                "temperature that does not move"
+            )
+        return self
 
     _context: Context | None = None
     _frozen: nn.Module | None = None
@@ -165,6 +183,9 @@ class FLOW(Method):
                 f"loss of {losses_N.max():.3g} and τ = {self._tau:.3g}: "
                 "give a higher temperature, or sign: 1"
             )
+        if self.shuffled:
+            dealt = generator(context.seed, SHUFFLE)
+            weights_N = weights_N[torch.randperm(len(weights_N), generator=dealt)]
         train = context.task.train
         self._own = train.index.to(context.device)
         self._table = torch.ones(len(train.images), device=context.device)
@@ -208,7 +229,7 @@ class FLOW(Method):
             detail = f"{self._fitted:.1%} of the images, so that its losses tell little of them"
             yield Remark("its probe fits all that it was trained on", f"{detail}: {more}")
         effective = effective_sample_size(weights_N)
-        if self.sign > 0 and is_little(effective):
+        if is_little(effective):
             many = f"of {len(weights_N)} images {effective * len(weights_N):.1f} count"
             yield Remark("its weights leave few samples", f"{many}: give a higher temperature")
 
@@ -218,8 +239,7 @@ class FLOW(Method):
             return {"active": 0.0}
         effective = effective_sample_size(weights_N)
         tau = sum(self._taus) / len(self._taus) if self._taus else self._tau
-        # The opposite weights are meant to leave few samples.
-        noise = tau < ROUNDING or (self.sign > 0 and is_little(effective))
+        noise = tau < ROUNDING or is_little(effective)
         return {
             "active": float((weights_N != 1).any()),
             "effective_sample_size": effective,

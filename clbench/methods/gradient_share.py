@@ -27,7 +27,11 @@ def looks(total_steps: int, count: int = LOOKS) -> frozenset[int]:
 
 
 class GradientShares:
-    """Shares ‖p‖/(‖p‖ + ‖g − p‖), p a penalty's gradient and g that of the whole loss.
+    """Shares Σp·p/(Σp·p + Σ|p·(g − p)|), p a penalty's gradient and g that of the whole loss.
+
+    What counts of the rest of the loss is what goes along p: a mini-batch's noise goes everywhere,
+    and would make a penalty look small that decides in its own direction. Sums are over the steps
+    that are looked at. Where push and pull are in balance it is one half.
 
     A penalty is computed once more to know p alone. Nothing that training computes is changed.
 
@@ -58,27 +62,24 @@ class GradientShares:
             if penalty is None or not penalty.requires_grad:
                 continue
             own = torch.autograd.grad(penalty, trained, allow_unused=True)
-            self._found.setdefault(id(method), []).append(_share(trained, own))
+            self._found.setdefault(id(method), []).append(_along(trained, own))
 
     def of(self, method: Method) -> float | None:
-        """The mean share over the steps that were looked at; None where there was no penalty."""
-        found = [x for x in map(float, self._found.get(id(method), ())) if x == x]
-        return sum(found) / len(found) if found else None
+        """The share over the steps that were looked at; None where there was no penalty."""
+        found = [x for x in self._found.get(id(method), ()) if x.isfinite().all()]
+        if not found:
+            return None
+        pull, push = torch.stack(found).double().sum(0).tolist()
+        return pull / (pull + push) if pull or push else 0.0
 
 
 @torch.no_grad()
-def _share(trained: Sequence[nn.Parameter], own: Sequence[Tensor | None]) -> Tensor:
-    """The share of one gradient, a part ``own`` of the gradients of parameters, as a ()."""
-    parts, rest = [], []
+def _along(trained: Sequence[nn.Parameter], own: Sequence[Tensor | None]) -> Tensor:
+    """(p·p, |p·(g − p)|) of a part ``own`` of the gradients of parameters, as a (2,)."""
+    found = torch.zeros(2, device=trained[0].device)
     for parameter, part in zip(trained, own, strict=True):
         assert parameter.grad is not None
-        if part is None:
-            rest.append(parameter.grad.norm())
-        else:
-            parts.append(part.norm())
-            rest.append((parameter.grad - part).norm())
-    if not parts:
-        return torch.zeros(())
-    penalty, others = torch.stack(parts).norm(), torch.stack(rest).norm()
-    both = penalty + others
-    return torch.where(both > 0, penalty / both, torch.zeros_like(both))
+        if part is not None:
+            rest = parameter.grad - part
+            found = found + torch.stack([(part * part).sum(), (part * rest).sum()])
+    return found.abs()

@@ -21,7 +21,7 @@ from clbench.methods.base import Context, Method, Needs
 from clbench.models.anchors import Anchor, named_weights
 
 #: What the scope of a penalty is; :mod:`clbench.methods.gradient_share` measures it.
-GRADIENT_SHARE = "the penalty's share ‖p‖/(‖p‖ + ‖g − p‖) of the gradient: raise strength"
+GRADIENT_SHARE = "the penalty's share of the gradient along its own direction: raise strength"
 
 
 def l2_penalty(

@@ -70,8 +70,8 @@ class SFA(Method):
     averages: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "the learning rate that is left after its averages but the last, against a constant rate "
-        "(where next to none is left, p hardly matters: say schedule.name: constant), or, if that is "
-        "less, the share of θ_o in what all averages of a task mix (a larger beta)"
+        "(where next to none is left, p hardly matters: say schedule.name: constant), or, if that "
+        "is less, the share of θ_o in what all averages of a task mix (a larger beta)"
     )
 
     p: float = Field(0.98, gt=0, le=1, description="averaging interval, share of a task's steps")

@@ -196,7 +196,8 @@ def _missed(spread: float, away: float, n: int, level: float) -> float:
     critical, shift = float(stdtrit(n - 1, 1 - level / 2)), away * math.sqrt(n) / spread
     if shift > 40 * critical:  # beyond what the non-central t is computed for
         return 0.0
-    return float(nctdtr(n - 1, shift, critical))
+    missed = float(nctdtr(n - 1, shift, critical))
+    return 0.0 if math.isnan(missed) else missed  # which it is for some of the smallest numbers
 
 
 def _sides(question: Question) -> tuple[float, float]:

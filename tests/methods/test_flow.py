@@ -396,6 +396,26 @@ def test_moving_medians_of_augmented_batches_take_the_latest_loss(temperature):
         torch.testing.assert_close(method.weights(batch, torch.zeros(3)), expected)
 
 
+def test_shuffled_weights_are_the_same_ones_dealt_at_random():
+    context = make_context(probed=True)
+    plain, dealt, again = FLOW(), FLOW(shuffled=True), FLOW(shuffled=True)
+    for method in (plain, dealt, again):
+        method.start(context)
+    ours, theirs = plain.histograms()["weights"], dealt.histograms()["weights"]
+    assert not torch.equal(ours, theirs)
+    assert torch.equal(ours.sort().values, theirs.sort().values)
+    assert torch.equal(theirs, again.histograms()["weights"])
+    dealt.start(Context(**{**context.__dict__, "seed": context.seed + 1}))
+    assert not torch.equal(theirs, dealt.histograms()["weights"])
+    assert plain.activity()["mean_weight"] == pytest.approx(dealt.activity()["mean_weight"])
+
+
+@pytest.mark.parametrize("fields", [{"per": "batch"}, {"temperature": "running_median"}])
+def test_weights_that_move_are_not_shuffled(recipe, fields):
+    with pytest.raises(ClbenchError, match="shuffled deals weights out once"):
+        parse(recipe | {"methods": {"flow": {"shuffled": True} | fields}})
+
+
 def test_a_process_without_samples_of_its_own_does_not_count():
     context, method = make_context(probed=True), FLOW(temperature="running_median")
     method.start(context)
@@ -410,8 +430,8 @@ def test_a_process_without_samples_of_its_own_does_not_count():
         ([1e-7, 2e-7, 3e-7, 5.0], {}, "its temperature is at rounding level", 0),
         ([0, 0, 1e-5, 4e-5], {"temperature": 1e-4}, "its temperature is at rounding level", 0),
         ([0.0, *[5.0] * 39], {"temperature": 0.1}, "its weights leave few samples", 0),
-        # The opposite weights are meant to leave few.
         ([0.0, *[5.0] * 39], {"temperature": 0.1, "sign": -1}, None, None),
+        ([*[0.1] * 29, 5.0], {"temperature": 0.1, "sign": -1}, "its weights leave few samples", 0),
         ([0.3, 0.3, 0.3, 0.9], {}, None, None),
         ([0.7, 0.7, 0.7, 0.7], {}, None, 0),  # all weigh alike: plain fine-tuning at a lower rate
     ],

@@ -10,6 +10,7 @@ from clbench.report.statistics import difference
 from clbench.report.verdicts import (
     MOST,
     Question,
+    _missed,
     corrected,
     holm,
     judge,
@@ -285,3 +286,10 @@ def test_a_page_of_nothing_is_rarely_wrong():
         verdicts = judge([Question(g.normal(0, 1, 4).tolist()) for _ in range(20)])
         wrong += any(v.outcome != "too noisy to say" for v in verdicts)
     assert wrong / 150 < 0.1  # 5 % but for chance; 64 % if it were not corrected
+
+
+@pytest.mark.parametrize(("spread", "away", "level"), [(0.039, 0.029, 0.005), (0.1, 0.07, 0.002)])
+def test_seeds_needed_are_those_of_a_count_from_below(spread, away, level):
+    """The non-central t is not a number for some numbers of seeds that are far above it."""
+    one_by_one = (n for n in range(3, 1000) if _missed(spread, away, n, level) <= 0.2)
+    assert seeds_needed(spread, away, level) == next(one_by_one)
