@@ -135,7 +135,8 @@ def _ask(
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
     chosen = _sections_of(claim, sections)
     by_class = scenario == "class_incremental" and claim.metric not in (*MORE, "retention")
-    told = _score(claim, scenario, claim.section if len(sections) > 1 else "")
+    title = chosen[0].scenarios.get(scenario, SCENARIO_TITLES[scenario])
+    told = _score(claim, title, claim.section if len(sections) > 1 else "")
     gaps, besides, unfair = dict[str, list[float]](), dict[Confound, None](), list[str]()
     runs_of = dict[str, int]()
     for section in chosen:
@@ -180,11 +181,11 @@ def _minus(claim: Claim, rival: str) -> str:
     return f"{ours} − {theirs}"
 
 
-def _score(claim: Claim, scenario: Scenario, stream: str) -> str:
+def _score(claim: Claim, scenario: str, stream: str) -> str:
     """The score that the number is of."""
     told = [MORE.get(claim.metric) or METRICS[claim.metric].label]
     if claim.metric not in (*MORE, "retention"):
-        told.append(SCENARIO_TITLES[scenario])
+        told.append(scenario)
     return ", ".join([*told, stream] if stream else told)
 
 

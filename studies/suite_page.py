@@ -44,7 +44,6 @@ from clbench.record.record import Scenario
 from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
 from clbench.report.group import Group
-from clbench.report.metrics import SCENARIO_TITLES
 from clbench.report.section import Section
 from clbench.report.statistics import difference, estimate
 from clbench.report.tuning import Tuning
@@ -247,7 +246,7 @@ def _table(section: Section, study: Study, scenario: Scenario) -> str:
             cost = group.estimate(metric, scenario)
             cells.append("–" if cost is None else f"{cost.mean:.{digits}f}")
         lines.append(row(cells))
-    text = f"In %, {SCENARIO_TITLES[scenario]}, mean ± standard deviation over seeds."
+    text = f"In %, {section.scenarios[scenario]}, mean ± standard deviation over seeds."
     if versus:
         text += (
             " Δ: paired difference with its 95 % t interval, **bold** where that excludes zero "

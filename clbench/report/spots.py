@@ -159,13 +159,20 @@ def name(panel: Panel, every: bool = True) -> list[str]:
     """
     panel.axis.autoscale_view()
     settings: dict[int, str] = {}
+    # A suite's own name tells of other settings, too; one that was made up has them in it.
+    made_up = {"+".join(spot.group.runs[0].methods) for spot in panel.spots}
+    own = {
+        spot.group.number: spot.group.label
+        for spot in panel.spots
+        if "=" not in spot.group.label and spot.group.label not in made_up
+    }
     ends = set[int]()
     for sweep in panel.families:
         drawn = [i for i in sweep.groups if any(s.group.number == i for s in panel.spots)]
         ends |= {*drawn[-1:]}
         for number, point in zip(sweep.groups, sweep.points, strict=True):
             text = f"{sweep.label} = {point.text}" if number in ends else point.text
-            settings[number] = text
+            settings[number] = own.get(number, text) if number in ends else text
 
     def rank(spot: Spot) -> int:
         number = spot.group.number
