@@ -22,7 +22,7 @@ from clbench.runner import screen
 def accuracy(scenario, after, task):
     """A made-up accuracy, another for every place."""
     start = 0.9 if scenario == "task_incremental" else 0.7
-    return round(start - 0.02 * (after - task) - 0.003 * task, 4)
+    return round(max(0.0, start - 0.02 * (after - task) - 0.003 * task), 4)
 
 
 def write(
