@@ -48,6 +48,7 @@ CASES = {
     "shared": {
         "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
         "stream": {"name": "split_digits", "labels": "shared"},
+        "evaluate": "all",
     },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {

@@ -213,7 +213,7 @@ def test_home_and_nothing_in_the_paths_of_commands(command, refused, tmp_path, m
         (["--resume", "b"], "unexpected 'b': options start with --, see --help$"),
         (
             ["compare", "digits", "--jo", "1"],
-            r"no option --jo \(did you mean --jobs\?\); see clbench compare --help",
+            r"no option or field --jo \(did you mean --jobs\?\); see clbench compare --help",
         ),
         (["compare", "digits", "--slurm.gpu", "1"], r"did you mean --slurm.gpus\?"),
         (["compare", "digits", "--slurm.gpus=[1"], "^error: --slurm.gpus"),
@@ -222,7 +222,7 @@ def test_home_and_nothing_in_the_paths_of_commands(command, refused, tmp_path, m
         (["compare", "digits", "--jobs", "1", "2"], "unexpected '2'.*--jobs takes one value"),
         (["compare", "--jobs", "1"], "clbench compare needs SUITE: a YAML file"),
         (["compare", "digits", "--jobs"], "--jobs needs a value"),
-        (["compare", "digits", "--seed", "1"], "there is no option --seed"),
+        (["compare", "digits", "--seed", "1"], "takes fields of recipes, and --seeds"),
         (["report", "-o", "a"], "unexpected '-o': options start with --"),
         (["report", "a", "--title", "x", "--title=y"], "--title is given twice"),
         (["reproduce", "sfa", "--resume"], "takes fields of recipes, and --seeds"),

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, help_of, read_words
-from clbench.cli.tables import COMPARE, DATA, REPORT, REPRODUCE, SWEEP, TRAIN
+from clbench.cli.tables import COMPARE, DATA, REPORT, REPRODUCE, SCORE, SWEEP, TRAIN
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -133,6 +133,15 @@ def _reproduce(given: Given) -> int:
     return _compare(given, skips=True)
 
 
+def _score(given: Given) -> int:
+    from clbench.cli.score import score
+
+    asked = (given.get(name) for name in ("images", "baseline", "reference"))
+    found = score(given.get("matrix"), *asked)
+    print(found.as_json() if "json" in given.values else found.as_table())
+    return 0
+
+
 def _sweep(given: Given) -> int:
     from clbench.sweep.sweeping import parameters, read_values, sweep
     from clbench.sweep.view import show, write_figure
@@ -159,5 +168,6 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "data": (DATA, _data),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
+    "score": (SCORE, _score),
     "sweep": (SWEEP, _sweep),
 }

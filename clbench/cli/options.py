@@ -210,6 +210,18 @@ def whole_number(option: str, word: str) -> int:
     return int(word)
 
 
+def number(option: str, word: str) -> float:
+    """A number.
+
+    Raises:
+        ClbenchError: for anything else.
+    """
+    try:
+        return float(word)
+    except ValueError as error:
+        raise ClbenchError(f"{option} = {shown(word)} is no number") from error
+
+
 def one_of(*choices: str) -> Reader:
     """One of a few words."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clbench.cli.options import Command, Option, Reader, folder, one_of, whole_number
+from clbench.cli.options import Command, Option, Reader, folder, number, one_of, whole_number
 from clbench.cli.words import value_of
 from clbench.launch.slurm import Settings
 from clbench.record.record import SCENARIOS
@@ -118,6 +118,33 @@ REPRODUCE = Command(
     Option("suite", "flow, mofo or sfa", "PAPER"),
     fields=True,
     epilog=_FIELDS,
+)
+SCORE = Command(
+    "score",
+    (
+        Option(
+            "images", "test images of each task, for scores over images", "N", number, many=True
+        ),
+        Option(
+            "baseline",
+            "accuracy on each task, or one for all, to measure forward transfer from",
+            "A",
+            number,
+            many=True,
+        ),
+        Option(
+            "reference",
+            "accuracy on each task of networks that had nothing to keep, for intransigence",
+            "A",
+            number,
+            many=True,
+        ),
+        Option("json", "print a JSON object, in fractions"),
+    ),
+    "Compute every score that follows from an accuracy matrix: a row for the time after each "
+    "task, a column for each task, cells empty where nothing was measured. docs/scores.md says "
+    "what each is.",
+    Option("matrix", "a CSV file, or a run folder", "MATRIX", folder),
 )
 SWEEP = Command(
     "sweep",

@@ -74,7 +74,7 @@ class Estimate:
     Attributes:
         title: the run's name.
         tasks: one by one.
-        pretrained: images of retention before the first task.
+        pretrained: images evaluated before the first task.
         start: seconds before the first task.
         end: seconds after the last.
         image: seconds to evaluate an image.
@@ -150,7 +150,9 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     costs = Costs(trial, world, needed.each)
     tasks = tuple(_tasks(recipe, stream, keeps, costs, least))
     steps, images = pretraining_steps(recipe, stream, needed)
-    start = needed.seconds + tried + trial.around[0] + costs.evaluation(keeps.images)
+    ahead = [len(t.test) for t in stream.tasks if recipe.evaluate == "all"]
+    start = needed.seconds + tried + trial.around[0]
+    start += costs.evaluation(keeps.images) + costs.evaluation(sum(ahead), len(ahead))
     start += trial.fit(steps, images) if steps else 0.0
     start += keeps.decoded * (0.01 / cores() if needed.decode is None else needed.decode)
     memory = _memory(recipe, needed, costs, max(t.tested for t in tasks))
@@ -165,7 +167,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     return Estimate(
         title=recipe.title,
         tasks=tasks,
-        pretrained=keeps.images,
+        pretrained=keeps.images + sum(ahead),
         start=start,
         end=trial.around[2],
         image=trial.part("test").each / world,
@@ -271,6 +273,7 @@ def _tasks(
     )
     for number, (stage, (steps, samples)) in enumerate(zip(stages, lengths, strict=True)):
         tests = [t for t in stream.tasks if t.index <= stage.index]
+        later = [t for t in stream.tasks if t.index > stage.index and recipe.evaluate == "all"]
         if stream.independent:
             tests = [stage]
         test = sum(len(t.test) for t in tests)
@@ -280,17 +283,19 @@ def _tasks(
             points = (last + steps) // recipe.eval_every - last // recipe.eval_every
         last += steps
         tested, curve = test + (sum(held) if all(held) else 0), points * test
+        ahead = sum(len(t.test) for t in later)
         images = len(stage.train)
         yield TaskEstimate(
             name=stage.name,
             steps=steps,
             samples=samples,
-            tested=tested,
+            tested=tested + ahead,
             curve=curve,
             retained=keeps.images,
             passed=round(costs.trial.passes.of(images)),
             seconds=costs.task(number, images, steps, samples)
             + costs.evaluation(tested)
+            + costs.evaluation(ahead, len(later))
             + costs.evaluation(curve, points)
             + costs.evaluation(keeps.images),
         )

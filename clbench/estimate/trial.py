@@ -177,6 +177,7 @@ def alone(recipe: Recipe) -> Recipe:
             "model": recipe.model.model_copy(update={"weights": "none"}),
             "retention": recipe.retention.model_copy(update={"data": "none"}),
             "eval_every": None,
+            "evaluate": "seen",
             "name": None,
         }
     )

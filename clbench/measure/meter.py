@@ -55,6 +55,32 @@ class Meter:
         tasks = self._tasks(task)
         return self._scores(model, tasks, [t.test for t in tasks], seen)
 
+    def ahead(self, model: nn.Module, task: Task | None, seen: Tensor) -> dict[str, Any] | None:
+        """Test accuracies on the tasks after ``task`` (None: on all), which are yet to be learned.
+
+        Class-incremental, a task's classes compete with those seen so far, as they will once it is
+        learned; those of other tasks to come do not.
+
+        Args:
+            model: the network.
+            task: the task just learned.
+            seen: bool (C,), the classes seen so far.
+
+        Returns:
+            As :meth:`test`; None if there are no such tasks.
+        """
+        later = [t for t in self.stream.tasks if task is None or t.index > task.index]
+        if not later:
+            return None
+        found: dict[str, Any] = {"first": later[0].index, **{name: [] for name in SCENARIOS}}
+        for one in later:
+            known = seen.clone()
+            known[one.classes.start : one.classes.stop] = True
+            scores = self._scores(model, [one], [one.test], known)
+            for scenario in SCENARIOS:
+                found[scenario] += scores[scenario]
+        return found
+
     def validation(self, model: nn.Module, task: Task, seen: Tensor) -> dict[str, Any] | None:
         """The same on the validation parts; None where nothing was held out."""
         tasks = self._tasks(task)

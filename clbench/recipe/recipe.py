@@ -76,6 +76,11 @@ class Recipe(Section):
     metrics: tuple[str, ...] = Field(
         (), description="what to measure beside accuracy: calibration_error, nll"
     )
+    evaluate: Literal["seen", "all"] = Field(
+        "seen",
+        description="tasks to test after every task: seen so far; all: those to come too, and all "
+        "before the first, as forward transfer needs",
+    )
     eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
     checkpoints: Keep = Field(
@@ -155,6 +160,12 @@ class Recipe(Section):
         independent = getattr(self.stream, "independent", False)
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
+        if self.evaluate == "all" and independent:
+            raise PydanticCustomError(
+                "evaluate",
+                "evaluate: all needs one network for all tasks, but with stream.independent each "
+                "task has its own: say evaluate: seen",
+            )
         if over_stream and independent:
             raise PydanticCustomError(
                 "schedule",

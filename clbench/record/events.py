@@ -122,6 +122,9 @@ class RunEvent(_Line):
     split_manifest_sha256: Text | None
     retention_images_sha256: Text | None
     tasks: Annotated[list[Text], Field(min_length=1, max_length=TASKS)]
+    test_images: list[Annotated[int, Field(ge=1, le=10**15)]] | None = Field(
+        None, description="of each task; records before there was this field have none"
+    )
     class_names: list[Text]
     independent: bool = Field(description="whether every task starts from the pretrained weights")
     shared_labels: bool
@@ -137,13 +140,6 @@ class RetentionScores(_Part):
 
     top1: Accuracy
     top5: Accuracy
-
-
-class PretrainedEvent(_Line):
-    """The network before the first task: the second line."""
-
-    event: Literal["pretrained"] = "pretrained"
-    retention: RetentionScores | None
 
 
 class Measured(_Part):
@@ -165,6 +161,14 @@ class Measured(_Part):
         """The accuracies of a scenario, a task each."""
         accuracies: list[float] = getattr(self, scenario)
         return accuracies
+
+
+class PretrainedEvent(_Line):
+    """The network before the first task: the second line."""
+
+    event: Literal["pretrained"] = "pretrained"
+    retention: RetentionScores | None
+    ahead: Measured | None = Field(None, description="of all tasks, where they were to be tested")
 
 
 class CurvePoint(Measured):
@@ -227,6 +231,9 @@ class TaskEvent(Measured, _Line):
     last_step: Count = Field(description="optimiser steps since the stream began")
     validation: Measured | None
     retention: RetentionScores | None
+    ahead: Measured | None = Field(
+        None, description="of the tasks to come, where they were to be tested and there are any"
+    )
     curve: list[CurvePoint]
     methods: dict[Text, Activity]
     remarks: Annotated[list[RemarkMade], Field(max_length=100)]

@@ -34,6 +34,8 @@ TITLES: dict[Scenario, str] = {
 }
 #: Where tasks share labels, both are one number.
 SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
+#: Retention before the first task of which a share can be kept.
+LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,13 @@ class Record:
         )
 
     @cached_property
+    def _start(self) -> PretrainedEvent | None:
+        return next((event for event in self.events if isinstance(event, PretrainedEvent)), None)
+
+    @property
     def pretrained(self) -> RetentionScores | None:
         """Retention before the first task; None if it was not measured."""
-        found = (event for event in self.events if isinstance(event, PretrainedEvent))
-        return next((event.retention for event in found), None)
+        return self._start.retention if self._start else None
 
     @cached_property
     def tasks(self) -> tuple[TaskEvent, ...]:
@@ -120,9 +125,15 @@ class Record:
         count = len(self.run.tasks)
         matrix = np.full((count, count), np.nan)
         for event in self.tasks:
-            known = event.evaluated
-            matrix[event.task, known.start : known.stop] = event.of(scenario)
+            for part in filter(None, (event, event.ahead)):
+                known = part.evaluated
+                matrix[event.task, known.start : known.stop] = part.of(scenario)
         return matrix
+
+    def before(self, scenario: Scenario = "task_incremental") -> list[float] | None:
+        """(T,) test accuracy on every task before the first; None where it was not measured."""
+        found = self._start and self._start.ahead
+        return list(found.of(scenario)) if found else None
 
     def curves(self) -> Iterator[dict[str, Any]]:
         """Points of the per-task curves: ``step``, ``task``, both accuracies, and the metrics."""
@@ -157,17 +168,17 @@ class Record:
 
     def _scores(self, scenario: Scenario) -> dict[str, Any]:
         matrix = self.accuracy_matrix(scenario)
-        result: dict[str, Any] = dict.fromkeys(
-            ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
-        )
-        lower = matrix[np.tril_indices(len(matrix))]
-        diagonal = np.diag(matrix)
-        if not np.isnan(lower).any():
-            result |= {name: getattr(scores, name)(matrix) for name in result}
-        elif not np.isnan(matrix[-1]).any():  # all tasks were trained together
-            result["overall_performance"] = float(matrix[-1].mean())
-        elif self.run.independent and not np.isnan(diagonal).any():  # a model for each task
-            result["overall_performance"] = result["learning_accuracy"] = float(diagonal.mean())
+        images, before = self.run.test_images, self.before(scenario)
+        result: dict[str, Any] = scores.all_scores(matrix, images, before)
+        result["before"] = before  # what forward transfer is measured from
+        del result["intransigence"]  # it needs other runs
+        if self.run.independent:  # a network for each task: in the end, each is shown its own
+            ends = scores.all_scores([np.diag(matrix)] * len(matrix), images)
+            result |= {k: v for k, v in ends.items() if k.startswith("overall_performance")}
+        result |= self._stability(scenario)
+        learned, kept = result["overall_performance"], self._retention()["kept"]
+        known = learned is not None and kept is not None
+        result["geometric_mean"] = scores.geometric_mean(learned, kept) if known else None
         result["accuracy_matrix"] = [
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]
@@ -178,10 +189,28 @@ class Record:
         found = measured.summary(self.tasks, count, alone, SCENARIOS)
         return {"metrics": found} if found else {}
 
+    def _stability(self, scenario: Scenario) -> dict[str, float | None]:
+        """How low it went: known where every task was looked at while later ones were trained."""
+        tasks = self.tasks
+        looked = len(tasks) == len(self.run.tasks) and all(event.curve for event in tasks[1:])
+        points = (
+            [
+                (event.task, dict(zip(point.evaluated, point.of(scenario), strict=True)))
+                for event in tasks
+                for _, point in event.course()
+            ]
+            if looked
+            else []
+        )
+        return {
+            "min_accuracy": scores.min_accuracy(points),
+            "worst_case_accuracy": scores.worst_case_accuracy(points),
+        }
+
     def _retention(self) -> dict[str, Any]:
         before = self.pretrained
         if before is None:
-            return {"pretrained": None, "after_task": None, "change": None}
+            return {"pretrained": None, "after_task": None, "change": None, "kept": None}
         kept = [event.retention for event in self.tasks if event.retention]
         after = [retention.top1 for retention in kept]
         return {
@@ -190,6 +219,7 @@ class Record:
             "after_task": after,
             "after_task_top5": [retention.top5 for retention in kept],
             "change": self._last(after) - before.top1 if after else None,
+            "kept": self._last(after) / before.top1 if after and before.top1 > LEAST else None,
         }
 
     def _last(self, after: list[float]) -> float:

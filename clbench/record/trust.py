@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from clbench.errors import ClbenchError
 from clbench.record import reading
-from clbench.record.events import Number, ScenarioName, Text
+from clbench.record.events import Measured, Number, PretrainedEvent, ScenarioName, Text
 from clbench.record.record import Record
 from clbench.text.texts import cut_line
 
@@ -109,8 +109,14 @@ def check(record: Record) -> None:
 def _tasks(record: Record) -> None:
     """What must hold between the tasks and the rest."""
     count, tasks = len(record.run.tasks), record.tasks
+    sizes = record.run.test_images
+    if sizes is not None and len(sizes) != count:
+        raise ClbenchError(f"record.jsonl has test images of {len(sizes)} tasks, of {count}")
     if record.finished and count - 1 not in [event.task for event in tasks]:
         raise ClbenchError(f"record.jsonl ends without task {count - 1}, the last of {count}")
+    for start in record.events:
+        if isinstance(start, PretrainedEvent):
+            _ahead(start.ahead, range(count), "the event pretrained")
     for event in tasks:
         where = f"task {event.task} in record.jsonl"
         held_out = [event.validation] if event.validation else []
@@ -122,6 +128,7 @@ def _tasks(record: Record) -> None:
                 raise ClbenchError(f"{where} has metrics of other tasks than it evaluated")
             if point.evaluated.stop > count:
                 raise ClbenchError(f"{where} evaluated {point.evaluated.stop} tasks of {count}")
+        _ahead(event.ahead, range(event.task + 1, count), where)
         if event.task >= count:
             raise ClbenchError(f"{where}: there are {count} tasks only")
         if (event.retention is None) != (record.pretrained is None):
@@ -129,6 +136,12 @@ def _tasks(record: Record) -> None:
         lacking = record.run.methods.keys() - event.methods.keys()
         if lacking:
             raise ClbenchError(f"{where} says nothing of method {min(lacking)[:60]!r}")
+
+
+def _ahead(part: Measured | None, wanted: range, where: str) -> None:
+    """Of the tasks to come, all are tested, or none."""
+    if part and not (part.evaluated == wanted and len(part.class_incremental) == len(wanted)):
+        raise ClbenchError(f"{where} has accuracies ahead of other tasks than are to come")
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 
 from clbench.record.baselines import BASELINES, BOUND, PLAIN
 from clbench.record.record import Scenario
@@ -20,7 +21,7 @@ from clbench.report.cells import (
 )
 from clbench.report.comparison import Compared
 from clbench.report.metrics import METRICS, show
-from clbench.report.pooled import POOLED, pooled
+from clbench.report.pooled import POOLED, PooledRow, pooled
 from clbench.report.section import Section, Standing
 from clbench.report.tuning import Tuned
 
@@ -29,13 +30,23 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("overall_performance", None),
     ("overall_performance", PLAIN),
     ("overall_performance", BOUND),
+    ("overall_performance_micro", None),
+    ("average_incremental_accuracy", None),
+    ("average_incremental_accuracy", PLAIN),
+    ("average_incremental_accuracy_micro", None),
     ("backward_transfer", None),
     ("forgetting", None),
     ("learning_accuracy", None),
+    ("forward_transfer", None),
+    ("mtil_transfer", None),
+    ("mtil_average", None),
+    ("min_accuracy", None),
+    ("worst_case_accuracy", None),
     ("retention", None),
     ("average", None),
     ("calibration_error", None),
     ("nll", None),
+    ("geometric_mean", None),
     ("stored_bytes", None),
     ("weight_copies", None),
     ("extra_passes_per_step", None),
@@ -46,7 +57,11 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
 def leaderboard(section: Section, scenario: Scenario) -> Table:
     """All methods of a section; columns that no method fills are left out."""
     rows = section.leaderboard(scenario)
-    shown = [c for c in COLUMNS if any(_filled(row, *c) for row in rows)]
+    shown = [
+        (metric, baseline)
+        for metric, baseline in COLUMNS
+        if any(_filled(row, metric, baseline) for row in rows) and not repeats(rows, metric)
+    ]
     heads = [Head("Method"), Head("Seeds", "runs that finished", 1)]
     for metric, baseline in shown:
         about = METRICS[metric]
@@ -184,7 +199,7 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     rows = pooled(comparison, scenario)
     if not rows:
         return None
-    shown = [m for m in POOLED if any(row.scores[m] for row in rows)]
+    shown = [m for m in POOLED if any(row.scores[m] for row in rows) and not repeats(rows, m)]
     first, *rest = shown
     heads = [
         Head("Method"),
@@ -206,6 +221,13 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
     return Table(
         f"All {len(comparison.sections)} streams, {comparison.scenarios[scenario]}", heads, body
     )
+
+
+def repeats(rows: Sequence[Standing] | Sequence[PooledRow], metric: str) -> bool:
+    """Whether scores over images are those over tasks: where all tasks have as many images."""
+    usual = metric.removesuffix("_micro")
+    pairs = ((row.scores[metric], row.scores[usual]) for row in rows)
+    return usual != metric and all(a is None or (b and isclose(a.mean, b.mean)) for a, b in pairs)
 
 
 def _filled(row: Standing, metric: str, baseline: str | None) -> bool:

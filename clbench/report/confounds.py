@@ -23,7 +23,7 @@ from clbench.report.group import Group
 from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
-ASIDE = ("eval_every", "metrics", "retention.data")
+ASIDE = ("eval_every", "metrics", "evaluate", "retention.data")
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.

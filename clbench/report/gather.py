@@ -147,6 +147,8 @@ class Run:
             value = scores[metric]
         elif metric == "retention":
             value = retention
+        elif metric == "kept":
+            value = kept["kept"]
         elif metric == "pretrained":
             value = before
         elif metric == "retention_change":

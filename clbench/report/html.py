@@ -31,7 +31,13 @@ from clbench.report.tables import NOTE
 from clbench.report.tuning import in_brief, in_words
 
 #: Scores of a single run that the page shows of every scenario.
-PER_RUN = ("overall_performance", "backward_transfer", "forgetting", "learning_accuracy")
+PER_RUN = (
+    "overall_performance",
+    "average_incremental_accuracy",
+    "backward_transfer",
+    "forgetting",
+    "learning_accuracy",
+)
 
 
 def page(comparison: Compared, pictures: Pictures, title: str) -> str:

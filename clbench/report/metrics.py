@@ -40,6 +40,19 @@ METRICS: dict[str, Metric] = {
         1,
         True,
     ),
+    "overall_performance_micro": Metric(
+        "OP micro", "OP over all test images, in the place of all tasks", "accuracy", 1
+    ),
+    "average_incremental_accuracy": Metric(
+        "Ā",
+        "average incremental accuracy: mean over time of the mean accuracy on the tasks so far",
+        "accuracy",
+        1,
+        True,
+    ),
+    "average_incremental_accuracy_micro": Metric(
+        "Ā micro", "Ā over all test images of the tasks so far, as PyCIL and PILOT", "accuracy", 1
+    ),
     "backward_transfer": Metric(
         "BWT", "backward transfer: mean of R[T, i] − R[i, i]; negative: forgot", "change", 1
     ),
@@ -52,6 +65,27 @@ METRICS: dict[str, Metric] = {
         "accuracy",
         1,
         True,
+    ),
+    "forward_transfer": Metric(
+        "FWT",
+        "forward transfer: mean of R[i−1, i] − b_i, b before the first task",
+        "change",
+        1,
+    ),
+    "mtil_transfer": Metric(
+        "Transfer", "MTIL’s: accuracy on tasks before they are learned", "accuracy", 1
+    ),
+    "mtil_average": Metric(
+        "Avg", "MTIL’s: mean accuracy on all tasks after every task", "accuracy", 1
+    ),
+    "min_accuracy": Metric(
+        "min-ACC",
+        "lowest accuracy on each task while later ones were trained, mean over tasks",
+        "accuracy",
+        1,
+    ),
+    "worst_case_accuracy": Metric(
+        "WC-ACC", "accuracy on the last task and min-ACC, weighed by tasks", "accuracy", 1
     ),
     "retention": Metric(
         "Retention",
@@ -72,6 +106,10 @@ METRICS: dict[str, Metric] = {
         "negative log-likelihood in nats, mean over all tasks after the last",
         "number",
         -1,
+    ),
+    "kept": Metric("Kept", "retention after ÷ before", "number", 1),
+    "geometric_mean": Metric(
+        "√(OP·kept)", "geometric mean of OP and the share of retention that is kept", "accuracy", 1
     ),
     "stored_bytes": Metric("Stored", "bytes that the methods keep from past tasks", "bytes", -1),
     "weight_copies": Metric("Copies", "extra copies of the weights", "number", -1),
@@ -94,7 +132,8 @@ def bounds(metric: str) -> tuple[float, float]:
     if about is None:
         return (-math.inf, math.inf)
     least = -1.0 if about.unit == "change" or metric == "forgetting" else 0.0
-    return (least, 1.0 if about.unit in ("accuracy", "change") else math.inf)
+    capped = about.unit in ("accuracy", "change") and metric != "geometric_mean"
+    return (least, 1.0 if capped else math.inf)  # more can be kept than there was
 
 
 def show(value: float | None, unit: Unit, signed: bool = False) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from clbench.record.events import TaskEvent
 from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
+from clbench.record.scores import LABELS, SIGNED
 
 FILES = (
     "summary.json",
@@ -34,12 +35,13 @@ PARTS = {
     "test": "testing",
     "retention": "retention",
 }
-ROWS = {
-    "overall_performance": "overall performance (OP)",
-    "backward_transfer": "backward transfer (BWT)",
-    "forgetting": "forgetting",
-    "learning_accuracy": "learning accuracy",
-}
+ROWS = (
+    "overall_performance",
+    "average_incremental_accuracy",
+    "backward_transfer",
+    "forgetting",
+    "learning_accuracy",
+)
 
 
 def show(record: Record, console: Console | None = None) -> None:
@@ -52,9 +54,9 @@ def show(record: Record, console: Console | None = None) -> None:
     table.add_column("in %")
     for title in record.scenarios.values():
         table.add_column(title, justify="right")
-    for name, label in ROWS.items():
-        shown = (percent(summary[s][name], "BWT" in label) for s in record.scenarios)
-        table.add_row(label, *shown)
+    for name in ROWS:
+        shown = (percent(summary[s][name], name in SIGNED) for s in record.scenarios)
+        table.add_row(LABELS[name], *shown)
     console.print(table)
     for name, found in summary.get("metrics", {}).items():
         means = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]

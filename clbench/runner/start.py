@@ -73,6 +73,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         split_manifest_sha256=identity["split_manifest_sha256"],
         retention_images_sha256=identity["retention_images_sha256"],
         tasks=identity["tasks"],
+        test_images=[len(task.test) for task in stream.tasks],
         class_names=identity["class_names"],
         independent=stream.independent,
         shared_labels=stream.shared,
@@ -83,8 +84,11 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         recipe=dump(plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
     )
     recorder.add(about)
-    recorder.add(PretrainedEvent.made(retention=setup.meter.retention(network.model)))
     unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
+    told: dict[str, Any] = {"retention": setup.meter.retention(network.model)}
+    if recipe.evaluate == "all":
+        told["ahead"] = setup.meter.ahead(network.model, None, unlearned)
+    recorder.add(PretrainedEvent.made(**told))
     return recorder, Progress(0, 0, snapshot(network.model, "cpu"), unlearned)
 
 

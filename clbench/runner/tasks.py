@@ -238,6 +238,9 @@ class Run:
         with parts("test"):
             tested = self.meter.test(model, task, seen)
             validation = self.meter.validation(model, task, seen)
+            ahead = {}
+            if self.setup.recipe.evaluate == "all":
+                ahead["ahead"] = self.meter.ahead(model, task, seen)
         with parts("retention"):
             retention = self.meter.retention(model)
         return {
@@ -247,6 +250,7 @@ class Run:
             **tested,
             "validation": validation,
             "retention": retention,
+            **ahead,
             "curve": curve,
             "methods": {
                 name: with_scope(m, m.activity(), plan, learner.shares.of(m))

@@ -198,6 +198,7 @@ def try_of(tuning: Tuning, settings: Mapping[str, Value]) -> dict[str, Any]:
         | nested(settings).get("stream", {}),
         "retention": {"data": "none"},
         "eval_every": None,
+        "evaluate": "seen",
     }
 
 

@@ -22,7 +22,7 @@ from clbench.runner import screen
 def accuracy(scenario, after, task):
     """A made-up accuracy, another for every place."""
     start = 0.9 if scenario == "task_incremental" else 0.7
-    return round(start - 0.02 * (after - task) - 0.003 * task, 4)
+    return round(max(0.0, start - 0.02 * (after - task) - 0.003 * task), 4)
 
 
 def write(
@@ -123,9 +123,44 @@ def test_summary_of_independent_tasks(tmp_path):
     assert kept["change"] == pytest.approx(sum(kept["after_task"]) / 3 - kept["pretrained"])
 
 
+def test_summary_has_scores_over_images_where_sizes_are_known(tmp_path):
+    sizes = [30, 10, 20]
+    found = write(tmp_path / "new", 3, test_images=sizes).summary()
+    old = write(tmp_path / "old", 3).summary()
+    for scenario in SCENARIOS:
+        R = matrix(scenario, 3)
+        part = found[scenario]
+        for name in ("overall_performance", "average_incremental_accuracy"):
+            assert part[name] == old[scenario][name] == getattr(scores, name)(R)
+            assert part[f"{name}_micro"] == getattr(scores, name)(R, sizes)
+            assert old[scenario][f"{name}_micro"] is None
+        assert part["forward_transfer"] is part["mtil_transfer"] is part["mtil_average"] is None
+        assert part["geometric_mean"] == pytest.approx(
+            (part["overall_performance"] * found["retention"]["kept"]) ** 0.5
+        )
+    assert found["retention"]["kept"] == pytest.approx(0.68 / 0.75)
+    alone = {i: [i] for i in range(3)}
+    part = write(tmp_path / "alone", 3, alone, independent=True, test_images=sizes).summary()[
+        "class_incremental"
+    ]
+    own = [accuracy("class_incremental", i, i) for i in range(3)]
+    assert part["overall_performance_micro"] == pytest.approx(np.average(own, weights=sizes))
+    assert part["average_incremental_accuracy"] is None
+
+
+def test_summary_of_a_run_whose_curves_were_measured(tmp_path):
+    part = write(tmp_path / "with", 3, curve=True).summary()["class_incremental"]
+    lowest = np.mean([accuracy("class_incremental", 2, i) for i in range(2)])
+    assert part["min_accuracy"] == pytest.approx(lowest)
+    last = accuracy("class_incremental", 2, 2)
+    assert part["worst_case_accuracy"] == pytest.approx(last / 3 + 2 / 3 * lowest)
+    part = write(tmp_path / "without", 3).summary()["class_incremental"]
+    assert part["min_accuracy"] is part["worst_case_accuracy"] is None
+
+
 def test_summary_without_retention(tmp_path):
     retention = write(tmp_path, 2, retention=False).summary()["retention"]
-    assert retention == {"pretrained": None, "after_task": None, "change": None}
+    assert retention == {"pretrained": None, "after_task": None, "change": None, "kept": None}
 
 
 def test_summary_of_a_run_that_was_cut_off(tmp_path):
@@ -266,6 +301,7 @@ def test_screen_shows_the_scores_in_percent(tmp_path):
     R = [matrix(scenario, 3) for scenario in SCENARIOS]
     for label, values in (
         ("overall performance", [f"{100 * scores.overall_performance(r):.1f}" for r in R]),
+        ("Ā", [f"{100 * scores.average_incremental_accuracy(r):.1f}" for r in R]),
         ("backward transfer", [f"{100 * scores.backward_transfer(r):+.1f}" for r in R]),
         ("forgetting", [f"{100 * scores.forgetting(r):.1f}" for r in R]),
         ("learning accuracy", [f"{100 * scores.learning_accuracy(r):.1f}" for r in R]),
