@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_architecture_example_is_a_method(monkeypatch):
-    (code,) = blocks("ARCHITECTURE.md")
+    code, _ = blocks("ARCHITECTURE.md")
     imports = (
         "from typing import ClassVar\nimport torch\nfrom torch import nn\n"
         "from pydantic import Field\nfrom clbench.methods.base import Method\n"
@@ -47,3 +47,19 @@ def test_architecture_example_is_a_method(monkeypatch):
     before = linear.weight.detach().clone()
     names["Shrink"](factor=0.5).after_step(linear, 1)
     assert (linear.weight == before / 2).all()
+
+
+def test_architecture_example_is_a_metric():
+    _, code = blocks("ARCHITECTURE.md")
+    imports = (
+        "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
+        "from clbench.metrics.base import TaskMetric\n"
+    )
+    names = {}
+    exec(compile(imports + code, "ARCHITECTURE.md", "exec"), names)
+    torch = names["torch"]
+    metric = names["Brier"](2)
+    logits = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
+    metric.update(logits, torch.tensor([0, 0]), torch.tensor([0, 1]))
+    # Even odds are wrong by a half in both classes, certainty by nothing.
+    assert metric.compute().tolist() == [0.5, 0.0]

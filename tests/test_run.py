@@ -137,9 +137,9 @@ def test_seeds_change_training_but_not_the_classes_or_the_splits(recipe, tmp_pat
     recipe["stream"]["order_seed"] = 3
     runs = [clbench.run(recipe | {"seed": seed}, tmp_path / str(seed)) for seed in (0, 1)]
     one, two = (record.run for record in runs)
-    assert one["class_names"] == two["class_names"] != sorted(one["class_names"])
-    assert one["split_manifest_sha256"] == two["split_manifest_sha256"]
-    assert one["weights"] != two["weights"]
+    assert one.class_names == two.class_names != sorted(one.class_names)
+    assert one.split_manifest_sha256 == two.split_manifest_sha256
+    assert one.weights != two.weights
 
 
 def test_multitask_trains_once_and_has_no_transfer(recipe, tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,7 +121,10 @@ def test_scopes_are_of_tasks_in_which_a_method_was_active():
     assert with_scope(SFA(), {"active": 0.0, "scope": 0.5}, plan(), None) == {"active": 0.0}
     assert with_scope(SFA(), {"active": 1.0}, plan(), 0.3)["scope"] == 0.3
     assert with_scope(SFA(), {"active": 1.0, "scope": 0.2}, plan(), 0.3)["scope"] == 0.2
-    told = [{"methods": {"a": activity}} for activity in ({}, {"scope": 0.0}, {"scope": 0.5})]
+    told = [
+        SimpleNamespace(methods={"a": activity})
+        for activity in ({}, {"scope": 0.0}, {"scope": 0.5})
+    ]
     assert mean_scopes(["a"], told) == {"a": 0.25}
     assert mean_scopes(["a"], told[:1]) == {"a": None}
 

@@ -138,8 +138,8 @@ def test_a_try_reads_no_test_data_and_is_the_beginning_of_the_run(tmp_path, monk
     recipe = parse(merge(values, try_of(tuning, {"optimizer.lr": values["optimizer"]["lr"]})))
     tried = run(recipe, tmp_path / "try")
     for mine, theirs in zip(tried.tasks, whole.tasks[:2], strict=True):
-        assert mine["task_incremental"] == theirs["validation"]["task_incremental"]
-        assert mine["loss"] == theirs["loss"]
+        assert mine.task_incremental == theirs.validation.task_incremental
+        assert mine.loss == theirs.loss
     last = whole.tasks[1].validation.task_incremental
     assert score_of(tried, "task_incremental") == pytest.approx(sum(last) / 2)
     assert tried.accuracy_matrix().shape == (2, 2)
