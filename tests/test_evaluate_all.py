@@ -31,7 +31,7 @@ def slow(meter, model, task, seen):
         right = dict.fromkeys(SCENARIOS, 0)
         for index, label in zip(later.test.index, later.test.labels.tolist(), strict=True):
             image = later.test.images.take(index[None])
-            logits = model(meter.evaluator.transform.test(image))[0].tolist()
+            logits = model(meter.evaluator.reader.transform.test(image))[0].tolist()
             right["task_incremental"] += max(own, key=lambda c: logits[c]) == label
             right["class_incremental"] += max(known, key=lambda c: logits[c]) == label
         found[later.index] = [right[scenario] / len(later.test) for scenario in SCENARIOS]

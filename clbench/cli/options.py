@@ -210,7 +210,7 @@ def whole_number(option: str, word: str) -> int:
     return int(word)
 
 
-def number(option: str, word: str) -> float:
+def real_number(option: str, word: str) -> float:
     """A number.
 
     Raises:

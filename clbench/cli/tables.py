@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clbench.cli.options import Command, Option, Reader, folder, number, one_of, whole_number
+from clbench.cli.options import Command, Option, Reader, folder, one_of, real_number, whole_number
 from clbench.cli.words import value_of
 from clbench.launch.slurm import Settings
 from clbench.record.record import SCENARIOS
@@ -123,20 +123,24 @@ SCORE = Command(
     "score",
     (
         Option(
-            "images", "test images of each task, for scores over images", "N", number, many=True
+            "images",
+            "test images of each task, for scores over images",
+            "N",
+            real_number,
+            many=True,
         ),
         Option(
             "baseline",
             "accuracy on each task, or one for all, to measure forward transfer from",
             "A",
-            number,
+            real_number,
             many=True,
         ),
         Option(
             "reference",
             "accuracy on each task of networks that had nothing to keep, for intransigence",
             "A",
-            number,
+            real_number,
             many=True,
         ),
         Option("json", "print a JSON object, in fractions"),
