@@ -19,6 +19,7 @@ import flow_table_bn  # noqa: E402
 import imagenet_forgetting  # noqa: E402
 import mofo_one_task  # noqa: E402
 import mofo_stream  # noqa: E402
+import sfa_fashion_mnist  # noqa: E402
 import sfa_stream  # noqa: E402
 from page_claims import judge_claims  # noqa: E402
 from suite_page import sections_of  # noqa: E402
@@ -30,6 +31,7 @@ STUDIES = (
     imagenet_forgetting,
     mofo_one_task,
     mofo_stream,
+    sfa_fashion_mnist,
     sfa_stream,
 )
 TASKS = 2
