@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, help_of, read_words
-from clbench.cli.tables import COMPARE, DATA, REPORT, REPRODUCE, SCORE, SWEEP, TRAIN
+from clbench.cli.tables import COMPARE, DATA, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -34,8 +34,7 @@ def command(words: Sequence[str]) -> int:
 
 def _compare(given: Given, skips: bool = False) -> int:
     command = REPRODUCE if skips else COMPARE
-    others = {o.name for o in TRAIN.options} - {"output", "dry_run"}
-    if others & given.values.keys() or "seed" in given.fields:
+    if {option.name for option in REFUSED} & given.values.keys() or "seed" in given.fields:
         raise ClbenchError(
             f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
         )

@@ -55,7 +55,7 @@ _FIELDS = (
     "'[cifar10]'; see clbench --help."
 )
 #: Options of train that are no fields: read, to be refused.
-_REFUSED = tuple(replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run"))
+REFUSED = tuple(replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run"))
 _GRID = (
     Option(
         "jobs",
@@ -84,7 +84,7 @@ COMPARE = Command(
         ),
         _ASKS,
         *_PLACES,
-        *_REFUSED,
+        *REFUSED,
     ),
     "Run a suite (finished runs are reused, interrupted ones go on) and report.",
     Option("suite", "a YAML file, or its name in suites/", "SUITE"),
@@ -112,7 +112,7 @@ REPORT = Command(
 )
 REPRODUCE = Command(
     "reproduce",
-    (*_GRID, _ASKS, *_PLACES, *_REFUSED),
+    (*_GRID, _ASKS, *_PLACES, *REFUSED),
     "Run the suite of a paper, but what lacks data or weights here, and report: "
     "clbench compare --skip_missing.",
     Option("suite", "flow, mofo or sfa", "PAPER"),

@@ -36,7 +36,7 @@ Amount = (
 )
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
-ScenarioName = Literal["task_incremental", "class_incremental"]
+Scenario = Literal["task_incremental", "class_incremental"]
 
 
 #: Of a task.
@@ -148,7 +148,7 @@ class Measured(_Part):
     first: Index = Field(description="the first of the tasks; those after it follow in order")
     task_incremental: list[Accuracy] = Field(description="of each of the tasks")
     class_incremental: list[Accuracy] = Field(description="of each of the tasks")
-    metrics: dict[MetricName, dict[ScenarioName, list[Number | None]]] = Field(
+    metrics: dict[MetricName, dict[Scenario, list[Number | None]]] = Field(
         {}, description="others that the recipe names; of each of the tasks, null if no number"
     )
 
@@ -157,7 +157,7 @@ class Measured(_Part):
         """The tasks' indices."""
         return range(self.first, self.first + len(self.task_incremental))
 
-    def of(self, scenario: ScenarioName) -> list[float]:
+    def of(self, scenario: Scenario) -> list[float]:
         """The accuracies of a scenario, a task each."""
         accuracies: list[float] = getattr(self, scenario)
         return accuracies

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clbench.record.events import Measured, ScenarioName, TaskEvent
+from clbench.record.events import Measured, Scenario, TaskEvent
 
 
 def matrix(
-    tasks: Sequence[TaskEvent], count: int, name: str, scenario: ScenarioName
+    tasks: Sequence[TaskEvent], count: int, name: str, scenario: Scenario
 ) -> NDArray[np.float64]:
     """M (T, T): the metric ``name`` on task i after task t; NaN where nothing was measured.
 
@@ -32,7 +32,7 @@ def matrix(
 
 
 def summary(
-    tasks: Sequence[TaskEvent], count: int, independent: bool, scenarios: Iterable[ScenarioName]
+    tasks: Sequence[TaskEvent], count: int, independent: bool, scenarios: Iterable[Scenario]
 ) -> dict[str, Any]:
     """Of each metric and scenario, ``matrix`` and ``final``: the mean over all tasks in the end.
 

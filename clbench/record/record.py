@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ from clbench.record.events import (
     RunEvent,
     TaskEvent,
 )
+from clbench.record.events import Scenario as Scenario
 from clbench.record.lines import events
 from clbench.record.scopes import is_little, mean_scopes
 
-Scenario = Literal["task_incremental", "class_incremental"]
 SCENARIOS: tuple[Scenario, Scenario] = ("task_incremental", "class_incremental")
 TITLES: dict[Scenario, str] = {
     "task_incremental": "task-incremental",

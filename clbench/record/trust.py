@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from clbench.errors import ClbenchError
 from clbench.record import reading
-from clbench.record.events import Measured, Number, PretrainedEvent, ScenarioName, Text
+from clbench.record.events import Measured, Number, PretrainedEvent, Scenario, Text
 from clbench.record.record import Record
 from clbench.text.texts import cut_line
 
@@ -22,7 +22,7 @@ from clbench.text.texts import cut_line
 #: it is probably one's own, and there is only one of it.
 OWN = 8
 
-ByScenario = Mapping[ScenarioName, Number | None]
+ByScenario = Mapping[Scenario, Number | None]
 
 
 class _Shape(BaseModel):

@@ -10,7 +10,7 @@ from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints
 from clbench.record.record import Record, Recorder
-from clbench.runner import outputs as files
+from clbench.runner import outputs
 from clbench.runner.identity import compare_recipe, state_of, take_up, whole
 from clbench.runner.products import WEIGHTS, missing
 from clbench.weights import State
@@ -27,8 +27,8 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
         to: TensorBoard.
     """
     record = recorder.record.ended()
-    files.export(record, state)  # first: whatever else fails, the weights are there
-    failed = files.write(record)
+    outputs.export(record, state)  # first: whatever else fails, the weights are there
+    failed = outputs.write(record)
     to.log_results(recipe, record)
     to.close()
     checkpoints.tidy(recorder.folder, number, recipe.checkpoints)
@@ -74,11 +74,11 @@ def _make_again(record: Record) -> None:
     folder = record.folder
     numbers = checkpoints.numbers(folder)
     if numbers and WEIGHTS in missing(folder):
-        files.export(record, state_of(folder, numbers[-1], ("shown",), set())["shown"])
-    files.write(record)
+        outputs.export(record, state_of(folder, numbers[-1], ("shown",), set())["shown"])
+    outputs.write(record)
     if not (folder / WEIGHTS).exists():
         raise ClbenchError(
             f"the weights of the finished run in {folder} are gone, {WEIGHTS} and checkpoints: "
             "its scores are there; for its weights, run again into another folder"
         )
-    files.write_loader(record)
+    outputs.write_loader(record)

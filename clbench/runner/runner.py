@@ -15,8 +15,7 @@ from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, trust
 from clbench.record.record import Record
 from clbench.runner import folder as run_folder
-from clbench.runner import outputs as files
-from clbench.runner import screen
+from clbench.runner import outputs, screen
 from clbench.runner.finish import finish_from_folder
 from clbench.runner.identity import last_checkpoint
 from clbench.runner.meeting import meet
@@ -52,7 +51,7 @@ def run(
             checkpoints.remove(folder)
     record = Record.load(folder)
     if is_first():
-        files.attempt("The table of results", lambda: screen.show(record))
+        outputs.attempt("The table of results", lambda: screen.show(record))
     return record
 
 

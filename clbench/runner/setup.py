@@ -35,7 +35,7 @@ class Setup:
 
     Attributes:
         recipe: what to do.
-        stream: its tasks, whose images are open.
+        stream: its tasks; images are to be seen once it is opened for one.
         stages: what is trained on, in order: the tasks, unless a method arranges them anew.
         named_methods: copies of the recipe's, which remember things.
         network: with the weights it starts from, on its device.
