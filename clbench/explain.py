@@ -27,7 +27,9 @@ PLAINER = {
     "int_parsing_size": "is too large for a whole number",
 }
 #: Options of the command line that are no fields, which people misspell as well.
-OPTIONS = tuple(f"--{name}" for name in ("config", "output", "resume", "dry_run", "print_config"))
+OPTIONS = tuple(
+    f"--{name}" for name in ("config", "output", "plugins", "resume", "dry_run", "print_config")
+)
 #: What pydantic puts behind a place in a union: the names of the types that were tried.
 TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
 #: Mistakes that are told at once.

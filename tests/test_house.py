@@ -9,8 +9,8 @@ PACKAGE = ROOT / "clbench"
 #: From the ground up: each may import those before it.
 SPINE = (
     *("errors", "text", "explain", "settings", "seeding", "machine", "weights", "processes"),
-    *("files", "data", "optim", "metrics", "record", "streams", "models", "methods", "recipe"),
-    *("learner", "measure", "runner", "estimate", "sweep", "suite", "cli"),
+    *("files", "data", "optim", "metrics", "record", "streams", "models", "methods", "plugins"),
+    *("recipe", "learner", "measure", "runner", "estimate", "sweep", "suite", "cli"),
 )
 #: Beside the spine, on the record and what is below it.
 SIDE = ("report", "launch")

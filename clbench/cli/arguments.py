@@ -35,21 +35,31 @@ def overrides(given: Given) -> dict[str, Any]:
 
 
 def values(given: Given) -> dict[str, Any]:
-    """The values of a recipe: the configs and then the overrides on top."""
+    """The values of a recipe: the configs and then the overrides on top; plugins are loaded."""
+    from clbench.plugins.loading import load, union
+    from clbench.plugins.recipes import HASHES, NAMES, check, names_in
     from clbench.recipe import yamlfile
+    from clbench.recipe.opened import read_config
     from clbench.recipe.recipe import merge
     from clbench.runner.folder import recipe_of
 
     merged: dict[str, Any] = {}
     configs, output = given.get("config"), given.get("output")
+    plugins: list[str] = given.get("plugins", [])
+    load(plugins)
     if not configs and given.get("resume") and output is not None:
         config = output / "config.yaml"
         if os.path.lexists(config):  # else there is nothing to resume, and the run begins
             recipe_of(output)  # whose words name the file, where it is damaged
-            return merge(yamlfile.read_mapping(config), overrides(given))
-    for name in configs or ["default.yaml"]:
-        merged = merge(merged, yamlfile.read(name))
-    return merge(merged, overrides(given))
+            merged = yamlfile.read_mapping(config)
+            configs = []
+    for name in ["default.yaml"] if configs is None else configs:
+        read = read_config(name, output)
+        plugins = [*names_in(read), *plugins]
+        merged = merge(merged, read)
+    merged = merge(merged, overrides(given))
+    check(merged.get(HASHES))
+    return {**merged, NAMES: union(names_in(merged), plugins)}
 
 
 def _annotations(name: str) -> Iterator[Any]:

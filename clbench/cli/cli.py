@@ -12,7 +12,7 @@ from typing import Any
 
 from clbench.cli.arguments import read_arguments, values
 from clbench.cli.commands import COMMANDS, command
-from clbench.cli.options import HELP, Given, columns, options_help
+from clbench.cli.options import HELP, PLUGINS, Given, columns, options_help
 from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.processes.parent import follow_stdin
@@ -100,6 +100,10 @@ def _no_command(word: str) -> str:
 
 def _main(given: Given) -> int:
     # Imports wait until the words are known to be right: torch takes seconds.
+    if given.get("help") or given.get("list"):
+        from clbench.plugins.recipes import admitted
+
+        admitted({}, given.get("plugins", []))
     if given.get("help"):
         print(USAGE % "\n".join(options_help(TRAIN)) + field_help())
         return 0
@@ -148,7 +152,8 @@ def field_help() -> str:
         rows.append((key, f"{info.description or ''}{usual}{owned}"))
 
     for key, info in fields(Recipe):
-        add(key, info)
+        if key != PLUGINS:  # is among the options
+            add(key, info)
         if key == "stream":
             seen = set()
             for cls in dict.fromkeys(STREAMS.values()):

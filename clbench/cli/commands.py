@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
-from clbench.cli.options import Command, Given, help_of, read_words
+from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
 from clbench.cli.tables import COMPARE, DATA, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
@@ -25,6 +27,8 @@ def command(words: Sequence[str]) -> int:
         ClbenchError: for a mistake the user can mend.
     """
     takes, act = COMMANDS[words[0]]
+    if takes is SWEEP:
+        takes = _with_own_parameters(words[1:])
     given = read_words(takes, words[1:])
     if given.get("help"):
         print(help_of(takes))
@@ -38,6 +42,7 @@ def _compare(given: Given, skips: bool = False) -> int:
         raise ClbenchError(
             f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
         )
+    from clbench.plugins.recipes import admitted
     from clbench.recipe.recipe import Recipe
     from clbench.suite import comparison
     from clbench.suite.suite import load
@@ -48,7 +53,9 @@ def _compare(given: Given, skips: bool = False) -> int:
         raise ClbenchError(f"there is no option or field --{strange[0]}{near}; {command.see}")
 
     skips = skips or given.get("skip_missing", False)
-    suite = load(given.get("suite"), overrides(given), given.get("seeds"))
+    plugins = given.get("plugins", [])
+    admitted({}, plugins)
+    suite = load(given.get("suite"), overrides(given), given.get("seeds"), plugins)
     folder = comparison.folder_of(suite, given.get("output"))
     dry = given.get("dry_run", False)
     asks = skips and not given.get("yes") and sys.stdin.isatty()
@@ -121,7 +128,9 @@ def _report(given: Given) -> int:
 
 def _data(given: Given) -> int:
     from clbench.cli.data import tell
+    from clbench.plugins.recipes import admitted
 
+    admitted({}, given.get("plugins", []))
     return tell(
         given.get("names", []), given.get("data_dir", Path("data")), "fetch" in given.values
     )
@@ -139,6 +148,24 @@ def _score(given: Given) -> int:
     found = score(given.get("matrix"), *asked)
     print(found.as_json() if "json" in given.values else found.as_table())
     return 0
+
+
+def _with_own_parameters(words: Sequence[str]) -> Command:
+    """What a sweep takes, with the parameters of methods that plugins bring."""
+    plugins = plugins_among(words)
+    if not plugins and not entry_points(group="clbench.methods"):
+        return SWEEP  # without an import that takes seconds
+    from clbench.plugins.recipes import admitted
+    from clbench.sweep.sweeping import parameters
+
+    admitted({}, plugins)
+    known = {option.name for option in SWEEP.options}
+    own = [
+        Option(name, f"of {', '.join(methods)}", "VALUES")
+        for name, methods in parameters().items()
+        if name not in known
+    ]
+    return replace(SWEEP, options=(*own, *SWEEP.options))
 
 
 def _sweep(given: Given) -> int:

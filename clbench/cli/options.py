@@ -53,6 +53,8 @@ class Option:
 
 
 HELP = Option("help", "this text", prints=True)
+#: Of every command to which a plugin can mean something.
+PLUGINS = "plugins"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def read_words(command: Command, argv: Sequence[str]) -> Given:
     given = Given()
     if {"-h", "--help"} & set(argv):
         given.values["help"] = True  # whatever else is there
+        if any(option.name == PLUGINS for option in command.options):
+            given.values[PLUGINS] = plugins_among(argv)  # the help knows their rows
         return given
     known = {option.name: option for option in command.options}
     words, last = list(argv), ""
@@ -149,6 +153,19 @@ def read_words(command: Command, argv: Sequence[str]) -> Given:
             f"clbench {command.name} needs {place.value}: {place.about}; {command.see}"
         )
     return given
+
+
+def plugins_among(argv: Sequence[str]) -> list[str]:
+    """The words of ``--plugins``, before any other option is read: plugins can bring some."""
+    found, open_ = list[str](), False
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            open_ = name == PLUGINS and not equals
+            found += [value] if name == PLUGINS and equals else []
+        elif open_:
+            found.append(word)
+    return found
 
 
 def help_of(command: Command) -> str:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clbench.cli.options import Command, Option, Reader, folder, one_of, real_number, whole_number
+from clbench.cli.options import (
+    PLUGINS,
+    Command,
+    Option,
+    Reader,
+    folder,
+    one_of,
+    real_number,
+    whole_number,
+)
 from clbench.cli.words import value_of
 from clbench.launch.slurm import Settings
 from clbench.record.record import SCENARIOS
 
+_PLUGINS = Option(
+    PLUGINS,
+    "files (my_method.py) or modules with methods, streams … of your own: their code is run; "
+    "docs/plugins.md",
+    "FILE",
+    many=True,
+)
 TRAIN = Command(
     "train",
     (
@@ -21,6 +37,7 @@ TRAIN = Command(
         Option(
             "output", "the run folder (default: runs/<stream>-<methods>-seed<seed>)", "DIR", folder
         ),
+        _PLUGINS,
         Option("resume", "go on after the last finished task"),
         Option("print_config", "print the whole recipe, with comments, and stop", prints=True),
         Option(
@@ -55,7 +72,9 @@ _FIELDS = (
     "'[cifar10]'; see clbench --help."
 )
 #: Options of train that are no fields: read, to be refused.
-REFUSED = tuple(replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run"))
+REFUSED = tuple(
+    replace(o, about="") for o in TRAIN.options if o.name not in ("output", "dry_run", PLUGINS)
+)
 _GRID = (
     Option(
         "jobs",
@@ -67,6 +86,7 @@ _GRID = (
     Option("report", "folder of the report (default: in output)", "DIR", folder),
     Option("dry_run", "show the grid and stop"),
     Option("seeds", "in place of the suite's own", "SEED", whole_number, many=True),
+    _PLUGINS,
 )
 _ASKS = Option("yes", "do not ask")
 _PLACES = (
@@ -96,6 +116,7 @@ DATA = Command(
     (
         Option("data_dir", "the data root (default: data)", "DIR", folder),
         Option("fetch", "download what torchvision can"),
+        _PLUGINS,
     ),
     "Say where the files of data sets belong, and whether they are there as they were published; "
     "without a name, a list of all.",
@@ -165,6 +186,7 @@ SWEEP = Command(
             "NAME",
             one_of(*SCENARIOS),
         ),
+        _PLUGINS,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
     "training: one of --alpha, --scale and --density. VALUES: start:stop:step, or a list with "

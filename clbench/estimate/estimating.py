@@ -22,6 +22,7 @@ from clbench.estimate.trial import AROUND, BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import accumulated, count_steps, make_trainer, quiet
 from clbench.machine import cores
 from clbench.methods.base import overriding
+from clbench.plugins.recipes import admitted
 from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen
 from clbench.recipe.recipe import Recipe, parse
@@ -140,7 +141,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         ClbenchError: for anything that a run would refuse. Data sets and weights that are not
             there are no error: they are in ``absent``.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
+    recipe = recipe if isinstance(recipe, Recipe) else parse(admitted(recipe))
     weights = absent_weights(recipe)
     quiet()
     with apart():

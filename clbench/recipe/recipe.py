@@ -27,6 +27,7 @@ from clbench.methods.together import refuse_clashes
 from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
+from clbench.plugins.recipes import completed
 from clbench.recipe import trainer_arguments
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
@@ -47,6 +48,12 @@ class Recipe(Section):
     )
     seed: int = Field(0, ge=0, description="everything random but the class order and the splits")
     data_dir: Path = Field(Path("data"), description="where data sets and caches live")
+    plugins: tuple[str, ...] = Field(
+        (), description="files or modules with methods, streams … of your own: [my_method.py]"
+    )
+    plugins_sha256: dict[str, str] = Field(
+        default_factory=dict, description="of each plugin that the recipe uses; filled in"
+    )
     stream: SerializeAsAny[StreamConfig] = Field(description="what is learned, in which order")
     images: Storage = Field(default_factory=Storage, description="how images are kept")
     augment: Augment = Field(default_factory=Augment, description="random changes in training")
@@ -220,11 +227,11 @@ class Recipe(Section):
 
 
 #: Mappings whose keys are the user's.
-OPEN = ("methods", "options", "trainer", "per_task", "arguments")
+OPEN = ("methods", "options", "trainer", "per_task", "arguments", "plugins_sha256")
 
 
 def parse(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values.
+    """A recipe from plain values; plugins that it names must be loaded.
 
     Args:
         values: as read from YAML.
@@ -236,7 +243,7 @@ def parse(values: Mapping[str, Any]) -> Recipe:
         raise ClbenchError(f"a recipe must be a mapping of keys to values, got {shown(values)}")
     check_plain(values)
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(completed(values))
     except ValidationError as error:
         raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)), owners)) from error
 

@@ -39,12 +39,12 @@ ROLES: Mapping[Role, str] = {
         methods optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.betas
         optimizer.eps optimizer.weight_decay schedule.name schedule.warmup schedule.over
         epochs steps batch_size train_logits per_task eval_every metrics evaluate
-        retention.data retention.batch_norm
+        retention.data retention.batch_norm plugins_sha256
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
     "repeats": "seed",
     "free": """
-        name data_dir stream.download images.keep images.workers eval_batch_size checkpoints
+        name data_dir plugins stream.download images.keep images.workers eval_batch_size checkpoints
         process_timeout trainer.accelerator trainer.benchmark trainer.detect_anomaly
         trainer.deterministic trainer.enable_model_summary trainer.enable_progress_bar
         trainer.log_every_n_steps trainer.profiler""",

@@ -141,6 +141,8 @@ def _idle(part: str, a: Run, b: Run) -> bool:
         return True
     if part in LENGTH:
         return a.finished and b.finished
+    if part.startswith("plugins_sha256."):  # what one alone uses is its method
+        return not all(part in run.settings for run in (a, b))
     if part == "train_logits":  # where tasks share labels, the classes of one are all there are
         return all(run.record.run.shared_labels for run in (a, b))
     if part == "model.batch_norm":  # the method's own, unless both average

@@ -122,7 +122,7 @@ class Run:
     @property
     def environment_hash(self) -> str:
         """Twelve digits that are equal for runs with the same versions on the same hardware."""
-        own = ("command", "weights", "split_manifest_sha256", "git", "threads")
+        own = ("command", "weights", "split_manifest_sha256", "git", "threads", "plugins")
         shared = {k: v for k, v in self.environment.items() if k not in own}
         text = json.dumps(shared, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12] if shared else "unknown"

@@ -21,6 +21,7 @@ import torch
 from clbench.errors import ClbenchError
 from clbench.files import lock
 from clbench.files.disk import SIDE, refuse_links, write_atomic
+from clbench.plugins.recipes import Changed, check, told
 from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import read_mapping
 from clbench.record.same_run import Role, settings
@@ -193,15 +194,20 @@ def different(one: Recipe, other: Recipe, but: Iterable[Role] = RESTING) -> list
 def recipe_of(folder: Path) -> Recipe:
     """The recipe in a run folder.
 
+    No plugin is loaded for it.
+
     Raises:
-        ClbenchError: if it cannot be read.
+        Changed: if a plugin is not the one any more that it was run with.
+        ClbenchError: if it cannot be read, or names a plugin that is not loaded.
     """
     path = folder / "config.yaml"
     try:
-        return parse(read_mapping(path))
+        recipe = parse(read_mapping(path))
+        check(recipe.plugins_sha256)
+        return recipe
     except ClbenchError as error:
-        text = str(error)
-        raise ClbenchError(text if str(path) in text else f"{path}: {text}") from error
+        text, kind = str(error), Changed if isinstance(error, Changed) else ClbenchError
+        raise kind(text if str(path) in text else f"{path}: {text}") from error
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -215,7 +221,9 @@ def recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def environment(weights: dict[str, str], manifest_hash: str, device: torch.device) -> str:
+def environment(
+    recipe: Recipe, weights: dict[str, str], manifest_hash: str, device: torch.device
+) -> str:
     """``environment.json``: what the run ran on, and the hashes of what went into it."""
     versions = {}
     for name in PACKAGES:
@@ -239,6 +247,7 @@ def environment(weights: dict[str, str], manifest_hash: str, device: torch.devic
             "git": _git(),
             "command": sys.argv,
             "weights": weights,
+            "plugins": told(recipe.plugins_sha256),
             "split_manifest_sha256": manifest_hash,
         },
         indent=2,

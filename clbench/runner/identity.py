@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.errors import ClbenchError
+from clbench.plugins.recipes import NotLoaded
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved
 from clbench.record.events import Event, TaskEvent
@@ -80,6 +81,8 @@ def compare_recipe(record: Record, recipe: Recipe) -> None:
         return  # of an older version, whose recipe is in config.yaml alone
     try:
         then = parse(read_text(record.run.recipe, str(path)))
+    except NotLoaded as error:
+        raise ClbenchError(f"{path}: {error}") from error
     except ClbenchError:
         return  # of an older version, whose settings were others
     if fields := different(then, recipe):

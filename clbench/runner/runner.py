@@ -9,6 +9,7 @@ from typing import Any
 
 from clbench.errors import ClbenchError
 from clbench.files.disk import writing_to
+from clbench.plugins.recipes import admitted
 from clbench.processes.processes import is_first, say
 from clbench.processes.rollcall import Chosen, RollCall
 from clbench.recipe.recipe import Recipe, parse
@@ -29,7 +30,7 @@ def run(
     """Run a stream from beginning to end.
 
     Args:
-        recipe: a recipe, or its values as read from YAML.
+        recipe: a recipe, or its values as read from YAML, whose plugins are loaded.
         output: the run folder; default: a free one under ``runs/``.
         resume: go on from the last finished task of the run in that folder.
 
@@ -39,7 +40,7 @@ def run(
     Raises:
         ClbenchError: for anything the user can mend.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
+    recipe = recipe if isinstance(recipe, Recipe) else parse(admitted(recipe))
     place = Path(output) if output is not None else None
     together = meet(recipe)
     with together.watch(), ExitStack() as held:

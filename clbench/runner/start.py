@@ -50,7 +50,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     network = setup.network
     weights = {"source": network.pretrained.source, "sha256": identity["pretrained_sha256"]}
     if is_first():
-        machine = environment(weights, identity["split_manifest_sha256"], network.device)
+        machine = environment(recipe, weights, identity["split_manifest_sha256"], network.device)
         write_atomic(folder / "environment.json", machine)
         write_atomic(folder / "split_manifest.json", _manifest(setup))
     recorder = Recorder(folder, writes=is_first())

@@ -288,7 +288,9 @@ def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing)
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append(Job(name, train_words(place.folder), log, place.folder))
+        todo.append(
+            Job(name, train_words(place.folder, *place.run.recipe.plugins), log, place.folder)
+        )
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clbench.errors import ClbenchError
+from clbench.plugins.recipes import Changed
 from clbench.record import trust
 from clbench.record.events import Event
 from clbench.record.record import Record
@@ -15,17 +16,22 @@ from clbench.runner.products import missing_products
 
 def hashes_below(folder: Path) -> dict[str, Path]:
     """The runs in the folders below, by the hash of their recipes; finished ones win."""
-    found: dict[str, Path] = {}
+    found, changed = dict[str, Path](), list[Changed]()
     for config in sorted(folder.glob("*/config.yaml")):
         try:
             recipe = recipe_of(config.parent)
             if events := _events(config.parent):
                 compare_recipe(Record(config.parent, events), recipe)
+        except Changed as error:
+            changed.append(error)
+            continue
         except ClbenchError:
             continue  # of another version, half written, or edited since: it is run anew
         key = recipe_hash(recipe)
         if key not in found or finished(config.parent):
             found[key] = config.parent
+    if changed:
+        print(f"{len(changed)} runs are not reused, as in {changed[0]}.", flush=True)
     return found
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
+from clbench.plugins.recipes import admitted
+from clbench.recipe.opened import read_config
 from clbench.recipe.recipe import Recipe, merge, parse
-from clbench.recipe.yamlfile import find, read, read_mapping
+from clbench.recipe.yamlfile import find, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
 from clbench.suite.unfold import put_on, unfold
@@ -22,7 +24,7 @@ from clbench.text.plain import check_plain
 
 KEYS = (
     *("name", "base", "methods", "overrides", "sweep", "variants", "streams", "backbones"),
-    *("seeds", "tune"),
+    *("seeds", "tune", "plugins"),
 )
 #: Runs of one suite.
 MOST = 5_000
@@ -132,6 +134,7 @@ def load(
     source: str | Path | Mapping[str, Any],
     over: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    plugins: Sequence[str] = (),
 ) -> Suite:
     """Read a suite and expand it.
 
@@ -139,6 +142,8 @@ def load(
         source: a YAML file, its bare name in ``suites/``, or its values.
         over: values of a recipe, put on top of every run's.
         seeds: in place of the suite's own.
+        plugins: beside the suite's own. Those of its ``plugins`` are loaded, and those of the
+            configs that it names; a run keeps those that it uses.
 
     Raises:
         ClbenchError: naming the key, the value and the way out.
@@ -147,6 +152,7 @@ def load(
     if not isinstance(values, Mapping):
         path = find(str(source), PLACES, "suite")
         values, name = read_mapping(path), path.stem
+    admitted(values, plugins)
     return expand({**values, **({"seeds": list(seeds)} if seeds else {})}, name, over)
 
 
@@ -229,7 +235,7 @@ def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any
     """A method's own base and its methods: ``{config: FILE}`` takes both from a config."""
     if not isinstance(settings, Mapping) or "config" not in settings:
         return base, settings or {}
-    own = read(str(settings["config"]))
+    own = read_config(str(settings["config"]))
     more = {name: fields for name, fields in settings.items() if name != "config"}
     if not more:
         return own, own.get("methods") or {}

@@ -1,0 +1,1 @@
+"""The door for methods, streams, data sets, metrics and loggers of one's own."""
