@@ -304,3 +304,80 @@ def test_plugins_cost_recipes_without_them_nothing(recipe):
     made = parse(recipe)
     assert recipe_hash(made) == recipe_hash(made.model_copy(update={"plugins": ("a.py",)}))
     assert (plain(made)["plugins"], plain(made)["plugins_sha256"]) == ([], {})
+
+
+DATA = """\
+import numpy as np
+from clbench.data.datasets import DataSet, Labelled
+
+def stripes(root, download):
+    images = np.zeros((40, 8, 8), np.uint8)
+    images[20:, ::2] = 255
+    labels = np.arange(40) // 20
+    return DataSet("stripes", Labelled(images, labels), Labelled(images, labels), ("a", "b"))
+
+DATASETS = {"stripes": stripes}
+"""
+
+
+def test_data_sets_of_ones_own(place, recipe, no_pictures, capsys):
+    (place / "stripes.py").write_text(DATA)
+    assert main(["data", "--plugins", "stripes.py"]) == 0
+    assert "comes with a plugin" in capsys.readouterr().out
+    assert main(["data", "stripes", "--plugins", "stripes.py"]) == 0
+    assert "yes: 40 training and 40 test images, 2 classes" in capsys.readouterr().out
+    sets = {"name": "transfer6", "datasets": ["stripes"], "independent": False}
+    recipe["model"]["weights"] = "none"
+    made = clbench.run(recipe | {"plugins": ["stripes.py"], "stream": sets}, place / "run")
+    assert made.run.class_names == ["a", "b"]
+
+
+METRIC = '''\
+from clbench.metrics.base import TaskMetric
+
+class Brier(TaskMetric):
+    """The mean squared distance of the probabilities from the truth."""
+
+    def __init__(self, tasks):
+        super().__init__(tasks)
+        self.add_sum("squares")
+
+    def add(self, logits_BC, labels_B, task_B):
+        wrong = logits_BC.softmax(1)
+        wrong[range(len(wrong)), labels_B] -= 1
+        self.squares.index_add_(0, task_B, wrong.square().sum(1).double())
+
+    def compute(self):
+        return self.squares / self.total
+
+METRICS = {"brier": Brier}
+'''
+
+
+def test_metrics_of_ones_own(place, recipe, no_pictures):
+    (place / "brier.py").write_text(METRIC)
+    recipe["stream"]["first_tasks"] = 1
+    made = clbench.run(recipe | {"plugins": ["brier.py"], "metrics": ["brier"]}, place / "run")
+    assert "brier" in json.dumps(made.summary())
+
+
+def test_sweeps_know_what_a_method_of_ones_own_lets_vary(leash, own, place, capsys):
+    text = LEASH.replace(
+        "    def start",
+        "    swept = {'pull': Swept(neutral=0.0, pure=(0.0,))}\n\n    def start",
+    )
+    leash.write_text(
+        re.sub(r"    def after_step.*\n.*\n", "", text).replace(
+            "METHODS =",
+            "    def deploy(self, theta, context):\n"
+            "        return {k: v * (1 - self.pull) for k, v in theta.items()}\n\n\n"
+            "from clbench.methods.statements import Swept\nMETHODS =",
+        )
+    )
+    leash.write_text("from clbench.methods.statements import Swept\n" + leash.read_text())
+    clbench.run(own, place / "run")
+    words = ["sweep", "run", "--pull", "0,0.5", "--plugins", "leash.py"]
+    assert main(words) == 0
+    assert (place / "run/sweep-pull.json").exists()
+    assert main(["sweep", "--help", "--plugins", "leash.py"]) == 0
+    assert "of leash" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
-from clbench.cli.tables import COMPARE, DATA, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
+from clbench.cli.tables import COMPARE, DATA, NEW, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -136,6 +136,17 @@ def _data(given: Given) -> int:
     )
 
 
+def _new(given: Given) -> int:
+    from clbench.cli.new import write_method
+
+    what, *names = given.get("what")
+    if what != "method" or len(names) != 1:
+        raise ClbenchError(f"clbench new takes `method NAME`; {NEW.see}")
+    made = write_method(names[0], given.get("output", Path()))
+    print(f"Written: {' and '.join(map(str, made))}; python -m pytest {made[1]} checks it.")
+    return 0
+
+
 def _reproduce(given: Given) -> int:
     """A paper is a suite of its name."""
     return _compare(given, skips=True)
@@ -192,6 +203,7 @@ def _sweep(given: Given) -> int:
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
+    "new": (NEW, _new),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),

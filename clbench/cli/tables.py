@@ -122,6 +122,13 @@ DATA = Command(
     "without a name, a list of all.",
     Option("names", "data sets or streams", "NAMES", many=True, optional=True),
 )
+NEW = Command(
+    "new",
+    (Option("output", "folder (default: here)", "DIR", folder),),
+    "Write a method of your own to start from, NAME.py, and its test, test_NAME.py, which passes "
+    "as it is. docs/plugins.md goes on from there.",
+    Option("what", "method, and its name", "method NAME", many=True),
+)
 REPORT = Command(
     "report",
     (

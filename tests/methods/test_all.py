@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-import yaml
 from helpers import comparable, interrupt_after
 from safetensors.torch import load_file
 
@@ -14,7 +13,7 @@ import clbench
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.recipe.recipe import parse
-from clbench.runner.folder import plain
+from clbench.testing import check_method
 
 SMALL = {
     "stream": {
@@ -99,37 +98,29 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("settings", ["default", "neutral"])
-def test_settings_read_back_from_config_yaml(recipe, name, settings):
-    chosen = NEUTRAL[name] if settings == "neutral" and NEUTRAL[name] else {}
-    values = recipe | {"optimizer": SMALL["optimizer"], "methods": {name: chosen}}
-    parsed = parse(values)
-    assert plain(parse(yaml.safe_load(yaml.safe_dump(plain(parsed))))) == plain(parsed)
-
-
 def test_every_method_is_in_the_tables():
     assert NEUTRAL.keys() == METHODS.keys()
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_trains_and_says_what_it_did(small, tmp_path, name):
-    record, weights = run(small, tmp_path / "run", {name: None})
+def test_keeps_to_what_is_asked_of_methods(data_dir, name):
+    check_method(
+        METHODS[name],
+        neutral=NEUTRAL[name],
+        settings=SETTINGS.get(name),
+        beside=(),  # see PAIRS
+        acts=name not in ("sequential", "multitask"),
+        recipe={"data_dir": str(data_dir)},
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_summary_says_what_it_did(small, tmp_path, name):
+    record, _ = run(small, tmp_path / "run", {name: None})
     assert record.finished
-    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     summary = record.summary()
     assert summary["inactive"] == []
     assert summary["footprint"]["data_oblivious"] == (not METHODS[name]().needs.past_data)
-    assert "active" in record.tasks[-1].methods[name]
-
-
-@pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral is not None])
-def test_a_neutral_setting_is_plain_fine_tuning_bit_for_bit(small, tmp_path, name):
-    _, plain = run(small, tmp_path / "plain", {})
-    record, neutral = run(small, tmp_path / "neutral", {name: NEUTRAL[name]})
-    assert same(plain, neutral)
-    if name != "sequential":
-        assert record.summary()["inactive"] == [name]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +148,6 @@ def test_settings_of_flow_resume_bit_for_bit(small, tmp_path, monkeypatch, field
     resumes(small, tmp_path, monkeypatch, {"flow": None})
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("sequential", "multitask")])
-def test_a_method_that_acts_is_not_plain_fine_tuning(small, tmp_path, name):
-    _, plain = run(small, tmp_path / "plain", {})
-    _, changed = run(small, tmp_path / "changed", {name: None})
-    assert not same(plain, changed)
-
-
 def resumes(recipe, tmp_path, monkeypatch, methods):
     whole, weights = run(recipe, tmp_path / "whole", methods)
     with monkeypatch.context() as patch:
@@ -175,11 +159,6 @@ def resumes(recipe, tmp_path, monkeypatch, methods):
     assert same(weights, load_file(tmp_path / "cut" / "model.safetensors"))
     assert comparable(cut) == comparable(whole)
     return whole
-
-
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "multitask"])
-def test_resumes_bit_for_bit(small, tmp_path, monkeypatch, name):
-    resumes(small, tmp_path, monkeypatch, {name: None})
 
 
 @pytest.fixture

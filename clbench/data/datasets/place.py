@@ -16,7 +16,7 @@ def overview(root: Path) -> Iterator[str]:
     for name in DATASETS:
         source = SOURCES.get(name)
         if source is None:
-            yield f"{name:<18} comes with scikit-learn"
+            yield f"{name:<18} {_elsewhere(name)}"
             continue
         there = (root / source.folder).is_dir()
         state = "there is a folder" if there else "--fetch" if source.downloads else "by hand"
@@ -37,7 +37,7 @@ def look(name: str, root: Path, fetch: bool) -> tuple[list[str], bool]:
     source = SOURCES.get(name)
     lines = [_known(name)]
     if source is None:
-        lines.append("  comes with  scikit-learn")
+        lines.append(f"  {_elsewhere(name)}")
     else:
         how = "--fetch gets it" if source.downloads else "it must be fetched by hand"
         lines.append(f"  comes from  {source.page}; {how}")
@@ -49,12 +49,20 @@ def look(name: str, root: Path, fetch: bool) -> tuple[list[str], bool]:
     except ClbenchError as error:
         return [*lines, f"  is there    in another state: {error}"], False
     found = f"{len(data.train.images):,} training and {len(data.test.images):,} test images"
+    if name not in SIZES:
+        return [*lines, f"  is there    yes: {found}, {len(data.classes)} classes"], True
     if unlike := unlike_published(data):
         return [*lines, f"  is there    in another state: it {unlike}"], False
     return [*lines, f"  is there    yes, as it was published: {found}"], True
 
 
+def _elsewhere(name: str) -> str:
+    return "comes with scikit-learn" if name in SIZES else "comes with a plugin, which knows where"
+
+
 def _known(name: str) -> str:
+    if name not in SIZES:
+        return name
     size, source = SIZES[name], SOURCES.get(name)
     parts = f"{size.train + size.test:,} images"
     if not size.drawn:

@@ -1,0 +1,252 @@
+"""The checks that everybody can run on a method or a stream: each fault is named."""
+
+import sys
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+import torch
+from pydantic import Field
+from torch import nn
+
+from clbench.cli.cli import main
+from clbench.method import Method
+from clbench.streams import SplitConfig as Split
+from clbench.testing import check_method, check_stream
+
+
+class Pull(Method):
+    """Sound, until a twin breaks it."""
+
+    summary: ClassVar[str] = "pulls back"
+    share: float = Field(0.1, ge=0, le=1)
+    _seen: int = 0
+
+    def start(self, context):
+        self._anchor, self._head, self._seen = (
+            context.anchors.previous,
+            context.head,
+            self._seen + 1,
+        )
+
+    def after_step(self, model, step):
+        if self.share:
+            self._anchor.pull(model, self.share * self._seen / 2, self._head)
+
+    def activity(self):
+        return {"active": float(self.share > 0)}
+
+    def state_dict(self):
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state):
+        self._seen = state["seen"]
+
+
+class NotFinite(Pull):
+    def after_step(self, model, step):
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+
+
+class Silent(Pull):
+    def activity(self):
+        return {}
+
+
+class Forgets(Pull):
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Loses(Pull):
+    def load_state_dict(self, state):
+        self._seen = 0
+
+
+class Strange(Pull):
+    def state_dict(self):
+        return {"seen": self._seen, "net": nn.Linear(1, 1)}
+
+
+class Draws(Pull):
+    def after_step(self, model, step):
+        with torch.no_grad():
+            next(model.parameters()).add_(torch.rand(()) * 1e-3)
+
+
+class Idle(Pull):
+    def after_step(self, model, step):
+        pass
+
+
+class Boasts(Pull):
+    def activity(self):
+        return {"active": 1.0}
+
+
+class Hoards(Pull):
+    def stored_samples(self):
+        return 7
+
+
+class Peeks(Pull):
+    def start(self, context):
+        super().start(context)
+        if self._seen > 1:
+            images = context.task.train.images
+            images.take(torch.arange(40))
+
+
+class Clashes(Pull):
+    def surgery(self, model):
+        raise ValueError("no model like this")
+
+
+class Rough(Pull):
+    share: float = Field(0.1, ge=0, le=1, exclude=True)
+
+
+@pytest.fixture
+def check(data_dir):
+    def run(kind, **more):
+        more = {"neutral": {"share": 0}, "beside": ["sfa"]} | more
+        check_method(kind, recipe={"data_dir": str(data_dir)}, **more)
+
+    return run
+
+
+def test_a_sound_method_has_no_fault(check):
+    check(Pull)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (NotFinite, "trains: "),
+        (Silent, r"trains: activity\(\) has no entry"),
+        (Forgets, "resumes: .* differ"),
+        (Loses, "state: load_state_dict loses"),
+        (Strange, "state: state_dict has a Linear"),
+        (Draws, "neutral: with {'share': 0} .* differ from plain fine-tuning"),
+        (Idle, "acts: the weights are those of plain fine-tuning"),
+        (Boasts, "neutral: .* says that it was active"),
+        (Hoards, "past data: 7 samples are kept"),
+        (Peeks, r"trains: .*needs\.past_data"),
+        (Clashes, "trains: ValueError: no model like this"),
+        (Rough, "settings: share is another"),
+    ],
+)
+def test_a_broken_twin_is_named(check, kind, told):
+    settings = {"share": 0.3} if kind is Rough else {}
+    with pytest.raises(AssertionError, match=rf"(?m)^{told}"):
+        check(kind, beside=[], settings=settings)
+
+
+def test_a_method_that_fails_beside_another_is_told(check, monkeypatch):
+    from clbench.methods import METHODS
+
+    class Other(Pull):
+        def finish(self, context):
+            raise RuntimeError("not beside that")
+
+    monkeypatch.setitem(METHODS, "other", Other)
+    with pytest.raises(AssertionError, match=r"(?m)^beside other: RuntimeError: not beside that"):
+        check(Pull, beside=["other"])
+
+
+SPLIT = {"name": "own_split", "tasks": 2, "train_per_class": 20, "test_per_class": 5}
+
+
+class OwnSplit(Split):
+    summary: ClassVar[str] = "digits"
+    pretrain_classes: list = []
+    leave_out: list = []
+
+    def build(self, data_dir, storage, *shelf):
+        made = Split.model_validate({**self.model_dump(), "name": "split_digits"})
+        return made.build(data_dir, storage, *shelf)
+
+
+class Shuffled(OwnSplit):
+    def build(self, *about):
+        stream = super().build(*about)
+        order = torch.randperm(len(stream.tasks[0].test.index))
+        first = stream.tasks[0]
+        test = replace(first.test, index=first.test.index[order], labels=first.test.labels[order])
+        return replace(stream, tasks=(replace(first, test=test), *stream.tasks[1:]))
+
+
+class Mislabelled(OwnSplit):
+    def build(self, *about):
+        stream = super().build(*about)
+        first = stream.tasks[0]
+        test = replace(first.test, labels=first.test.labels + 5)
+        return replace(stream, tasks=(replace(first, test=test), *stream.tasks[1:]))
+
+
+class Overlapping(OwnSplit):
+    def build(self, *about):
+        stream = super().build(*about)
+        first = replace(stream.tasks[0], validation=stream.tasks[0].train)
+        return replace(stream, tasks=(first, *stream.tasks[1:]))
+
+
+class Unplain(OwnSplit):
+    def build(self, *about):
+        stream = super().build(*about)
+        return replace(stream, manifest={**stream.manifest, "tasks": {1, 2}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (OwnSplit, None),
+        (Shuffled, "again: .* has other test images"),
+        (Mislabelled, r"tasks: .*: test images have the labels \[5, 6, 7, 8, 9\]"),
+        (Overlapping, "tasks: .* images are for training and validation"),
+        (Unplain, "manifest: it cannot be written as JSON"),
+    ],
+)
+def test_a_broken_stream_is_named(kind, told):
+    recipe = {"images": {"size": 8}}
+    if told is None:
+        check_stream(SPLIT, kind, recipe=recipe)
+        return
+    with pytest.raises(AssertionError, match=rf"(?m)^{told}"):
+        check_stream(SPLIT, kind, recipe=recipe)
+
+
+def test_new_writes_a_method_whose_test_passes(place, monkeypatch, data_dir, capsys):
+    assert main(["new", "method", "my_own"]) == 0
+    assert "my_own.py and test_my_own.py" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+    made = __import__("my_own")
+    check_method(made.MyOwn, neutral={"pull": 0}, beside=["sfa"], recipe={"data_dir": data_dir})
+    compile((place / "test_my_own.py").read_text(), "test_my_own.py", "exec")
+    assert main(["--list", "--plugins", "my_own.py"]) == 0
+    assert "my_own" in capsys.readouterr().out
+    del sys.modules["my_own"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["method"], "takes `method NAME`"),
+        (["stream", "x"], "takes `method NAME`"),
+        (["method", "Own"], "names are small letters"),
+        (["method", "class"], "names are small letters"),
+        (["method", "sfa"], "sfa is a method of clbench's"),
+        (["method", "random"], "random is a module of Python's"),
+        (["method", "there"], "there.py is there, and is not overwritten"),
+    ],
+)
+def test_new_refuses(place, capsys, words, told):
+    (place / "test_there.py").write_text("mine")
+    assert main(["new", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert (place / "test_there.py").read_text() == "mine"
+    assert not (place / "there.py").exists()
