@@ -5,6 +5,7 @@ from clbench.streams.base import Stream, StreamConfig, Task
 from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedConfig
 from clbench.streams.domains import DOMAINS, DomainsConfig
 from clbench.streams.folder import FolderConfig
+from clbench.streams.libraries import HuggingFaceConfig, TorchvisionConfig
 from clbench.streams.split import SPLITS, SplitConfig
 from clbench.streams.storage import DISK, Shelf, Storage
 from clbench.streams.transfer import TRANSFERS, TransferConfig
@@ -17,6 +18,8 @@ STREAMS: dict[str, type[StreamConfig]] = {
     **dict.fromkeys(TRANSFERS, TransferConfig),
     "image_folder": FolderConfig,
     "avalanche": AvalancheConfig,
+    "torchvision": TorchvisionConfig,
+    "huggingface": HuggingFaceConfig,
 }
 
 
