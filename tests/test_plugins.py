@@ -272,6 +272,9 @@ def test_a_suite_loads_its_plugins_and_runs_keep_those_they_use(leash, place):
     assert mine.recipe.plugins == (str(leash),)
     assert sfa.recipe.plugins == ()
     forget()
+    base = SUITE["base"] | {"plugins": ["leash.py"]}
+    assert load_suite({"base": base, "methods": {"mine": {"leash": {}}}}).runs
+    forget()
     with pytest.raises(ClbenchError, match="there is no method 'leash'"):
         expand(SUITE, "s")  # reading alone loads nothing
     words = train_words(place, str(leash))

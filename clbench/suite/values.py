@@ -7,6 +7,7 @@ from typing import Any
 
 from clbench.errors import ClbenchError, shown
 from clbench.explain import nearest
+from clbench.plugins.recipes import admitted
 from clbench.recipe.opened import read_config
 from clbench.text.names import wrong_name
 
@@ -16,7 +17,7 @@ def base_of(values: Mapping[str, Any]) -> dict[str, Any]:
     base = values.get("base", "default")
     if not isinstance(base, Mapping | str):
         raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
-    return dict(base) if isinstance(base, Mapping) else read_config(base)
+    return dict(admitted(base)) if isinstance(base, Mapping) else read_config(base)
 
 
 def title_of(values: Mapping[str, Any], usual: str) -> str:

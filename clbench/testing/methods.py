@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,15 @@ def check_method(
         faults = _told("trains", checks.trains)
         if not faults:
             for given in (settings or {}, neutral or {}):
-                faults += _told("settings", lambda given=given: checks.reads_back(given))
+                faults += _told("settings", partial(checks.reads_back, given))
             faults += _told("state", checks.state)
             faults += _told("past data", checks.past_data)
             faults += _told("acts", checks.acts) if acts else []
             faults += _told("resumes", checks.resumes)
             if neutral is not None:
-                faults += _told("neutral", lambda: checks.neutral(neutral))
+                faults += _told("neutral", partial(checks.neutral, neutral))
             for other in others:
-                faults += _told(f"beside {other}", lambda other=other: checks.beside(other))
+                faults += _told(f"beside {other}", partial(checks.beside, other))
     if faults:
         raise AssertionError("\n".join([f"{kind.__name__} has faults:", *faults]))
 
