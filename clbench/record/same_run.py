@@ -27,7 +27,7 @@ ROLES: Mapping[Role, str] = {
         stream.first_tasks stream.test_on stream.order_seed stream.classes stream.labels
         stream.order stream.domains stream.pretrain_classes stream.leave_out stream.first
         stream.tasks stream.datasets stream.independent stream.angles stream.arguments
-        stream.benchmark stream.dataset stream.config stream.revision stream.image stream.label
+        stream.benchmark stream.dataset stream.subset stream.revision stream.image stream.label
         stream.train_split stream.test_split
         images.size images.stored images.fit images.range images.mean images.std
         augment.flip augment.crop augment.padding augment.scale augment.jitter

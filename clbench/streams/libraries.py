@@ -83,13 +83,13 @@ class HuggingFaceConfig(LibraryConfig):
     summary: ClassVar[str] = "any image data set of the Hugging Face hub by its id, or Parquet"
 
     dataset: str = Field(description="an id, e.g. uoft-cs/cifar10; or a Parquet file or folder")
-    config: str | None = Field(None, description="of a data set that has several")
+    subset: str | None = Field(None, description="of a data set that has several (a config)")
     revision: str | None = Field(None, description="a commit of it; default: the newest")
     image: str | None = Field(None, description="the column of the images; default: the first")
     label: str | None = Field(None, description="the column of the labels; default: the first")
 
     def load(self, data_dir: Path) -> DataSet:
         """See :meth:`LibraryConfig.load`."""
-        keys = ("config", "revision", "image", "label", "train_split", "test_split")
+        keys = ("subset", "revision", "image", "label", "train_split", "test_split")
         settings = {key: getattr(self, key) for key in keys}
         return hub_set(self.dataset, settings, data_dir, self.download)

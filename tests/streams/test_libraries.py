@@ -141,7 +141,7 @@ def test_what_cannot_be_a_stream_is_one_line(library, tmp_path, name, arguments,
     assert "\n" not in str(caught.value)
 
 
-SETTINGS = dict.fromkeys(("config", "revision", "image", "label", "train_split", "test_split"))
+SETTINGS = dict.fromkeys(("subset", "revision", "image", "label", "train_split", "test_split"))
 
 
 def test_a_set_of_the_hub_needs_the_library_or_the_network(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def hub_set(name: str, settings: Mapping[str, str | None], root: Path, download:
 
     Args:
         name: an id, as ``uoft-cs/cifar10``; or a Parquet file, or a folder of them.
-        settings: ``config``, ``revision``, ``image``, ``label``, ``train_split``, ``test_split``;
+        settings: ``subset``, ``revision``, ``image``, ``label``, ``train_split``, ``test_split``;
             None: what the data set has.
         root: the data root.
         download: whether the network may be used.
@@ -69,7 +69,7 @@ def _loaded(name: str, local: Path, settings: Mapping[str, str | None], root: Pa
             return datasets.load_dataset("parquet", data_files={"train": str(local)}, **cache)
         what = str(local) if local.is_dir() else name
         return datasets.load_dataset(
-            what, settings["config"], revision=settings["revision"], **cache
+            what, settings["subset"], revision=settings["revision"], **cache
         )
     except Exception as error:  # the library has no common type
         raise ClbenchError(f"stream.dataset = {shown(name)}: {reason(error)[:300]}") from error
