@@ -72,8 +72,6 @@ CONTROL = (
 MORE = (
     Claim("asked after the first run: with five times the images and steps, FLOW has a better average "
           "than the probe", "flow_more", "linear_probe_more", "average", section=ALL, part=PAPER),
-    Claim("asked after the first run: ... at the probe's rate", "flow_more_lr0.005",
-          "linear_probe_more", "average", section=ALL, part=PAPER),
     Claim("asked after the first run: with five times the images and steps, FLOW keeps more than "
           "fine-tuning at the same rate from the same head", "flow_more", "probed_more_lr0.001",
           "retention", section=ALL),
