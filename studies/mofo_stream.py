@@ -76,7 +76,7 @@ tested here, not its levels.
 * **Replay + MoFO is below replay.** MoFO's steps change 5 % of the weights each, so that it rehearses more
   slowly: three times the steps raise it by 18.1 points [15.8, 20.5]. But then replay, too, is better, by
   more than it: steps are part of the reason, and not all of it.
-* With GEM, MoFO is where GEM is, has 11 to 17 points more of pretraining left, and is nearer to θ_*.
+* With GEM, MoFO is where GEM is, has 6 to 17 points more of pretraining left by the means, and is nearer to θ_*.
 """,
     reference="full",
     metrics=COLUMNS | {"distance": "distance to θ_*"},
