@@ -23,7 +23,8 @@ from clbench.estimate.memory import kept
 from clbench.estimate.outline import outline
 from clbench.estimate.screen import show
 from clbench.estimate.trial import STAGES, Line, Trial, alone, try_out
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import parse
 
 
 @pytest.fixture(autouse=True)

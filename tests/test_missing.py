@@ -7,8 +7,9 @@ from clbench.cli.commands import command
 from clbench.data import datasets
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
-from clbench.suite import comparison
-from clbench.suite.comparison import compare, plan
+from clbench.suite import comparison, forecast
+from clbench.suite.comparison import compare
+from clbench.suite.forecast import plan
 from clbench.suite.missing import Missing
 from clbench.suite.suite import load
 
@@ -64,7 +65,7 @@ class needs:
 
 
 def test_tries_take_time_and_disk(suite, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "estimate", needs)
+    monkeypatch.setattr(forecast, "estimate", needs)
     first, *_, plain, _, _ = plan(load(suite), tmp_path / "out")
     *_, tuned, _, _ = plan(load(suite | {"tune": TUNE}), tmp_path / "out")
     assert first.endswith("new  3 steps, about 10 s, 1.0 GB of memory")

@@ -26,8 +26,8 @@ from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
-from clbench.runner.preflight import check_tasks, preflight
-from clbench.runner.steps import batches_of_tasks
+from clbench.runner.preflight import preflight
+from clbench.runner.steps import batches_of_tasks, check_tasks
 from clbench.streams import Stream, Task
 
 #: Measurements that estimates have in common, by what they depend on.

@@ -11,7 +11,8 @@ from clbench.errors import ClbenchError
 from clbench.estimate.absent import absent_weights
 from clbench.estimate.outline import Absent, outline
 from clbench.models import backbone
-from clbench.recipe.recipe import Recipe, merge
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import Recipe
 from clbench.suite.suite import Cell, Suite
 
 

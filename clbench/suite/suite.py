@@ -11,11 +11,12 @@ from typing import Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
-from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.merging import merge, put_on
+from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import find, read, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
-from clbench.suite.unfold import put_on, unfold
+from clbench.suite.unfold import unfold
 from clbench.suite.values import base_of, choices_of, methods_of, overrides_of, title_of
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clbench.errors import ClbenchError, shown
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.recipe.yamlfile import nested
 
 #: Where an override of a whole suite takes the ground from variants that set the same.
@@ -79,26 +79,6 @@ def unfold(
                     raise ClbenchError(f"sweep.{name}: there are two rows {shown(row)}")
                 rows[row] = plain[name].with_values(swept, swept=True)
     return rows
-
-
-def put_on(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values with others in place, also where a task has settings of its own."""
-    tasks = values.get("per_task") or {}
-    own = {task: _without(fields, over) for task, fields in tasks.items()}
-    return merge({**values, **({"per_task": own} if tasks else {})}, over)
-
-
-def _without(fields: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
-    gone = set(over) | ({"epochs", "steps"} if {"epochs", "steps"} & set(over) else set())
-    left: dict[str, Any] = {}
-    for key, value in fields.items():
-        inner = over.get(key)
-        if isinstance(value, Mapping) and isinstance(inner, Mapping):
-            left[key] = _without(value, inner)
-        elif key not in gone:
-            left[key] = value
-    return left
 
 
 def _swept(
