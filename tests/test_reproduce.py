@@ -10,7 +10,7 @@ from writers import write_idx, write_stanford_cars
 from clbench import Record
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.outline import Absent, Needed
+from clbench.estimate.outline import Missing, Needed
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.suite import comparison
@@ -203,7 +203,7 @@ def test_what_can_be_fetched_is_asked_for_once(place, mofo, monkeypatch):
         asked.append((name, download))
         raise ClbenchError("no network")
 
-    needed = Needed(absent=[Absent("cifar100", "somewhere", True)])
+    needed = Needed(missing=[Missing("cifar100", "somewhere", True)])
     monkeypatch.setattr("clbench.data.datasets.load", fetch)
     monkeypatch.setattr("clbench.suite.missing.outline", lambda recipe: (None, needed))
     suite = load(mofo, SMALL, [0, 1])

@@ -19,7 +19,7 @@ from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.runner.folder import plain, recipe_of
 from clbench.suite import comparison, done, forecast
-from clbench.suite.missing import Missing
+from clbench.suite.missing import Inventory
 from clbench.suite.suite import expand, load, recipe_hash
 from clbench.suite.watch import Watch, seconds_left
 
@@ -280,7 +280,7 @@ def test_a_run_that_was_cut_off_goes_on_where_and_as_fast_as_the_suite_says_now(
     started = []
     for free in ((30, 32), (60, 64)):
         places = done.survey(planned(*free), tmp_path / "runs")
-        comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Missing(False))
+        comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Inventory(False))
     first, again = ([job.words for job in jobs] for jobs in started)
     assert first == again
     for place in places:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -134,13 +135,8 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
 
 def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     """One step of training, as the run makes it, on as few images as the network needs."""
-    methods = list(recipe.methods.values())
-    for method in overriding(methods, "surgery"):
-        model = method.model_copy(deep=True).surgery(model)
-    head = backbone.head_names(model)
-    rules = trained_by(methods)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in head or rules(name))
+    model = as_trained(recipe, model)
+    head, methods = backbone.head_names(model), list(recipe.methods.values())
     least = smallest(recipe, model, head)
     if recipe.batch_size < least:
         raise ClbenchError(
@@ -148,7 +144,11 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
             f"least {least} images of {recipe.images.size} pixels at a time: say batch_size: "
             f"{least} or more"
         )
-    small = _alone(recipe, device, least)
+    small = one_process(
+        recipe.model_copy(update={"steps": 1, "epochs": None, "batch_size": least}),
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        accumulate_grad_batches=min(2, accumulated(recipe)),
+    )
     batches, context = _task(small, model, head)
     learner = Learner(context, [], small)
     learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
@@ -168,6 +168,17 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
             f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {reason(error)}"
         ) from error
     return least
+
+
+def as_trained(recipe: Recipe, model: nn.Module) -> nn.Module:
+    """The network after its methods' surgery, with what they train, as far as is known before."""
+    methods = list(recipe.methods.values())
+    for method in overriding(methods, "surgery"):
+        model = method.model_copy(deep=True).surgery(model)
+    head, rules = backbone.head_names(model), trained_by(methods)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in head or rules(name))
+    return model
 
 
 def trained_by(methods: Sequence[Method]) -> Callable[[str], bool]:
@@ -192,26 +203,23 @@ def smallest(recipe: Recipe, model: nn.Module, head: Sequence[str]) -> int:
     return least_batch(model, head, trained, recipe.images.size, rule)
 
 
-def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
-    """The recipe for one step of one process."""
-    trainer = recipe.trainer | {
-        "devices": [device.index or 0] if device.type == "cuda" else 1,
+def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
+    """The recipe for one process of this machine, with a rate that lets nothing diverge.
+
+    Args:
+        recipe: the run's.
+        trainer: arguments of the Trainer to put in place.
+    """
+    arguments = recipe.trainer | {
+        "devices": 1,
         "num_nodes": 1,
         "strategy": "auto",
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        "accumulate_grad_batches": min(2, accumulated(recipe)),
     }
-    trainer.pop("profiler", None)
-    return recipe.model_copy(
-        update={
-            "trainer": trainer,
-            "steps": 1,
-            "epochs": None,
-            "batch_size": least,
-            "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
-        }
-    )
+    arguments.pop("profiler", None)
+    optimizer = recipe.optimizer.model_copy(update={"lr": 1e-9})
+    return recipe.model_copy(update={"trainer": arguments | trainer, "optimizer": optimizer})
 
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:

@@ -19,7 +19,7 @@ from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
 from clbench.runner.folder import plain
 from clbench.suite.done import Place, survey
-from clbench.suite.missing import Missing, skip
+from clbench.suite.missing import Inventory, skip
 from clbench.suite.suite import Suite, load
 from clbench.suite.tuning import Search, Tuning, as_values, score_of, try_of
 from clbench.suite.watch import Watch
@@ -56,22 +56,22 @@ def compare(
     made = suite if isinstance(suite, Suite) else load(suite)
     folder = folder_of(made, output)
     start = choose_launcher(launcher, jobs, folder, slurm or {})
-    missing, skipped = Missing(fetch=True), dict[str, str]()
+    inventory, skipped = Inventory(fetch=True), dict[str, str]()
     if skip_missing:
-        made, skipped = skip(made, missing)
-        for line in missing.lines():
+        made, skipped = skip(made, inventory)
+        for line in inventory.lines():
             print(line, flush=True)
         if not made.cells:
             told = "; ".join(dict.fromkeys(r.removeprefix("skipped: ") for r in skipped.values()))
             raise ClbenchError(f"nothing of {made.name} can run here: {told}")
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        searches = _tune(made, made.tune, folder, start, missing) if made.tune else []
+        searches = _tune(made, made.tune, folder, start, inventory) if made.tune else []
         lost = {s.name: s.failure for s in searches if s.chosen is None}
         settings = {s.name: s.settings for s in searches if s.chosen is not None}
         kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
         places = survey(kept.chosen(settings), folder / "runs")
-        failures = skipped | lost | _run(places, folder, start, missing)
+        failures = skipped | lost | _run(places, folder, start, inventory)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
         told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -89,7 +89,7 @@ def folder_of(suite: Suite, output: Path | str | None) -> Path:
 
 
 def _tune(
-    suite: Suite, tune: Tuning, folder: Path, start: Launch, missing: Missing
+    suite: Suite, tune: Tuning, folder: Path, start: Launch, inventory: Inventory
 ) -> list[Search]:
     """Try settings for every cell, round by round; tries that are there are not run again."""
     searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
@@ -101,7 +101,7 @@ def _tune(
         ]
         places = survey(runs, folder / "tries")
         places_once = list({place.folder: place for place in places}.values())
-        failures = _run(places_once, folder, start, missing)
+        failures = _run(places_once, folder, start, inventory)
         why = {p.folder: failures.get(p.run.name, "") for p in places_once}
         for search, place in zip(searches, places, strict=True):
             reason = why[place.folder]
@@ -112,18 +112,20 @@ def _tune(
     return searches
 
 
-def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:
+def _run(
+    places: Sequence[Place], folder: Path, start: Launch, inventory: Inventory
+) -> dict[str, str]:
     """Run what is not finished and can run here; returns why runs failed, by name.
 
     Raises:
         ClbenchError: if nothing is finished, and nothing can run for want of data or weights.
     """
     left = [place for place in places if place.state != "finished"]
-    lacks = {place.run.name: missing.reason(place.run.recipe) for place in left}
+    lacks = {place.run.name: inventory.reason(place.run.recipe) for place in left}
     if places and len(left) == len(places) and all(lacks.values()):
-        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), missing.ways
+        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), inventory.ways
         raise ClbenchError(f"no run can start here: {reasons}" + f" ({ways})" * bool(ways))
-    for line in missing.lines():
+    for line in inventory.lines():
         print(line, flush=True)
     todo, failures = list[Job](), {name: reason for name, reason in lacks.items() if reason}
     for place in places:

@@ -12,7 +12,7 @@ from clbench.recipe.yamlfile import nested
 from clbench.record.record import Record
 from clbench.report.tuning import tuning_in as read_tunings
 from clbench.suite.done import Place, finished, hashes_below, survey
-from clbench.suite.missing import Missing, skip
+from clbench.suite.missing import Inventory, skip
 from clbench.suite.suite import Suite
 from clbench.suite.tuning import Tuning
 from clbench.text.numbers import duration, size
@@ -25,17 +25,17 @@ def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str
     """
     skipped = dict[str, str]()
     if skip_missing:
-        missing = Missing(fetch=False)
-        suite, skipped = skip(suite, missing)
+        inventory = Inventory(fetch=False)
+        suite, skipped = skip(suite, inventory)
         for name, reason in skipped.items():
             yield f"{name}: {reason}"
-        yield from missing.lines()
+        yield from inventory.lines()
         if not suite.cells:
             yield f"nothing of {suite.name} can run here."
             return
     places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
     left = [place for place in places if place.state != "finished"]
-    missing, tried = Missing(fetch=False), 0
+    inventory, tried = Inventory(fetch=False), 0
     text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
     if suite.tune:
         tried = suite.tune.tries * len(suite.cells)
@@ -60,10 +60,10 @@ def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str
             f"{size(costs.disk)} of disk"
         )
     yield f"{text}."
-    reasons = [missing.reason(place.run.recipe) for place in left]
+    reasons = [inventory.reason(place.run.recipe) for place in left]
     for reason in dict.fromkeys(filter(None, reasons)):
         yield f"{reasons.count(reason)} runs cannot start here: {reason}."
-    yield from missing.lines()
+    yield from inventory.lines()
 
 
 class _Costs:
@@ -109,7 +109,7 @@ class _Costs:
         self.seconds += left * needs.seconds
         self.own += left * each
         memory = size(needs.memory["peak"])
-        return f"  {needs.steps:,} steps, about {duration(needs.seconds)}, {memory} of memory"
+        return f"  {needs.total.steps:,} steps, about {duration(needs.seconds)}, {memory} of memory"
 
 
 def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
