@@ -141,9 +141,9 @@ def test_overrides_reach_the_settings_of_single_tasks():
 @pytest.mark.parametrize(
     ("more", "wrong"),
     [
-        ({"sweep": {"l3": {"steps": [1]}}}, "sweep.l3: the suite has no such method"),
-        ({"sweep": {"l2": {"steps": 3}}}, "sweep.l2.steps must be a list of values"),
-        ({"sweep": [1]}, "sweep must map names to mappings"),
+        ({"grid": {"l3": {"steps": [1]}}}, "grid.l3: the suite has no such method"),
+        ({"grid": {"l2": {"steps": 3}}}, "grid.l2.steps must be a list of values"),
+        ({"grid": [1]}, "grid must map names to mappings"),
         ({"variants": {"long": 3}}, "variants must map names to mappings"),
         ({"variants": {"a": {"overrides": {"b": {}}}}}, "variants.a.overrides.b: the suite has no"),
     ],

@@ -291,8 +291,8 @@ def test_a_run_that_was_cut_off_goes_on_where_and_as_fast_as_the_suite_says_now(
 def test_rows_of_a_sweep_have_names_of_their_own():
     values = SUITE | {"seeds": [0], "methods": {"sgd": {}}}
     swept = {"sgd": {"optimizer.lr": [0.1, 0.2], "model.probe.lr": [0.1]}}
-    names = [cell.method for cell in expand(values | {"sweep": swept}, "s").cells]
+    names = [cell.method for cell in expand(values | {"grid": swept}, "s").cells]
     assert {"sgd optimizer.lr=0.1", "sgd optimizer.lr=0.2", "sgd model.probe.lr=0.1"} <= {*names}
-    again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "sweep": {"sgd": {"lr": [0.1]}}}
+    again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "grid": {"sgd": {"lr": [0.1]}}}
     with pytest.raises(ClbenchError, match=r"two rows 'sgd lr=0\.1'"):
         expand(again, "s")

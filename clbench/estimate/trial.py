@@ -141,7 +141,6 @@ def try_out(recipe: Recipe, stream: Stream) -> Trial:
         reset_peak()
         folder, marks = Path(name), [time.perf_counter()]
         setup = Setup.of(recipe, folder, tries=True, stream=stream)
-        network, methods = setup.network, setup.methods
         seconds, saved, largest = _forwards(setup)
         setup = _short(setup, int(BRIEF / seconds))
         run = Run(setup, folder)
@@ -152,36 +151,42 @@ def try_out(recipe: Recipe, stream: Stream) -> Trial:
         run.go()  # writes what a run leaves behind
         marks.append(time.perf_counter())
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    events, parameters = run.recorder.record.tasks, list(network.model.parameters())
+    events = run.recorder.record.tasks
     weights = sum(size for path, size in sizes.items() if "checkpoints" in path.parts)
-    shapes, size = {weight.shape for weight in parameters}, _bytes(parameters)
-    near = sum(method.needs.copies for method in methods)
-    # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
-    anchors = 2 if network.device.type == "cpu" or near else 0
-    own = tensors_in([method.state_dict() for method in methods])
+    inside = sum(part.seconds for event in events for part in event.parts.values())
     return Trial(
         events=events,
         images=[len(stage.train) for stage in setup.stages],
         least=setup.least,
         start=marks[1] - marks[0],
-        beside=(marks[2] - marks[1] - sum(p.seconds for e in events for p in e.parts.values()))
-        / len(events),
+        beside=(marks[2] - marks[1] - inside) / len(events),
         end=marks[3] - marks[2],
-        peak=peak_memory(network.device),
-        memory={
-            "parameters": size,
-            "gradients": max(gradients for gradients, _ in stepped),
-            "optimizer": max(state for _, state in stepped),
-            "anchors": anchors * size,
-            "methods": max((near - anchors) * size, _bytes(x for x in own if x.shape in shapes)),
-        },
+        peak=peak_memory(setup.network.device),
+        memory=_memory(setup, stepped),
         saved=saved,
         largest=largest,
         weights=weights,
         files=sum(sizes.values()) - weights,
         parameters=run.recorder.record.run.parameters,
-        device=network.device,
+        device=setup.network.device,
     )
+
+
+def _memory(setup: Setup, stepped: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Bytes by what takes them; ``stepped`` has gradients and optimiser of every step."""
+    weights, on_cpu = list(setup.network.model.parameters()), setup.network.device.type == "cpu"
+    shapes, size = {weight.shape for weight in weights}, _bytes(weights)
+    near = sum(method.needs.copies for method in setup.methods)
+    # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
+    anchors = 2 if on_cpu or near else 0
+    own = tensors_in([method.state_dict() for method in setup.methods])
+    return {
+        "parameters": size,
+        "gradients": max(gradients for gradients, _ in stepped),
+        "optimizer": max(state for _, state in stepped),
+        "anchors": anchors * size,
+        "methods": max((near - anchors) * size, _bytes(x for x in own if x.shape in shapes)),
+    }
 
 
 def alone(recipe: Recipe) -> Recipe:

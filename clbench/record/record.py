@@ -60,7 +60,7 @@ class Record:
         path = Path(folder) / "record.jsonl"
         if not path.is_file():
             raise ClbenchError(f"{folder} holds no run: there is no {path}")
-        return cls(Path(folder), tuple(events(path)))
+        return cls(Path(folder), tuple(events(path, path.read_bytes())))
 
     @cached_property
     def run(self) -> RunEvent:
@@ -147,6 +147,7 @@ class Record:
 
     def summary(self) -> dict[str, Any]:
         """The numbers of ``summary.json``; accuracies are fractions in 0…1."""
+        retention = self._retention()
         return {
             "name": self.run.title,
             "stream": self.run.stream,
@@ -154,9 +155,9 @@ class Record:
             "seed": self.run.seed,
             "tasks": self.run.tasks,
             "finished": self.finished,
-            **{scenario: self._scores(scenario) for scenario in SCENARIOS},
+            **{scenario: self._scores(scenario, retention["kept"]) for scenario in SCENARIOS},
             **self._metrics(),
-            "retention": self._retention(),
+            "retention": retention,
             "footprint": self._footprint(),
             "inactive": self._inactive(),
             "scope": self._scopes(),
@@ -164,7 +165,7 @@ class Record:
             "cost": self._cost(),
         }
 
-    def _scores(self, scenario: Scenario) -> dict[str, Any]:
+    def _scores(self, scenario: Scenario, kept: float | None) -> dict[str, Any]:
         matrix = self.accuracy_matrix(scenario)
         images, before = self.run.test_images, self.before(scenario)
         result: dict[str, Any] = scores.all_scores(matrix, images, before)
@@ -174,9 +175,9 @@ class Record:
             ends = scores.all_scores([np.diag(matrix)] * len(matrix), images)
             result |= {k: v for k, v in ends.items() if k.startswith("overall_performance")}
         result |= self._stability(scenario)
-        learned, kept = result["overall_performance"], self._retention()["kept"]
-        known = learned is not None and kept is not None
-        result["geometric_mean"] = scores.geometric_mean(learned, kept) if known else None
+        learned = result["overall_performance"]
+        known = None if learned is None or kept is None else scores.geometric_mean(learned, kept)
+        result["geometric_mean"] = known
         result["accuracy_matrix"] = [
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]

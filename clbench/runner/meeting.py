@@ -64,7 +64,7 @@ def meet(recipe: Recipe) -> RollCall:
             address = (place.main_address, place.main_port) if chosen else (LOCAL, 0)
         except ValueError as error:
             raise ClbenchError(f"MASTER_PORT must be the number of a port: {error}") from error
-        digest = recipe_hash(recipe)  # names and folders may differ between nodes
+        digest = recipe_hash(recipe, ("free", "place"))  # nodes may have other names and paths
         limit = min(COMING, recipe.process_timeout)
         if rank == 0:
             _here = First(world, nodes, starts, address, limit, digest)

@@ -12,20 +12,10 @@ from clbench.record.events import TaskEvent
 from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 from clbench.record.scores import LABELS, SIGNED
+from clbench.runner.products import LOADER, NUMBERS, PICTURES, WEIGHTS
 
-FILES = (
-    "summary.json",
-    "accuracy_matrix.csv",
-    "accuracy_matrix.png",
-    "curves.csv",
-    "curves.png",
-    "performance_and_retention.png",
-    "record.jsonl",
-    "config.yaml",
-    "environment.json",
-    "model.safetensors",
-    "load_model.py",
-)
+#: What is named at the end of a run.
+FILES = (*NUMBERS, *PICTURES, "record.jsonl", "config.yaml", "environment.json", WEIGHTS, LOADER)
 #: The parts of a task.
 PARTS = {
     "prepare": "preparing",
