@@ -194,7 +194,8 @@ def _tasks(recipe: Recipe, stream: Stream, retained: int, trial: Trial) -> Itera
             retained=retained,
             passed=round(trial.passed(images)),
             seconds=trial.task(number, images, steps, samples)
-            + sum(map(trial.test, [*tests, *[test] * points, retained])),
+            + sum(map(trial.test, [*tests, retained]))
+            + points * trial.test(test),
         )
 
 
