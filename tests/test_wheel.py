@@ -24,7 +24,7 @@ methods:
   mine: {leash: {pull: 0.1}}
   averaged: {leash: {}, wise_ft: {alpha: 0.5}}
   sfa: {sfa: {p: 0.5}}
-sweep:
+grid:
   mine: {methods.leash.pull: [0.2]}
 seeds: [0, 1]
 """

@@ -39,8 +39,8 @@ def values(given: Given) -> dict[str, Any]:
     from clbench.plugins.loading import load, union
     from clbench.plugins.recipes import HASHES, NAMES, check, names_in
     from clbench.recipe import yamlfile
+    from clbench.recipe.merging import merge
     from clbench.recipe.opened import read_config
-    from clbench.recipe.recipe import merge
     from clbench.runner.folder import recipe_of
 
     merged: dict[str, Any] = {}

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record
 from clbench.runner.identity import last_checkpoint
 from clbench.runner.setup import Setup
