@@ -167,7 +167,7 @@ def _with_own_parameters(words: Sequence[str]) -> Command:
     if not plugins and not entry_points(group="clbench.methods"):
         return SWEEP  # without an import that takes seconds
     from clbench.plugins.recipes import admitted
-    from clbench.sweep.sweeping import parameters
+    from clbench.sweep.values import parameters
 
     admitted({}, plugins)
     known = {option.name for option in SWEEP.options}
