@@ -21,6 +21,7 @@ from clbench.estimate.outline import Absent, Needed, outline
 from clbench.estimate.trial import AROUND, BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import accumulated, count_steps, make_trainer, quiet
 from clbench.machine import cores
+from clbench.measure.loggers import check_loggers
 from clbench.methods.base import overriding
 from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen
@@ -141,6 +142,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
             there are no error: they are in ``absent``.
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
+    check_loggers(recipe)
     weights = absent_weights(recipe)
     quiet()
     with apart():

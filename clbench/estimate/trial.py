@@ -178,6 +178,8 @@ def alone(recipe: Recipe) -> Recipe:
             "retention": recipe.retention.model_copy(update={"data": "none"}),
             "eval_every": None,
             "evaluate": "seen",
+            "loggers": {k: v for k, v in recipe.loggers.items() if k == "tensorboard"},
+            "callbacks": {},
             "name": None,
         }
     )

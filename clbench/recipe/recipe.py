@@ -27,7 +27,7 @@ from clbench.methods.together import refuse_clashes
 from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
-from clbench.recipe import trainer_arguments
+from clbench.recipe import attached, trainer_arguments
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
@@ -95,6 +95,8 @@ class Recipe(Section):
         description="seconds that the processes of a run wait for each other in each operation "
         "that they do together; to meet at the start, 300 s at most",
     )
+    loggers: attached.LoggerRows
+    callbacks: attached.CallbackRows
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
     )
@@ -220,7 +222,7 @@ class Recipe(Section):
 
 
 #: Mappings whose keys are the user's.
-OPEN = ("methods", "options", "trainer", "per_task", "arguments")
+OPEN = ("methods", "loggers", "callbacks", "options", "trainer", "per_task", "arguments")
 
 
 def parse(values: Mapping[str, Any]) -> Recipe:
@@ -251,6 +253,9 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "methods":
             for method, cls in METHODS.items():
                 yield from (f"methods.{method}.{key}" for key in cls.model_fields)
+        if name == "loggers":
+            for logger, rules in attached.LOGGERS.items():
+                yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

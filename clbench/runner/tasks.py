@@ -78,12 +78,16 @@ class Run:
 
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
-        stages = self.setup.stages
-        for task in stages[self.progress.done :]:
-            self.learn(task)
-        if is_first():
-            state = snapshot(self.network.model, "cpu")
-            finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
+        stages, logger = self.setup.stages, self.setup.logger
+        try:
+            for task in stages[self.progress.done :]:
+                self.learn(task)
+            if is_first():
+                state = snapshot(self.network.model, "cpu")
+                finish(self.recorder, len(stages), self.setup.recipe, state, logger)
+        except BaseException:
+            logger.finalize("failed")
+            raise
 
     def learn(self, task: Task) -> None:
         """Learn one task: train, deploy, measure, record."""
