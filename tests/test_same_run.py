@@ -16,13 +16,8 @@ from clbench.streams import STREAMS
 
 #: Mappings whose keys are the user's own, or a method's.
 WHOLE = {
-    "methods",
-    "loggers",
-    "callbacks",
-    "per_task",
-    "model.options",
-    "stream.arguments",
-    "trainer",
+    *("methods", "loggers", "callbacks", "per_task", "model.options", "stream.arguments"),
+    *("optimizer.options", "schedule.options", "trainer"),
 }
 
 

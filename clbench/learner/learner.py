@@ -20,6 +20,7 @@ from clbench.methods.base import Context, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
+from clbench.optim.groups import parameter_groups
 from clbench.optim.settings import learning_rate, make_optimizer
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe
@@ -173,7 +174,8 @@ class Learner(L.LightningModule):
         assert self.last_loss is not None
         self.watch.look()
         loss = self.run_loss = mean_over_processes(self.last_loss).item()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        group = self.trainer.optimizers[0].param_groups[0]
+        rate = group["lr"] / group.get("scale", 1.0)
         for logger in self.loggers:
             logger.log_metrics(
                 {"train/loss": loss, "train/learning_rate": rate},
@@ -188,8 +190,9 @@ class Learner(L.LightningModule):
         if optimizer is None:
             # With float16 gradients are scaled, and fused kernels unscale them too late.
             fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
-            parameters = [parameter for _, parameter in named]
-            optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
+            rules = self.recipe.optimizer
+            groups = parameter_groups(rules, named, self.model, self.context.head)
+            optimizer = make_optimizer(rules, groups, fused)
         rate = learning_rate(
             self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
         )

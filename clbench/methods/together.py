@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
+
+if TYPE_CHECKING:
+    from clbench.optim.settings import Optimizer
 
 
 def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: bool) -> None:
@@ -26,6 +30,24 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     for name, method in methods.items():
         for conflict in _alone(name, method, optimizer, independent):
             raise ClbenchError(f"methods: {conflict}")
+
+
+def refuse_settings(methods: Mapping[str, Method], optimizer: Optimizer) -> None:
+    """Refuse settings of training that a method cannot go with.
+
+    Args:
+        methods: by name.
+        optimizer: the recipe's.
+
+    Raises:
+        ClbenchError: naming the method, the setting, the reason and the way out.
+    """
+    for name, method in methods.items():
+        if optimizer.grouped and overriding([method], "optimizer"):
+            raise ClbenchError(
+                f"methods: {name} brings an optimiser of its own, with one rate and decay for all: "
+                "leave optimizer.head_rate, layer_decay and decay_norms out"
+            )
 
 
 def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[str]:

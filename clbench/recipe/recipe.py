@@ -23,7 +23,7 @@ from clbench.errors import ClbenchError, shown
 from clbench.explain import explain_all
 from clbench.methods import METHODS
 from clbench.methods.base import Method
-from clbench.methods.together import refuse_clashes
+from clbench.methods.together import refuse_clashes, refuse_settings
 from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
@@ -162,6 +162,7 @@ class Recipe(Section):
         independent = getattr(self.stream, "independent", False)
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
+        refuse_settings(self.methods, self.optimizer)
         if self.evaluate == "all" and independent:
             raise PydanticCustomError(
                 "evaluate",

@@ -37,7 +37,9 @@ ROLES: Mapping[Role, str] = {
         model.pretraining.epochs model.pretraining.lr model.pretraining.weight_decay
         model.pretraining.batch_size
         methods optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.betas
-        optimizer.eps optimizer.weight_decay schedule.name schedule.warmup schedule.over
+        optimizer.eps optimizer.weight_decay optimizer.options optimizer.head_rate
+        optimizer.layer_decay optimizer.decay_norms
+        schedule.name schedule.warmup schedule.over schedule.options
         epochs steps batch_size train_logits per_task eval_every metrics evaluate callbacks
         retention.data retention.batch_norm
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
