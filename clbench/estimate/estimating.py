@@ -372,6 +372,8 @@ def _notes(
         yield f"{costs.world} devices: measured on one; memory is that of each"
     if keeps.note:
         yield keeps.note
+    if recipe.early_stopping.every:
+        yield "early_stopping: these are the most steps there can be, without its looks"
 
 
 def _scopes(recipe: Recipe, tasks: Sequence[TaskEstimate]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from clbench.data.batches import Split
 from clbench.estimate.memory import Memory, weigh
 from clbench.machine import peak_memory, reset_peak
 from clbench.models.modes import evaluating
+from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.record.events import Part, TaskEvent
 from clbench.runner.preflight import smallest
@@ -180,6 +181,7 @@ def alone(recipe: Recipe) -> Recipe:
             "evaluate": "seen",
             "loggers": {k: v for k, v in recipe.loggers.items() if k == "tensorboard"},
             "callbacks": {},
+            "early_stopping": EarlyStopping(),
             "name": None,
         }
     )

@@ -28,6 +28,8 @@ from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import attached, trainer_arguments
+from clbench.recipe.early_stopping import EarlyStopping
+from clbench.recipe.merging import merge
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
@@ -58,6 +60,13 @@ class Recipe(Section):
     schedule: Schedule = Field(
         default_factory=Schedule, description="of every task, or of the stream"
     )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target that the loss spreads over the classes"
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the moving average of weights that tasks end with"
+    )
+    early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="of tasks")
     epochs: int | None = Field(None, ge=1, description="passes over each task's data")
     steps: int | None = Field(None, ge=1, description="optimiser steps of each task, instead")
     batch_size: int = Field(64, ge=1, description="samples of a global batch, over all devices")
@@ -162,7 +171,7 @@ class Recipe(Section):
         independent = getattr(self.stream, "independent", False)
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
-        refuse_settings(self.methods, self.optimizer)
+        refuse_settings(self.methods, self)
         if self.evaluate == "all" and independent:
             raise PydanticCustomError(
                 "evaluate",
@@ -174,6 +183,13 @@ class Recipe(Section):
                 "schedule",
                 "schedule.over: stream needs tasks that follow each other, but with "
                 "stream.independent every task starts anew: say over: task",
+            )
+        stops = self.early_stopping.every is not None
+        if stops and (over_stream or not getattr(self.stream, "validation", 1)):
+            raise PydanticCustomError(
+                "early_stopping",
+                "early_stopping.every needs schedule.over: task, as a stream's steps would not be "
+                "known, and stream.validation above 0: change these, or leave it out",
             )
         check_settings(self.per_task, list(self.methods), independent, over_stream)
         for task in self.per_task:
@@ -222,10 +238,6 @@ class Recipe(Section):
         return parse(merge(plain, changes))
 
 
-#: Mappings whose keys are the user's.
-OPEN = ("methods", "loggers", "callbacks", "options", "trainer", "per_task", "arguments")
-
-
 def parse(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values.
 
@@ -257,37 +269,6 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "loggers":
             for logger, rules in attached.LOGGERS.items():
                 yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
-
-    A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
-    method set to null is taken out. An empty mapping clears one whose keys are the user's
-    (:data:`OPEN`): ``methods: {}`` is no methods.
-
-    >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
-    {'stream': {'name': 'a', 'tasks': 5}}
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            renamed = "name" in value and value["name"] != old.get("name")
-            anew = renamed or (not value and key in OPEN)
-            merged[key] = dict(value) if anew else merge(old, value)
-            if key == "methods":
-                # A name that is no method's stays, to be refused.
-                merged[key] = {
-                    k: v for k, v in merged[key].items() if v is not None or k not in METHODS
-                }
-        else:
-            merged[key] = value
-    # Length is given one way: the later one wins.
-    for given, other in (("steps", "epochs"), ("epochs", "steps")):
-        if given in changes and other not in changes and other in merged:
-            merged[other] = None
-    return merged
 
 
 def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -30,6 +30,8 @@ ROLES: Mapping[Role, str] = {
         stream.benchmark
         images.size images.stored images.fit images.range images.mean images.std
         augment.flip augment.crop augment.padding augment.scale augment.jitter
+        augment.randaugment augment.magnitude augment.erasing augment.mixup augment.cutmix
+        label_smoothing ema early_stopping.every early_stopping.patience early_stopping.least
         model.backbone model.weights model.options model.head model.batch_norm
         model.batch_norm_training model.channels_last
         model.probe.epochs model.probe.lr model.probe.momentum model.probe.weight_decay
@@ -46,8 +48,9 @@ ROLES: Mapping[Role, str] = {
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
     "repeats": "seed",
     "free": """
-        name data_dir loggers stream.download images.keep images.workers eval_batch_size checkpoints
-        process_timeout trainer.accelerator trainer.benchmark trainer.detect_anomaly
+        name data_dir loggers model.checkpointing model.compile stream.download images.keep
+        images.workers eval_batch_size checkpoints process_timeout
+        trainer.accelerator trainer.benchmark trainer.detect_anomaly
         trainer.deterministic trainer.enable_model_summary trainer.enable_progress_bar
         trainer.log_every_n_steps trainer.profiler""",
     "place": "stream.train stream.test",

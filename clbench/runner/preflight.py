@@ -33,6 +33,7 @@ from clbench.models.anchors import Anchor, Anchors
 from clbench.models.batch_norm import least_batch
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
+from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Stream, Task
@@ -275,6 +276,8 @@ def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
             "steps": 1,
             "epochs": None,
             "batch_size": least,
+            "callbacks": {},
+            "early_stopping": EarlyStopping(),
             "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
         }
     )
@@ -286,7 +289,13 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
     pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
     labels = torch.arange(count) % CLASSES
     split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
-    batches = Batches(Examples(split), recipe.batch_size, (0,), accumulate=accumulated(recipe))
+    batches = Batches(
+        Examples(split),
+        recipe.batch_size,
+        (0,),
+        accumulate=accumulated(recipe),
+        augment=recipe.augment,
+    )
     rows = torch.ones(CLASSES, dtype=torch.bool)
     anchor = Anchor(model.state_dict(), rows)
     half = (0.5, 0.5, 0.5)
