@@ -118,7 +118,7 @@ class Examples:
 class _Drawn(NamedTuple):
     """What a process takes of a global batch, before it is fetched."""
 
-    index: Tensor
+    positions: Tensor
     labels: Tensor
     draws: Tensor
     share: float

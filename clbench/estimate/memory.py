@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clbench.methods.base import overriding
+from clbench.models.modes import checkpoint_gradients
 from clbench.optim.settings import make_optimizer
 from clbench.runner.setup import Setup
 from clbench.weights import tensors_in
@@ -51,7 +52,11 @@ def weigh(setup: Setup) -> Memory:
     train, network = setup.stages[0].train, setup.network
     stored = train.images.take(train.index[torch.arange(2 * FEW) % len(train)])
     inputs = network.transform(setup.recipe).test(stored.to(network.device))
+    if setup.recipe.model.checkpointing:
+        checkpoint_gradients(model, True)
     few, more = (kept(model, inputs[:count], network.autocast) for count in (FEW, 2 * FEW))
+    if setup.recipe.model.checkpointing:
+        checkpoint_gradients(model, False)
     own = overriding(methods, "optimizer")
     optimizer = own[0].optimizer(named, setup.recipe.optimizer) if own else None
     if optimizer is None:

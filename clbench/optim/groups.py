@@ -59,7 +59,7 @@ def _layer_scales(model: nn.Module, decay: float) -> dict[int, float]:
     """The factor of each parameter's rate: 1 in the last layer, ``decay`` less in each below."""
     if decay == 1:
         return {}
-    from timm.optim import param_groups_layer_decay
+    from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 
     groups = param_groups_layer_decay(model, layer_decay=decay)
     scales = {id(p): float(group["lr_scale"]) for group in groups for p in group["params"]}
@@ -74,8 +74,8 @@ def _layer_scales(model: nn.Module, decay: float) -> dict[int, float]:
 
 def _without_decay(model: nn.Module) -> set[int]:
     """Parameters that timm lets no weight decay act on: of one dimension, or named by the model."""
-    from timm.optim import param_groups_weight_decay
+    from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 
-    named = getattr(model, "no_weight_decay", set)()
+    named: set[str] = getattr(model, "no_weight_decay", set)()
     groups = param_groups_weight_decay(model, 1.0, no_weight_decay_list=named)
     return {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}

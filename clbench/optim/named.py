@@ -38,9 +38,10 @@ _WANTED = {
 
 def wrong_optimizer(name: str) -> str:
     """Why there is no optimiser of a name; empty if there is."""
-    from timm.optim import get_optimizer_info, list_optimizers
+    from timm.optim import get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
 
-    ours, torchs = list_optimizers(), _torch_classes()
+    ours: list[str] = list(list_optimizers())
+    torchs = _torch_classes()
     if name in _REFUSED:
         return f"{name} {_REFUSED[name]}, which clbench does not do: take another one"
     if name in torchs:
@@ -78,10 +79,12 @@ def make_named(
         TypeError, ValueError: if it does not take the settings.
         ImportError: if it needs a package that is not there.
     """
-    from timm.optim import create_optimizer_v2, get_optimizer_class
+    from timm.optim import create_optimizer_v2, get_optimizer_class  # type: ignore[attr-defined]
 
     torchs = name in _torch_classes()
-    cls = getattr(torch.optim, name) if torchs else get_optimizer_class(name, bind_defaults=False)
+    cls: Callable[..., TorchOptimizer] = (
+        getattr(torch.optim, name) if torchs else get_optimizer_class(name, bind_defaults=False)
+    )
     takes = inspect.signature(cls).parameters
     for field in fields:
         if field not in takes:
@@ -133,7 +136,7 @@ def make_schedule(name: str, options: Mapping[str, Any], steps: int) -> Callable
     Raises:
         ClbenchError: if this timm has no such schedule.
     """
-    from timm.scheduler import create_scheduler_v2
+    from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
 
     counts = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
     scheduler, _ = create_scheduler_v2(

@@ -107,6 +107,13 @@ class Optimizer(Section):
         return self
 
     @property
+    def moments(self) -> tuple[tuple[float, float], float]:
+        """Betas and eps of the optimisers that are made here, which have both."""
+        assert self.betas is not None
+        assert self.eps is not None
+        return self.betas, self.eps
+
+    @property
     def grouped(self) -> bool:
         """Whether parameters differ in rate or decay."""
         return self.head_rate != 1 or self.layer_decay != 1 or not self.decay_norms
@@ -167,21 +174,20 @@ def make_optimizer(
         fields |= {"weight_decay": rules.weight_decay or None}
         given = {name: value for name, value in fields.items() if value is not None}
         return make_named(rules.name, parameters, rules.lr, rules.momentum, given, rules.options)
+    betas, eps = rules.moments
     if rules.name == "adamw":
-        assert rules.betas is not None
-        assert rules.eps is not None
         return AdamW(
             parameters,
             lr=rules.lr,
-            betas=rules.betas,
-            eps=rules.eps,
+            betas=betas,
+            eps=eps,
             weight_decay=rules.weight_decay,
             fused=fused,
         )
     if rules.name == "lion":
         from timm.optim.lion import Lion  # here: settings alone should not wait for timm
 
-        return Lion(parameters, rules.lr, rules.betas, rules.weight_decay)
+        return Lion(parameters, rules.lr, betas, rules.weight_decay)
     optimizer = SGD(
         parameters,
         lr=rules.lr,
