@@ -24,6 +24,7 @@ from clbench.data.mixing import Mixer, Partners, box_of, mix_inputs
 from clbench.data.randaugment import OPERATIONS, randaugment
 from clbench.data.transforms import DRAWS, Augment, Transform, erase
 from clbench.errors import ClbenchError
+from clbench.estimate.estimating import estimate
 from clbench.learner.average import MovingAverage
 from clbench.models.loss import ClassLoss, smoothed
 from clbench.models.modes import checkpoint_gradients
@@ -351,3 +352,12 @@ def test_all_of_it_together(go, tmp_path, monkeypatch):
     record, again = go(VIT, fields, checkpointed, resume=tmp_path / "1")
     assert equal(weights, again)
     assert comparable(record) == comparable(whole)
+
+
+def test_dry_runs_know_of_it(recipe):
+    values = merge(merge(recipe, SMALL), VIT)
+    plain = estimate(values)
+    spared = estimate(merge(values, {"model": {"checkpointing": True}}))
+    assert spared.memory["activations"] < 0.8 * plain.memory["activations"]
+    early = estimate(merge(values, {"stream": {"validation": 0.2}, "early_stopping": {"every": 2}}))
+    assert any("early_stopping" in note for note in early.notes)

@@ -40,7 +40,7 @@ def wrong_optimizer(name: str) -> str:
     """Why there is no optimiser of a name; empty if there is."""
     from timm.optim import get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
 
-    ours: list[str] = list(list_optimizers())
+    ours = [str(name) for name in list_optimizers()]
     torchs = _torch_classes()
     if name in _REFUSED:
         return f"{name} {_REFUSED[name]}, which clbench does not do: take another one"
