@@ -100,7 +100,7 @@ class Optimizer(Section):
                 make_optimizer(self, [nn.Parameter(torch.zeros(2, 2))])
             except ImportError as error:
                 wrong = f"{self.name} needs a package that is not here: {reason(error)}"
-            except (TypeError, ValueError) as error:
+            except Exception as error:  # each of these dozens raises kinds of its own
                 wrong = f"{self.name} cannot be made of these settings: {reason(error)}"
         if wrong:
             raise PydanticCustomError("optimizer", wrong)

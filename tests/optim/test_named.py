@@ -59,6 +59,7 @@ def test_by_name(fields, peer):
         ({"name": "rmsprop", "betas": [0.8, 0.9]}, "it has no betas"),
         ({"name": "Rprop", "weight_decay": 0.1}, "it has no weight_decay"),
         ({"name": "adan", "options": {"speed": 2}}, "adan cannot be made of these settings"),
+        ({"name": "adan", "betas": [0.8, 0.9]}, "adan cannot be made of these settings"),
         ({"name": "sgd", "options": {"dampening": 0.1}}, "takes no options"),
         ({"name": "sgd", "decay_norms": False}, "does nothing without weight_decay"),
     ],
