@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
 import clbench
+from clbench.cli.cli import all_names
 from clbench.errors import ClbenchError
 from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached
@@ -179,6 +180,7 @@ def test_callbacks_by_name(made, tmp_path, monkeypatch):
     with pytest.raises(ClbenchError, match="there is no callback 'counts'"):
         parse(made(callbacks=["counts"]))
     monkeypatch.setitem(attached.CALLBACKS, "counts", Counts)
+    assert "counts" in all_names()
     with pytest.raises(ClbenchError, match=r"callbacks.*evry.*did you mean every"):
         parse(made(callbacks=[{"counts": {"evry": 3}}]))
     clbench.run(made(callbacks=[{"counts": {"every": 3}}]), tmp_path / "run")

@@ -172,7 +172,7 @@ def all_names() -> str:
     """Streams, methods, loggers and backbones, with a line each."""
     from clbench.methods import METHODS
     from clbench.models import TRIED
-    from clbench.recipe.attached import LOGGERS
+    from clbench.recipe.attached import CALLBACKS, LOGGERS
     from clbench.streams import STREAMS, describe
 
     tables = {
@@ -181,6 +181,10 @@ def all_names() -> str:
         "loggers": {name: cls.summary for name, cls in LOGGERS.items()},
         "backbones (any timm name works; these are tested)": TRIED,
     }
+    if CALLBACKS:
+        tables["callbacks"] = {
+            name: (make.__doc__ or "").split("\n")[0] for name, make in CALLBACKS.items()
+        }
     lines = []
     for title, rows in tables.items():
         lines += [f"{title}:", *(f"  {name:<22} {text}" for name, text in rows.items()), ""]

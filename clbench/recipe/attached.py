@@ -14,7 +14,7 @@ import lightning as L
 from pydantic import BeforeValidator, Field, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
-from clbench.errors import reason
+from clbench.errors import reason, shown
 from clbench.explain import nearest
 from clbench.recipe.loggers import CSV, MLflow, RunLogger, TensorBoard, Wandb
 from clbench.recipe.named import by_name, model_of
@@ -60,7 +60,11 @@ def _loggers(value: Any) -> dict[str, RunLogger]:
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
     found = {}
     for name, given in _rows(value, "my_callback, {other: {every: 5}}").items():
-        make = by_name(CALLBACKS, name, "callback")
+        if name not in CALLBACKS:
+            near = nearest(str(name), list(CALLBACKS))
+            words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"
+            raise PydanticCustomError("callback", words)  # type: ignore[misc]
+        make = CALLBACKS[name]
         arguments = {} if given is None else given
         if not isinstance(arguments, Mapping):
             raise PydanticCustomError("callback", f"{name} must map arguments to values")

@@ -42,11 +42,6 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def put_on(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values with others in place, also where a task has settings of its own."""
-    tasks = values.get("per_task") or {}
-    own = {task: _without(fields, over) for task, fields in tasks.items()}
-    return merge({**values, **({"per_task": own} if tasks else {})}, over)
 
 
 def _without(fields: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
