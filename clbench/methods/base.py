@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Batch, Examples
 from clbench.methods.statements import Swept
 from clbench.models.anchors import Anchors
-from clbench.models.backbone import Probe
+from clbench.models.settings import Probe
 from clbench.settings import Section
 from clbench.weights import State
 

@@ -40,3 +40,23 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         if given in changes and other not in changes and other in merged:
             merged[other] = None
     return merged
+
+
+def put_on(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with others in place, also where a task has settings of its own."""
+    tasks = values.get("per_task") or {}
+    own = {task: _without(fields, over) for task, fields in tasks.items()}
+    return merge({**values, **({"per_task": own} if tasks else {})}, over)
+
+
+def _without(fields: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
+    gone = set(over) | ({"epochs", "steps"} if {"epochs", "steps"} & set(over) else set())
+    left: dict[str, Any] = {}
+    for key, value in fields.items():
+        inner = over.get(key)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            left[key] = _without(value, inner)
+        elif key not in gone:
+            left[key] = value
+    return left

@@ -29,7 +29,7 @@ from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import attached, trainer_arguments
 from clbench.recipe.early_stopping import EarlyStopping
-from clbench.recipe.merging import merge as merge
+from clbench.recipe.merging import merge
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
