@@ -140,7 +140,7 @@ def test_a_record_that_names_a_plugin_of_its_own_is_refused(leash, own, place, c
         ("x = 1\n\ny = z\n", r"plugin bad\.py, line 3: NameError: name 'z' is not defined"),
         ("x = 1\ny = = 2\n", r"plugin bad\.py, line 2: SyntaxError"),
         ("def f():\n    raise SystemExit(3)\nf()", r"plugin bad\.py, line 2: SystemExit: 3"),
-        ("x = 1", "bad.py has none of METHODS, STREAMS, DATASETS, METRICS, LOGGERS"),
+        ("x = 1", "bad.py has none of METHODS, STREAMS, DATASETS, METRICS, LOGGERS, CALLBACKS"),
         ("METHODS = 3", "METHODS must be a mapping of its own"),
         ("from clbench.methods import METHODS", "METHODS must be a mapping of its own"),
         ("METHODS = {'own': int}", r"METHODS\['own'\]: must be a subclass of Method"),

@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
+from clbench.data.mixing import mix_inputs
+from clbench.learner.average import MovingAverage
+from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
@@ -20,6 +23,8 @@ from clbench.methods.base import Context, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
+from clbench.models.modes import checkpoint_gradients
+from clbench.optim.groups import parameter_groups
 from clbench.optim.settings import learning_rate, make_optimizer
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe
@@ -70,6 +75,9 @@ class Learner(L.LightningModule):
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
+        self._forward: Callable[[Tensor], Tensor] = lambda inputs: self.model(inputs)
+        self._average: MovingAverage | None = None
+        self._patience = Patience(recipe.early_stopping, context)
 
     def on_fit_start(self) -> None:
         """Remember the rows of the head that must not move."""
@@ -80,6 +88,20 @@ class Learner(L.LightningModule):
                 (parameters[name], parameters[name].detach()[idle].clone())
                 for name in self.context.head
             ]
+        if self.recipe.ema:
+            self._average = MovingAverage(self.model, self.recipe.ema)
+        if self.recipe.model.checkpointing:
+            checkpoint_gradients(self.model, True)
+        if self.recipe.model.compile:
+            compiled = torch.compile(self.model, backend=self.recipe.model.compile)
+            self._forward = lambda inputs: compiled(inputs)  # as no second child of this module
+
+    def on_train_end(self) -> None:
+        """The task ends with the average of its weights, if it is to."""
+        if self._average:
+            self._average.give(self.model)
+        if self.recipe.model.checkpointing:
+            checkpoint_gradients(self.model, False)
 
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
@@ -95,9 +117,17 @@ class Learner(L.LightningModule):
         counts once, so that the step is that of one batch of all these samples.
         """
         inputs = self.context.transform.train(batch.images, batch.draws)
+        if batch.partners:
+            others = self.context.transform.train(batch.partners.images, batch.partners.draws)
+            inputs, kept = mix_inputs(inputs, others, batch.partners)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        losses_B = plain_B = self.losses(self.model(inputs), batch.labels)
+        logits_BC = self._forward(inputs)
+        losses_B = self.losses(logits_BC, batch.labels)
+        if batch.partners:
+            theirs_B = self.losses(logits_BC, batch.partners.labels)
+            losses_B = kept * losses_B + (1 - kept) * theirs_B
+        plain_B = losses_B
         first = batch_idx % self.accumulate == 0
         terms: list[Term] = []
         for method in self._weights:
@@ -163,8 +193,13 @@ class Learner(L.LightningModule):
         for method in self._after_step:
             with self.clock(method):
                 method.after_step(self.model, self.step_count)
+        if self._average:
+            self._average.update(self.model)
+        over = self._patience.over(self.model, self.step_count)
+        if over:
+            self.trainer.should_stop = True
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.step_count % every == 0 or self.step_count == self.total_steps:
+        if self.step_count % every == 0 or self.step_count == self.total_steps or over:
             self._log()
         if self.on_step is not None:
             self.on_step(self.first_step + self.step_count)
@@ -173,7 +208,8 @@ class Learner(L.LightningModule):
         assert self.last_loss is not None
         self.watch.look()
         loss = self.run_loss = mean_over_processes(self.last_loss).item()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        group = self.trainer.optimizers[0].param_groups[0]
+        rate = group["lr"] / group.get("scale", 1.0)
         for logger in self.loggers:
             logger.log_metrics(
                 {"train/loss": loss, "train/learning_rate": rate},
@@ -188,8 +224,9 @@ class Learner(L.LightningModule):
         if optimizer is None:
             # With float16 gradients are scaled, and fused kernels unscale them too late.
             fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
-            parameters = [parameter for _, parameter in named]
-            optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
+            rules = self.recipe.optimizer
+            groups = parameter_groups(rules, named, self.model, self.context.head)
+            optimizer = make_optimizer(rules, groups, fused)
         rate = learning_rate(
             self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
         )

@@ -1,4 +1,4 @@
-"""What a plugin can bring: rows for the tables of methods, streams, data sets, metrics, loggers.
+"""What a plugin can bring: rows for the tables of methods, streams and what else a recipe names.
 
 A plugin is a file, or a module, with tables of clbench's own names::
 
@@ -24,8 +24,10 @@ from clbench.metrics import METRICS
 from clbench.metrics.base import TaskMetric
 from clbench.streams import STREAMS, StreamConfig
 
-#: Makers of Lightning loggers, called with their settings.
-LOGGERS: dict[str, Callable[..., Any]] = {}
+#: Settings of loggers, subclasses of ``clbench.recipe.loggers.RunLogger``, which has clbench's own.
+LOGGERS: dict[str, Any] = {}
+#: What makes a Lightning callback, from keyword arguments that the recipe gives; none are built in.
+CALLBACKS: dict[str, Callable[..., Any]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -70,5 +72,6 @@ KINDS = (
     Kind("DATASETS", DATASETS),
     Kind("METRICS", METRICS, TaskMetric),
     Kind("LOGGERS", LOGGERS),
+    Kind("CALLBACKS", CALLBACKS),
 )
 TABLES: Mapping[str, Kind] = {kind.table: kind for kind in KINDS}

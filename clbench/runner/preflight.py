@@ -31,6 +31,7 @@ from clbench.models.anchors import Anchor, Anchors
 from clbench.models.batch_norm import least_batch
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
+from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Task
@@ -219,7 +220,8 @@ def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
     }
     arguments.pop("profiler", None)
     optimizer = recipe.optimizer.model_copy(update={"lr": 1e-9})
-    return recipe.model_copy(update={"trainer": arguments | trainer, "optimizer": optimizer})
+    update = {"trainer": arguments | trainer, "optimizer": optimizer, "callbacks": {}}
+    return recipe.model_copy(update=update | {"early_stopping": EarlyStopping()})
 
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
@@ -228,7 +230,13 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
     pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
     labels = torch.arange(count) % CLASSES
     split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
-    batches = Batches(Examples(split), recipe.batch_size, (0,), accumulate=accumulated(recipe))
+    batches = Batches(
+        Examples(split),
+        recipe.batch_size,
+        (0,),
+        accumulate=accumulated(recipe),
+        augment=recipe.augment,
+    )
     rows = torch.ones(CLASSES, dtype=torch.bool)
     anchor = Anchor(model.state_dict(), rows)
     half = (0.5, 0.5, 0.5)

@@ -78,12 +78,16 @@ class Run:
 
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
-        stages = self.setup.stages
-        for task in stages[self.progress.done :]:
-            self.learn(task)
-        if is_first():
-            state = snapshot(self.network.model, "cpu")
-            finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
+        stages, logger = self.setup.stages, self.setup.logger
+        try:
+            for task in stages[self.progress.done :]:
+                self.learn(task)
+            if is_first():
+                state = snapshot(self.network.model, "cpu")
+                finish(self.recorder, len(stages), self.setup.recipe, state, logger)
+        except BaseException:
+            logger.finalize("failed")
+            raise
 
     def learn(self, task: Task) -> None:
         """Learn one task: train, deploy, measure, record."""
@@ -109,6 +113,7 @@ class Run:
                     method.finish(context)
         with parts("deploy"):
             theta, averages = snapshot(context.model, "cpu"), any(m.averages for m in self.methods)
+            averages = averages or recipe.ema > 0
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
             self.network.load(weights.shown)
@@ -161,11 +166,12 @@ class Run:
             recipe.images.workers,
             accumulated(recipe),
             smallest(recipe, model, network.head),
+            recipe.augment,
         )
         seen = learned | rows
         labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
         present, owner = torch.cat(labels).unique(), stream.task_of_class
-        losses = ClassLoss(recipe.train_logits, present, owner, seen)
+        losses = ClassLoss(recipe.train_logits, present, owner, seen, recipe.label_smoothing)
         steps = count_steps(recipe, len(batches))
         context = self.setup.context(recipe, task, model, anchors, losses, steps, probe_losses)
         for method in self.methods:
