@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.reader import Reader
+from clbench.files.disk import recordable
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.loggers import Loggers
 from clbench.measure.retention import RetentionTest
@@ -105,7 +106,7 @@ class Meter:
                     dist.broadcast(buffer, 0)
             point = {"step": step, **self.test(model, task, seen)}
             points.append(point)
-            self.logger.log_metrics(_tagged(CurvePoint.model_validate(point)), step)
+            self.logger.log_metrics(_tagged(CurvePoint.model_validate(recordable(point))), step)
 
         return on_step
 
@@ -121,7 +122,8 @@ class Meter:
         for acting, activity in event.methods.items():
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event.distance.items()}
-        self.logger.log_metrics(values, step)
+        told = {name: value for name, value in values.items() if value is not None}
+        self.logger.log_metrics(told, step)
         for name, method in methods.items():
             for what, tensor in method.histograms().items():
                 self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)

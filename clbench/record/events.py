@@ -240,7 +240,7 @@ class TaskEvent(Measured, _Line):
     distance: dict[Text, Number | None] = Field(description="of the weights, from each anchor")
     distance_over: Text = Field(description="the trunk, or all parameters, head included")
     modes: Modes | None
-    loss: Number | None = Field(description="mean over the task's steps")
+    loss: Number | None = Field(description="of the whole batch, at the task's last step")
     processes: Count | None
     steps: Count
     samples: Count

@@ -98,8 +98,17 @@ def yaml_of(path: Path) -> Any:
         ClbenchError: if it is none, or holds more than is read, with the reason.
         OSError: if it cannot be read.
     """
-    values = read_text(read(path, RECIPE_BYTES), path.name, aliases=False)
-    tame(values, path.name)
+    return yaml_in(read(path, RECIPE_BYTES), path.name)
+
+
+def yaml_in(text: str, name: str) -> Any:
+    """The values of a text of YAML, within the same bounds.
+
+    Raises:
+        ClbenchError: as :func:`yaml_of`.
+    """
+    values = read_text(text, name, aliases=False)
+    tame(values, name)
     return values
 
 

@@ -146,17 +146,26 @@ def _ahead(part: Measured | None, wanted: range, where: str) -> None:
         raise ClbenchError(f"{where} has accuracies ahead of other tasks than are to come")
 
 
-def config_of(folder: Path) -> dict[str, Any]:
-    """The recipe in ``config.yaml``; empty if it was not copied along.
+def config_of(folder: Path, recorded: str | None = None) -> dict[str, Any]:
+    """A run's recipe: as its record has it, which an edit of ``config.yaml`` does not change.
+
+    Of older records that of ``config.yaml``; empty if it was not copied along.
+
+    Args:
+        folder: of the run.
+        recorded: the recipe in the record, as YAML.
 
     Raises:
         ClbenchError: if it is no recipe that a run can have written.
         OSError: if it cannot be read.
     """
     path = folder / "config.yaml"
-    if not path.exists() and not path.is_symlink():
+    if recorded is not None:
+        values = reading.yaml_in(recorded, "the recipe in record.jsonl")
+    elif not path.exists() and not path.is_symlink():
         return {}
-    values = reading.yaml_of(path)
+    else:
+        values = reading.yaml_of(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ClbenchError("config.yaml is no recipe: it must be a mapping of names to values")
     if len(str(values)) > reading.RECIPE_BYTES * 2:

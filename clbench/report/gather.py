@@ -234,7 +234,7 @@ def read_run(folder: Path) -> tuple[Run | None, list[str]]:
             passed_over.append(_reason(error))
             return {}
 
-    recipe = trust.config_of(folder)
+    recipe = trust.config_of(folder, record.run.recipe)
     environment = optional(trust.environment_of, folder)
     swept = {path.stem: optional(trust.sweep_of, path) for path in sweep_files(folder)}
     swept = {name: values for name, values in swept.items() if values}

@@ -87,7 +87,7 @@ class Cell:
         """
         name = f"{self.method}-seed{seed}"
         names = {"seed": seed, "name": _safe(name) if wrong_name(name) else name}
-        values = merge(self.values, settings or {}) | names
+        values = put_on(self.values, settings or {}) | names
         return _planned(values, self.method, [*self.parts, f"seed{seed}"])
 
 
@@ -201,7 +201,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
         for backbone_name, backbone in backbones:
             for method, (start, chosen) in bases.items():
                 merged = merge(merge(start, stream), backbone)
-                merged = merge(merged, rows[method].overrides) | {"methods": chosen}
+                merged = put_on(merged, rows[method].overrides) | {"methods": chosen}
                 parts = tuple(p for p in (stream_name, backbone_name, method) if p)
                 cell = Cell(parts, method, put_on(merged, over))
                 # A grid may hold a value that is there, and overrides make rows alike.

@@ -116,7 +116,8 @@ class Redeployment:
             found |= {"first": task.index, **asdict(alone)}
         found["retention"] = meter.retention(model) if last else None
         recorded = next(event for event in self.record.tasks if event.task == task.index)
-        return TaskEvent.made(**recorded.model_dump() | found)
+        unknown = set(recorded.model_extra or ())  # kept in the record, and nothing is made of them
+        return TaskEvent.made(**recorded.model_dump(exclude=unknown) | found)
 
 
 def looks_back(methods: Sequence[Method]) -> str:
