@@ -27,7 +27,7 @@ from clbench.recipe.foreseen import foreseen
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.preflight import check_tasks, preflight
-from clbench.runner.steps import batches_of_tasks
+from clbench.runner.steps import batches_of_tasks, trains
 from clbench.streams import Stream, Task
 
 #: Measurements that estimates have in common, by what they depend on.
@@ -268,8 +268,8 @@ def _tasks(
     check_tasks(recipe, stages, least)
     last = 0
     lengths = (
-        _length(rules, [sum(parts) for parts in batches.sizes()])
-        for rules, batches in batches_of_tasks(recipe, stages, least)
+        _length(rules, [sum(p) for p in batches.sizes()]) if trains(rules, number) else (0, 0)
+        for number, (rules, batches) in enumerate(batches_of_tasks(recipe, stages, least), 1)
     )
     for number, (stage, (steps, samples)) in enumerate(zip(stages, lengths, strict=True)):
         tests = [t for t in stream.tasks if t.index <= stage.index]

@@ -38,7 +38,6 @@ def weigh(setup: Setup) -> Memory:
     """Count what the network of a setup takes, whose methods have started."""
     methods = setup.methods
     model = setup.network.model.train()
-    sizes = {tuple(p.shape) for p in model.parameters()}
     states = tensors_in([method.state_dict() for method in methods])
     parameters = _bytes(model.parameters())
     for method in overriding(methods, "surgery"):
@@ -52,17 +51,20 @@ def weigh(setup: Setup) -> Memory:
     stored = train.images.take(train.index[torch.arange(2 * FEW) % len(train)])
     inputs = network.transform(setup.recipe).test(stored.to(network.device))
     few, more = (kept(model, inputs[:count], network.autocast) for count in (FEW, 2 * FEW))
-    own = overriding(methods, "optimizer")
+    own = overriding(methods, "optimizer") if named else []
     optimizer = own[0].optimizer(named, setup.recipe.optimizer) if own else None
-    if optimizer is None:
+    if optimizer is None and named:
         optimizer = make_optimizer(setup.recipe.optimizer, [p for _, p in named], False)
-    optimizer.step()
+    moments: list[Tensor] = []
+    if optimizer is not None:
+        optimizer.step()
+        moments = list(tensors_in(list(optimizer.state.values())))
     return Memory(
         {
             "parameters": parameters,
             "gradients": _bytes(p for _, p in named),
-            "optimizer": _bytes(tensors_in(list(optimizer.state.values()))),
-            "methods": _bytes(x for x in states if tuple(x.shape) in sizes),
+            "optimizer": _bytes(moments),
+            "methods": _bytes(x for x in states if x.is_floating_point()),
         },
         max(0, sum(more) - sum(few)) / FEW,
         max([*more, 0]) / (2 * FEW),

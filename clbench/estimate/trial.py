@@ -89,6 +89,11 @@ class Trial:
 
     def fit(self, steps: int, images: float) -> float:
         """Seconds of so many steps on so many images in all; a step takes something anyway."""
+        if not all(event.steps for event in self.events[1:]):  # methods let few stages train
+            first = self.events[0]
+            known = first.parts["fit"].seconds / first.samples if first.steps else None
+            # Forwards and backwards is three times the way forwards.
+            return images * (3 * self.part("test").each if known is None else known)
         short, long, wide = self.events[1:]
         seconds = [event.parts["fit"].seconds for event in (short, long, wide)]
         step = max(0.0, (seconds[1] - seconds[0]) / (long.steps - short.steps))
@@ -113,7 +118,7 @@ class Trial:
             behind: tasks before this one; GEM passes over a memory of each.
         """
         first, second, third = (
-            max(0.0, event.parts["fit"].trained - event.samples) / event.steps
+            max(0.0, event.parts["fit"].trained - event.samples) / max(1, event.steps)
             for event in self.events[:3]
         )
         return second + max(0.0, third - second) * (behind - 1) if behind else first
@@ -121,7 +126,7 @@ class Trial:
     @property
     def largest(self) -> tuple[int, int]:
         """Samples of the largest batch, and images of the largest evaluation."""
-        batch = max(event.samples / event.steps for event in self.events)
+        batch = max(event.samples / max(1, event.steps) for event in self.events)
         return round(batch), max(event.parts["test"].passed for event in self.events)
 
 

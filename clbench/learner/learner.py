@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -14,9 +15,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.learner.footprint import Clock
+from clbench.learner.rates import scale
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
-from clbench.methods.base import Context, Method, overriding
+from clbench.methods.base import Context, Forward, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
@@ -62,17 +64,25 @@ class Learner(L.LightningModule):
         self.run_loss: float | None = None  # of the whole batch, when it was last logged
         self.watch = LossWatch()
         self.channels_last = False
+        self._admit = overriding(methods, "admit")
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
+        self._observe = overriding(methods, "observe")
         self._project = overriding(methods, "project")
         self._after_step = overriding(methods, "after_step")
         self.shares = GradientShares(self._penalty, self.total_steps)
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
+        self._looking = bool(self._weights or self._penalty or self._observe)
+        self._features: Tensor | None = None
+        self._seen: Forward | None = None  # the last batch's, where penalties are asked again
 
     def on_fit_start(self) -> None:
-        """Remember the rows of the head that must not move."""
+        """Remember the rows of the head that must not move; see what the head is given."""
+        if self._looking:
+            head = self.model.get_submodule(self.context.head[0].rpartition(".")[0])
+            self._tap = head.register_forward_pre_hook(self._see)
         idle = self.losses.idle
         if idle.any():
             parameters = dict(self.model.named_parameters())
@@ -80,6 +90,15 @@ class Learner(L.LightningModule):
                 (parameters[name], parameters[name].detach()[idle].clone())
                 for name in self.context.head
             ]
+
+    def on_fit_end(self) -> None:
+        """Leave the network as it was."""
+        if self._looking:
+            self._tap.remove()
+        self._features = self._seen = None
+
+    def _see(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._features = inputs[0]
 
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
@@ -97,25 +116,25 @@ class Learner(L.LightningModule):
         inputs = self.context.transform.train(batch.images, batch.draws)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        losses_B = plain_B = self.losses(self.model(inputs), batch.labels)
+        logits_BC = self.model(inputs)
+        losses_B = plain_B = self._losses_of(logits_BC, batch.labels)
         first = batch_idx % self.accumulate == 0
         terms: list[Term] = []
-        for method in self._weights:
-            with self.clock(method):
-                factors_B = method.weights(batch, losses_B.detach())
-            if factors_B is not None:
-                losses_B = losses_B * factors_B
-                terms.append(Term("a sample's weight", name_of(method), factors_B))
+        forward = None
+        if self._looking:
+            step, features = self.step_count + 1, self._features
+            forward = Forward(step, batch, inputs, self.model, logits_BC, losses_B, features)
+            losses_B = self._weighted(forward, terms)
         loss = losses_B.mean()
         share = batch.share * batch.part
         if share != 1.0:
             loss = loss * share
-        for method in self._penalty if first else ():
-            with self.clock(method):
-                penalty = method.penalty(self.model)
-            if penalty is not None:
-                loss = loss + penalty
-                terms.append(Term("the penalty", name_of(method), penalty.detach()))
+        if forward is not None:
+            loss = self._penalised(forward, loss, first, terms)
+            for method in self._observe:
+                with self.clock(method), torch.no_grad():
+                    method.observe(forward)
+            self._seen = forward if self.shares.methods else None
         self.sample_count += len(batch.labels) if batch.share else 0
         value = loss.detach()
         self.last_loss = value if first or self.last_loss is None else self.last_loss + value
@@ -124,9 +143,45 @@ class Learner(L.LightningModule):
         # Lightning divides by the number of batches that it accumulates at most.
         return loss * self.accumulate if self.accumulate > 1 else loss
 
+    def _losses_of(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """Losses (B,) among the classes that the loss and the methods admit."""
+        left_out_BC = None
+        if self._admit:
+            left_out_BC = self.losses.left_out(labels_B)
+            for method in self._admit:
+                with self.clock(method):
+                    left_out_BC = method.admit(labels_B, left_out_BC)
+            own_BC = nn.functional.one_hot(labels_B, logits_BC.shape[1]).bool()
+            left_out_BC = left_out_BC & ~own_BC
+        return cast(Tensor, self.losses(logits_BC, labels_B, left_out_BC))
+
+    def _weighted(self, forward: Forward, terms: list[Term]) -> Tensor:
+        """Losses (B,) times the methods' weights."""
+        losses_B = forward.losses_B
+        for method in self._weights:
+            with self.clock(method):
+                factors_B = method.weights(forward)
+            if factors_B is not None:
+                losses_B = losses_B * factors_B.detach()
+                terms.append(Term("a sample's weight", name_of(method), factors_B))
+        return losses_B
+
+    def _penalised(self, forward: Forward, loss: Tensor, first: bool, terms: list[Term]) -> Tensor:
+        """The loss with the methods' penalties; most count once a step."""
+        for method in self._penalty:
+            if not (first or method.every_batch):
+                continue
+            with self.clock(method):
+                penalty = method.penalty(forward)
+            if penalty is not None:
+                loss = loss + penalty
+                terms.append(Term("the penalty", name_of(method), penalty.detach()))
+        return loss
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
-        self.shares.look(self.model, self.step_count + 1)
+        if self._seen is not None:
+            self.shares.look(self._seen)
         for method in self._project:
             with self.clock(method):
                 method.project(self.model)
@@ -190,6 +245,9 @@ class Learner(L.LightningModule):
             fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
             parameters = [parameter for _, parameter in named]
             optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
+        factors = overriding(self.methods, "rate")
+        if factors:
+            scale(optimizer, {p: math.prod(m.rate(name) for m in factors) for name, p in named})
         rate = learning_rate(
             self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
         )

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from clbench.data.batches import Batch, Examples, Mixed, Split
-from clbench.methods.base import Context, Method, Needs
+from clbench.data.batches import Examples, Mixed, Split
+from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.models.training import extract
 from clbench.processes.processes import world_size
 from clbench.seeding import generator
@@ -144,14 +144,13 @@ class Replay(Method):
         self._past[train.index.to(context.device)] = False
         self._seen = self._replayed = torch.zeros((), dtype=torch.int64, device=context.device)
 
-    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
-        """Weighs nothing: counts what is really replayed."""
+    def observe(self, forward: Forward) -> None:
+        """Count what is really replayed."""
         assert self._seen is not None
         assert self._replayed is not None
         assert self._past is not None
-        past = self._past[batch.indices]
+        past = self._past[forward.batch.indices]
         self._seen, self._replayed = self._seen + len(past), self._replayed + past.sum()
-        return None
 
     def finish(self, context: Context) -> None:
         train = context.task.train

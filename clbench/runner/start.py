@@ -106,6 +106,10 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     for line in compare(record, setup.identity(), setup.stream.manifest):
         say(line)
     _mend_manifest(setup, record)
+    theta = snapshot(setup.network.model, "cpu")
+    for stage in stages[:done]:
+        setup.recipe_of(stage)  # whose settings the methods take up
+        theta = setup.network.adapt(setup.methods, stage, theta)
     like = setup.network.model.state_dict()
     saved.check_fit(folder, checkpoint, like, len(stages), len(setup.stream.class_names))
     if not checkpoints.summed(folder, done):

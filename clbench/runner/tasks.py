@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Batches, Examples
 from clbench.errors import ClbenchError
 from clbench.learner import footprint
-from clbench.learner.deploy import Weights
+from clbench.learner.deploy import Weights, unwrap
 from clbench.learner.footprint import Clock
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import accumulated, count_steps, fit, make_trainer
@@ -108,7 +109,8 @@ class Run:
                 with clock(method):
                     method.finish(context)
         with parts("deploy"):
-            theta, averages = snapshot(context.model, "cpu"), any(m.averages for m in self.methods)
+            theta = unwrap(self.methods, snapshot(context.model, "cpu"))
+            averages = any(m.averages for m in self.methods)
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
             self.network.load(weights.shown)
@@ -134,7 +136,10 @@ class Run:
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network, stream = self.network, self.setup.stream
-        theta, learned = self.progress.theta, self.progress.learned
+        theta, learned = (
+            network.adapt(self.methods, task, self.progress.theta),
+            self.progress.learned,
+        )
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
@@ -171,21 +176,27 @@ class Run:
         for method in self.methods:
             with clock(method):
                 method.start(context)
+        for method in overriding(self.methods, "rows"):
+            losses.release(method.rows(context))
         restrict = overriding(self.methods, "trainable")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(all(method.trainable(name) for method in restrict))
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            context = replace(context, total_steps=0)
         return context, seen, batches
 
     def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
         """The plan of a task, with what is known of the methods before its first step."""
         steps, name = context.total_steps, context.task.name
+        if not steps:
+            say(f"Task {name}: {'+'.join(self.named_methods)} leaves nothing to train, 0 steps.")
         if self.steps and self.steps[number - 1] != steps:
             raise ClbenchError(
                 f"schedule.over = 'stream': task {name} has {steps} steps, and "
                 f"{self.steps[number - 1]} were counted before the first task, as a method changed "
                 "what it trains on: say steps in place of epochs"
             )
-        plan = plan_of(recipe, steps, self.progress.step, sum(self.steps) or None)
+        plan = plan_of(recipe, max(1, steps), self.progress.step, sum(self.steps) or None)
         for method_name, method in self.named_methods.items():
             for what, detail in method.remarks():
                 say(f"Warning: {method_name}, task {name}: {what}: {detail}")
@@ -208,7 +219,11 @@ class Run:
         learner.channels_last = self.network.channels_last
         learner.model.train()
         steps = learner.context.total_steps
-        fit(make_trainer(learner.recipe, steps, title, self.setup.logger), learner, batches)
+        trainer = make_trainer(learner.recipe, max(1, steps), title, self.setup.logger)
+        if steps:
+            fit(trainer, learner, batches)
+        elif trainer.world_size > world_size():  # as fit would have done
+            trainer.strategy.setup_environment()
         learner.to(self.network.device)
         if world_size() > 1:  # running statistics differ between processes
             for tensor in learner.model.state_dict().values():
