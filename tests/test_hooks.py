@@ -286,7 +286,7 @@ def test_what_lasts_is_carried_saved_and_there_again_on_resume(
 
 
 def test_nobody_trainable_is_no_step_and_said(small, tmp_path, capsys):
-    record, weights = ran(small, tmp_path / "run", {"rests": {"until": 1}})
+    record, _ = ran(small, tmp_path / "run", {"rests": {"until": 1}})
     assert [event.steps for event in record.tasks] == [2, 0]
     assert [event.last_step for event in record.tasks] == [2, 2]
     assert record.tasks[1].samples == 0

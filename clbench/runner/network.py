@@ -194,6 +194,14 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
 
 
+def restrict(model: nn.Module, methods: Sequence[Method]) -> bool:
+    """Freeze what a method does not train; whether anything is left."""
+    rules = overriding(methods, "trainable")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(all(method.trainable(name) for method in rules))
+    return any(parameter.requires_grad for parameter in model.parameters())
+
+
 def distances(context: Context, shown: State) -> dict[str, float]:
     """Euclidean distances of the evaluated weights from both anchors, over the trunk's parameters.
 

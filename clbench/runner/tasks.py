@@ -32,7 +32,7 @@ from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.finish import finish
-from clbench.runner.network import distances, modes
+from clbench.runner.network import distances, modes, restrict
 from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
@@ -136,10 +136,8 @@ class Run:
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network, stream = self.network, self.setup.stream
-        theta, learned = (
-            network.adapt(self.methods, task, self.progress.theta),
-            self.progress.learned,
-        )
+        theta = network.adapt(self.methods, task, self.progress.theta)
+        learned = self.progress.learned
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
@@ -178,10 +176,7 @@ class Run:
                 method.start(context)
         for method in overriding(self.methods, "rows"):
             losses.release(method.rows(context))
-        restrict = overriding(self.methods, "trainable")
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(all(method.trainable(name) for method in restrict))
-        if not any(parameter.requires_grad for parameter in model.parameters()):
+        if not restrict(model, self.methods):
             context = replace(context, total_steps=0)
         return context, seen, batches
 
