@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clbench.methods.base import overriding
 from clbench.optim.settings import make_optimizer
+from clbench.runner.network import restrict
 from clbench.runner.setup import Setup
 from clbench.weights import tensors_in
 
@@ -42,9 +43,7 @@ def weigh(setup: Setup) -> Memory:
     parameters = _bytes(model.parameters())
     for method in overriding(methods, "surgery"):
         model = method.surgery(model)
-    restrict = overriding(methods, "trainable")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(all(method.trainable(name) for method in restrict))
+    restrict(model, methods)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     setup.stream.open(setup.stages[0], past=False)
     train, network = setup.stages[0].train, setup.network

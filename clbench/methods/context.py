@@ -56,6 +56,7 @@ class Context:
             in the order of ``task.train``; None where the head was not probed.
         probe: the recipe's settings of a linear probe, for this task.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
+        first: whether no task comes before it, as in the first, and in all that are independent.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Context:
     probe_losses: Tensor | None = None
     probe: Probe = field(default_factory=Probe)
     shared: bool = False
+    first: bool = False
 
     @property
     def transform(self) -> Transform:

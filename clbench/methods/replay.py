@@ -80,6 +80,24 @@ def quotas(counts: Tensor, size: int) -> Tensor:
     return given
 
 
+def reservoir(size: int, seen: int, count: int, random: torch.Generator) -> Tensor:
+    """Where samples of a stream go, so that each of all stays with the same probability [0].
+
+    Args:
+        size: places.
+        seen: samples before these.
+        count: B, samples that come.
+        random: draws a number for each.
+
+    Returns:
+        int64 (B,): a place for each, in order; -1 for none. A later one takes an earlier's.
+    """
+    number = seen + torch.arange(count)
+    drawn = (torch.rand(count, generator=random, dtype=torch.float64) * (number + 1)).long()
+    places = torch.where(number < size, number, drawn)
+    return torch.where(places < size, places, -1)
+
+
 class Replay(Method):
     """Mix stored samples of past tasks into every batch; the labels stay theirs.
 

@@ -151,6 +151,7 @@ class Setup:
             probe_losses=probe_losses,
             probe=recipe.model.probe,
             shared=self.stream.shared,
+            first=self.stream.independent or task.index == self.stages[0].index,
         )
 
     def deploy(
