@@ -305,9 +305,10 @@ def test_a_dry_run_counts_the_steps_that_there_are(small):
     assert counted == [[0, 0], [2, 0]]
 
 
-def test_what_classifies_stands_in_for_the_head(small, tmp_path):
+def test_what_classifies_stands_in_for_the_head(small, tmp_path, capsys):
     plain, weights = ran(small, tmp_path / "plain", {})
     turned, same = ran(small, tmp_path / "turned", {"turned": {}})
+    assert "turned classifies in place of the head" in capsys.readouterr().out
     assert all(torch.equal(weights[name], same[name]) for name in weights)
     assert turned.tasks[-1].task_incremental != plain.tasks[-1].task_incremental
     assert turned.tasks[-1].retention == plain.tasks[-1].retention  # by the original head

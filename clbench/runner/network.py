@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -192,6 +192,20 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     """The input of in-run pretraining."""
     images, half = recipe.images, (0.5, 0.5, 0.5)
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
+
+
+def beyond(methods: Sequence[Method]) -> Iterator[str]:
+    """What of a network is not in the weights that a run leaves, or not in timm's network."""
+    for method in overriding(methods, "classifier"):
+        yield (
+            f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk, "
+            "and what classifies is in the checkpoint."
+        )
+    for method in overriding(methods, "adapt"):
+        yield (
+            f"{name_of(method)} added to the network: model.safetensors has parts that timm's "
+            "lacks, so that load_model.py has to add them too, by the method's adapt."
+        )
 
 
 def restrict(model: nn.Module, methods: Sequence[Method]) -> bool:

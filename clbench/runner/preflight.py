@@ -200,7 +200,9 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
 
 def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     """One step of training, as the run makes it, on as few images as the network needs."""
-    methods = list(recipe.methods.values())
+    methods, task = list(recipe.methods.values()), _made_up(recipe, 1)
+    for method in overriding(methods, "adapt"):
+        model = method.model_copy(deep=True).adapt(model, task).to(device)
     for method in overriding(methods, "surgery"):
         model = method.model_copy(deep=True).surgery(model)
     head = backbone.head_names(model)
@@ -282,16 +284,14 @@ def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
     """A task of as few random images as make a step."""
-    size, count = recipe.images.size, recipe.batch_size * accumulated(recipe)
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
-    labels = torch.arange(count) % CLASSES
-    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    task = _made_up(recipe, recipe.batch_size * accumulated(recipe))
+    size, split, labels = recipe.images.size, task.train, task.train.labels
     batches = Batches(Examples(split), recipe.batch_size, (0,), accumulate=accumulated(recipe))
     rows = torch.ones(CLASSES, dtype=torch.bool)
     anchor = Anchor(model.state_dict(), rows)
     half = (0.5, 0.5, 0.5)
     context = Context(
-        task=Task(0, "preflight", range(CLASSES), split, split, split),
+        task=task,
         model=model,
         head=head,
         anchors=Anchors(anchor, anchor),
@@ -302,6 +302,15 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
         batch_size=recipe.batch_size,
     )
     return batches, context
+
+
+def _made_up(recipe: Recipe, count: int) -> Task:
+    """A task of so many random images."""
+    size = recipe.images.size
+    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
+    labels = torch.arange(count) % CLASSES
+    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    return Task(0, "preflight", range(CLASSES), split, split, split)
 
 
 def _named(recipe: Recipe) -> str:

@@ -32,7 +32,7 @@ from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.finish import finish
-from clbench.runner.network import distances, modes, restrict
+from clbench.runner.network import beyond, distances, modes, restrict
 from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
@@ -84,6 +84,8 @@ class Run:
             self.learn(task)
         if is_first():
             state = snapshot(self.network.model, "cpu")
+            for told in beyond(self.methods):
+                say(told)
             finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
 
     def learn(self, task: Task) -> None:
@@ -136,8 +138,8 @@ class Run:
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network, stream = self.network, self.setup.stream
-        theta = network.adapt(self.methods, task, self.progress.theta)
-        learned = self.progress.learned
+        learned, theta = self.progress.learned, self.progress.theta
+        theta = network.adapt(self.methods, task, theta)
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
@@ -177,14 +179,15 @@ class Run:
         for method in overriding(self.methods, "rows"):
             losses.release(method.rows(context))
         if not restrict(model, self.methods):
+            say(
+                f"Task {task.name}: {'+'.join(self.named_methods)} leaves nothing to train, 0 steps."
+            )
             context = replace(context, total_steps=0)
         return context, seen, batches
 
     def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
         """The plan of a task, with what is known of the methods before its first step."""
         steps, name = context.total_steps, context.task.name
-        if not steps:
-            say(f"Task {name}: {'+'.join(self.named_methods)} leaves nothing to train, 0 steps.")
         if self.steps and self.steps[number - 1] != steps:
             raise ClbenchError(
                 f"schedule.over = 'stream': task {name} has {steps} steps, and "
