@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
+from page_claims import COUNTS
+
 from clbench.report.verdicts import RULE, Outcome
 
 VERDICTS = get_args(Outcome)
@@ -57,7 +59,7 @@ def table(pages: Sequence[Path]) -> str:
         + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
         + ".",
         "",
-        RULE,
+        RULE + COUNTS,
     ]
     last = None
     for page, claim in rows:

@@ -23,6 +23,13 @@ from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}
+#: The smallest difference of a score in % that counts, where a claim says no other.
+POINT = 0.01
+COUNTS = (
+    " Of a score in %, what is below one point for certain does not count: the claim is not "
+    "reproduced. (Set for all pages alike when some of them had been measured; before, a difference "
+    "next to nothing was too noisy to say, however many the seeds.)"
+)
 #: In place of a stream: all of the page.
 ALL = "all streams"
 HEADS = (
@@ -51,13 +58,14 @@ class Claim:
         sign: -1 if it is claimed to be lower.
         scenario: of the accuracies; the study's by default.
         section: name of the stream, as in the study's ``streams``; may be left out if there is
-            but one. :data:`ALL`: each seed of each stream is a pair.
+            but one. :data:`ALL`: each seed of each stream that has one of the methods is a pair.
         part: differences that the claim is about, or that it allows for, besides the method: a key
             as ``optimizer.lr``, the start of one as ``optimizer``, or another part of
             :class:`clbench.report.confounds.Confound`.
         kind: ``above``, or that the first is ``no_less`` or ``equal``, but for the margin.
         margin: in the metric's own unit (0.01 is one point); of ``above`` it is the smallest
-            difference that counts: what is below it for certain is not reproduced.
+            difference that counts: what is below it for certain is not reproduced. If none is
+            given, :data:`POINT` of what is in %, and else 0.
     """
 
     text: str
@@ -69,7 +77,14 @@ class Claim:
     section: str = ""
     part: str | tuple[str, ...] = ()
     kind: Kind = "above"
-    margin: float = 0.0
+    margin: float | None = None
+
+    @property
+    def counts(self) -> float:
+        """The margin."""
+        if self.margin is not None:
+            return self.margin
+        return POINT if self.kind == "above" and self.percent == 100 else 0.0
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -84,7 +99,8 @@ class Claim:
     @property
     def percent(self) -> float:
         """The factor of the numbers shown."""
-        return 1 if self.metric in MORE else 100
+        unit = "number" if self.metric in MORE else METRICS[self.metric].unit
+        return 100 if unit in ("accuracy", "change") else 1
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,9 @@ def _ask(
     claim: Claim, sections: Mapping[str, Section], scenario: Scenario
 ) -> tuple[Question, str, int, tuple[Confound, ...]]:
     chosen = _sections_of(claim, sections)
+    named = {claim.better, *claim.rivals}
+    if held := [s for s in chosen if named & {t for g in s.groups for t in (g.name, g.label)}]:
+        chosen = held  # a suite may have further streams
     by_class = scenario == "class_incremental" and claim.metric not in (*MORE, "retention")
     title = chosen[0].scenarios.get(scenario, SCENARIO_TITLES[scenario])
     told = _score(claim, title, claim.section if len(sections) > 1 else "")
@@ -167,7 +186,7 @@ def _ask(
     question = Question(
         gaps[nearest],
         claim.kind,
-        claim.margin,
+        claim.counts,
         tuple(dict.fromkeys(unfair)),
         tuple(gaps[name] for name in others),
     )
@@ -238,7 +257,7 @@ def claims_part(judged: Sequence[Judged]) -> str:
                 ]
             )
         )
-    parts = [f"## Claims\n\n{RULE}{_kinds(judged)}", "\n".join(lines)]
+    parts = [f"## Claims\n\n{RULE}{COUNTS}{_kinds(judged)}", "\n".join(lines)]
     return "\n\n".join([*parts, *_besides(judged)])
 
 
@@ -279,12 +298,12 @@ def _kinds(judged: Sequence[Judged]) -> str:
     """What the claims that are not of the usual kind say."""
     told = []
     for one in judged:
-        margin = f"{one.claim.percent * one.claim.margin:g}"
+        margin = f"{one.claim.percent * one.claim.counts:g}"
         if one.claim.kind == "no_less":
             told.append(f"*{one.claim.text}*: no less but for {margin}")
         elif one.claim.kind == "equal":
             told.append(f"*{one.claim.text}*: equal within {margin}")
-        elif one.claim.margin:
+        elif one.claim.margin:  # of its own
             told.append(f"*{one.claim.text}*: by {margin} if it is to count")
     return f" Claims of another kind: {'; '.join(told)}." if told else ""
 

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import ImageNetInfo
+from timm.data import ImageNetInfo, create_transform, resolve_data_config
 
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
@@ -88,6 +89,46 @@ def test_images_are_kept_so_that_the_usual_centre_is_left(tmp_path, val, network
     assert pretrained.crop_pct == 0.95  # of timm's ResNet-18
     side = {32: 34, 64: 67}[size]
     assert test.split.images.take(torch.tensor([0])).shape == (1, 3, side, side)
+
+
+@pytest.fixture
+def noise(val):
+    """The images as noise of several shapes, some of them many times larger than the input."""
+    for number, path in enumerate(sorted(val.rglob("*.JPEG"))):
+        shape = (600 + 90 * number, 900 - 70 * number, 3)
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize(shape[1::-1]).save(path, "JPEG", quality=90)
+    return val
+
+
+def test_timms_own_transform_to_the_pixel(tmp_path, noise, network):
+    pretrained = network()
+    test = make(recipe(tmp_path, transform="timm"), pretrained)
+    config = resolve_data_config({}, model=pretrained.model)
+    theirs = create_transform(**config)
+    paths = test.split.images.files.paths
+    wanted = torch.stack([theirs(Image.open(path).convert("RGB")) for path in paths])
+    found = test.evaluator.reader.transform.test(test.split.images.take(test.split.index))
+    assert found.shape[-1] == config["input_size"][-1] == 224  # beside images of 32 pixels
+    torch.testing.assert_close(found, wanted)
+    assert set(test.measure(pretrained.model)) == {"top1", "top5"}
+
+
+def test_another_transform_has_a_cache_of_its_own(tmp_path, noise, network):
+    pretrained = network()
+    both = [
+        make(recipe(tmp_path, size=224, transform=rule), pretrained).split.images
+        for rule in ("stored", "timm")
+    ]
+    assert both[0].fingerprint() != both[1].fingerprint()
+
+
+def test_timms_transform_needs_a_network_that_takes_its_size(tmp_path, val, network):
+    pretrained = network()
+    pretrained.model.pretrained_cfg = dict(pretrained.model.pretrained_cfg, fixed_input_size=True)
+    assert make(recipe(tmp_path, size=224, transform="timm"), pretrained) is not None
+    with pytest.raises(ClbenchError, match=r"images of 224 pixels, but .* images.size = 32"):
+        make(recipe(tmp_path, transform="timm"), pretrained)
 
 
 def test_measures_with_the_original_head(tmp_path, val, network):

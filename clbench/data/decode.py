@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -23,6 +24,8 @@ from clbench.data.words import few, spelt
 from clbench.errors import ClbenchError, reason
 
 Fit = Literal["crop", "squash"]
+#: A scaling of an image in its full size to uint8 (S, S, 3); ``str`` names it.
+Resize = Callable[[Image.Image], np.ndarray]
 Range = tuple[float, float]
 #: What was met while decoding, such as ``"transparent"``, with the largest value found.
 Notes = dict[str, float]
@@ -85,7 +88,7 @@ def formats() -> tuple[str, ...]:
 def decode(
     file: Path | bytes,
     size: int,
-    fit: Fit,
+    fit: Fit | Resize,
     limits: Range | None = None,
     name: Path | str = "the image",
     notes: Notes | None = None,
@@ -95,7 +98,8 @@ def decode(
     Args:
         file: its path, or what is in it.
         size: side of the square in pixels.
-        fit: ``crop`` scales the shorter side and cuts the centre square, ``squash`` both sides.
+        fit: ``crop`` scales the shorter side and cuts the centre square, ``squash`` both sides;
+            or another scaling to that size, which has its own filter.
         limits: values that become black and white, in images of more than 8 bits.
         name: of the file, for the message.
         notes: takes down what a user should know of.
@@ -107,8 +111,9 @@ def decode(
         name = file
     try:
         content = file.read_bytes() if isinstance(file, Path) else file
-        image = _upright(content, size, limits, {} if notes is None else notes)
-        return np.asarray(_square(image, size, fit))
+        scaled = None if callable(fit) else size
+        image = _upright(content, scaled, limits, {} if notes is None else notes)
+        return fit(image) if callable(fit) else np.asarray(_square(image, size, fit))
     # Pillow raises a dozen types for damaged files, some of them by accident.
     except Exception as error:
         raise BadImages([(name, _reason(error, content if "content" in locals() else b""))]) from (
@@ -130,12 +135,13 @@ def _reason(error: Exception, content: bytes) -> str:
     return reason(error)
 
 
-def _upright(content: bytes, size: int, limits: Range | None, notes: Notes) -> Image.Image:
-    """The image in RGB, with its orientation applied."""
+def _upright(content: bytes, size: int | None, limits: Range | None, notes: Notes) -> Image.Image:
+    """The image in RGB, with its orientation applied; in full if no size says how much will do."""
     with Image.open(io.BytesIO(content), formats=formats()) as file:
         if file.format not in ("MPO", "JPEG") and _frames(file) > 1:
             notes["frames"] = 0
-        file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
+        if size is not None:
+            file.draft("RGB", (size, size))  # JPEG: decode at a reduced scale where one will do
         image = _rgb(file, limits, notes)
         orientation = _orientation(file)  # what Pillow has applied itself is gone from it by now
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.data import contents
-from clbench.data.decode import BadImages, Fit, Notes, Range, decode
+from clbench.data.decode import BadImages, Fit, Notes, Range, Resize, decode
 from clbench.data.words import spelt
 from clbench.errors import ClbenchError
 
@@ -90,7 +90,7 @@ class FileImages(Images):
         paths: N image files.
         size: side of the square images in pixels.
         fit: ``crop`` scales the shorter side to ``size`` and cuts the centre square,
-            ``squash`` scales both sides to ``size``.
+            ``squash`` scales both sides to ``size``; or a scaling of another's.
         limits: values that become black and white, in images of more than 8 bits.
         table: file that remembers what is in the files (:mod:`clbench.data.contents`).
         workers: threads that read the files to find out.
@@ -100,7 +100,7 @@ class FileImages(Images):
         self,
         paths: Sequence[Path],
         size: int,
-        fit: Fit,
+        fit: Fit | Resize,
         limits: Range | None = None,
         table: Path | None = None,
         workers: int = 4,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from clbench.data.batches import Split
 from clbench.data.cache import cache
 from clbench.data.datasets import imagenet_validation
 from clbench.data.images import FileImages
+from clbench.data.timm_resize import TimmResize
+from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
 from clbench.models import Pretrained
@@ -72,8 +75,10 @@ class RetentionTest:
             )
         labelled = imagenet_validation(root)
         assert isinstance(labelled.images, tuple)
-        resize = round(size / pretrained.crop_pct)
-        files = FileImages(labelled.images, resize, "crop")
+        if rules.transform == "timm":
+            evaluator, files = _as_timm(size, pretrained, evaluator, labelled.images)
+        else:
+            files = FileImages(labelled.images, round(size / pretrained.crop_pct), "crop")
         images = cache(files, recipe.data_dir / "cache", "imagenet-val", recipe.images.workers)
         split = Split(images, torch.arange(len(files)), torch.from_numpy(labelled.labels))
         return cls(split, pretrained.head.to(device), evaluator, batch_norm)
@@ -89,6 +94,27 @@ class RetentionTest:
             return self.evaluator.top_k(model, self.head, self.split)
         finally:
             model.load_state_dict(own, strict=False)
+
+
+def _as_timm(
+    size: int, pretrained: Pretrained, evaluator: Evaluator, paths: Sequence[Path]
+) -> tuple[Evaluator, FileImages]:
+    """Images scaled as timm does it for these weights, and an evaluator that cuts nothing off them.
+
+    Raises:
+        ClbenchError: if the network takes one size only, and that is another.
+    """
+    config = pretrained.model.pretrained_cfg
+    resize = TimmResize.of(config, pretrained.crop_pct)  # type: ignore[arg-type]
+    if config.get("fixed_input_size") and resize.size != size:  # type: ignore[operator, union-attr]
+        raise ClbenchError(
+            f"retention.transform = 'timm' has images of {resize.size} pixels, but this network is "
+            f"made for images.size = {size} and takes no other: set images.size: {resize.size}, "
+            "or retention.transform: stored"
+        )
+    plain = Transform(resize.size, pretrained.mean, pretrained.std, Augment())
+    reader = replace(evaluator.reader, transform=plain)
+    return replace(evaluator, reader=reader), FileImages(paths, resize.size, resize)
 
 
 def _batch_norm(model: nn.Module) -> State:

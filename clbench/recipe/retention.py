@@ -24,6 +24,13 @@ class Retention(Section):
         description="pretrained: put the original BatchNorm parameters and statistics back",
     )
 
+    transform: Literal["stored", "timm"] = Field(
+        "stored",
+        description="how ImageNet's images are scaled. stored: as the stream's, at images.size "
+        "(JPEG decoded at a reduced scale, bicubic); timm: as timm evaluates the weights, at their "
+        "own size, so that published accuracies can be met",
+    )
+
     @field_validator("data")
     @classmethod
     def _folder_at_home(cls, data: str) -> str:

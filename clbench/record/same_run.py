@@ -39,7 +39,7 @@ ROLES: Mapping[Role, str] = {
         methods optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.betas
         optimizer.eps optimizer.weight_decay schedule.name schedule.warmup schedule.over
         epochs steps batch_size train_logits per_task eval_every metrics evaluate
-        retention.data retention.batch_norm
+        retention.data retention.batch_norm retention.transform
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
     "repeats": "seed",

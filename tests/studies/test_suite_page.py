@@ -254,3 +254,27 @@ def test_distances_of_older_records_are_shown_as_what_they_are(over, shown):
     study = SimpleNamespace(metrics={"distance": "distance to θ_*", "retention": "retention"})
     assert suite_page.heading(section, study, "distance") == shown
     assert suite_page.heading(section, study, "retention") == "retention"
+
+
+def test_next_to_no_difference_is_none_however_sure(tmp_path):
+    gaps = {seed: 0.004 + 0.0002 * seed for seed in range(12)}
+
+    def suite_of(folder):
+        for seed, gap in gaps.items():
+            for name, score in (("sequential", 0.5), ("ewc", 0.5 + gap)):
+                about = {"folder": f"{name}-{seed}", "title": f"{name}-seed{seed}"}
+                config = {"name": f"{name}-seed{seed}", "optimizer": {"lr": 0.1}}
+                methods = {} if name == "sequential" else {name: {}}
+                run_folder(folder / "runs", methods, seed, score, config=config, **about)
+        return folder
+
+    suite_page.keep([suite_of(tmp_path / "one")], tmp_path / "kept")
+    claims_ = (
+        Claim("by a point", "ewc", "sequential"),
+        Claim("by anything", "ewc", "sequential", margin=0.0),
+    )
+    page = suite_page.write(Study("one", "One", "", claims_), tmp_path / "kept").read_text()
+    found = judged(tmp_path / "kept")
+    assert found["by a point"]["verdict"] == "not reproduced"
+    assert found["by anything"]["verdict"] == "reproduced"
+    assert "below one point for certain" in page
