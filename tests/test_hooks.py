@@ -291,7 +291,7 @@ def test_nobody_trainable_is_no_step_and_said(small, tmp_path, capsys):
     assert [event.last_step for event in record.tasks] == [2, 2]
     assert record.tasks[1].samples == 0
     assert record.tasks[1].loss is None
-    assert "Task 6, 7: rests leaves nothing to train, 0 steps." in capsys.readouterr().out
+    assert "Task 6, 7: the methods leave nothing to train, 0 steps." in capsys.readouterr().out
     assert record.summary()["cost"]["train_steps"] == 2
 
 

@@ -179,9 +179,7 @@ class Run:
         for method in overriding(self.methods, "rows"):
             losses.release(method.rows(context))
         if not restrict(model, self.methods):
-            say(
-                f"Task {task.name}: {'+'.join(self.named_methods)} leaves nothing to train, 0 steps."
-            )
+            say(f"Task {task.name}: the methods leave nothing to train, 0 steps.")
             context = replace(context, total_steps=0)
         return context, seen, batches
 
