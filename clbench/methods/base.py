@@ -5,7 +5,7 @@ that any sensible combination just works. As a training loop::
 
     tasks = method.arrange(tasks)                        # composed      multitask
     for task in tasks:
-        model = method.adapt(model, task)                # composed, for good   L2P
+        model = method.adapt(model, task)                # composed, for good   prompts
         theta = pretrained if any(method.rewinds) else theta   #         TIES, Task Arithmetic
         trained = method.surgery(model)                  # composed      LoRA
         method.start(context)                            # in order      most

@@ -108,7 +108,9 @@ class DERpp(Method):
         assert self._context is not None
         batch, count = forward.batch, len(forward.batch.labels) if forward.batch.share else 0
         new = (batch.indices, batch.labels, forward.logits_BC.detach().float())
-        index, labels, logits = (gathered(x[:count]).cpu() for x in new)
+        # Each process has every so-manieth sample: first all their first ones, as in the batch.
+        order = gathered(torch.arange(count, device=batch.labels.device)).argsort(stable=True)
+        index, labels, logits = (gathered(x[:count])[order].cpu() for x in new)
         random = generator(self._context.seed, self._batches, KEEP)
         places = reservoir(self.size, self._seen, len(index), random).tolist()
         last = {place: number for number, place in enumerate(places) if place >= 0}
