@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import timm
 import torch
@@ -137,7 +138,7 @@ def _fit(
     )
     learner = Learner(context, [], recipe, on_step=turns)
     model.train()
-    logger = StreamLogger(folder / "run")
+    logger = StreamLogger(Path(folder) / "run")
     trainer = make_trainer(recipe, context.total_steps, "Task 1/1", logger)
     trainer.fit(learner, train_dataloaders=batches)
     logger.close()
