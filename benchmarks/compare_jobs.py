@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.recipe.yamlfile import read
 from clbench.suite.comparison import compare
 

@@ -24,8 +24,9 @@ from clbench.data.datasets import load
 from clbench.data.images import TensorImages, from_array
 from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
-from clbench.models.backbone import ModelConfig, Probe, features
+from clbench.models.backbone import features
 from clbench.models.backbone import load as load_backbone
+from clbench.models.settings import ModelConfig, Probe
 from clbench.models.training import extract, linear_probe
 from clbench.seeding import generator, seed_everything
 

@@ -49,7 +49,7 @@ import clbench.models  # registers the tiny backbones
 from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.data.images import from_array
 from clbench.data.transforms import Augment, Transform
-from clbench.record.record import Recorder
+from clbench.record.recorder import Recorder
 from clbench.seeding import seed_everything
 
 with warnings.catch_warnings():

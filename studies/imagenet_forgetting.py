@@ -5,7 +5,7 @@
 See :mod:`suite_page` for the words, ``suites/imagenet_forgetting.yaml`` for the runs. Written down
 before they ran: nothing is tuned; a claim compares two rows of one rate and one optimiser (0.001 with
 SGD, 0.0001 with AdamW: in a trial run of a seed that is not used here, the next higher ones left next
-to nothing of ImageNet); five seeds; decided by a paired t test, corrected over the page.
+to nothing of ImageNet); four seeds; decided by a paired t test, corrected over the page.
 ``suites/imagenet_rates.yaml`` has some methods at a second rate, two seeds each, for the frontier:
 nothing is claimed of them.
 """

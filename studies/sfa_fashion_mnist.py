@@ -2,7 +2,7 @@
 
     python studies/sfa_fashion_mnist.py [--run --data_dir DIR]
 
-See ``studies/sfa_stream.py``; the runs are ``suites/sfa_fashion_mnist.yaml``. 14 seeds (a trial run of
+See ``studies/sfa_stream.py``; the runs are ``suites/sfa_fashion_mnist.yaml``. Ten seeds (a trial run of
 two others had standard deviations of 5 to 15 points). Written down when digits had run, and before
 these runs: the claims by class-incremental accuracy are asked here for the first time.
 """

@@ -2,7 +2,8 @@
 
     python studies/sfa_stream.py [--run]
 
-See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` for the runs; the same on Fashion-MNIST
+See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` and, of longer tasks,
+``suites/sfa_digits_long.yaml`` for the runs; the same on Fashion-MNIST
 is ``studies/sfa_fashion_mnist.py``. Written down before they ran: the claims below, all by the mean
 accuracy over all tasks after the last (OP) of the task-incremental kind, 24 seeds (as many as a trial
 run of ten others said that the claims would take), decided by a paired t test, corrected over the
@@ -155,7 +156,7 @@ two classes, one after the other, 100 steps each.
 """,
     metrics={k: v for k, v in COLUMNS.items() if k not in ("retention", "average")},
     figures=("bars", "over_tasks"),
-    only=("sfa_digits",),
+    only=("sfa_digits", "sfa_digits_long"),
     streams={DIGITS: "digits"},
     scenarios=("task_incremental", "class_incremental"),
 )

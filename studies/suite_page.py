@@ -40,7 +40,7 @@ from page_claims import (
 )
 
 import clbench
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.recipe.yamlfile import find, read, read_text
 from clbench.record.record import Scenario
 from clbench.report.compare import Comparison, compare

@@ -10,7 +10,7 @@ from torch import nn
 import clbench
 from clbench.errors import ClbenchError
 from clbench.models.batch_norm import chunks, frozen, least_batch
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.seeding import seed_everything
 from clbench.weights import snapshot
 

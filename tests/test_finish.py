@@ -99,9 +99,9 @@ def test_products_come_before_the_last_line(learned, whole, monkeypatch):
     monkeypatch.setattr(
         os, "replace", lambda side, path: (order.append(path.name), real(side, path))[1]
     )
-    append = clbench.record.record.append
+    append = clbench.record.recorder.append
     monkeypatch.setattr(
-        "clbench.record.record.append", lambda *a: (order.append("end"), append(*a))[1]
+        "clbench.record.recorder.append", lambda *a: (order.append("end"), append(*a))[1]
     )
     resume(learned)
     # The weights come before all that could fail.

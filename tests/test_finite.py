@@ -20,11 +20,12 @@ from clbench.files.disk import recordable
 from clbench.measure.evaluate import Evaluator
 from clbench.methods.base import Method
 from clbench.models import finite
-from clbench.models.backbone import ModelConfig, Probe, load
+from clbench.models.backbone import load
 from clbench.models.finite import Loss, LossWatch, Term, check_task, flaw, written
+from clbench.models.settings import ModelConfig, Probe
 from clbench.models.training import linear_probe
 from clbench.recipe.recipe import parse
-from clbench.record.record import Recorder
+from clbench.record.recorder import Recorder
 
 NAN, INF = math.nan, math.inf
 

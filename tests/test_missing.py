@@ -1,5 +1,7 @@
 """A suite whose data or weights are missing: said by the plan, and in one line before any run."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
@@ -7,9 +9,10 @@ from clbench.cli.commands import command
 from clbench.data import datasets
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
-from clbench.suite import comparison
-from clbench.suite.comparison import compare, plan
-from clbench.suite.missing import Missing
+from clbench.suite import comparison, forecast
+from clbench.suite.comparison import compare
+from clbench.suite.forecast import plan
+from clbench.suite.missing import Inventory
 from clbench.suite.suite import load
 
 TUNE = {"tries": 2, "tasks": 1, "space": {"optimizer.lr": [0.1, 0.01]}}
@@ -54,7 +57,8 @@ def test_the_plan_names_what_is_missing_and_counts_the_tries(suite, tmp_path):
 class needs:
     """Every run takes 10 s and 1 MB, every try 4 s."""
 
-    seconds, disk, steps, memory = 10.0, {"run folder": 10**6}, 3, {"peak": 10**9}
+    seconds, disk, memory = 10.0, {"run folder": 10**6}, {"peak": 10**9}
+    total = SimpleNamespace(steps=3)
 
     def __init__(self, recipe, shared):
         pass
@@ -64,7 +68,7 @@ class needs:
 
 
 def test_tries_take_time_and_disk(suite, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "estimate", needs)
+    monkeypatch.setattr(forecast, "estimate", needs)
     first, *_, plain, _, _ = plan(load(suite), tmp_path / "out")
     *_, tuned, _, _ = plan(load(suite | {"tune": TUNE}), tmp_path / "out")
     assert first.endswith("new  3 steps, about 10 s, 1.0 GB of memory")
@@ -110,11 +114,11 @@ def test_what_can_be_fetched_is_fetched_once(suite, tmp_path, started, monkeypat
         compare(suite, tmp_path / "out")
     assert (asked.count(True), started) == (1, [])
     asked.clear()
-    missing = Missing(fetch=False)  # a plan's
-    assert missing.reason(parse(suite["base"])) == ""
-    (line,) = missing.lines()
+    inventory = Inventory(fetch=False)  # a plan's
+    assert inventory.reason(parse(suite["base"])) == ""
+    (line,) = inventory.lines()
     assert line.startswith("Not here, will be fetched: mnist: ")
-    assert list(missing.lines()) == []
+    assert list(inventory.lines()) == []
     assert True not in asked
 
 

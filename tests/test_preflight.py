@@ -13,7 +13,8 @@ from clbench.errors import ClbenchError
 from clbench.learner.trainer import make_trainer, quiet
 from clbench.models import backbone
 from clbench.models.batch_norm import untouched
-from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import Recipe, parse
 from clbench.runner.preflight import preflight
 from clbench.weights import snapshot
 

@@ -3,7 +3,8 @@ import yaml
 
 from clbench.cli.arguments import read_arguments, values
 from clbench.errors import ClbenchError
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import commented, find, read, read_text
 
 BASE = {

@@ -6,7 +6,8 @@ import pytest
 from records import end, pretrained, run_event, task_event
 
 from clbench.errors import ClbenchError
-from clbench.record.record import Record, Recorder
+from clbench.record.record import Record
+from clbench.record.recorder import Recorder
 
 EVENTS = [run_event(), pretrained(), task_event(0), task_event(1), end()]
 LINES = [event.text[:-1] for event in EVENTS]

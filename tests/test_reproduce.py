@@ -10,7 +10,7 @@ from writers import write_idx, write_stanford_cars
 from clbench import Record
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.outline import Absent, Needed
+from clbench.estimate.outline import Missing, Needed
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.suite import comparison
@@ -141,9 +141,9 @@ def test_overrides_reach_the_settings_of_single_tasks():
 @pytest.mark.parametrize(
     ("more", "wrong"),
     [
-        ({"sweep": {"l3": {"steps": [1]}}}, "sweep.l3: the suite has no such method"),
-        ({"sweep": {"l2": {"steps": 3}}}, "sweep.l2.steps must be a list of values"),
-        ({"sweep": [1]}, "sweep must map names to mappings"),
+        ({"grid": {"l3": {"steps": [1]}}}, "grid.l3: the suite has no such method"),
+        ({"grid": {"l2": {"steps": 3}}}, "grid.l2.steps must be a list of values"),
+        ({"grid": [1]}, "grid must map names to mappings"),
         ({"variants": {"long": 3}}, "variants must map names to mappings"),
         ({"variants": {"a": {"overrides": {"b": {}}}}}, "variants.a.overrides.b: the suite has no"),
     ],
@@ -203,7 +203,7 @@ def test_what_can_be_fetched_is_asked_for_once(place, mofo, monkeypatch):
         asked.append((name, download))
         raise ClbenchError("no network")
 
-    needed = Needed(absent=[Absent("cifar100", "somewhere", True)])
+    needed = Needed(missing=[Missing("cifar100", "somewhere", True)])
     monkeypatch.setattr("clbench.data.datasets.load", fetch)
     monkeypatch.setattr("clbench.suite.missing.outline", lambda recipe: (None, needed))
     suite = load(mofo, SMALL, [0, 1])

@@ -14,7 +14,7 @@ from helpers import comparable
 from records import run_event
 
 import clbench
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.record.record import Record
 
 TRAIN = Path(__file__).parent.parent / "train.py"

@@ -16,11 +16,10 @@ import pytest
 from torch.distributed import TCPStore
 
 from clbench.errors import ClbenchError
-from clbench.processes import contact, rollcall
+from clbench.processes import contact, members, rollcall
 from clbench.processes.contact import Wire, key, open_store
+from clbench.processes.members import First, Other
 from clbench.processes.rollcall import Chosen
-from clbench.runner import meeting
-from clbench.runner.meeting import First, Other
 
 ADDRESS = ("127.0.0.1", 0)
 HEARD = {}  # by line, what came along with what was asked for
@@ -33,7 +32,7 @@ def clean(monkeypatch):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setattr(rollcall, "NEWS", 0.5)
-    monkeypatch.setattr(meeting, "LEAVING", 0.2)
+    monkeypatch.setattr(members, "LEAVING", 0.2)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -137,7 +136,7 @@ def test_sigterm_stops_the_run_and_the_others_hear_of_it(first):
 
 
 def test_a_refusal_before_all_have_come_reaches_the_late(first, monkeypatch):
-    monkeypatch.setattr(meeting, "LEAVING", 5.0)
+    monkeypatch.setattr(members, "LEAVING", 5.0)
     one, late = join(first, 1), queue.Queue()
     later(lambda: late.put(join(first, 2)))
 

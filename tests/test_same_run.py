@@ -107,3 +107,19 @@ def test_batches_of_evaluation_decide_where_batch_norm_is_taken_anew():
     one, other = changed(anew), changed(anew | {"eval_batch_size": 8})
     assert recipe_hash(one) != recipe_hash(other)
     assert different(one, other) == ["eval_batch_size"]
+
+
+def test_processes_meet_whose_images_lie_elsewhere(tmp_path):
+    here, there = (
+        parse(
+            {
+                "stream": {"name": "image_folder", "train": f"{place}/train", "tasks": 2},
+                "model": {"backbone": "tiny_cnn", "weights": "none"},
+                "steps": 1,
+            }
+        )
+        for place in (tmp_path / "a", tmp_path / "b")
+    )
+    assert recipe_hash(here) != recipe_hash(there)
+    met = [recipe_hash(recipe, ("free", "place")) for recipe in (here, there)]
+    assert met[0] == met[1]

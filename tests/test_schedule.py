@@ -12,7 +12,8 @@ from clbench.errors import ClbenchError
 from clbench.estimate.estimating import estimate
 from clbench.learner.learner import Learner
 from clbench.optim.settings import Schedule, learning_rate
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import parse
 from clbench.runner.setup import Setup
 from clbench.runner.steps import steps_of_tasks
 

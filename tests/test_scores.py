@@ -8,7 +8,7 @@ import numpy as np
 import peers
 import pytest
 
-from clbench.record import scores
+from clbench.record import scores, stability
 
 FOLDER = Path(__file__).parent / "reference"
 REFERENCE = json.loads((FOLDER / "metrics.json").read_text())
@@ -134,17 +134,17 @@ def test_anytime_scores_equal_those_of_their_program():
         for task, row in zip(given["training_task"], given["accuracies"], strict=True)
     ]
     for number in range(1, len(points) + 1):
-        lowest = scores.min_accuracy(points[:number])
-        worst = scores.worst_case_accuracy(iter(points[:number]))
+        lowest = stability.min_accuracy(points[:number])
+        worst = stability.worst_case_accuracy(iter(points[:number]))
         assert lowest == pytest.approx(given["average_min_accuracy"][number - 1], abs=1e-12)
         assert worst == pytest.approx(given["worst_case_accuracy"][number - 1], abs=1e-12)
 
 
 def test_anytime_scores_of_what_was_not_tested():
-    assert scores.min_accuracy([]) is None
-    assert scores.min_accuracy([(0, {0: 0.5})]) is None
-    assert scores.min_accuracy([(0, {0: 0.5}), (2, {0: 0.4, 2: 0.7})]) is None
-    assert scores.worst_case_accuracy([(0, {0: 0.5}), (1, {0: 0.4})]) is None
+    assert stability.min_accuracy([]) is None
+    assert stability.min_accuracy([(0, {0: 0.5})]) is None
+    assert stability.min_accuracy([(0, {0: 0.5}), (2, {0: 0.4, 2: 0.7})]) is None
+    assert stability.worst_case_accuracy([(0, {0: 0.5}), (1, {0: 0.4})]) is None
 
 
 def test_one_task_has_nothing_to_transfer_to():

@@ -18,8 +18,8 @@ from clbench.launch.local import Job
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.runner.folder import plain, recipe_of
-from clbench.suite import comparison
-from clbench.suite.missing import Missing
+from clbench.suite import comparison, done, forecast
+from clbench.suite.missing import Inventory
 from clbench.suite.suite import expand, load, recipe_hash
 from clbench.suite.watch import Watch, seconds_left
 
@@ -169,7 +169,7 @@ def test_interrupted_runs_go_on_in_their_folder(fake):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(plain(run.recipe), sort_keys=False))
     records.write(folder, [records.run_event(tasks=["a"])])
-    states = [p.state for p in comparison.survey(expand(SUITE, "s").runs, fake / "runs")]
+    states = [p.state for p in done.survey(expand(SUITE, "s").runs, fake / "runs")]
     assert states == ["interrupted"] + ["new"] * 5
     comparison.compare(SUITE, fake)
     assert (folder / "started").exists()
@@ -193,9 +193,9 @@ def test_dry_run_takes_finished_runs_at_their_word(fake, monkeypatch):
     def no_trial(*_):
         raise AssertionError("a finished run tells more than a trial")
 
-    monkeypatch.setattr(comparison, "estimate", no_trial)
+    monkeypatch.setattr(forecast, "estimate", no_trial)
     suite = expand(SUITE | {"methods": {"plain": {}}}, "s")
-    last = list(comparison.plan(suite, fake))[-1]
+    last = list(forecast.plan(suite, fake))[-1]
     assert last.startswith("2 runs: 1 finished, 1 to do; about 1.0 s one after the other")
 
 
@@ -279,8 +279,8 @@ def test_a_run_that_was_cut_off_goes_on_where_and_as_fast_as_the_suite_says_now(
 
     started = []
     for free in ((30, 32), (60, 64)):
-        places = comparison.survey(planned(*free), tmp_path / "runs")
-        comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Missing(False))
+        places = done.survey(planned(*free), tmp_path / "runs")
+        comparison._run(places, tmp_path, lambda jobs, _: started.append(jobs), Inventory(False))
     first, again = ([job.words for job in jobs] for jobs in started)
     assert first == again
     for place in places:
@@ -291,8 +291,8 @@ def test_a_run_that_was_cut_off_goes_on_where_and_as_fast_as_the_suite_says_now(
 def test_rows_of_a_sweep_have_names_of_their_own():
     values = SUITE | {"seeds": [0], "methods": {"sgd": {}}}
     swept = {"sgd": {"optimizer.lr": [0.1, 0.2], "model.probe.lr": [0.1]}}
-    names = [cell.method for cell in expand(values | {"sweep": swept}, "s").cells]
+    names = [cell.method for cell in expand(values | {"grid": swept}, "s").cells]
     assert {"sgd optimizer.lr=0.1", "sgd optimizer.lr=0.2", "sgd model.probe.lr=0.1"} <= {*names}
-    again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "sweep": {"sgd": {"lr": [0.1]}}}
+    again = values | {"methods": {"sgd": {}, "sgd lr=0.1": {}}, "grid": {"sgd": {"lr": [0.1]}}}
     with pytest.raises(ClbenchError, match=r"two rows 'sgd lr=0\.1'"):
         expand(again, "s")

@@ -19,7 +19,8 @@ from clbench.record import checkpoints
 from clbench.record.record import SCENARIOS
 from clbench.streams.split import SplitConfig
 from clbench.sweep import view as sweepview
-from clbench.sweep.sweeping import _best, _row, parameters, read_values, sweep
+from clbench.sweep.sweeping import _best, _row, sweep
+from clbench.sweep.values import parameters, read_values
 
 #: Recipes to sweep over: changes, methods, the parameter, a value, the methods with that value.
 CASES = {
@@ -359,3 +360,16 @@ def test_tasks_with_settings_of_their_own_give_their_own_numbers(data_dir, tmp_p
     assert made.reproduced
     own = record.summary()["task_incremental"]["overall_performance"]
     assert made.rows[0].overall_performance["task_incremental"] == own
+
+
+def test_a_swept_value_leaves_a_task_its_other_settings(data_dir, tmp_path):
+    values = recipe_of(data_dir, {}, {"ties": {"density": 0.2}})
+    last = parse(values).build_stream().tasks[-1].name
+    own = {"density": 0.7, "scale": 0.4}
+    values["per_task"] = {last: {"methods": {"ties": own}}}
+    record = clbench.run(values, tmp_path / "run")
+    made = sweep(record.folder, "scale", [0.9])
+    assert made.own.value is None  # the run has another scale in its last task
+    values["methods"]["ties"]["scale"] = 0.9
+    values["per_task"][last]["methods"]["ties"] = {"density": 0.7}
+    assert made.rows == [_row(clbench.run(values, tmp_path / "other"), 0.9)]

@@ -11,8 +11,8 @@ from clbench.errors import ClbenchError
 from clbench.learner.trainer import make_trainer, quiet
 from clbench.recipe.recipe import parse
 from clbench.recipe.trainer_arguments import OWNED, RULES
-from clbench.runner.meeting import meet
-from clbench.runner.preflight import check_processes, preflight
+from clbench.runner.meeting import check_processes, meet
+from clbench.runner.preflight import preflight
 from clbench.runner.runner import run
 
 #: Values that go: for them a Trainer is built, and a step is made.
@@ -120,7 +120,9 @@ def test_what_cannot_be_here_is_refused_before_it_starts(trainer, message, monke
 
 def test_too_many_processes_are_refused_before_one_is_started(monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr("clbench.runner.meeting.start", lambda count: started.append(count) or [])
+    monkeypatch.setattr(
+        "clbench.processes.members.start", lambda count: started.append(count) or []
+    )
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ClbenchError, match="devices = 100: that many processes"):

@@ -5,10 +5,11 @@ import torch
 from helpers import RECIPE, fake_train
 
 from clbench.errors import ClbenchError
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import parse
 from clbench.runner.runner import run
 from clbench.streams import Stream
-from clbench.suite import comparison
+from clbench.suite import comparison, forecast
 from clbench.suite.suite import expand
 from clbench.suite.tuning import Range, Search, read_tuning, score_of, try_of
 
@@ -61,7 +62,7 @@ def test_every_method_gets_its_tries_and_runs_with_its_best(fake):
 
 def test_finished_tries_are_not_run_again(fake):
     comparison.compare(SUITE, fake)
-    grid = list(comparison.plan(expand(SUITE, "s"), fake))
+    grid = list(forecast.plan(expand(SUITE, "s"), fake))
     assert grid[-1].startswith("4 runs: 4 finished, 0 to do; before them 6 tries")
     before = json.loads((fake / "tuning.json").read_text())
     comparison.compare(SUITE, fake, jobs=2)

@@ -9,7 +9,8 @@ import yaml
 
 from clbench.cli.arguments import overrides, read_arguments
 from clbench.errors import ClbenchError
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import parse
 from clbench.suite.suite import load
 from clbench.text.names import wrong_name
 

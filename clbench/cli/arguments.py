@@ -37,7 +37,7 @@ def overrides(given: Given) -> dict[str, Any]:
 def values(given: Given) -> dict[str, Any]:
     """The values of a recipe: the configs and then the overrides on top."""
     from clbench.recipe import yamlfile
-    from clbench.recipe.recipe import merge
+    from clbench.recipe.merging import merge
     from clbench.runner.folder import recipe_of
 
     merged: dict[str, Any] = {}

@@ -39,7 +39,7 @@ def _compare(given: Given, skips: bool = False) -> int:
             f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
         )
     from clbench.recipe.recipe import Recipe
-    from clbench.suite import comparison
+    from clbench.suite import comparison, forecast
     from clbench.suite.suite import load
 
     if strange := [n for n in given.fields if n.split(".")[0] not in Recipe.model_fields]:
@@ -52,7 +52,7 @@ def _compare(given: Given, skips: bool = False) -> int:
     folder = comparison.folder_of(suite, given.get("output"))
     dry = given.get("dry_run", False)
     asks = skips and not given.get("yes") and sys.stdin.isatty()
-    for line in comparison.plan(suite, folder, skips) if dry or asks else ():
+    for line in forecast.plan(suite, folder, skips) if dry or asks else ():
         print(line, flush=True)
     if dry or (asks and input("Run? [y/N] ").strip().lower() not in ("y", "yes")):
         return 0
@@ -142,7 +142,8 @@ def _score(given: Given) -> int:
 
 
 def _sweep(given: Given) -> int:
-    from clbench.sweep.sweeping import parameters, read_values, sweep
+    from clbench.sweep.sweeping import sweep
+    from clbench.sweep.values import parameters, read_values
     from clbench.sweep.view import show, write_figure
 
     run, known = given.get("run"), parameters()

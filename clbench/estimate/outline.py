@@ -6,35 +6,35 @@ pixels of the right size, and data sets that are not there have stand-ins of the
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from clbench.data import datasets
 from clbench.data.cache import find_cache
 from clbench.data.datasets import DataSet, Labelled
 from clbench.data.datasets.sizes import SIZES, stand_in
-from clbench.data.decode import decode
-from clbench.data.images import FileImages, Images, from_array
+from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
 from clbench.machine import cores
 from clbench.recipe.recipe import Recipe
+from clbench.seeding import generator
 from clbench.streams import Shelf, Storage, Stream
 
 #: Random images are drawn from a pool of so many.
 POOL = 64
+#: Seconds that a core takes to decode a photograph which is not there to be measured.
+PHOTOGRAPH = 0.005
 
 
-@dataclass(frozen=True)
-class Absent:
+class Missing(NamedTuple):
     """Something a run needs that is not on this machine.
 
     Attributes:
@@ -58,17 +58,13 @@ class Needed:
         seconds: to prepare them, once.
         memory: bytes of those that lie there.
         cache: bytes of image caches still to be written.
-        decode: seconds to decode one of the cached; None where none was measured.
-        each: seconds to decode one whenever it is taken.
-        absent: data sets that are not there.
+        missing: data sets that are not there.
     """
 
     seconds: float = 0.0
     memory: int = 0
     cache: int = 0
-    decode: float | None = None
-    each: float = 0.0
-    absent: list[Absent] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
 
     def load(self, fetches: bool, name: str, root: Path, _: bool) -> DataSet:
         """A data set, or its stand-in; nothing is fetched.
@@ -84,7 +80,7 @@ class Needed:
             if name not in SIZES:
                 raise
             fetched = fetches and "stream.download" in str(error)
-            self.absent.append(Absent(name, str(error), fetched, SIZES[name].disk))
+            self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
             return stand_in(name)
 
     def keep(
@@ -99,11 +95,11 @@ class Needed:
             self.memory += count * channels * side * side
             return Pixels(count, channels, side, slow=False)
         files, bytes_ = FileImages(images, side, storage.fit, storage.range), count * 3 * side**2
+        there = images[0].exists()
         if storage.keep == "files":
-            self.each = max(self.each, _decoding(files, storage.workers))
-        elif not images[0].exists() or find_cache(files, data_dir / "cache", name) is None:
-            self.decode = _decoding(files, storage.workers)
-            self.seconds += self.decode * count
+            return Pixels(count, 3, side, slow=True, files=files if there else None)
+        if not there or find_cache(files, data_dir / "cache", name) is None:
+            self.seconds += decoding(files, storage.workers) * count
             self.cache += bytes_
         self.memory += bytes_ * (storage.keep == "memory")
         return Pixels(count, 3, side, slow=storage.keep != "memory")
@@ -117,20 +113,23 @@ class Pixels(Images):
         channels: 1 or 3.
         side: in pixels.
         slow: as in :class:`~clbench.data.images.Images`.
+        files: what is taken in their place, where the run decodes its images again and again.
     """
 
-    def __init__(self, count: int, channels: int, side: int, slow: bool) -> None:
+    def __init__(
+        self, count: int, channels: int, side: int, slow: bool, files: FileImages | None = None
+    ) -> None:
         self.count, self.slow = count, slow
-        random = torch.Generator().manual_seed(0)
         shape = (min(POOL, count), channels, side, side)
-        self._pool = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0))
+        self._pool: Images = files or TensorImages(pixels)
 
     def __len__(self) -> int:
         return self.count
 
     def take(self, index: Tensor) -> Tensor:
         """As :meth:`Images.take`."""
-        return self._pool.index_select(0, (index % len(self._pool)).to(self._pool.device))
+        return self._pool.take(index % len(self._pool))
 
     def fingerprint(self) -> str:
         """Nothing identifies these images."""
@@ -139,7 +138,7 @@ class Pixels(Images):
     def move(self, device: torch.device) -> None:
         """Images in memory move, as those of a run do."""
         if not self.slow:
-            self._pool = self._pool.to(device)
+            self._pool.move(device)
 
 
 def outline(recipe: Recipe) -> tuple[Stream, Needed]:
@@ -156,16 +155,12 @@ def outline(recipe: Recipe) -> tuple[Stream, Needed]:
     return stream, needed
 
 
-def _decoding(files: FileImages, workers: int) -> float:
-    """Seconds to decode an image; that of a made-up photograph if they are not there."""
+def decoding(files: FileImages, workers: int) -> float:
+    """Seconds to decode one of many images."""
     count, threads = min(8, len(files)), max(1, min(workers, cores()))
-    if files.paths[0].exists():
-        return _seconds(lambda: files.take(torch.arange(count))) / count / threads
-    noise = np.random.default_rng(0).integers(0, 256, (47, 63, 3), dtype=np.uint8)
-    made = io.BytesIO()
-    Image.fromarray(noise).resize((500, 375)).save(made, "JPEG")
-    photograph = made.getvalue()
-    return _seconds(lambda: decode(photograph, files.size, files.fit)) / threads
+    if not files.paths[0].exists():
+        return PHOTOGRAPH / threads
+    return _seconds(lambda: files.take(torch.arange(count))) / count / threads
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -2,33 +2,36 @@
 
 Four small stages pass through :class:`~clbench.runner.tasks.Run` in a folder that is removed
 afterwards: one that warms up, one that is short, one of more steps and images, one of larger
-batches. So each part of a task has a line, by images: what it takes anyway, what an image adds.
+batches. So it shows what each part of a task takes anyway, and what an image or a step adds.
 """
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import io
-import itertools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from clbench.data.batches import Split
-from clbench.estimate.memory import Memory, weigh
 from clbench.machine import peak_memory, reset_peak
-from clbench.models.modes import evaluating
 from clbench.recipe.recipe import Recipe
 from clbench.record.events import Part, TaskEvent
-from clbench.runner.preflight import smallest
+from clbench.runner.preflight import as_trained, one_process
 from clbench.runner.setup import Setup
 from clbench.runner.tasks import Run
 from clbench.streams import Stream
+from clbench.weights import tensors_in
 
 #: Samples of a batch and images of a stage at most; the seconds that they may take forwards.
 BATCH, IMAGES, BRIEF = 64, 512, 0.15
@@ -37,223 +40,234 @@ STAGES = 4
 AROUND: tuple[Part, ...] = ("prepare", "finish", "deploy")
 
 
-class Line(NamedTuple):
-    """What grows with a number of images: what is there anyway, and what each adds."""
-
-    fixed: float
-    each: float
-
-    @classmethod
-    def through(cls, first: tuple[float, float], second: tuple[float, float]) -> Line:
-        """Of two measurements; neither part is negative. Of as many images, nothing is fixed."""
-        (x1, y1), (x2, y2) = first, second
-        if x1 == x2:
-            return cls(0.0, (y1 + y2) / (x1 + x2) if x1 else 0.0)
-        each = max(0.0, (y2 - y1) / (x2 - x1))
-        return cls(max(0.0, y1 - x1 * each), each)
-
-    def of(self, images: float) -> float:
-        """Of so many images; none take nothing."""
-        return self.fixed + self.each * images if images > 0 else 0.0
-
-
 @dataclass(frozen=True)
 class Trial:
-    """What a short run has found.
+    """What a short run has found."""
 
-    Attributes:
-        events: of its tasks.
-        images: training images of each.
-        around: seconds before the first, a task's beside its parts, and after the last.
-        peak: most bytes in use.
-        memory: what the network takes.
-        stored: bytes in the run folder: of the weights, of all checkpoints and of the rest.
-        parameters: of the network, numbers.
-        device: where it ran.
-    """
+    events: Sequence[TaskEvent]  # of its tasks
+    images: Sequence[int]  # training images of each
+    least: int  # images that the network needs at a time
+    start: float  # seconds before the first task
+    beside: float  # seconds of a task that are in none of its parts
+    end: float  # seconds after the last task
+    peak: int  # most bytes in use
+    memory: Mapping[str, int]  # bytes by what takes them
+    saved: float  # bytes that an image of a batch has kept for the backward pass
+    largest: float  # those of the largest tensor among them
+    weights: int  # bytes of all checkpoints
+    files: int  # bytes of the rest of the run folder
+    parameters: int  # of the network, numbers
+    device: torch.device  # where it ran
+    world: int = 1  # devices of the run that is estimated
 
-    events: Sequence[TaskEvent]
-    images: Sequence[int]
-    around: tuple[float, float, float]
-    peak: int
-    memory: Memory
-    stored: tuple[int, int, int]
-    parameters: int
-    device: torch.device
-
-    def part(self, name: Part) -> Line:
-        """Seconds of a part by the task's images; of ``test`` by those that are tested."""
-        took = [event.parts[name] for event in self.events[1:3]]
-        images = [part.passed for part in took] if name == "test" else self.images[1:3]
-        return Line.through(*zip(images, (part.seconds for part in took), strict=True))
-
-    def fit(self, steps: int, images: float) -> float:
-        """Seconds of so many steps on so many images in all; a step takes something anyway."""
-        if not all(event.steps for event in self.events[1:]):  # methods let few stages train
-            first = self.events[0]
-            known = first.parts["fit"].seconds / first.samples if first.steps else None
-            # Forwards and backwards is three times the way forwards.
-            return images * (3 * self.part("test").each if known is None else known)
-        short, long, wide = self.events[1:]
-        seconds = [event.parts["fit"].seconds for event in (short, long, wide)]
-        step = max(0.0, (seconds[1] - seconds[0]) / (long.steps - short.steps))
-        start = max(0.0, seconds[0] - step * short.steps)
-        each = max(0.0, seconds[2] - start) / wide.steps
-        small, large = (event.parts["fit"].trained / event.steps for event in (long, wide))
-        return start + steps * Line.through((small, step), (large, each)).of(images / steps)
-
-    @property
-    def passes(self) -> Line:
-        """Training images that go through the network beside steps, by the task's images."""
-        found = [
-            sum(getattr(event.parts[name], way) for name in AROUND for way in ("trained", "passed"))
-            for event in self.events[1:3]
-        ]
-        return Line.through(*zip(self.images[1:3], found, strict=True))
-
-    def extra(self, behind: int) -> float:
-        """Images of a step with gradients, beside its batch.
+    def task(self, behind: int, images: int, steps: int, samples: int) -> float:
+        """Seconds of a task, but for its tests.
 
         Args:
-            behind: tasks before this one; GEM passes over a memory of each.
+            behind: tasks before it.
+            images: that it trains on.
+            steps: of the optimiser.
+            samples: all images of these steps.
         """
-        first, second, third = (
-            max(0.0, event.parts["fit"].trained - event.samples) / max(1, event.steps)
-            for event in self.events[:3]
-        )
-        return second + max(0.0, third - second) * (behind - 1) if behind else first
+        around = self._grown(images, lambda e: sum(e.parts[p].seconds for p in AROUND))
+        own = samples / self.world + steps * self.extra(behind)
+        return self.beside + around + self.fit(steps, own)
 
-    @property
-    def largest(self) -> tuple[int, int]:
-        """Samples of the largest batch, and images of the largest evaluation."""
-        batch = max(event.samples / max(1, event.steps) for event in self.events)
-        return round(batch), max(event.parts["test"].passed for event in self.events)
+    def fit(self, steps: int, images: float) -> float:
+        """Seconds of so many steps on so many images in all."""
+        trained = [event for event in self.events[1:] if event.steps]
+        # Methods may let the first stage be trained alone, or none.
+        fits = [(e.steps, e.parts["fit"]) for e in trained or self.events[:1]]
+        known = [(count, fit.trained) for count, fit in fits]
+        return grown(known, [fit.seconds for _, fit in fits], steps, images)
+
+    def test(self, images: int) -> float:
+        """Seconds of a test on so many images."""
+        tests = [event.parts["test"] for event in self.events[1:3]]
+        known, took = [(test.passed,) for test in tests], [test.seconds for test in tests]
+        return grown(known, took, images) / self.world
+
+    def passed(self, images: int) -> float:
+        """Images that go through the network beside steps, in a task of so many."""
+        return self._grown(
+            images, lambda e: sum(e.parts[p].trained + e.parts[p].passed for p in AROUND)
+        )
+
+    def extra(self, behind: int) -> float:
+        """Images of a step beside its batch, after so many tasks: GEM has a memory of each."""
+        pairs = [(event, event.parts["fit"].trained) for event in self.events[1:3]]
+        found = [(trained - event.samples) / max(1, event.steps) for event, trained in pairs]
+        return grown([(1,), (2,)], found, behind)
+
+    def _grown(self, images: int, of: Callable[[TaskEvent], float]) -> float:
+        known = [(count,) for count in self.images[1:3]]
+        return grown(known, list(map(of, self.events[1:3])), images)
+
+
+def grown(known: Sequence[tuple[float, ...]], took: Sequence[float], *wanted: float) -> float:
+    """What amounts will take: something anyway and something for each, neither of it negative.
+
+    Args:
+        known: amounts that were measured.
+        took: what they took.
+        wanted: the amounts to tell of; of 0 nothing is taken.
+
+    >>> round(grown([(2,), (16,)], [0.08, 0.22], 100), 6)  # 0.06 anyway, and 0.01 for each
+    1.06
+    """
+    if not wanted[-1]:
+        return 0.0
+    rates, _ = nnls(np.array([(1.0, *amounts) for amounts in known]), np.array(took))
+    return float(rates @ (1.0, *wanted))
 
 
 def try_out(recipe: Recipe, stream: Stream) -> Trial:
     """Run the recipe on a few images.
 
     Args:
-        recipe: the run's, on one device.
+        recipe: the run's, as :func:`alone` has it.
         stream: its stream in outline.
+
+    Raises:
+        ClbenchError: for a network that a run would refuse.
     """
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+    stepped = [(0, 0)]
+
+    def weigh(optimizer: Optimizer, *_: Any) -> None:
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        state = tensors_in(list(optimizer.state.values()))
+        stepped.append((_bytes(p for p in weights if p.grad is not None), _bytes(state)))
+
+    quiet, place = redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory()
+    with place as name, quiet, register_optimizer_step_post_hook(weigh):
         reset_peak()
-        marks = [time.perf_counter()]
-        setup = _short(Setup.of(_tame(recipe), Path(place), stream=stream))
-        run = Run(setup, Path(place))
+        folder, marks = Path(name), [time.perf_counter()]
+        setup = Setup.of(recipe, folder, tries=True, stream=stream)
+        seconds, saved, largest = _forwards(setup)
+        setup = _short(setup, int(BRIEF / seconds))
+        run = Run(setup, folder)
         marks.append(time.perf_counter())
         for stage in setup.stages:
             run.learn(stage)
-            marks.append(time.perf_counter())
+        marks.append(time.perf_counter())
         run.go()  # writes what a run leaves behind
         marks.append(time.perf_counter())
-        start, *whole, end = (b - a for a, b in itertools.pairwise(marks))
-        record = run.recorder.record
-        inside = sum(part.seconds for part in record.tasks[-1].parts.values())
-        sizes = {f: f.stat().st_size for f in Path(place).rglob("*") if f.is_file()}
-        weights = sum(n for f, n in sizes.items() if f.suffix == ".safetensors")
-        kept = sum(n for f, n in sizes.items() if "checkpoints" in f.parts)
-        return Trial(
-            events=record.tasks,
-            images=[len(stage.train) for stage in setup.stages],
-            around=(start, whole[-1] - inside, end),
-            peak=peak_memory(setup.network.device),
-            memory=weigh(setup),
-            stored=(weights, kept, sum(sizes.values()) - weights - kept),
-            parameters=record.run.parameters,
-            device=setup.network.device,
-        )
+        sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    events = run.recorder.record.tasks
+    weights = sum(size for path, size in sizes.items() if "checkpoints" in path.parts)
+    inside = sum(part.seconds for event in events for part in event.parts.values())
+    return Trial(
+        events=events,
+        images=[len(stage.train) for stage in setup.stages],
+        least=setup.least,
+        start=marks[1] - marks[0],
+        beside=(marks[2] - marks[1] - inside) / len(events),
+        end=marks[3] - marks[2],
+        peak=peak_memory(setup.network.device),
+        memory=_memory(setup, stepped),
+        saved=saved,
+        largest=largest,
+        weights=weights,
+        files=sum(sizes.values()) - weights,
+        parameters=run.recorder.record.run.parameters,
+        device=setup.network.device,
+    )
+
+
+def _memory(setup: Setup, stepped: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Bytes by what takes them; ``stepped`` has gradients and optimiser of every step."""
+    weights, on_cpu = list(setup.network.model.parameters()), setup.network.device.type == "cpu"
+    size = _bytes(weights)
+    near = sum(method.needs.copies for method in setup.methods)
+    # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
+    anchors = 2 if on_cpu or near else 0
+    own = tensors_in([method.state_dict() for method in setup.methods])
+    return {
+        "parameters": size,
+        "gradients": max((gradients for gradients, _ in stepped), default=0),
+        "optimizer": max((state for _, state in stepped), default=0),
+        "anchors": anchors * size,
+        "methods": max((near - anchors) * size, _bytes(filter(torch.is_floating_point, own))),
+    }
 
 
 def alone(recipe: Recipe) -> Recipe:
-    """A recipe on one device of this machine, with random weights, nothing to retain or draw."""
-    trainer = recipe.trainer | {
-        "devices": 1, "num_nodes": 1, "strategy": "auto", "enable_progress_bar": False
-    }  # fmt: skip
+    """The recipe for one process here, with random weights and all tasks alike; no retention."""
+    here = dict[str, Any]()
     if not torch.cuda.is_available():
-        if trainer.get("accelerator") in ("gpu", "cuda"):
-            trainer["accelerator"] = "cpu"
-        if str(trainer.get("precision", "32")).startswith("16"):
-            trainer["precision"] = "bf16-mixed"
-    return recipe.model_copy(
-        update={
-            "trainer": trainer,
-            "model": recipe.model.model_copy(update={"weights": "none"}),
-            "retention": recipe.retention.model_copy(update={"data": "none"}),
-            "eval_every": None,
-            "evaluate": "seen",
-            "name": None,
-        }
-    )
+        if recipe.trainer.get("accelerator") in ("gpu", "cuda"):
+            here["accelerator"] = "cpu"
+        if str(recipe.trainer.get("precision", "32")).startswith("16"):
+            here["precision"] = "bf16-mixed"
+    update: dict[str, Any] = {
+        "model": recipe.model.model_copy(update={"weights": "none"}),
+        "retention": recipe.retention.model_copy(update={"data": "none"}),
+        "schedule": recipe.schedule.model_copy(update={"over": "task"}),
+    }
+    update |= {"per_task": {}, "eval_every": None, "evaluate": "seen", "name": None}
+    return one_process(recipe.model_copy(update=update), **here)
 
 
-def _tame(recipe: Recipe) -> Recipe:
-    """With a rate that lets nothing diverge, and every task alike."""
-    return recipe.model_copy(
-        update={
-            "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
-            "schedule": recipe.schedule.model_copy(update={"over": "task"}),
-            "per_task": {},
-        }
-    )
-
-
-def _short(setup: Setup) -> Setup:
-    """A setup cut short: stages and tests of few images, as many as the network is quick."""
-    recipe, network = setup.recipe, setup.network
-    least = max(2, smallest(recipe, network.model, network.head))
-    quick = int(BRIEF / _seconds_of_an_image(setup))
-    batch = min(recipe.batch_size, BATCH, max(least, quick // 4))
-    stages = setup.stages[:STAGES]
+def _short(setup: Setup, quick: int) -> Setup:
+    """A setup cut short: stages and tests of so many images as the network is quick."""
+    size, least = setup.recipe.batch_size, max(2, setup.least)
+    batch = min(size, BATCH, max(least, quick // 4))
+    wide = min(size, BATCH, batch * (4 if quick > batch else 2))
+    stages = [*setup.stages, *[setup.stages[-1]] * STAGES][:STAGES]
     count = max(least, min(IMAGES, max(8, quick), *(len(stage.train) // 2 for stage in stages)))
-    steps = max(1, count // batch // 4)
-    wide = min(recipe.batch_size, BATCH, batch * (4 if quick > batch else 2))
-    lengths = [
-        *((count, 1, batch), (count, steps, batch)),
-        *((2 * count, 4 * steps, batch), (count, steps, wide)),
-    ]
-    tests = max(2, count // 4)
+    steps, tests = max(1, count // batch // 4), max(2, count // 4)
     tasks = tuple(
         replace(task, test=_few(task.test, tests), validation=_few(task.validation, tests))
         for task in setup.stream.tasks[:STAGES]
     )
     stream = replace(setup.stream, tasks=tasks)
     small = [
-        replace(stage, name=str(number), train=_few(stage.train, images))
-        for number, (images, *_), stage in zip(
-            range(STAGES), lengths, [*stages, *[stages[-1]] * STAGES], strict=False
-        )
+        replace(stage, name=str(number), train=_few(stage.train, count * (1 + (number == 2))))
+        for number, stage in enumerate(stages)
     ]
-    settings = {
-        str(number): {"steps": steps, "batch_size": batch}
-        for number, (_, steps, batch) in enumerate(lengths)
-    }
-    return replace(
-        setup,
-        recipe=recipe.model_copy(update={"per_task": settings}),
-        stream=stream,
-        stages=small,
-        meter=replace(setup.meter, stream=stream),
-    )
-
-
-def _seconds_of_an_image(setup: Setup) -> float:
-    """In a small batch, forwards only; the first pass warms up."""
-    network, taken = setup.network, list[float]()
-    images = setup.stream.test_images.take(torch.arange(2)).to(network.device)
-    inputs = setup.meter.evaluator.reader.transform.test(images)
-    for _ in range(2):
-        began = time.perf_counter()
-        with evaluating(network.model), torch.inference_mode(), network.autocast():
-            network.model(inputs).sum().item()
-        taken.append(time.perf_counter() - began)
-    return min(taken) / len(images)
+    lengths = ((1, batch), (steps, batch), (4 * steps, batch), (steps, wide))
+    per_task = {str(n): {"steps": s, "batch_size": b} for n, (s, b) in enumerate(lengths)}
+    recipe = setup.recipe.model_copy(update={"per_task": per_task})
+    meter = replace(setup.meter, stream=stream)
+    return replace(setup, recipe=recipe, stream=stream, stages=small, meter=meter)
 
 
 def _few(split: Split, count: int) -> Split:
     """At most ``count`` images of a split, spread over its classes."""
-    if len(split) <= count:
-        return split
-    chosen = torch.linspace(0, len(split) - 1, count).long()
+    chosen = torch.linspace(0, len(split) - 1, min(count, len(split))).long()
     return Split(split.images, split.index[chosen], split.labels[chosen])
+
+
+def _forwards(setup: Setup) -> tuple[float, float, float]:
+    """Of an image in a small batch: seconds, bytes kept for the way back, in the largest tensor."""
+    network, found = setup.network, list[list[int]]()
+    images = setup.stream.test_images.take(torch.arange(4)).to(network.device)
+    inputs = network.transform(setup.recipe).test(images)
+    model = as_trained(setup.recipe, copy.deepcopy(network.model)).train()
+    for count in (2, 4):  # the first pass warms up
+        began = time.perf_counter()
+        with network.autocast():
+            found.append(kept(model, inputs[:count]))
+        seconds = (time.perf_counter() - began) / count
+    few, more = found
+    return seconds, max(0, sum(more) - sum(few)) / 2, max([*more, 0]) / 4
+
+
+def kept(model: nn.Module, inputs: Tensor) -> list[int]:
+    """Bytes of each tensor that a model in training keeps of a batch for the backward pass."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    found: dict[int, torch.UntypedStorage] = {}  # held, so that no two have one address
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        model(inputs)
+    return [storage.nbytes() for storage in found.values()]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.cache import cache
@@ -54,7 +54,7 @@ class RetentionTest:
         Raises:
             ClbenchError: if the recipe names a folder that does not fit.
         """
-        rules, size = recipe.retention, recipe.images.size
+        rules = recipe.retention
         if rules.data == "none":
             return None
         batch_norm = _batch_norm(pretrained.model) if rules.batch_norm == "pretrained" else {}
@@ -62,25 +62,17 @@ class RetentionTest:
             assert stream.pretraining is not None
             assert pretrained.head is not None
             return cls(stream.pretraining[1], pretrained.head.to(device), evaluator, batch_norm)
-        auto = rules.data == "auto"
-        root = recipe.data_dir / "imagenet" / "val" if auto else Path(rules.data)
-        if auto and not root.is_dir():
+        outputs = 0 if pretrained.head is None else pretrained.head.out_features
+        found = imagenet(recipe, outputs, pretrained.crop_pct)
+        if isinstance(found, str):
             return None
-        if pretrained.head is None or pretrained.head.out_features != 1000:
-            if auto:
-                return None
-            raise ClbenchError(
-                f"retention.data = {rules.data}, but model.weights = {recipe.model.weights!r} have "
-                "no head of the 1,000 ImageNet classes: set retention.data: none"
-            )
-        labelled = imagenet_validation(root)
-        assert isinstance(labelled.images, tuple)
+        files, labels = found
+        assert pretrained.head is not None
         if rules.transform == "timm":
-            evaluator, files = _as_timm(size, pretrained, evaluator, labelled.images)
-        else:
-            files = FileImages(labelled.images, round(size / pretrained.crop_pct), "crop")
+            size = recipe.images.size
+            evaluator, files = _as_timm(size, pretrained, evaluator, files.paths)
         images = cache(files, recipe.data_dir / "cache", "imagenet-val", recipe.images.workers)
-        split = Split(images, torch.arange(len(files)), torch.from_numpy(labelled.labels))
+        split = Split(images, torch.arange(len(files)), labels)
         return cls(split, pretrained.head.to(device), evaluator, batch_norm)
 
     def measure(self, model: nn.Module) -> dict[str, float]:
@@ -94,6 +86,34 @@ class RetentionTest:
             return self.evaluator.top_k(model, self.head, self.split)
         finally:
             model.load_state_dict(own, strict=False)
+
+
+def imagenet(recipe: Recipe, outputs: int, crop: float) -> tuple[FileImages, Tensor] | str:
+    """The ImageNet images that retention is measured on and their labels, or why it is on none.
+
+    Args:
+        recipe: of the run.
+        outputs: classes of the head that its weights come with; 0: they come without.
+        crop: share of the image that the weights' own evaluation keeps.
+
+    Raises:
+        ClbenchError: if the recipe names a folder that does not fit.
+    """
+    named, weights = recipe.retention.data != "auto", recipe.model.weights
+    root = Path(recipe.retention.data) if named else recipe.data_dir / "imagenet" / "val"
+    if outputs != 1000 and named:
+        raise ClbenchError(
+            f"retention.data = {root}, but model.weights = {weights!r} have no head of the 1,000 "
+            "ImageNet classes: set retention.data: none"
+        )
+    if outputs != 1000:
+        return f"model.weights = {weights} has no head of the 1,000 ImageNet classes"
+    if not named and not root.is_dir():
+        return f"no ImageNet images in {root}/<wnid>/"
+    labelled = imagenet_validation(root)
+    assert isinstance(labelled.images, tuple)
+    files = FileImages(labelled.images, round(recipe.images.size / crop), "crop")
+    return files, torch.from_numpy(labelled.labels)
 
 
 def _as_timm(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clbench.models.anchors import Anchors
-from clbench.models.backbone import Probe
+from clbench.models.settings import Probe
 
 if TYPE_CHECKING:
     from clbench.data.reader import Reader

@@ -30,9 +30,10 @@ from clbench.methods.sample_weights import (
     median,
     sample_weights,
 )
-from clbench.models.backbone import Probe, features
+from clbench.models.backbone import features
 from clbench.models.folds import FoldHeads, train_fold_heads
 from clbench.models.reference import frozen_copy, same_trunk
+from clbench.models.settings import Probe
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.record.scopes import is_little
 from clbench.seeding import generator

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from clbench.methods.base import Context, Method, Needs
-from clbench.models.backbone import Probe
 from clbench.models.batch_norm import statistics
+from clbench.models.settings import Probe
 from clbench.models.training import put_rows, rows_of, train_head
 from clbench.weights import State
 

@@ -2,12 +2,12 @@
 
 from clbench.models.backbone import (
     TRIED,
-    ModelConfig,
     Pretrained,
     features,
     head_names,
     prefers_channels_last,
 )
+from clbench.models.settings import ModelConfig
 
 __all__ = [
     "TRIED",

@@ -7,11 +7,10 @@ import difflib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError, first_line, reason, shown
@@ -20,10 +19,8 @@ from clbench.models import (
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
-from clbench.models.batch_norm import Training as BatchNormTraining
 from clbench.models.finite import flaw
-from clbench.settings import Section
-from clbench.text.textfile import home
+from clbench.models.settings import ModelConfig
 from clbench.weights import State, sha256
 
 #: Backbones that are tried in the tests, with a line each for ``--list``.
@@ -35,77 +32,6 @@ TRIED = {
     "vit_base_patch16_224": "ViT-B/16; e.g. vit_base_patch16_224.augreg2_in21k_ft_in1k",
     "tf_efficientnet_lite0": "EfficientNet-Lite0; real ImageNet weights offline: `packaged`",
 }
-
-
-class Probe(Section):
-    """Training of a linear head on frozen features."""
-
-    epochs: int = Field(20, ge=1, description="passes over the training images' features")
-    lr: float = Field(0.01, gt=0, description="learning rate of SGD")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: float = Field(5e-4, ge=0, description="weight decay of SGD")
-    batch_size: int = Field(128, ge=1, description="samples of a batch")
-    augment: bool = Field(
-        False,
-        description="train on augmented images: features are taken anew in every epoch, not once",
-    )
-    batch_norm: Literal["eval", "train"] = Field(
-        "eval",
-        description="of the frozen trunk: eval, or train: it normalises by the batch and its "
-        "statistics move, and what comes after goes on with them (one pass an epoch, as for "
-        "augment)",
-    )
-
-
-class Pretraining(Section):
-    """Training from scratch on the stream's `pretrain_classes`, once; the result is cached."""
-
-    epochs: int = Field(20, ge=1, description="passes over the pretraining classes")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW (cosine schedule)")
-    weight_decay: float = Field(0.05, ge=0, description="weight decay of AdamW")
-    batch_size: int = Field(64, ge=1, description="samples of a batch")
-
-
-class ModelConfig(Section):
-    """The network: a timm backbone and one linear head over all classes of the stream."""
-
-    backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
-    weights: str = Field(
-        description="a timm tag (resnet18.tv_in1k), a file (safetensors or torch), packaged "
-        "(EfficientNet-Lite0), pretrain (on stream.pretrain_classes), or none"
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of the backbone, e.g. {width: 64}"
-    )
-    head: Literal["random", "linear_probe"] = Field(
-        "random", description="how a task's rows of the head start"
-    )
-    probe: Probe = Field(default_factory=Probe, description="for head: linear_probe")
-    pretraining: Pretraining = Field(
-        default_factory=Pretraining, description="for weights: pretrain"
-    )
-    batch_norm: Literal["average", "recompute", "pretrained"] = Field(
-        "average",
-        description="running statistics after weights were averaged: averaged too, recomputed on "
-        "the task's training data, or those of the pretrained weights",
-    )
-    batch_norm_training: BatchNormTraining = Field(
-        "update",
-        description="BatchNorm in training: update normalises by the batch and moves the running "
-        "statistics, but not of layers and trunks that are frozen (linear_probe, lora); update_all "
-        "of these too; frozen normalises by the statistics, and they stay. Its weights and biases "
-        "train all the same",
-    )
-    channels_last: bool | None = Field(
-        None,
-        description="memory format of convolutions; default: on a GPU, and for depthwise "
-        "convolutions anywhere",
-    )
-
-    @field_validator("weights")
-    @classmethod
-    def _file_at_home(cls, weights: str) -> str:
-        return home(weights)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Split
 from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS
-from clbench.models.backbone import Probe
+from clbench.models.settings import Probe
 from clbench.models.training import extract, linear_probe
 from clbench.seeding import generator
 from clbench.streams import Task

@@ -18,9 +18,10 @@ from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError, reason
 from clbench.files.disk import atomic
 from clbench.files.lock import alone
-from clbench.models.backbone import ModelConfig, Pretraining, create, head_names
+from clbench.models.backbone import create, head_names
 from clbench.models.batch_norm import least_batch
 from clbench.models.finite import flaw
+from clbench.models.settings import ModelConfig, Pretraining
 from clbench.seeding import seed_everything
 from clbench.streams import Stream
 from clbench.weights import State, sha256

@@ -13,9 +13,10 @@ from clbench.data.batches import Split
 from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS
 from clbench.errors import ClbenchError
-from clbench.models.backbone import Probe, features
+from clbench.models.backbone import features
 from clbench.models.batch_norm import chunks, least_batch, moving
 from clbench.models.modes import evaluating
+from clbench.models.settings import Probe
 from clbench.seeding import generator
 from clbench.streams import Task
 from clbench.weights import State

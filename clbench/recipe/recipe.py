@@ -28,6 +28,7 @@ from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.recipe import trainer_arguments
+from clbench.recipe.merging import merge
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
@@ -219,10 +220,6 @@ class Recipe(Section):
         return parse(merge(plain, changes))
 
 
-#: Mappings whose keys are the user's.
-OPEN = ("methods", "options", "trainer", "per_task", "arguments")
-
-
 def parse(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values.
 
@@ -251,37 +248,6 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "methods":
             for method, cls in METHODS.items():
                 yield from (f"methods.{method}.{key}" for key in cls.model_fields)
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
-
-    A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
-    method set to null is taken out. An empty mapping clears one whose keys are the user's
-    (:data:`OPEN`): ``methods: {}`` is no methods.
-
-    >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
-    {'stream': {'name': 'a', 'tasks': 5}}
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            renamed = "name" in value and value["name"] != old.get("name")
-            anew = renamed or (not value and key in OPEN)
-            merged[key] = dict(value) if anew else merge(old, value)
-            if key == "methods":
-                # A name that is no method's stays, to be refused.
-                merged[key] = {
-                    k: v for k, v in merged[key].items() if v is not None or k not in METHODS
-                }
-        else:
-            merged[key] = value
-    # Length is given one way: the later one wins.
-    for given, other in (("steps", "epochs"), ("epochs", "steps")):
-        if given in changes and other not in changes and other in merged:
-            merged[other] = None
-    return merged
 
 
 def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

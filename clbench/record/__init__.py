@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from clbench.record.events import Event as Event
     from clbench.record.record import SCENARIOS as SCENARIOS
     from clbench.record.record import Record as Record
-    from clbench.record.record import Recorder as Recorder
     from clbench.record.record import Scenario as Scenario
 
 __getattr__ = late("clbench.record.record")

@@ -6,9 +6,8 @@ newest one is kept. ``task_003.sha256`` has the checksums of both, as ``sha256su
 a file is compared with its own before anything in it is used. The recipe's ``checkpoints`` says how
 long the weights stay.
 
-A file is ``{"tree": …, "tensors": {key: tensor}}``; in the tree a tensor is ``{REFERENCE: key}``.
-Where the weights of every task are kept, keys are hashes, and a tensor that an earlier file holds
-is not stored again.
+Where the weights of every task are kept, a tensor that an earlier file holds is not stored again
+(:mod:`clbench.record.packing`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,10 +26,9 @@ from torch import Tensor
 from clbench.errors import ClbenchError, first_line
 from clbench.files.disk import atomic, sync, write_atomic
 from clbench.record import saved
-from clbench.weights import content
+from clbench.record.packing import REFERENCE, Packing, Sink
 
 Keep = Literal["all", "last", "none"]
-REFERENCE = "__tensor__"
 _NAME = re.compile(r"(task|methods)_(\d{3,9})\.(pt|sha256)")
 
 
@@ -61,7 +59,7 @@ def save(
         known = set()  # each file is whole
     elif known is None:
         known = stored(folder, number - 1)
-    pack = _Packing(known, by_content=keep == "all")
+    pack = Packing(known, by_content=keep == "all")
     task = pack.file(state)
     # What only the methods' file holds goes with it.
     contents = {"methods": pack.file(methods), "task": task}
@@ -69,7 +67,7 @@ def save(
     for kind in ("methods", "task"):
         path = _file(folder, kind, number)
         with atomic(path) as file:
-            sink = _Sink(file)
+            sink = Sink(file)
             try:
                 torch.save(contents[kind], sink)  # type: ignore[arg-type]
             except Exception:
@@ -152,56 +150,6 @@ def remove(folder: Path) -> None:
     """Drop every checkpoint of a run."""
     if (folder / "checkpoints").exists():
         shutil.rmtree(folder / "checkpoints")
-
-
-class _Sink:
-    """A file to write that takes the checksum of what passes, and remembers what the disk said."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
-        self.error: OSError | None = None
-
-    def write(self, data: memoryview) -> int:
-        self.sha256.update(data)
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-class _Packing:
-    """Takes the tensors out of trees.
-
-    Args:
-        known: keys of tensors that are stored already.
-        by_content: whether equal tensors are one, or only the same ones (hashing takes time).
-    """
-
-    def __init__(self, known: set[str], by_content: bool) -> None:
-        self.known, self.by_content = set(known), by_content
-        self.keys: dict[int, str] = {}
-
-    def file(self, state: dict[str, Any]) -> dict[str, Any]:
-        tensors: dict[str, Tensor] = {}
-        return {"tree": self._tree(state, tensors), "tensors": tensors}
-
-    def _tree(self, node: Any, tensors: dict[str, Tensor]) -> Any:
-        if isinstance(node, Tensor):
-            key = self.keys.get(id(node)) or (_hash(node) if self.by_content else str(id(node)))
-            self.keys[id(node)] = key
-            if key not in self.known:
-                tensors[key] = node
-                self.known.add(key)
-            return {REFERENCE: key}
-        if isinstance(node, dict):
-            return {name: self._tree(inner, tensors) for name, inner in node.items()}
-        if isinstance(node, list | tuple):
-            return type(node)(self._tree(inner, tensors) for inner in node)
-        return node
 
 
 class _Unpacking:
@@ -287,11 +235,3 @@ def _refuse_odd(path: Path) -> None:
 
 def _number(path: Path) -> int:
     return int(path.stem.rpartition("_")[2])
-
-
-def _hash(tensor: Tensor) -> str:
-    """SHA-256 of a tensor and of its layout: sums over another layout may round differently."""
-    plain = tensor.detach().cpu()
-    digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} {plain.stride()};".encode())
-    digest.update(content(plain.contiguous()))
-    return digest.hexdigest()

@@ -11,10 +11,14 @@ from clbench.errors import ClbenchError
 from clbench.record.events import KINDS, VERSION, Event, OtherEvent
 
 
-def events(path: Path) -> Iterator[Event]:
+def events(path: Path, content: bytes) -> Iterator[Event]:
     """The events of a record, in an order in which a run writes them.
 
     A last line that a crash left unfinished is passed over.
+
+    Args:
+        path: the file, as messages name it.
+        content: what is in it.
 
     Raises:
         ClbenchError: if a line is damaged, or is not what a run writes.
@@ -22,7 +26,7 @@ def events(path: Path) -> Iterator[Event]:
     tasks = list[Any]()
     ended = False
     version = 0
-    for number, values, text in _lines(path):
+    for number, values, text in _lines(path, content):
         kind = values["event"]
         if kind == "task":
             if type(values.get("task")) is not int or values["task"] in tasks:
@@ -37,9 +41,9 @@ def events(path: Path) -> Iterator[Event]:
         yield KINDS.get(kind, OtherEvent).read(values, text, f"{path}, line {number} ({kind:.20})")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+def _lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any], str]]:
     """The lines of a record with their numbers, from 1: their values, and themselves."""
-    lines = path.read_bytes().split(b"\n")
+    lines = content.split(b"\n")
     for number, line in enumerate(lines, 1):
         last = number == len(lines)  # whole lines end in a newline, so nothing follows them
         if last and not line:

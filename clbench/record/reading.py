@@ -34,23 +34,11 @@ def read(path: Path, most: int = BYTES) -> str:
         ClbenchError: if it is none, is larger than ``most`` bytes, or is not UTF-8.
         OSError: if it cannot be read.
     """
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise ClbenchError(f"{path.name} is no plain file but {_kind(path)}")
-    # Should it be another file by now: no link is followed, and no pipe waited for.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with os.fdopen(os.open(path, flags), "rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        if size > most:
-            raise ClbenchError(f"{path.name} has {size / 1e6:,.1f} MB, more than {most / 1e6:.0f}")
-        content = opened.read(most)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise ClbenchError(f"{path.name} is not UTF-8 (at byte {error.start:,})") from error
+    return _text(_plain(path, most), path)
 
 
-def check(path: Path, times: int = 1) -> None:
-    """See that a file of JSON lines may be read.
+def content_of(path: Path, times: int = 1) -> bytes:
+    """What is in a file of JSON, or of lines of it, that may be read.
 
     Args:
         path: the file.
@@ -60,10 +48,29 @@ def check(path: Path, times: int = 1) -> None:
         ClbenchError: if it may not, with the reason.
         OSError: if it cannot be read.
     """
-    text = read(path, times * BYTES)
-    values = text.count(",") + text.count("[") + text.count("{")
-    if values > times * VALUES:
+    content = _plain(path, times * BYTES)
+    if sum(map(content.count, (b",", b"[", b"{"))) > times * VALUES:
         raise ClbenchError(f"{path.name} holds over {times * VALUES:,} values")
+    return content
+
+
+def _plain(path: Path, most: int) -> bytes:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ClbenchError(f"{path.name} is no plain file but {_kind(path)}")
+    # Should it be another file by now: no link is followed, and no pipe waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > most:
+            raise ClbenchError(f"{path.name} has {size / 1e6:,.1f} MB, more than {most / 1e6:.0f}")
+        return opened.read(most)
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ClbenchError(f"{path.name} is not UTF-8 (at byte {error.start:,})") from error
 
 
 def json_of(path: Path) -> Any:
@@ -73,9 +80,9 @@ def json_of(path: Path) -> Any:
         ClbenchError: if it is none, or holds more than is read, with the reason.
         OSError: if it cannot be read.
     """
-    check(path)
+    text = _text(content_of(path), path)
     try:
-        values = json.loads(read(path))
+        values = json.loads(text)
     except RecursionError as error:
         raise ClbenchError(f"{path.name} is nested too deeply") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import append, write_atomic
-from clbench.record import measured, scores
+from clbench.record import measured, scores, stability
 from clbench.record.events import (
     EndEvent,
     Event,
@@ -62,7 +60,7 @@ class Record:
         path = Path(folder) / "record.jsonl"
         if not path.is_file():
             raise ClbenchError(f"{folder} holds no run: there is no {path}")
-        return cls(Path(folder), tuple(events(path)))
+        return cls(Path(folder), tuple(events(path, path.read_bytes())))
 
     @cached_property
     def run(self) -> RunEvent:
@@ -149,6 +147,7 @@ class Record:
 
     def summary(self) -> dict[str, Any]:
         """The numbers of ``summary.json``; accuracies are fractions in 0…1."""
+        retention = self._retention()
         return {
             "name": self.run.title,
             "stream": self.run.stream,
@@ -156,9 +155,9 @@ class Record:
             "seed": self.run.seed,
             "tasks": self.run.tasks,
             "finished": self.finished,
-            **{scenario: self._scores(scenario) for scenario in SCENARIOS},
+            **{scenario: self._scores(scenario, retention["kept"]) for scenario in SCENARIOS},
             **self._metrics(),
-            "retention": self._retention(),
+            "retention": retention,
             "footprint": self._footprint(),
             "inactive": self._inactive(),
             "scope": self._scopes(),
@@ -166,7 +165,7 @@ class Record:
             "cost": self._cost(),
         }
 
-    def _scores(self, scenario: Scenario) -> dict[str, Any]:
+    def _scores(self, scenario: Scenario, kept: float | None) -> dict[str, Any]:
         matrix = self.accuracy_matrix(scenario)
         images, before = self.run.test_images, self.before(scenario)
         result: dict[str, Any] = scores.all_scores(matrix, images, before)
@@ -176,9 +175,9 @@ class Record:
             ends = scores.all_scores([np.diag(matrix)] * len(matrix), images)
             result |= {k: v for k, v in ends.items() if k.startswith("overall_performance")}
         result |= self._stability(scenario)
-        learned, kept = result["overall_performance"], self._retention()["kept"]
-        known = learned is not None and kept is not None
-        result["geometric_mean"] = scores.geometric_mean(learned, kept) if known else None
+        learned = result["overall_performance"]
+        known = None if learned is None or kept is None else scores.geometric_mean(learned, kept)
+        result["geometric_mean"] = known
         result["accuracy_matrix"] = [
             [None if np.isnan(value) else value for value in row] for row in matrix.tolist()
         ]
@@ -203,8 +202,8 @@ class Record:
             else []
         )
         return {
-            "min_accuracy": scores.min_accuracy(points),
-            "worst_case_accuracy": scores.worst_case_accuracy(points),
+            "min_accuracy": stability.min_accuracy(points),
+            "worst_case_accuracy": stability.worst_case_accuracy(points),
         }
 
     def _retention(self) -> dict[str, Any]:
@@ -274,43 +273,3 @@ class Record:
             for part, took in event.parts.items():
                 found[part] = found.get(part, 0.0) + took.seconds
         return found
-
-
-class Recorder:
-    """Appends events to ``record.jsonl``; each is on the disk before the run goes on.
-
-    Args:
-        folder: the run folder.
-        keep: events of an interrupted run to go on from.
-        writes: whether this process writes; of several, only the first does.
-    """
-
-    def __init__(self, folder: Path, keep: Sequence[Event] = (), writes: bool = True) -> None:
-        self.folder, self.path, self.writes = folder, folder / "record.jsonl", writes
-        self.events = list(keep)
-        lines = "".join(event.text for event in keep)
-        self._sha256 = hashlib.sha256(lines.encode())
-        if writes:
-            write_atomic(self.path, lines)
-
-    @property
-    def record(self) -> Record:
-        """What was recorded so far."""
-        return Record(self.folder, tuple(self.events))
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of what was recorded so far."""
-        return self._sha256.hexdigest()
-
-    def add(self, event: Event) -> None:
-        """Append one event."""
-        self.events.append(event)
-        self._sha256.update(event.text.encode())
-        if self.writes:
-            append(self.path, event.text)
-
-
-def lines_sha256(events: Sequence[Event]) -> str:
-    """SHA-256 of the lines of some events."""
-    return hashlib.sha256("".join(event.text for event in events).encode()).hexdigest()

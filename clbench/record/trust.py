@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from clbench.errors import ClbenchError
 from clbench.record import reading
 from clbench.record.events import Measured, Number, PretrainedEvent, Scenario, Text
+from clbench.record.lines import events
 from clbench.record.record import Record
 from clbench.text.texts import cut_line
 
@@ -58,9 +59,10 @@ def record_of(folder: Path, times: int = 1) -> Record:
         ClbenchError: if there is none that a run can have written, in half a line.
         OSError: if it cannot be read.
     """
-    reading.check(folder / "record.jsonl", times)
+    path = folder / "record.jsonl"
+    content = reading.content_of(path, times)
     try:
-        record = Record.load(folder)
+        record = Record(folder, tuple(events(path, content)))
     except (RecursionError, ValueError, TypeError) as error:
         raise ClbenchError(f"record.jsonl is no record ({type(error).__name__})") from error
     check(record)

@@ -9,7 +9,8 @@ from clbench.measure.board import StreamLogger
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints
-from clbench.record.record import Record, Recorder
+from clbench.record.record import Record
+from clbench.record.recorder import Recorder
 from clbench.runner import outputs
 from clbench.runner.identity import compare_recipe, state_of, take_up, whole
 from clbench.runner.products import WEIGHTS, missing

@@ -209,9 +209,14 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the settings of the resolved recipe that decide the numbers."""
-    text = json.dumps(settings(plain(recipe), ("free",)), sort_keys=True)
+def recipe_hash(recipe: Recipe, but: Iterable[Role] = ("free",)) -> str:
+    """SHA-256 of the settings of the resolved recipe that decide the numbers.
+
+    Args:
+        recipe: the recipe.
+        but: the roles of settings that are left out.
+    """
+    text = json.dumps(settings(plain(recipe), but), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

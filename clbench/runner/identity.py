@@ -12,7 +12,8 @@ from clbench.errors import ClbenchError
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, saved
 from clbench.record.events import Event, TaskEvent
-from clbench.record.record import Record, lines_sha256
+from clbench.record.record import Record
+from clbench.record.recorder import lines_sha256
 from clbench.runner.folder import different
 from clbench.text.yamltext import read_text
 

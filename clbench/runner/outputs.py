@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,8 +16,8 @@ from safetensors.torch import save
 from clbench.errors import reason
 from clbench.files.disk import to_json, write_atomic
 from clbench.record.record import SCENARIOS, Record
-from clbench.report.figures import FIGURES, draw_figure
-from clbench.runner.products import LOADER, WEIGHTS
+from clbench.report.figures import draw_figure
+from clbench.runner.products import CURVES, LOADER, MATRIX, PICTURES, SUMMARY, WEIGHTS
 from clbench.text.texts import cell
 from clbench.weights import State
 
@@ -34,22 +35,19 @@ def write(record: Record) -> list[str]:
     Returns:
         Names of the files that could not be made.
     """
-    makers: dict[str, Callable[[], str]] = {
-        "summary.json": lambda: to_json(record.summary(), indent=1),
-        "accuracy_matrix.csv": lambda: _matrices(record),
-        "curves.csv": lambda: _curves(record),
+
+    def picture(name: str) -> bytes:
+        figure, buffer = draw_figure(record, name), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
+        return buffer.getvalue()
+
+    makers: dict[str, Callable[[], str | bytes]] = {
+        SUMMARY: lambda: to_json(record.summary(), indent=1),
+        MATRIX: lambda: _matrices(record),
+        CURVES: lambda: _curves(record),
+        **{name: partial(picture, name.removesuffix(".png")) for name in PICTURES},
     }
-    failed = [name for name, make in makers.items() if not _write(record, name, make)]
-    for name in FIGURES:
-
-        def picture(name: str = name) -> bytes:
-            figure, buffer = draw_figure(record, name), io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=150)
-            return buffer.getvalue()
-
-        if not _write(record, f"{name}.png", picture):
-            failed.append(f"{name}.png")
-    return failed
+    return [name for name, make in makers.items() if not _write(record, name, make)]
 
 
 def attempt(what: str, make: Callable[[], T]) -> T | None:

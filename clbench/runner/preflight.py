@@ -8,14 +8,13 @@ its own from its own seeds, so that nothing here reaches the results.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 
 from clbench.data.batches import Batches, Examples, Split
@@ -25,7 +24,6 @@ from clbench.data.transforms import Transform
 from clbench.errors import ClbenchError, reason
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import accumulated, fit, make_trainer
-from clbench.machine import cores
 from clbench.methods import METHODS, name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.models import backbone
@@ -35,7 +33,7 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
 from clbench.recipe.recipe import Recipe
 from clbench.seeding import generator
-from clbench.streams import Stream, Task
+from clbench.streams import Task
 
 #: Rows of the head; the stream's are not known yet.
 CLASSES = 2
@@ -69,69 +67,6 @@ def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
     return least
 
 
-def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:
-    """Refuse tasks that cannot be trained on, before the first is.
-
-    Args:
-        recipe: the run's.
-        stages: what it trains on.
-        least: images that the network needs at a time.
-
-    Raises:
-        ClbenchError: naming the task.
-    """
-    for task in stages:
-        size = recipe.for_task(task.name).batch_size
-        if size < least or len(task.train) < least:
-            raise ClbenchError(
-                f"task {task.name}: batch_size = {size} and {len(task.train)} training images, but "
-                f"{_named(recipe)} has BatchNorm, which needs at least {least} images of "
-                f"{recipe.images.size} pixels at a time"
-            )
-
-
-def single_classes(recipe: Recipe, stream: Stream) -> str:
-    """A warning about tasks that teach nothing, as they are of one class; or nothing."""
-    names = [task.name for task in stream.tasks if len(task.classes) == 1]
-    if recipe.train_logits != "task" or not names:
-        return ""
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return (
-        f"train_logits = 'task': of one class alone, the loss is 0 and task-incremental accuracy "
-        f"100 %, whatever the network does: {shown}; say train_logits: seen, or larger tasks"
-    )
-
-
-def check_processes(recipe: Recipe, trainer: L.Trainer) -> None:
-    """Refuse more processes than there can be, before any is started.
-
-    Args:
-        recipe: the run's.
-        trainer: one of the run's.
-
-    Raises:
-        ClbenchError: naming the argument of the Trainer.
-    """
-    device: torch.device = trainer.strategy.root_device
-    most = max(16, 2 * cores())
-    if device.type == "cpu" and trainer.num_devices > most:
-        raise ClbenchError(
-            f"trainer.devices = {recipe.trainer.get('devices')!r}: that many processes on a CPU of "
-            f"{cores()} cores only get in each other's way; give at most {most}"
-        )
-    if recipe.trainer.get("sync_batchnorm") and device.type == "cpu" and trainer.world_size > 1:
-        raise ClbenchError(
-            "trainer.sync_batchnorm = True: torch has it for GPUs only; leave it out on a CPU"
-        )
-    alone = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
-    if trainer.num_nodes > 1 and alone and not {"NODE_RANK", "GROUP_RANK"} & set(os.environ):
-        raise ClbenchError(
-            f"trainer.num_nodes = {trainer.num_nodes}: this process was started on one machine "
-            "alone and would wait for the others without end: start it with srun or torchrun on "
-            "every node, or set NODE_RANK, MASTER_ADDR and MASTER_PORT there"
-        )
-
-
 def _build(recipe: Recipe) -> nn.Module:
     """The network with its weights; those of in-run pretraining are not there yet."""
     config, size = recipe.model, recipe.images.size
@@ -143,7 +78,7 @@ def _build(recipe: Recipe) -> nn.Module:
     except ClbenchError:
         raise
     except Exception as error:  # a thousand networks, each with failures of its own
-        raise ClbenchError(f"{_named(recipe)} cannot be built: {reason(error)}") from error
+        raise ClbenchError(f"{named(recipe)} cannot be built: {reason(error)}") from error
     wanted = config.channels_last
     if wanted or (wanted is None and backbone.prefers_channels_last(model, torch.device("cpu"))):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -175,14 +110,14 @@ def _logits(recipe: Recipe, model: nn.Module) -> None:
         if not isinstance(logits, Tensor) or logits.shape != (1, CLASSES):
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ClbenchError(
-                f"{_named(recipe)} gives {given} for an image of {CLASSES} classes, and not one "
+                f"{named(recipe)} gives {given} for an image of {CLASSES} classes, and not one "
                 f"logit a class: choose other model.options or another backbone"
             )
         found = _run(recipe, lambda: head(backbone.features(model, image)))
     room = 1e-2 * float(logits.abs().max()) + 1e-4  # TF32 rounds to about a thousandth
     if found.shape != logits.shape or float((found - logits).abs().max()) > room:
         raise ClbenchError(
-            f"{_named(recipe)}: its logits are not those of its last layer on its features (it "
+            f"{named(recipe)}: its logits are not those of its last layer on its features (it "
             "may have two heads), which probes and retention go by: choose another backbone"
         )
 
@@ -193,30 +128,27 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
     except Exception as error:  # whatever a network's own code raises
         size = recipe.images.size
         raise ClbenchError(
-            f"{_named(recipe)} does not run on {size} × {size} images: {reason(error)}; change "
+            f"{named(recipe)} does not run on {size} × {size} images: {reason(error)}; change "
             "images.size or model.options, or choose another backbone"
         ) from error
 
 
 def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     """One step of training, as the run makes it, on as few images as the network needs."""
-    methods, task = list(recipe.methods.values()), _made_up(recipe, 1)
-    for method in overriding(methods, "adapt"):
-        model = method.model_copy(deep=True).adapt(model, task).to(device)
-    for method in overriding(methods, "surgery"):
-        model = method.model_copy(deep=True).surgery(model)
-    head = backbone.head_names(model)
-    rules = trained_by(methods)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in head or rules(name))
+    model = as_trained(recipe, model)
+    head, methods = backbone.head_names(model), list(recipe.methods.values())
     least = smallest(recipe, model, head)
     if recipe.batch_size < least:
         raise ClbenchError(
-            f"batch_size = {recipe.batch_size}: {_named(recipe)} has BatchNorm, which needs at "
+            f"batch_size = {recipe.batch_size}: {named(recipe)} has BatchNorm, which needs at "
             f"least {least} images of {recipe.images.size} pixels at a time: say batch_size: "
             f"{least} or more"
         )
-    small = _alone(recipe, device, least)
+    small = one_process(
+        recipe.model_copy(update={"steps": 1, "epochs": None, "batch_size": least}),
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        accumulate_grad_batches=min(2, accumulated(recipe)),
+    )
     batches, context = _task(small, model, head)
     learner = Learner(context, [], small)
     learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
@@ -232,10 +164,23 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     except Exception as error:  # Lightning, torch and the network, each with its own
         given = "".join(f", trainer.{k} = {v!r}" for k, v in recipe.trainer.items())
         raise ClbenchError(
-            f"{_named(recipe)} cannot be trained on {small.images.size} × {small.images.size} "
+            f"{named(recipe)} cannot be trained on {small.images.size} × {small.images.size} "
             f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {reason(error)}"
         ) from error
     return least
+
+
+def as_trained(recipe: Recipe, model: nn.Module) -> nn.Module:
+    """The network after its methods' surgery, with what they train, as far as is known before."""
+    methods, device = list(recipe.methods.values()), next(model.parameters()).device
+    for method in overriding(methods, "adapt"):
+        model = method.model_copy(deep=True).adapt(model, _made_up(recipe, 1)).to(device)
+    for method in overriding(methods, "surgery"):
+        model = method.model_copy(deep=True).surgery(model)
+    head, rules = backbone.head_names(model), trained_by(methods)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in head or rules(name))
+    return model
 
 
 def trained_by(methods: Sequence[Method]) -> Callable[[str], bool]:
@@ -260,26 +205,23 @@ def smallest(recipe: Recipe, model: nn.Module, head: Sequence[str]) -> int:
     return least_batch(model, head, trained, recipe.images.size, rule)
 
 
-def _alone(recipe: Recipe, device: torch.device, least: int) -> Recipe:
-    """The recipe for one step of one process."""
-    trainer = recipe.trainer | {
-        "devices": [device.index or 0] if device.type == "cuda" else 1,
+def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
+    """The recipe for one process of this machine, with a rate that lets nothing diverge.
+
+    Args:
+        recipe: the run's.
+        trainer: arguments of the Trainer to put in place.
+    """
+    arguments = recipe.trainer | {
+        "devices": 1,
         "num_nodes": 1,
         "strategy": "auto",
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        "accumulate_grad_batches": min(2, accumulated(recipe)),
     }
-    trainer.pop("profiler", None)
-    return recipe.model_copy(
-        update={
-            "trainer": trainer,
-            "steps": 1,
-            "epochs": None,
-            "batch_size": least,
-            "optimizer": recipe.optimizer.model_copy(update={"lr": 1e-9}),
-        }
-    )
+    arguments.pop("profiler", None)
+    optimizer = recipe.optimizer.model_copy(update={"lr": 1e-9})
+    return recipe.model_copy(update={"trainer": arguments | trainer, "optimizer": optimizer})
 
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
@@ -313,6 +255,7 @@ def _made_up(recipe: Recipe, count: int) -> Task:
     return Task(0, "preflight", range(CLASSES), split, split, split)
 
 
-def _named(recipe: Recipe) -> str:
+def named(recipe: Recipe) -> str:
+    """The backbone of a recipe, as messages name it."""
     options = f" with model.options = {recipe.model.options}" if recipe.model.options else ""
     return f"model.backbone = {recipe.model.backbone!r}{options}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from clbench.record.events import EndEvent, Event
 
 WEIGHTS, LOADER = "model.safetensors", "load_model.py"
-NUMBERS = ("summary.json", "accuracy_matrix.csv", "curves.csv")
+SUMMARY, MATRIX, CURVES = NUMBERS = ("summary.json", "accuracy_matrix.csv", "curves.csv")
+#: Each is a figure of its name, see :mod:`clbench.report.figures`.
 PICTURES = ("accuracy_matrix.png", "curves.png", "performance_and_retention.png")
 PRODUCTS = (WEIGHTS, LOADER, *NUMBERS, *PICTURES)
 

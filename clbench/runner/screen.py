@@ -12,20 +12,10 @@ from clbench.record.events import TaskEvent
 from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 from clbench.record.scores import LABELS, SIGNED
+from clbench.runner.products import LOADER, NUMBERS, PICTURES, WEIGHTS
 
-FILES = (
-    "summary.json",
-    "accuracy_matrix.csv",
-    "accuracy_matrix.png",
-    "curves.csv",
-    "curves.png",
-    "performance_and_retention.png",
-    "record.jsonl",
-    "config.yaml",
-    "environment.json",
-    "model.safetensors",
-    "load_model.py",
-)
+#: What is named at the end of a run.
+FILES = (*NUMBERS, *PICTURES, "record.jsonl", "config.yaml", "environment.json", WEIGHTS, LOADER)
 #: The parts of a task.
 PARTS = {
     "prepare": "preparing",
@@ -48,6 +38,30 @@ def show(record: Record, console: Console | None = None) -> None:
     """Print the scores of a run and where its files are."""
     console = console or Console(soft_wrap=True)
     summary = record.summary()
+    _show_scores(record, summary, console)
+    _show_retention(record, summary["retention"], console)
+    from clbench.report.figures import lacking_fonts  # matplotlib takes a while
+
+    if lacking := lacking_fonts(record):
+        console.print(escape(lacking), highlight=False)
+    for name in summary["inactive"]:
+        console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
+    for name in summary["ineffective"]:
+        from clbench.methods import METHODS  # PyTorch takes seconds
+
+        of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
+        told = sentence(name, summary["scope"][name], of)
+        console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
+    _show_costs(summary["footprint"], summary["cost"], console)
+    folder = escape(str(record.folder))
+    console.print(f"Files in {folder}:", highlight=False)
+    console.print(
+        "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
+    )
+    console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
+
+
+def _show_scores(record: Record, summary: dict[str, Any], console: Console) -> None:
     table = Table(
         title=f"{escape(summary['name'])} after {len(record.tasks)} tasks", title_justify="left"
     )
@@ -61,7 +75,9 @@ def show(record: Record, console: Console | None = None) -> None:
     for name, found in summary.get("metrics", {}).items():
         means = [f"{number(found[s]['final'])} {title}" for s, title in record.scenarios.items()]
         console.print(f"{escape(name)}, mean over tasks: {', '.join(means)}.", highlight=False)
-    retention = summary["retention"]
+
+
+def _show_retention(record: Record, retention: dict[str, Any], console: Console) -> None:
     if retention["pretrained"] is None:
         console.print(
             "Retention was not measured: it needs weights with the head of their pretraining, and "
@@ -74,19 +90,9 @@ def show(record: Record, console: Console | None = None) -> None:
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
-    from clbench.report.figures import lacking_fonts  # matplotlib takes a while
 
-    if lacking := lacking_fonts(record):
-        console.print(escape(lacking), highlight=False)
-    for name in summary["inactive"]:
-        console.print(f"[bold red]WARNING: method {name} had no effect in this run (inactive).")
-    for name in summary["ineffective"]:
-        from clbench.methods import METHODS  # PyTorch takes seconds
 
-        of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
-        told = sentence(name, summary["scope"][name], of)
-        console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
-    needs = summary["footprint"]
+def _show_costs(needs: dict[str, Any], cost: dict[str, Any], console: Console) -> None:
     console.print(
         f"Footprint: {'data-oblivious' if needs['data_oblivious'] else 'uses past data'}, "
         f"{needs['stored_samples']:,} stored samples ({needs['stored_bytes'] / 1e6:.1f} MB), "
@@ -94,17 +100,10 @@ def show(record: Record, console: Console | None = None) -> None:
         f"{needs['extra_passes_per_step']:.2g} extra passes a step, "
         f"{needs['time_share']:.0%} of the time."
     )
-    cost = summary["cost"]
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
         f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s{_where(cost)}."
     )
-    folder = escape(str(record.folder))
-    console.print(f"Files in {folder}:", highlight=False)
-    console.print(
-        "  " + "  ".join(name for name in FILES if (record.folder / name).exists()), highlight=False
-    )
-    console.print(f"Curves: tensorboard --logdir {folder}", highlight=False)
 
 
 def _where(cost: dict[str, Any]) -> str:

@@ -23,7 +23,8 @@ from clbench.models.loss import ClassLoss
 from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import Network
-from clbench.runner.preflight import check_tasks, preflight
+from clbench.runner.preflight import preflight
+from clbench.runner.steps import check_tasks
 from clbench.seeding import derive
 from clbench.streams import Stream, Task
 from clbench.weights import State

@@ -16,13 +16,15 @@ from clbench.learner.trainer import make_trainer
 from clbench.methods.statements import traits
 from clbench.models import finite
 from clbench.processes.processes import is_first, say
+from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
 from clbench.record.events import VERSION, Event, PretrainedEvent, RunEvent, TaskEvent
-from clbench.record.record import Record, Recorder
+from clbench.record.record import Record
+from clbench.record.recorder import Recorder
 from clbench.runner.folder import environment, plain
 from clbench.runner.identity import compare, compare_recipe, take_up
-from clbench.runner.preflight import single_classes
 from clbench.runner.setup import Setup
+from clbench.streams import Stream
 from clbench.text.yamltext import dump
 from clbench.weights import State, snapshot
 
@@ -54,7 +56,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         write_atomic(folder / "environment.json", machine)
         write_atomic(folder / "split_manifest.json", _manifest(setup))
     recorder = Recorder(folder, writes=is_first())
-    if warning := single_classes(recipe, stream):
+    if warning := _single_classes(recipe, stream):
         say(f"Warning: {warning}")
     about = RunEvent.made(
         version=VERSION,
@@ -143,3 +145,15 @@ def _mend_manifest(setup: Setup, record: Record) -> None:
     if same and is_first() and not (path.is_file() and path.read_bytes() == text.encode()):
         say(f"{path} was not the run's own any more: it is made again.")
         write_atomic(path, text)
+
+
+def _single_classes(recipe: Recipe, stream: Stream) -> str:
+    """A warning about tasks that teach nothing, as they are of one class; or nothing."""
+    names = [task.name for task in stream.tasks if len(task.classes) == 1]
+    if recipe.train_logits != "task" or not names:
+        return ""
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return (
+        f"train_logits = 'task': of one class alone, the loss is 0 and task-incremental accuracy "
+        f"100 %, whatever the network does: {shown}; say train_logits: seen, or larger tasks"
+    )

@@ -1,12 +1,14 @@
-"""The optimiser steps of every task, counted before the first."""
+"""The tasks of a run before the first: whether they can be trained on, and in how many steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from clbench.data.batches import Batches, Examples, Mixed
+from clbench.errors import ClbenchError
 from clbench.learner.trainer import count_steps
 from clbench.recipe.recipe import Recipe
+from clbench.runner.preflight import named
 from clbench.streams import Task
 
 
@@ -41,3 +43,24 @@ def steps_of_tasks(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> li
         count_steps(rules, len(batches)) if trains(rules, number) else 0
         for number, (rules, batches) in enumerate(tasks, 1)
     ]
+
+
+def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:
+    """Refuse tasks that cannot be trained on, before the first is.
+
+    Args:
+        recipe: the run's.
+        stages: what it trains on.
+        least: images that the network needs at a time.
+
+    Raises:
+        ClbenchError: naming the task.
+    """
+    for task in stages:
+        size = recipe.for_task(task.name).batch_size
+        if size < least or len(task.train) < least:
+            raise ClbenchError(
+                f"task {task.name}: batch_size = {size} and {len(task.train)} training images, but "
+                f"{named(recipe)} has BatchNorm, which needs at least {least} images of "
+                f"{recipe.images.size} pixels at a time"
+            )

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.estimate.estimating import Shared, estimate
 from clbench.files.disk import write_atomic
 from clbench.files.lock import alone
 from clbench.launch.choose import choose_launcher
 from clbench.launch.local import Job, Launch, train_words
-from clbench.recipe.yamlfile import nested
 from clbench.record.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
 from clbench.report.compare import compare as compare_runs
-from clbench.report.tuning import tuning_in as read_tunings
 from clbench.runner.folder import plain
-from clbench.suite.done import finished, hashes_below
-from clbench.suite.missing import Missing, skip
-from clbench.suite.suite import Planned, Suite, load
+from clbench.suite.done import Place, survey
+from clbench.suite.missing import Inventory, skip
+from clbench.suite.suite import Suite, load
 from clbench.suite.tuning import Search, Tuning, as_values, score_of, try_of
 from clbench.suite.watch import Watch
-from clbench.text.numbers import duration, size
 from clbench.text.yamltext import dump
-
-
-@dataclass(frozen=True)
-class Place:
-    """A run of the suite and where it lies.
-
-    Attributes:
-        run: what is planned.
-        folder: where its results are or will be.
-        state: ``finished``, ``interrupted`` or ``new``.
-    """
-
-    run: Planned
-    folder: Path
-    state: str
 
 
 def compare(
@@ -75,22 +56,22 @@ def compare(
     made = suite if isinstance(suite, Suite) else load(suite)
     folder = folder_of(made, output)
     start = choose_launcher(launcher, jobs, folder, slurm or {})
-    missing, skipped = Missing(fetch=True), dict[str, str]()
+    inventory, skipped = Inventory(fetch=True), dict[str, str]()
     if skip_missing:
-        made, skipped = skip(made, missing)
-        for line in missing.lines():
+        made, skipped = skip(made, inventory)
+        for line in inventory.lines():
             print(line, flush=True)
         if not made.cells:
             told = "; ".join(dict.fromkeys(r.removeprefix("skipped: ") for r in skipped.values()))
             raise ClbenchError(f"nothing of {made.name} can run here: {told}")
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        searches = _tune(made, made.tune, folder, start, missing) if made.tune else []
+        searches = _tune(made, made.tune, folder, start, inventory) if made.tune else []
         lost = {s.name: s.failure for s in searches if s.chosen is None}
         settings = {s.name: s.settings for s in searches if s.chosen is not None}
         kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
         places = survey(kept.chosen(settings), folder / "runs")
-        failures = skipped | lost | _run(places, folder, start, missing)
+        failures = skipped | lost | _run(places, folder, start, inventory)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
         told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -107,130 +88,8 @@ def folder_of(suite: Suite, output: Path | str | None) -> Path:
     return Path(output) if output is not None else Path("runs") / suite.name
 
 
-def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
-    """Where each run lies below the folder, and how far it is."""
-    there = hashes_below(folder)
-    places = []
-    for run in runs:
-        found = there.get(run.hash)
-        own = folder / run.name
-        if found is None:
-            state = "new"
-        else:
-            state = "finished" if finished(found) else "interrupted"
-        places.append(Place(run, found or own, state))
-    return places
-
-
-def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str]:
-    """The grid with what is there, and the time and disk that the rest will take; line by line.
-
-    A method's finished runs tell what its others will take; without any, a short trial does.
-    """
-    skipped = dict[str, str]()
-    if skip_missing:
-        missing = Missing(fetch=False)
-        suite, skipped = skip(suite, missing)
-        for name, reason in skipped.items():
-            yield f"{name}: {reason}"
-        yield from missing.lines()
-        if not suite.cells:
-            yield f"nothing of {suite.name} can run here."
-            return
-    places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
-    left = [place for place in places if place.state != "finished"]
-    missing, tried = Missing(fetch=False), 0
-    text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
-    if suite.tune:
-        tried = suite.tune.tries * len(suite.cells)
-        done = sum(map(finished, hashes_below(folder / "tries").values()))
-        text += (
-            f"; before them {tried} tries on the first {suite.tune.tasks} tasks, {done} finished"
-        )
-        tried = max(0, tried - done) if left else 0
-    cells: dict[tuple[str, ...], list[Place]] = {}
-    for place in places:
-        recipe = place.run.recipe
-        key = (place.run.method, str(recipe.stream), str(recipe.model))
-        cells.setdefault(key, []).append(place)
-    costs, width = _Costs(suite.tune, tried / len(cells)), max(len(p.run.name) for p in places)
-    for found in cells.values():
-        told = costs.add(found)
-        for place in found:
-            yield f"{place.run.name:<{width}}  {place.state}{told}"
-    if left:
-        text += (
-            f"; about {duration(costs.seconds)} one after the other, imports not counted, and "
-            f"{size(costs.disk)} of disk"
-        )
-    yield f"{text}."
-    reasons = [missing.reason(place.run.recipe) for place in left]
-    for reason in dict.fromkeys(filter(None, reasons)):
-        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
-    yield from missing.lines()
-
-
-class _Costs:
-    """Seconds and bytes of the runs that are left, and of the tries before them.
-
-    Args:
-        tune: how settings are chosen before.
-        tries: of each cell.
-    """
-
-    def __init__(self, tune: Tuning | None, tries: float) -> None:
-        self.tune, self.tries = tune, tries
-        self.seconds = self.own = 0.0
-        self._shared: dict[str, int] = {}
-        self._known: Shared = {}
-
-    @property
-    def disk(self) -> float:
-        """Bytes; what runs share counts once."""
-        return self.own + sum(self._shared.values())
-
-    def add(self, places: Sequence[Place]) -> str:
-        """Count the runs of a cell; what one takes, where none is finished, to be told of it."""
-        done = [place.folder for place in places if place.state == "finished"]
-        left = len(places) - len(done)
-        if done and left:
-            self.seconds += left * sum(map(_seconds, done)) / len(done)
-            files = (f for folder in done for f in folder.rglob("*") if f.is_file())
-            self.own += left * sum(f.stat().st_size for f in files) / len(done)
-        if not ((left and not done) or self.tries):
-            return ""
-        try:
-            needs = estimate(places[0].run.recipe, self._known)
-        except ClbenchError:  # the reason is said beside
-            return ""
-        each = needs.disk.get("run folder", 0)
-        if self.tune:
-            self.seconds += self.tries * needs.of_try(self.tune.tasks)
-            self.own += self.tries * each
-        self._shared |= {what: n for what, n in needs.disk.items() if what != "run folder"}
-        if done:
-            return ""
-        self.seconds += left * needs.seconds
-        self.own += left * each
-        memory = size(needs.memory["peak"])
-        return f"  {needs.steps:,} steps, about {duration(needs.seconds)}, {memory} of memory"
-
-
-def _chosen(suite: Suite, folder: Path) -> dict[str, dict[str, Any]]:
-    """The settings that an earlier tuning of the suite chose; empty if there is none."""
-    path = folder / "tuning.json"
-    if suite.tune is None or not path.is_file():
-        return {}
-    cells = {cell.name for cell in suite.cells}
-    return {
-        cell.name: nested(cell.best.settings)
-        for cell in read_tunings(path).cells
-        if cell.best is not None and cell.name in cells
-    }
-
-
 def _tune(
-    suite: Suite, tune: Tuning, folder: Path, start: Launch, missing: Missing
+    suite: Suite, tune: Tuning, folder: Path, start: Launch, inventory: Inventory
 ) -> list[Search]:
     """Try settings for every cell, round by round; tries that are there are not run again."""
     searches = [Search(c.name, c.method, tune.space_of(c.method), tune.seed) for c in suite.cells]
@@ -242,7 +101,7 @@ def _tune(
         ]
         places = survey(runs, folder / "tries")
         places_once = list({place.folder: place for place in places}.values())
-        failures = _run(places_once, folder, start, missing)
+        failures = _run(places_once, folder, start, inventory)
         why = {p.folder: failures.get(p.run.name, "") for p in places_once}
         for search, place in zip(searches, places, strict=True):
             reason = why[place.folder]
@@ -253,22 +112,20 @@ def _tune(
     return searches
 
 
-def _seconds(folder: Path) -> float:
-    return float(sum(event.seconds for event in Record.load(folder).tasks))
-
-
-def _run(places: Sequence[Place], folder: Path, start: Launch, missing: Missing) -> dict[str, str]:
+def _run(
+    places: Sequence[Place], folder: Path, start: Launch, inventory: Inventory
+) -> dict[str, str]:
     """Run what is not finished and can run here; returns why runs failed, by name.
 
     Raises:
         ClbenchError: if nothing is finished, and nothing can run for want of data or weights.
     """
     left = [place for place in places if place.state != "finished"]
-    lacks = {place.run.name: missing.reason(place.run.recipe) for place in left}
+    lacks = {place.run.name: inventory.reason(place.run.recipe) for place in left}
     if places and len(left) == len(places) and all(lacks.values()):
-        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), missing.ways
+        reasons, ways = "; ".join(dict.fromkeys(lacks.values())), inventory.ways
         raise ClbenchError(f"no run can start here: {reasons}" + f" ({ways})" * bool(ways))
-    for line in missing.lines():
+    for line in inventory.lines():
         print(line, flush=True)
     todo, failures = list[Job](), {name: reason for name, reason in lacks.items() if reason}
     for place in places:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clbench.errors import ClbenchError
@@ -11,6 +13,7 @@ from clbench.record.record import Record
 from clbench.runner.folder import recipe_hash, recipe_of
 from clbench.runner.identity import compare_recipe
 from clbench.runner.products import missing_products
+from clbench.suite.suite import Planned
 
 
 def hashes_below(folder: Path) -> dict[str, Path]:
@@ -46,3 +49,33 @@ def _events(folder: Path) -> tuple[Event, ...]:
         return trust.record_of(folder).events  # it may be anybody's
     except (ClbenchError, OSError):
         return ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run of the suite and where it lies.
+
+    Attributes:
+        run: what is planned.
+        folder: where its results are or will be.
+        state: ``finished``, ``interrupted`` or ``new``.
+    """
+
+    run: Planned
+    folder: Path
+    state: str
+
+
+def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
+    """Where each run lies below the folder, and how far it is."""
+    there = hashes_below(folder)
+    places = []
+    for run in runs:
+        found = there.get(run.hash)
+        own = folder / run.name
+        if found is None:
+            state = "new"
+        else:
+            state = "finished" if finished(found) else "interrupted"
+        places.append(Place(run, found or own, state))
+    return places

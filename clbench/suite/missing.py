@@ -8,26 +8,27 @@ from functools import partial
 
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate.absent import absent_weights
-from clbench.estimate.outline import Absent, outline
+from clbench.estimate.missing import missing_weights
+from clbench.estimate.outline import Missing, outline
 from clbench.models import backbone
-from clbench.recipe.recipe import Recipe, merge
+from clbench.recipe.merging import merge
+from clbench.recipe.recipe import Recipe
 from clbench.suite.suite import Cell, Suite
 
 
-class Missing:
-    """What runs lack on this machine. Everything is looked for once, and fetched at most once.
+class Inventory:
+    """What there is of what runs need. Everything is looked for once, and fetched at most once.
 
     Args:
         fetch: fetch what can be fetched; what then is there is not missing.
 
     Attributes:
-        absent: what is not there, by name.
+        missing: what is not there, by name.
     """
 
     def __init__(self, fetch: bool) -> None:
-        self.fetch, self.absent = fetch, dict[str, Absent]()
-        self._streams: dict[str, list[Absent] | ClbenchError] = {}
+        self.fetch, self.missing = fetch, dict[str, Missing]()
+        self._streams: dict[str, list[Missing] | ClbenchError] = {}
         self._told = set[str]()
         self._tried: dict[str, str] = {}  # by what was fetched: why that failed, or nothing
 
@@ -40,7 +41,7 @@ class Missing:
         key = recipe.model_dump_json(include={"stream", "images", "data_dir"})
         if key not in self._streams:
             try:
-                self._streams[key] = outline(recipe)[1].absent
+                self._streams[key] = outline(recipe)[1].missing
             except ClbenchError as error:
                 self._streams[key] = error
         found = self._streams[key]
@@ -51,9 +52,9 @@ class Missing:
 
     def weights(self, recipe: Recipe) -> list[str]:
         """The pretrained weights without which a recipe cannot run: one name, or none."""
-        absent = absent_weights(recipe)
+        found = missing_weights(recipe)
         get = partial(backbone.load, recipe.model, 1, recipe.images.size)
-        return [absent.what] if absent and self._lacks(absent, get) else []
+        return [found.what] if found and self._lacks(found, get) else []
 
     def reason(self, recipe: Recipe) -> str:
         """Why a recipe cannot run here, in a few words; empty if it can."""
@@ -64,33 +65,33 @@ class Missing:
 
     def lines(self) -> Iterator[str]:
         """What is missing and how to get it, a line each; what was told before is left out."""
-        new = [absent for what, absent in self.absent.items() if what not in self._told]
-        self._told |= self.absent.keys()
-        for absent in new:
-            state = "Not here, will be fetched" if absent.fetched else "Missing"
-            yield f"{state}: {absent.what}: {absent.how.rstrip('.')}."
+        new = [missing for what, missing in self.missing.items() if what not in self._told]
+        self._told |= self.missing.keys()
+        for missing in new:
+            state = "Not here, will be fetched" if missing.fetched else "Missing"
+            yield f"{state}: {missing.what}: {missing.how.rstrip('.')}."
 
     @property
     def ways(self) -> str:
         """How to get all that the runs cannot fetch themselves."""
-        return "; ".join(x.how.rstrip(".") for x in self.absent.values() if not x.fetched)
+        return "; ".join(x.how.rstrip(".") for x in self.missing.values() if not x.fetched)
 
-    def _lacks(self, absent: Absent, get: Callable[[], object]) -> bool:
-        self.absent.setdefault(absent.what, absent)
-        if not absent.fetched or not self.fetch:
-            return not absent.fetched
-        if absent.what not in self._tried:
-            print(f"Fetching {absent.what} …", flush=True)
+    def _lacks(self, missing: Missing, get: Callable[[], object]) -> bool:
+        self.missing.setdefault(missing.what, missing)
+        if not missing.fetched or not self.fetch:
+            return not missing.fetched
+        if missing.what not in self._tried:
+            print(f"Fetching {missing.what} …", flush=True)
             try:
                 get()
-                self._tried[absent.what] = ""
+                self._tried[missing.what] = ""
             except ClbenchError as error:
-                self._tried[absent.what] = " ".join(str(error).split())
-        reason = self._tried[absent.what]
+                self._tried[missing.what] = " ".join(str(error).split())
+        reason = self._tried[missing.what]
         if reason:
-            self.absent[absent.what] = replace(absent, how=reason, fetched=False)
+            self.missing[missing.what] = missing._replace(how=reason, fetched=False)
         else:
-            del self.absent[absent.what]
+            del self.missing[missing.what]
         return bool(reason)
 
 
@@ -100,7 +101,7 @@ def lacking(data: Sequence[str], weights: Sequence[str]) -> str:
     return "; ".join(told + [f"weights {x.removesuffix(' weights')} are missing" for x in weights])
 
 
-def skip(suite: Suite, missing: Missing) -> tuple[Suite, dict[str, str]]:
+def skip(suite: Suite, inventory: Inventory) -> tuple[Suite, dict[str, str]]:
     """A suite without what cannot run here, and why, by the cell's name.
 
     An independent stream of several data sets does without those that are missing.
@@ -109,7 +110,7 @@ def skip(suite: Suite, missing: Missing) -> tuple[Suite, dict[str, str]]:
     for cell in suite.cells:
         recipe = cell.plan(suite.seeds[0]).recipe
         try:
-            gone, weights = missing.data(recipe), missing.weights(recipe)
+            gone, weights = inventory.data(recipe), inventory.weights(recipe)
         except ClbenchError as error:
             skipped[cell.name] = f"skipped: {error}"
             continue

@@ -11,17 +11,18 @@ from typing import Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
-from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.merging import merge, put_on
+from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import find, read, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
-from clbench.suite.unfold import put_on, unfold
+from clbench.suite.unfold import unfold
 from clbench.suite.values import base_of, choices_of, methods_of, overrides_of, title_of
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
 
 KEYS = (
-    *("name", "base", "methods", "overrides", "sweep", "variants", "streams", "backbones"),
+    *("name", "base", "methods", "overrides", "grid", "variants", "streams", "backbones"),
     *("seeds", "tune"),
 )
 #: Runs of one suite.
@@ -175,7 +176,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
     base = base_of(values)
     methods = methods_of(values)
     given, over = overrides_of(values, list(methods)), over or {}
-    rows = unfold(methods, given, values.get("sweep"), values.get("variants"), over)
+    rows = unfold(methods, given, values.get("grid"), values.get("variants"), over)
     seeds = values.get("seeds", [base.get("seed", 0)])
     if not isinstance(seeds, list | tuple) or not seeds:
         raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
@@ -197,8 +198,8 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                 merged = merge(merged, rows[method].overrides) | {"methods": chosen}
                 parts = tuple(p for p in (stream_name, backbone_name, method) if p)
                 cell = Cell(parts, method, put_on(merged, over))
-                # A sweep may pass through a value that is there, and overrides make rows alike.
-                repeats = rows[method].swept or over
+                # A grid may hold a value that is there, and overrides make rows alike.
+                repeats = rows[method].of_grid or over
                 if not (repeats and any(cell.same_as(other) for other in cells)):
                     cells.append(cell)
     wanted = values.get("tune")

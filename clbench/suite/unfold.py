@@ -1,4 +1,4 @@
-"""Short ways to write many methods of a suite: sweeps over a field, and variants of all."""
+"""Short ways to write many methods of a suite: grids of a field's values, and variants of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clbench.errors import ClbenchError, shown
-from clbench.recipe.recipe import merge
+from clbench.recipe.merging import merge
 from clbench.recipe.yamlfile import nested
 
 #: Where an override of a whole suite takes the ground from variants that set the same.
@@ -21,35 +21,35 @@ class Unfolded:
     Attributes:
         settings: its methods, or ``{config: FILE}`` with changes of that config's methods.
         overrides: values of a recipe.
-        swept: whether a sweep made it; then it may be a run that is there already.
+        of_grid: whether it is of a grid; then it may be a run that is there already.
     """
 
     settings: Mapping[str, Any]
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    swept: bool = False
+    of_grid: bool = False
 
-    def with_values(self, values: Mapping[str, Any], swept: bool = False) -> Unfolded:
+    def with_values(self, values: Mapping[str, Any], of_grid: bool = False) -> Unfolded:
         """With values of a recipe on top."""
         settings, changes = self.settings, values.get("methods")
         if changes:
             settings = merge({"methods": settings}, {"methods": changes})["methods"]
         rest = {key: value for key, value in values.items() if key != "methods"}
-        return Unfolded(settings, merge(self.overrides, rest), swept)
+        return Unfolded(settings, merge(self.overrides, rest), of_grid)
 
 
 def unfold(
     methods: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    sweep: object = None,
+    grid: object = None,
     variants: object = None,
     over: Mapping[str, Any] | None = None,
 ) -> dict[str, Unfolded]:
-    """The methods of a suite by name: in every variant as they are, then their sweeps.
+    """The methods of a suite by name: in every variant as they are, then their grids.
 
     Args:
         methods: as in the suite.
         overrides: values of a recipe by method.
-        sweep: by method, fields with the values that each is to have in a run of its own.
+        grid: by method, fields with the values that each is to have in a run of its own.
         variants: by name, values of a recipe for all methods; in them, ``overrides`` by method.
         over: values that all runs are to have in the end: variants of the stream or of the logits
             that are overridden are left out.
@@ -57,7 +57,7 @@ def unfold(
     Raises:
         ClbenchError: naming the key that is not as it should be.
     """
-    sweeps = {name: list(_swept(name, given, methods)) for name, given in _mapping(sweep, "sweep")}
+    grids = {name: list(_points(name, given, methods)) for name, given in _mapping(grid, "grid")}
     rows: dict[str, Unfolded] = {}
     for variant, change in [("", {}), *_mapping(variants, "variants")]:
         own = dict(_mapping(change.get("overrides"), f"variants.{variant}.overrides", methods))
@@ -72,46 +72,26 @@ def unfold(
             for name, settings in methods.items()
         }
         rows |= {name + end: row for name, row in plain.items()}
-        for name, values_of in sweeps.items():
-            for told, swept in values_of:
+        for name, values_of in grids.items():
+            for told, point in values_of:
                 row = f"{name} {told}{end}"
                 if row in rows:
-                    raise ClbenchError(f"sweep.{name}: there are two rows {shown(row)}")
-                rows[row] = plain[name].with_values(swept, swept=True)
+                    raise ClbenchError(f"grid.{name}: there are two rows {shown(row)}")
+                rows[row] = plain[name].with_values(point, of_grid=True)
     return rows
 
 
-def put_on(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's values with others in place, also where a task has settings of its own."""
-    tasks = values.get("per_task") or {}
-    own = {task: _without(fields, over) for task, fields in tasks.items()}
-    return merge({**values, **({"per_task": own} if tasks else {})}, over)
-
-
-def _without(fields: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are not overridden; ``epochs`` and ``steps`` stand for each other."""
-    gone = set(over) | ({"epochs", "steps"} if {"epochs", "steps"} & set(over) else set())
-    left: dict[str, Any] = {}
-    for key, value in fields.items():
-        inner = over.get(key)
-        if isinstance(value, Mapping) and isinstance(inner, Mapping):
-            left[key] = _without(value, inner)
-        elif key not in gone:
-            left[key] = value
-    return left
-
-
-def _swept(
+def _points(
     name: str, fields: Mapping[str, Any], methods: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What each run of a method's sweep is called, and its value."""
+    """What each run of a method's grid is called, and its value."""
     if name not in methods:
-        raise ClbenchError(f"sweep.{name}: the suite has no such method")
+        raise ClbenchError(f"grid.{name}: the suite has no such method")
     for key, numbers in fields.items():
         last = str(key).rpartition(".")[2]
         alone = sum(str(other).rpartition(".")[2] == last for other in fields) == 1
         if not isinstance(numbers, Sequence) or isinstance(numbers, str) or not numbers:
-            raise ClbenchError(f"sweep.{name}.{key} must be a list of values, got {shown(numbers)}")
+            raise ClbenchError(f"grid.{name}.{key} must be a list of values, got {shown(numbers)}")
         for number in numbers:
             yield f"{last if alone else key}={number}", nested({str(key): number})
 

@@ -71,13 +71,11 @@ class Redeployment:
             for name, method in named.items():
                 if overriding([method], "deploy"):
                     saved.remind(self.record.folder, name, method, states)
-        own = self.setup.recipe.methods
-        swept = {name for name, method in recipe.methods.items() if own.get(name) != method}
         events = []
         for number in self.numbers:
             rules = recipe.for_task(self.setup.stages[number - 1].name)
-            for name in named.keys() - swept:  # a value that is swept holds for all tasks
-                named[name].take_settings(rules.methods[name])
+            for name, method in named.items():
+                method.take_settings(rules.methods[name])
             events.append(self._task(number, list(named.values()), refresh, fresh))
         return Record(self.record.folder, (self.record.run, *events))
 

@@ -39,28 +39,25 @@ and for independent tasks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError
 from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
 from clbench.methods import METHODS
 from clbench.methods.base import overriding
 from clbench.methods.statements import Swept
-from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.recipe.merging import put_on
+from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, scores, trust
 from clbench.record.baselines import PLAIN
 from clbench.record.record import SCENARIOS, SHARED_TITLES, TITLES, Record, Scenario
 from clbench.runner.folder import plain, recipe_of
 from clbench.sweep.redeploy import Redeployment, looks_back
-
-#: Values of one sweep.
-MOST = 1_000
+from clbench.sweep.values import parameters
 
 
 @dataclass(frozen=True)
@@ -102,45 +99,6 @@ class Sweep:
         return f"sweep-{self.parameter}" + ("-previous" if self.anchor == "previous" else "")
 
 
-def parameters() -> dict[str, list[str]]:
-    """What can be swept, and the methods whose field it is."""
-    found: dict[str, list[str]] = {}
-    for name, method in METHODS.items():
-        for field in method.swept:
-            found.setdefault(field, []).append(name)
-    return found
-
-
-def read_values(text: str) -> list[float]:
-    """The values of ``start:stop:step`` (both ends included) or of a list with commas.
-
-    Raises:
-        ClbenchError: if it is neither.
-
-    >>> read_values("0:1:0.25"), read_values("0.1,0.3")
-    ([0.0, 0.25, 0.5, 0.75, 1.0], [0.1, 0.3])
-    """
-    try:
-        if not text.isascii():  # Decimal takes digits of any script
-            raise ValueError
-        if ":" not in text:
-            values = [Decimal(word) for word in text.split(",")]
-        else:  # exact in decimals: 0:1:0.05 ends at 1
-            start, stop, step = (Decimal(word) for word in text.split(":"))
-            count = (stop - start) / step
-            # Compared before it is made a whole number: that of 1e999999 takes for ever.
-            values = [start + step * i for i in range(int(min(count, Decimal(MOST))) + 1)]
-        if not values or not all(math.isfinite(value) for value in values):
-            raise ValueError
-    except (ArithmeticError, ValueError) as error:
-        raise ClbenchError(
-            f"{shown(text)} are no values: write start:stop:step, as in 0:1:0.05, or 0.1,0.3,0.5"
-        ) from error
-    if len(values) > MOST:
-        raise ClbenchError(f"{shown(text)} are too many values: at most {MOST:,} are tried")
-    return [float(value) for value in dict.fromkeys(values)]
-
-
 def sweep(
     folder: Path | str,
     parameter: str,
@@ -152,7 +110,7 @@ def sweep(
 
     Args:
         folder: the run folder, with its checkpoints.
-        parameter: a key of :func:`parameters`.
+        parameter: a key of :func:`~clbench.sweep.values.parameters`.
         values: at least one.
         by: the scenario whose validation accuracy picks.
         anchor: ``pretrained`` or ``previous``, of ``alpha``; default: as in the run, or pretrained.
@@ -220,11 +178,11 @@ def _method(recipe: Recipe, parameter: str, folder: Path) -> str:
 def _changed(
     recipe: Recipe, method: str, parameter: str, value: float, anchor: str | None
 ) -> Recipe:
-    """The recipe with another value; refused as any recipe would be."""
+    """The recipe with another value, for all tasks; refused as any recipe would be."""
     base = plain(recipe)
     base["methods"].pop(PLAIN, None)
     fields = {parameter: value} | ({"anchor": anchor} if anchor else {})
-    return parse(merge(base, {"methods": {method: fields}}))
+    return parse(put_on(base, {"methods": {method: fields}}))
 
 
 def _own(recipe: Recipe, method: str, parameter: str, anchor: str | None) -> float | None:
@@ -235,6 +193,9 @@ def _own(recipe: Recipe, method: str, parameter: str, anchor: str | None) -> flo
     settings = recipe.methods[method]
     value: float | str = getattr(settings, parameter)
     if isinstance(value, str):  # scale: mean, another value after every task
+        return None
+    if any(getattr(recipe.for_task(task).methods[method], parameter) != value
+           for task in recipe.per_task):  # fmt: skip
         return None
     unlike = value != neutral and getattr(settings, "anchor", None) != anchor
     return None if unlike else value

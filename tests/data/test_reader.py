@@ -16,8 +16,8 @@ from clbench.methods.head_refit import HeadRefit
 from clbench.methods.replay import Replay
 from clbench.models import head_names, tiny  # noqa: F401  (registers the tiny backbones)
 from clbench.models.anchors import Anchor, Anchors
-from clbench.models.backbone import Probe
 from clbench.models.loss import ClassLoss
+from clbench.models.settings import Probe
 from clbench.streams import Task
 from clbench.weights import snapshot
 

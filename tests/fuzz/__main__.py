@@ -43,12 +43,12 @@ def run(words: tuple[str, ...]) -> int:
         here.__spec__ = find_spec("clbench.__main__")
         sys.argv = ["clbench", *words]
         return main(list(words))
-    from clbench.suite import comparison, suite
+    from clbench.suite import forecast, suite
 
     def plan(*_: object, **__: object) -> list[str]:
         return [planned.name for planned in suite.load(words[1]).runs]
 
-    comparison.plan = plan  # its estimates take their time
+    forecast.plan = plan  # its estimates take their time
     return main(["compare", words[1], "--dry_run"])
 
 

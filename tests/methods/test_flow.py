@@ -20,8 +20,8 @@ from clbench.methods.flow import FLOW, sample_weights
 from clbench.methods.lora import LoRA
 from clbench.models import features, head_names, tiny  # noqa: F401  (registers the tiny backbones)
 from clbench.models.anchors import Anchor, Anchors
-from clbench.models.backbone import Probe
 from clbench.models.folds import folds_of
+from clbench.models.settings import Probe
 from clbench.models.training import linear_probe
 from clbench.recipe.recipe import parse
 from clbench.report.compare import compare

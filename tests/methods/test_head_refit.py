@@ -19,7 +19,7 @@ from clbench.methods.lora import LoRA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.models import head_names
 from clbench.models.anchors import Anchor, Anchors
-from clbench.models.backbone import Probe
+from clbench.models.settings import Probe
 from clbench.seeding import generator
 from clbench.streams import Task
 from clbench.weights import snapshot

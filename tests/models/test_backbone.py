@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from clbench.errors import ClbenchError
 from clbench.models import TRIED, backbone, hub
-from clbench.models.backbone import ModelConfig, features, head_names, load
+from clbench.models.backbone import features, head_names, load
+from clbench.models.settings import ModelConfig
 from clbench.weights import sha256, snapshot
 
 # ViT-B/16 stands in with 2 of its 12 blocks; the whole network is for the slow tests.

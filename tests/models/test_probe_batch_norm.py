@@ -22,8 +22,8 @@ from clbench.methods.flow import FLOW
 from clbench.methods.head_refit import HeadRefit
 from clbench.models import head_names
 from clbench.models.anchors import Anchor, Anchors
-from clbench.models.backbone import Probe
 from clbench.models.batch_norm import statistics
+from clbench.models.settings import Probe
 from clbench.models.training import train_head
 from clbench.seeding import generator, seed_everything
 from clbench.streams import Task

@@ -8,8 +8,8 @@ from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.models import features, pretraining
-from clbench.models.backbone import ModelConfig, Probe
 from clbench.models.pretraining import pretrain
+from clbench.models.settings import ModelConfig, Probe
 from clbench.models.tiny import TinyCNN
 from clbench.models.training import extract, linear_probe
 from clbench.streams import Stream

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from clbench.errors import ClbenchError
-from clbench.models.backbone import ModelConfig, load
+from clbench.models.backbone import load
+from clbench.models.settings import ModelConfig
 from clbench.models.weights_file import read
 from clbench.weights import sha256
 

@@ -255,7 +255,7 @@ def test_a_record_of_too_many_values_is_not_parsed(tmp_path):
     path = tmp_path / "record.jsonl"
     path.write_text("[" + "[]," * 3_000_000 + "0]")
     with pytest.raises(ClbenchError, match="over 5,000,000 values"):
-        reading.check(path)
+        reading.content_of(path)
 
 
 def test_an_unreadable_file_is_one_line(tmp_path):

@@ -25,7 +25,7 @@ def test_streams_without_their_data(name, tasks, classes, train, test, tmp_path)
         "epochs": 1,
     }
     stream, needed = outline(parse(recipe))
-    assert needed.absent
+    assert needed.missing
     assert len(stream.tasks) == tasks
     assert len(stream.class_names) == classes
     assert sum(len(task.train) for task in stream.tasks) == train

@@ -1,0 +1,110 @@
+"""Per-sample gradients of a layer's parameters, from its inputs and the gradients of its outputs.
+
+[0] Dangel et al., *BackPACK: packing more into backprop*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from clbench.weights import State
+
+#: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name.
+Rule = Callable[[Any, Tensor, Tensor], State]
+
+#: Entries of the largest block of per-sample gradients that is held at once.
+BLOCK = 2**22
+
+
+def layer_squares(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> State:
+    """Sum over samples of a layer's squared gradients, some samples at a time."""
+    rule = RULES.get(type(layer), _by_vmap)
+    entries = sum(parameter.numel() for parameter in layer.parameters())
+    size = max(1, BLOCK // entries)
+    total: State = {}
+    for inputs_B, gradients_B in zip(inputs.split(size), gradients.split(size), strict=True):
+        for name, found in rule(layer, inputs_B, gradients_B).items():
+            square = found.square().sum(0)
+            total[name] = total[name] + square if name in total else square
+    return total
+
+
+def _linear(layer: nn.Linear, x: Tensor, g: Tensor) -> State:
+    x, g = x.reshape(len(x), -1, x.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
+    found = {"weight": g.transpose(1, 2) @ x}
+    return found if layer.bias is None else found | {"bias": g.sum(1)}
+
+
+def _conv(layer: nn.Conv2d, x: Tensor, g: Tensor) -> State:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return _by_vmap(layer, x, g)
+    # Windows (B, places, kernel, channels): with the channels last they are copied in long runs,
+    # in half the time that F.unfold takes.
+    count, groups = len(x), layer.groups
+    (top, left), sizes = cast(tuple[int, int], layer.padding), layer.kernel_size
+    windows = F.pad(x, (left, left, top, top)).contiguous(memory_format=torch.channels_last)
+    for axis, (size, step, gap) in enumerate(
+        zip(sizes, layer.stride, layer.dilation, strict=True), start=2
+    ):
+        windows = windows.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
+    windows = windows.permute(0, 2, 3, 4, 5, 1)
+    outputs = g.flatten(2)
+    if groups > 1:
+        windows = windows.unflatten(5, (groups, -1)).permute(0, 5, 1, 2, 3, 4, 6)
+        outputs = outputs.reshape(count * groups, -1, outputs.shape[2])
+    columns = windows.reshape(len(outputs), outputs.shape[2], -1)
+    weight = (outputs @ columns).view(count, layer.out_channels, *sizes, -1)
+    found = {"weight": weight.permute(0, 1, 4, 2, 3)}
+    return found if layer.bias is None else found | {"bias": g.sum((2, 3))}
+
+
+def _layer_norm(layer: nn.LayerNorm, x: Tensor, g: Tensor) -> State:
+    normalised = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+    places = tuple(range(1, x.ndim - len(layer.normalized_shape)))
+    return _affine(layer, normalised, g, places)
+
+
+def _group_norm(layer: nn.GroupNorm, x: Tensor, g: Tensor) -> State:
+    normalised = F.group_norm(x, layer.num_groups, eps=layer.eps)
+    return _affine(layer, normalised, g, tuple(range(2, x.ndim)))
+
+
+def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, g: Tensor) -> State:
+    normalised = F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps)
+    return _affine(layer, normalised, g, tuple(range(2, x.ndim)))
+
+
+def _affine(layer: nn.Module, normalised: Tensor, g: Tensor, places: tuple[int, ...]) -> State:
+    found = {"weight": normalised * g, "bias": g}
+    return {
+        name: value.sum(places) if places else value
+        for name, value in found.items()
+        if getattr(layer, name) is not None
+    }
+
+
+def _by_vmap(layer: nn.Module, x: Tensor, g: Tensor) -> State:
+    """The rule for any layer: its output's gradient pulled back, sample by sample."""
+
+    def pulled(parameters: State, x_1: Tensor, g_1: Tensor) -> Tensor:
+        output = functional_call(layer, parameters, (x_1[None],))
+        return cast(Tensor, (output * g_1[None]).sum())
+
+    parameters: State = {name: weight.detach() for name, weight in layer.named_parameters()}
+    with torch.enable_grad():
+        return cast(State, vmap(grad(pulled), (None, 0, 0))(parameters, x, g))
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _conv,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+    nn.BatchNorm2d: _batch_norm,
+}
