@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -194,15 +194,15 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
 
 
-def beyond(methods: Sequence[Method]) -> Iterator[str]:
-    """What of a network is not in the weights that a run leaves, or not in timm's network."""
+def beyond(methods: Sequence[Method]) -> None:
+    """Say what of a network is not in the weights that a run leaves, or not in timm's network."""
     for method in overriding(methods, "classifier"):
-        yield (
+        say(
             f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk, "
             "and what classifies is in the checkpoint."
         )
     for method in overriding(methods, "adapt"):
-        yield (
+        say(
             f"{name_of(method)} added to the network: model.safetensors has parts that timm's "
             "lacks, so that load_model.py has to add them too, by the method's adapt."
         )

@@ -84,8 +84,7 @@ class Run:
             self.learn(task)
         if is_first():
             state = snapshot(self.network.model, "cpu")
-            for told in beyond(self.methods):
-                say(told)
+            beyond(self.methods)
             finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
 
     def learn(self, task: Task) -> None:
@@ -111,13 +110,12 @@ class Run:
                 with clock(method):
                     method.finish(context)
         with parts("deploy"):
+            averages = any(method.averages for method in self.methods)
             theta = unwrap(self.methods, snapshot(context.model, "cpu"))
-            averages = any(m.averages for m in self.methods)
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
             self.network.load(weights.shown)
-        last = first_step + learner.step_count
-        self.progress = Progress(number, last, weights.carried, seen)
+        self.progress = Progress(number, first_step + learner.step_count, weights.carried, seen)
         told = self._measure(context, learner, plan, weights, parts, curve)
         told["seconds"] = seconds = parts.seconds
         told["parts"] = parts.found
@@ -138,8 +136,8 @@ class Run:
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network, stream = self.network, self.setup.stream
-        learned, theta = self.progress.learned, self.progress.theta
-        theta = network.adapt(self.methods, task, theta)
+        learned = self.progress.learned
+        theta = network.adapt(self.methods, task, self.progress.theta)
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
@@ -179,8 +177,8 @@ class Run:
         for method in overriding(self.methods, "rows"):
             losses.release(method.rows(context))
         if not restrict(model, self.methods):
-            say(f"Task {task.name}: the methods leave nothing to train, 0 steps.")
             context = replace(context, total_steps=0)
+            say(f"Task {task.name}: the methods leave nothing to train, 0 steps.")
         return context, seen, batches
 
     def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
