@@ -28,7 +28,7 @@ from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import make_trainer, quiet
-from clbench.measure.board import StreamLogger
+from clbench.measure.loggers import Loggers
 from clbench.methods.base import Context
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.loss import ClassLoss
@@ -138,7 +138,7 @@ def _fit(
     )
     learner = Learner(context, [], recipe, on_step=turns)
     model.train()
-    logger = StreamLogger(Path(folder) / "run")
+    logger = Loggers(Path(folder) / "run", recipe)
     trainer = make_trainer(recipe, context.total_steps, "Task 1/1", logger)
     trainer.fit(learner, train_dataloaders=batches)
     logger.close()

@@ -53,6 +53,14 @@ CASES = {
         "stream": {"name": "split_digits", "labels": "shared"},
         "evaluate": "all",
     },
+    "training": {
+        "methods": {"replay": {"fraction": 0.25}},
+        "augment": {"randaugment": 1, "erasing": 0.5, "mixup": 0.5, "cutmix": 0.5},
+        "label_smoothing": 0.1,
+        "ema": 0.5,
+        "early_stopping": {"every": 1, "patience": 1, "least": 0.1},
+        "loggers": ["csv"],
+    },
     # A rate of almost nothing leaves the probed weights: counts must then agree exactly.
     "still": {
         "methods": {},

@@ -15,7 +15,10 @@ from clbench.runner.folder import different, plain, recipe_hash
 from clbench.streams import STREAMS
 
 #: Mappings whose keys are the user's own, or a method's.
-WHOLE = {"methods", "per_task", "model.options", "stream.arguments", "trainer"}
+WHOLE = {
+    *("methods", "loggers", "callbacks", "per_task", "model.options", "stream.arguments"),
+    *("optimizer.options", "schedule.options", "trainer"),
+}
 
 
 def every_field():
@@ -46,6 +49,7 @@ FREE = [
     {"images": {"workers": 7}},
     {"eval_batch_size": 8},
     {"checkpoints": "all"},
+    {"loggers": ["csv", {"wandb": {"offline": True}}]},
     {"trainer": {"log_every_n_steps": 7}},
     {"trainer": {"precision": 32, "strategy": "auto", "num_nodes": 1}},  # as without
 ]

@@ -55,6 +55,7 @@ def values(given: Given) -> dict[str, Any]:
 def _annotations(name: str) -> Iterator[Any]:
     """The types of a field by its dotted name; several where streams differ, none if unknown."""
     from clbench.methods import METHODS
+    from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
     from clbench.streams import STREAMS
 
@@ -68,6 +69,9 @@ def _annotations(name: str) -> Iterator[Any]:
     elif section == "methods":
         method, _, rest = rest.partition(".")
         kinds = [METHODS[method]] if method in METHODS else []
+    elif section == "loggers":
+        logger, _, rest = rest.partition(".")
+        kinds = [LOGGERS[logger]] if logger in LOGGERS else []
     for kind in kinds:
         for key, info in fields(kind):
             if key == rest:

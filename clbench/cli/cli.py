@@ -135,6 +135,7 @@ def field_help() -> str:
     from pydantic_core import PydanticUndefined
 
     from clbench.methods import METHODS
+    from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
     from clbench.streams import STREAMS, owners
 
@@ -160,20 +161,30 @@ def field_help() -> str:
             for method, kind in METHODS.items():
                 for name, inner in kind.model_fields.items():
                     add(f"methods.{method}.{name}", inner)
+        if key == "loggers":
+            for logger, rules in LOGGERS.items():
+                for name, inner in rules.model_fields.items():
+                    add(f"loggers.{logger}.{name}", inner)
     return "\n".join(columns(rows, 31))
 
 
 def all_names() -> str:
-    """Streams, methods and backbones, with a line each."""
+    """Streams, methods, loggers and backbones, with a line each."""
     from clbench.methods import METHODS
     from clbench.models import TRIED
+    from clbench.recipe.attached import CALLBACKS, LOGGERS
     from clbench.streams import STREAMS, describe
 
     tables = {
         "streams": {name: describe(name) for name in STREAMS},
         "methods": {name: cls.summary for name, cls in METHODS.items()},
+        "loggers": {name: cls.summary for name, cls in LOGGERS.items()},
         "backbones (any timm name works; these are tested)": TRIED,
     }
+    if CALLBACKS:
+        tables["callbacks"] = {
+            name: (make.__doc__ or "").split("\n")[0] for name, make in CALLBACKS.items()
+        }
     lines = []
     for title, rows in tables.items():
         lines += [f"{title}:", *(f"  {name:<22} {text}" for name, text in rows.items()), ""]

@@ -28,7 +28,7 @@ TRAIN = Command(
             "print what the run will need (steps, images, disk, memory, time), and stop",
             prints=True,
         ),
-        Option("list", "list streams, methods and backbones, and stop", prints=True),
+        Option("list", "list streams, methods, loggers and backbones, and stop", prints=True),
         Option("version", "print the version, and stop", prints=True),
     ),
     fields=True,

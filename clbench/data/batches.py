@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from clbench.data.images import Images
-from clbench.data.transforms import DRAWS
+from clbench.data.mixing import Mixer, Partners
+from clbench.data.transforms import DRAWS, Augment
 from clbench.errors import ClbenchError
 from clbench.processes.processes import rank_and_world
 from clbench.seeding import generator
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
             mean over the global batch; 1.0 unless a batch divides unevenly.
         part: samples of the global batch, as a share of those whose gradients are accumulated for
             one step; 1.0 where a batch makes a step.
+        partners: what the images are mixed with; None where they are not.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     draws: Tensor
     share: float
     part: float = 1.0
+    partners: Partners | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,18 @@ class Examples:
         return torch.cat(parts).unique()
 
 
+class _Drawn(NamedTuple):
+    """What a process takes of a global batch, before it is fetched."""
+
+    positions: Tensor
+    labels: Tensor
+    draws: Tensor
+    share: float
+    part: float
+    #: Positions, labels and draws of the partners, λ and the centre of the box.
+    others: tuple[Tensor, Tensor, Tensor, float, tuple[float, float] | None] | None = None
+
+
 class Batches:
     """An iterable over the batches of one epoch after another, in a seeded order.
 
@@ -126,6 +141,7 @@ class Batches:
         accumulate: batches whose gradients make one step; at an epoch's end there may be fewer.
         least: samples that the network needs at a time, see
             :func:`clbench.models.batch_norm.least_batch`. A last batch of fewer joins that before.
+        augment: whether images are mixed, by mixup and cutmix; default: they are not.
 
     Raises:
         ClbenchError: if there are too few samples, or batches are too small, for ``least``.
@@ -139,7 +155,9 @@ class Batches:
         workers: int = 0,
         accumulate: int = 1,
         least: int = 1,
+        augment: Augment | None = None,
     ) -> None:
+        self.augment = augment or Augment()
         self.examples, self.batch_size, self.keys = examples, batch_size, keys
         self.accumulate, self.least = accumulate, least
         self.workers = workers if examples.current.images.slow else 0
@@ -158,7 +176,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         plan = self._plan(self.epoch)
         self.epoch += 1
-        yield from fetch_ahead(lambda step: self._fetch(*step), plan, self.workers)
+        yield from fetch_ahead(self._fetch, plan, self.workers)
 
     def sizes(self) -> list[list[int]]:
         """For each global batch of an epoch, its samples of the current data and of each mix."""
@@ -187,29 +205,47 @@ class Batches:
             counts = [sum(parts) for parts in sizes[start : start + self.accumulate]]
             yield from (count / sum(counts) for count in counts)
 
-    def _plan(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float, float]]:
-        """For each batch, what this process takes: positions, labels, draws, share, part."""
+    def _plan(self, epoch: int) -> Iterator[_Drawn]:
+        """For each batch, what this process takes."""
         rank, world = rank_and_world()
         random = generator(*self.keys, epoch)
         pools = [
             _Shuffled(split, random)
             for split in (self.examples.current, *(mixed.split for mixed in self.examples.mixed))
         ]
-        sizes = self.sizes()
+        sizes, rules = self.sizes(), self.augment
+        # Numbers of its own, so that images and their order are those of a run without it.
+        mixer = Mixer(rules.mixup, rules.cutmix, *self.keys, epoch, 1) if rules.mixes else None
         for counts, part in zip(sizes, self._parts(sizes), strict=True):
             drawn = [pool.next(count) for pool, count in zip(pools, counts, strict=True)]
             index = torch.cat([positions for positions, _ in drawn])
             labels = torch.cat([labels for _, labels in drawn])
             draws = torch.rand(len(index), DRAWS, generator=random)
             mine, share = dealt(len(index), rank, world, self.least)
-            yield index[mine], labels[mine], draws[mine], share, part
+            taken = _Drawn(index[mine], labels[mine], draws[mine], share, part)
+            if mixer:
+                order, kept, centre = mixer.next(len(index))
+                theirs = order[mine]
+                others = (index[theirs], labels[theirs], draws[theirs], kept, centre)
+                taken = taken._replace(others=others)
+            yield taken
 
-    def _fetch(
-        self, index: Tensor, labels: Tensor, draws: Tensor, share: float, part: float
-    ) -> Batch:
-        images = self.examples.current.images.take(index)
+    def _fetch(self, drawn: _Drawn) -> Batch:
+        index, labels, draws, share, part, others = drawn
+        source = self.examples.current.images
+        partners = None
+        if others is None:
+            images = source.take(index)
+        else:  # an image that is both its own and a partner is fetched once
+            both, where = torch.cat([index, others[0]]).unique(return_inverse=True)
+            found = source.take(both)
+            device = found.device
+            images, theirs = found[where.to(device)].split(len(index))
+            partners = Partners(theirs, others[1].to(device), others[2].to(device), *others[3:])
         device = images.device
-        return Batch(images, labels.to(device), index.to(device), draws.to(device), share, part)
+        return Batch(
+            images, labels.to(device), index.to(device), draws.to(device), share, part, partners
+        )
 
 
 def dealt(count: int, rank: int, world: int, least: int) -> tuple[slice, float]:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from clbench.data.randaugment import randaugment
+from clbench.seeding import more_draws
 from clbench.settings import Section
 
 #: Columns of the uniform numbers: flip, top, left, area, aspect, brightness, contrast, saturation.
@@ -37,6 +39,31 @@ class Augment(Section):
     jitter: float = Field(
         0.0, ge=0, le=1, description="brightness, contrast and saturation vary by this factor"
     )
+
+    randaugment: int = Field(
+        0, ge=0, le=10, description="RandAugment: operations on each image, such as 2; 0: none"
+    )
+    magnitude: int = Field(9, ge=0, le=30, description="of RandAugment, 0 to 30")
+    erasing: float = Field(
+        0.0, ge=0, le=1, description="share of the images a random box of which is erased"
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="mixes each image with another of its batch: α of the Beta law of "
+        "their shares, such as 0.8; 0: none",
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="puts a box of another image into each: α, such as 1; with mixup, "
+        "each batch gets one or the other; 0: none",
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
     @field_validator("scale")
     @classmethod
@@ -83,9 +110,15 @@ class Transform:
             images = flip(images, draws)
         if rules.crop == "resized":
             images = resized_crop(images, self.size, rules.scale, draws)
+        if rules.randaugment:
+            numbers = more_draws(draws, 2 * rules.randaugment)
+            images = randaugment(images.round().to(torch.uint8), rules.magnitude, numbers)
         if rules.jitter:
             images = jitter(images.float() / 255, rules.jitter, draws).mul_(255)
-        return self.test(images)
+        inputs = self.test(images)
+        if rules.erasing:
+            inputs = erase(inputs, rules.erasing, more_draws(draws, 5, first=20))
+        return inputs
 
     def test(self, images: Tensor) -> Tensor:
         """Input without augmentation: the centre, at the network's size.
@@ -172,6 +205,28 @@ def jitter(images: Tensor, strength: float, draws: Tensor) -> Tensor:
     images = (images * brightness).clamp_(0, 1)
     images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, contrast).clamp_(0, 1)
     return torch.lerp(_grey(images), images, saturation).clamp_(0, 1)
+
+
+def erase(inputs: Tensor, share: float, draws: Tensor) -> Tensor:
+    """A box of about a ``share`` of the images set to 0, the mean.
+
+    Its area is 2 % to a third of the image's, its aspect 0.3 to 3.3, as timm draws them.
+
+    Args:
+        inputs: float32 (B, C, S, S), normalised.
+        share: of the images, 0…1.
+        draws: uniform numbers (B, 5).
+    """
+    size = inputs.shape[-1]
+    area = 0.02 + (1 / 3 - 0.02) * draws[:, 1]
+    aspect = torch.exp((2 * draws[:, 2] - 1) * math.log(1 / 0.3))
+    sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1)
+    sides = (sides * size).round().clamp(1, size - 1)  # (B, 2)
+    first = (draws[:, 3:5] * (size - sides + 1)).floor()
+    at = torch.arange(size, device=inputs.device)
+    inside = (at >= first[..., None]) & (at < (first + sides)[..., None])  # (B, 2, S)
+    box = inside[:, 0, :, None] & inside[:, 1, None, :] & (draws[:, 0] < share)[:, None, None]
+    return inputs.masked_fill(box[:, None], 0)
 
 
 def _grey(images: Tensor) -> Tensor:

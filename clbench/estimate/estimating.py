@@ -20,6 +20,7 @@ from clbench.estimate.missing import missing_weights, pretraining_left, retained
 from clbench.estimate.outline import Missing, Needed, outline
 from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import accumulated, count_steps, quiet
+from clbench.measure.loggers import check_loggers
 from clbench.methods.base import overriding
 from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen
@@ -97,6 +98,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
             there are no error: they are in ``missing``.
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(recipe)
+    check_loggers(recipe)
     weights = missing_weights(recipe)
     quiet()
     with apart():
@@ -222,6 +224,8 @@ def _notes(recipe: Recipe, needed: Needed, trial: Trial, peak: int) -> Iterator[
         yield "there is no GPU here: time and memory are those of the CPU"
     if trial.world > 1:
         yield f"{trial.world} devices: measured on one; memory is that of each"
+    if recipe.early_stopping.every:
+        yield "early_stopping: these are the most steps there can be, without its looks"
 
 
 def available(device: torch.device) -> int:

@@ -25,6 +25,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from clbench.data.batches import Split
 from clbench.machine import peak_memory, reset_peak
+from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.recipe import Recipe
 from clbench.record.events import Part, TaskEvent
 from clbench.runner.preflight import as_trained, one_process
@@ -204,7 +205,9 @@ def alone(recipe: Recipe) -> Recipe:
         "retention": recipe.retention.model_copy(update={"data": "none"}),
         "schedule": recipe.schedule.model_copy(update={"over": "task"}),
     }
+    board = {name: rules for name, rules in recipe.loggers.items() if name == "tensorboard"}
     update |= {"per_task": {}, "eval_every": None, "evaluate": "seen", "name": None}
+    update |= {"loggers": board}
     return one_process(recipe.model_copy(update=update), **here)
 
 
@@ -244,6 +247,8 @@ def _forwards(setup: Setup) -> tuple[float, float, float]:
     images = setup.stream.test_images.take(torch.arange(4)).to(network.device)
     inputs = network.transform(setup.recipe).test(images)
     model = as_trained(setup.recipe, copy.deepcopy(network.model)).train()
+    if setup.recipe.model.checkpointing:
+        checkpoint_gradients(model, True)
     for count in (2, 4):  # the first pass warms up
         began = time.perf_counter()
         with network.autocast():

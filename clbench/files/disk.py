@@ -135,7 +135,7 @@ def refuse_links(folder: Path) -> None:
         ClbenchError: naming the link.
     """
     root = Path(os.path.realpath(folder))
-    for place in (folder, folder / "checkpoints"):
+    for place in (folder, folder / "checkpoints", folder / "csv"):
         if place.is_dir():
             for entry in os.scandir(place):
                 if entry.is_symlink():

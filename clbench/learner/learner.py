@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -14,15 +13,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
+from clbench.data.mixing import mix_inputs
+from clbench.learner.average import MovingAverage
+from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
-from clbench.learner.rates import scale
+from clbench.learner.rates import optimizer_of
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
 from clbench.methods.base import Context, Forward, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
-from clbench.optim.settings import learning_rate, make_optimizer
+from clbench.models.modes import checkpoint_gradients
+from clbench.optim.settings import learning_rate
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe
 
@@ -77,6 +80,9 @@ class Learner(L.LightningModule):
         self._looking = bool(self._weights or self._penalty or self._observe)
         self._features: Tensor | None = None
         self._seen: Forward | None = None  # the last batch's, where penalties are asked again
+        self._forward: Callable[[Tensor], Tensor] = lambda inputs: self.model(inputs)
+        self._average: MovingAverage | None = None
+        self._patience = Patience(recipe.early_stopping, context)
 
     def on_fit_start(self) -> None:
         """Remember the rows of the head that must not move; see what the head is given."""
@@ -90,6 +96,20 @@ class Learner(L.LightningModule):
                 (parameters[name], parameters[name].detach()[idle].clone())
                 for name in self.context.head
             ]
+        if self.recipe.ema:
+            self._average = MovingAverage(self.model, self.recipe.ema)
+        if self.recipe.model.checkpointing:
+            checkpoint_gradients(self.model, True)
+        if self.recipe.model.compile:
+            compiled = torch.compile(self.model, backend=self.recipe.model.compile)
+            self._forward = lambda inputs: compiled(inputs)  # as no second child of this module
+
+    def on_train_end(self) -> None:
+        """The task ends with the average of its weights, if it is to."""
+        if self._average:
+            self._average.give(self.model)
+        if self.recipe.model.checkpointing:
+            checkpoint_gradients(self.model, False)
 
     def on_fit_end(self) -> None:
         """Leave the network as it was."""
@@ -114,10 +134,17 @@ class Learner(L.LightningModule):
         counts once, so that the step is that of one batch of all these samples.
         """
         inputs = self.context.transform.train(batch.images, batch.draws)
+        if batch.partners:
+            others = self.context.transform.train(batch.partners.images, batch.partners.draws)
+            inputs, kept = mix_inputs(inputs, others, batch.partners)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        logits_BC = self.model(inputs)
-        losses_B = plain_B = self._losses_of(logits_BC, batch.labels)
+        logits_BC = self._forward(inputs)
+        losses_B = self._losses_of(logits_BC, batch.labels)
+        if batch.partners:
+            theirs_B = self._losses_of(logits_BC, batch.partners.labels)
+            losses_B = kept * losses_B + (1 - kept) * theirs_B
+        plain_B = losses_B
         first = batch_idx % self.accumulate == 0
         terms: list[Term] = []
         forward = None
@@ -218,8 +245,13 @@ class Learner(L.LightningModule):
         for method in self._after_step:
             with self.clock(method):
                 method.after_step(self.model, self.step_count)
+        if self._average:
+            self._average.update(self.model)
+        over = self._patience.over(self.model, self.step_count)
+        if over:
+            self.trainer.should_stop = True
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.step_count % every == 0 or self.step_count == self.total_steps:
+        if self.step_count % every == 0 or self.step_count == self.total_steps or over:
             self._log()
         if self.on_step is not None:
             self.on_step(self.first_step + self.step_count)
@@ -228,7 +260,9 @@ class Learner(L.LightningModule):
         assert self.last_loss is not None
         self.watch.look()
         loss = self.run_loss = mean_over_processes(self.last_loss).item()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        groups = self.trainer.optimizers[0].param_groups
+        rates = (g["lr"] / share for g in groups if (share := g.get("scale", 1.0)))
+        rate = next(rates, 0.0)  # a method's rate may be 0
         for logger in self.loggers:
             logger.log_metrics(
                 {"train/loss": loss, "train/learning_rate": rate},
@@ -237,17 +271,7 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """A fresh optimiser and schedule over the parameters that are trained."""
-        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        own = overriding(self.methods, "optimizer")
-        optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
-        if optimizer is None:
-            # With float16 gradients are scaled, and fused kernels unscale them too late.
-            fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
-            parameters = [parameter for _, parameter in named]
-            optimizer = make_optimizer(self.recipe.optimizer, parameters, fused)
-        factors = overriding(self.methods, "rate")
-        if factors:
-            scale(optimizer, {p: math.prod(m.rate(name) for m in factors) for name, p in named})
+        optimizer = optimizer_of(self.model, self.context.head, self.methods, self.recipe)
         rate = learning_rate(
             self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
         )

@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from clbench.errors import ClbenchError, reason
 from clbench.learner.progress import TaskProgress
 from clbench.processes.processes import by_srun, is_apart, placement, torchelastic
+from clbench.recipe.attached import make_callbacks
 from clbench.recipe.recipe import Recipe
 
 
@@ -34,7 +35,7 @@ def make_trainer(
         recipe: the settings of the task.
         total_steps: optimiser steps of the task.
         title: what the progress bar says; without one there is no bar.
-        logger: TensorBoard, or None.
+        logger: of the run; without one, the recipe's callbacks are left out too.
 
     Raises:
         ClbenchError: if Lightning refuses the recipe's arguments, as it may on this machine.
@@ -56,13 +57,14 @@ def make_trainer(
         except RuntimeError as error:  # what srun was told
             raise ClbenchError(f"srun: {reason(error)}") from error
         arguments.setdefault("plugins", place)
+    given = make_callbacks(recipe.callbacks) if logger else []
     shows = bool(title) and arguments.get("enable_progress_bar", True)
     arguments["enable_progress_bar"] = shows
     arguments |= {
         "max_epochs": recipe.epochs if recipe.epochs is not None else -1,
         "max_steps": recipe.steps if recipe.steps is not None else -1,
         "logger": logger or False,
-        "callbacks": [_OwnSigterm(), *([TaskProgress(title)] if shows else [])],
+        "callbacks": [_OwnSigterm(), *([TaskProgress(title)] if shows else []), *given],
         "use_distributed_sampler": False,
     }
     try:

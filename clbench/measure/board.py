@@ -88,7 +88,7 @@ class StreamLogger(Logger):
     def log_results(self, recipe: Recipe, record: Record) -> None:
         """Add what a stream's end brings: the HPARAMS page, final scores, and the pictures."""
         with self._safely():
-            scores = _scores(record)
+            scores = final_scores(record)
             values = _scalars(scores)
             for part in summary.hparams(hyperparameters(recipe), scores):
                 values += part.value
@@ -195,7 +195,8 @@ def hyperparameters(recipe: Recipe) -> dict[str, str | float | bool]:
     }
 
 
-def _scores(record: Record) -> dict[str, float]:
+def final_scores(record: Record) -> dict[str, float]:
+    """What a stream's end adds to the curves."""
     told = record.summary()
     found = {
         f"final/{scenario}/{name}": told[scenario][name]

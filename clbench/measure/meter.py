@@ -1,4 +1,4 @@
-"""What is measured in a run, and how TensorBoard hears of it."""
+"""What is measured in a run, and how its loggers hear of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.reader import Reader
-from clbench.measure.board import StreamLogger
 from clbench.measure.evaluate import Evaluator
+from clbench.measure.loggers import Loggers
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
@@ -29,13 +29,13 @@ class Meter:
         stream: the stream.
         evaluator: how networks are evaluated.
         retention_test: measures retention; None where there is nothing to measure it on.
-        logger: TensorBoard.
+        logger: all loggers of the run.
     """
 
     stream: Stream
     evaluator: Evaluator
     retention_test: RetentionTest | None
-    logger: StreamLogger
+    logger: Loggers
 
     def through(self, reader: Reader) -> Meter:
         """The same meter, which reads the tasks' images by ``reader``."""
@@ -110,7 +110,7 @@ class Meter:
         return on_step
 
     def log(self, event: TaskEvent, methods: Mapping[str, Method]) -> None:
-        """Tell TensorBoard of a finished task and of what the methods did in it."""
+        """Tell the loggers of a finished task and of what the methods did in it."""
         step = event.last_step
         values = _tagged(event)
         for scenario in SCENARIOS:

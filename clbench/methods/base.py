@@ -89,6 +89,10 @@ class Method(Section):
     alone: ClassVar[str] = ""
     #: Whether all tasks are learned at once, so that none is past: a bound for the others.
     joint: ClassVar[bool] = False
+    #: Whether it goes with mixup and cutmix; None: if it weighs no samples.
+    mixable: ClassVar[bool | None] = None
+    #: Whether it acts at steps that it counts from the task's length, so that none may be left out.
+    counts_steps: ClassVar[bool] = False
     #: Whether layers of the trunk rest by the method's definition.
     still: ClassVar[bool] = False
     #: Whether it trains heads of its own by the settings of ``model.probe``.

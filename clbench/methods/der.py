@@ -35,6 +35,7 @@ class DERpp(Method):
 
     summary: ClassVar[str] = "replay past images with the logits they had (DER++; DER: beta 0)"
     every_batch: ClassVar[bool] = True
+    mixable: ClassVar[bool | None] = False  # a stored logit is of one image
 
     alpha: float = Field(0.3, ge=0, description="α, of the distance from stored logits; 0 is off")
     beta: float = Field(0.5, ge=0, description="β, of the replayed samples' loss; 0 is DER")

@@ -58,6 +58,7 @@ class LwF(Method):
     summary: ClassVar[str] = "keep the old network's answers on the new task's images"
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1, passes=1)
     every_batch: ClassVar[bool] = True
+    mixable: ClassVar[bool | None] = False  # matches answers image by image
 
     strength: float = Field(1.0, ge=0, description="λ; 0 is off")
     temperature: float = Field(2.0, gt=0, description="T")

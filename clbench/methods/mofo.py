@@ -97,17 +97,17 @@ class MoFO(Method):
             {"params": full, "fraction": 1.0},
         ]
         groups = [group for group in groups if group["params"]]
-        lr, decay = settings.lr, settings.weight_decay
+        lr, decay, (betas, eps) = settings.lr, settings.weight_decay, settings.moments
         if settings.name == "lion":
             self._optimizer = MaskedLion(
-                groups, lr, settings.betas, decay, self.select, decay=self.decay, seed=self._seed
+                groups, lr, betas, decay, self.select, decay=self.decay, seed=self._seed
             )
         else:
             self._optimizer = MaskedAdamW(
                 groups,
                 lr,
-                settings.betas,
-                settings.eps,
+                betas,
+                eps,
                 decay,
                 self.select,
                 decay=self.decay,

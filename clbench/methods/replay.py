@@ -108,6 +108,7 @@ class Replay(Method):
     """
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
+    mixable: ClassVar[bool | None] = True  # its weights only count
     needs: ClassVar[Needs] = Needs(past_data=True, past_tasks=True, task_boundaries=True)
     class_incremental: ClassVar[bool] = True
     scope_means: ClassVar[str] = (

@@ -69,6 +69,7 @@ class SFA(Method):
     summary: ClassVar[str] = "average with the previous task's weights during training"
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
+    counts_steps: ClassVar[bool] = True
     clashes: ClassVar[Mapping[str, str]] = {
         "lora": "SFA averages weights, and LoRA trains factors of them; wise_ft with anchor: "
         "previous averages LoRA's merged weights at the end of a task",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import permutations
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
+
+if TYPE_CHECKING:
+    from clbench.data.transforms import Augment
+    from clbench.optim.settings import Optimizer
 
 #: Hooks that are nothing without steps.
 IN_TRAINING = (
@@ -32,6 +37,50 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     for name, method in methods.items():
         for conflict in _alone(name, method, optimizer, independent):
             raise ClbenchError(f"methods: {conflict}")
+
+
+class Training(Protocol):
+    """Settings of a recipe that methods may not go with."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def augment(self) -> Augment: ...
+    @property
+    def early_stopping(self) -> Any: ...
+
+
+def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
+    """Refuse settings of training that a method cannot go with.
+
+    Args:
+        methods: by name.
+        recipe: with the settings.
+
+    Raises:
+        ClbenchError: naming the method, the setting, the reason and the way out.
+    """
+    for name, method in methods.items():
+        if recipe.augment.mixes and not _mixable(method):
+            raise ClbenchError(
+                f"methods: {name} looks at single samples, and augment.mixup and cutmix make one "
+                "of two: set both to 0"
+            )
+        if recipe.early_stopping.every and method.counts_steps:
+            raise ClbenchError(
+                f"methods: {name} acts at steps that it counts from a task's end, and with "
+                "early_stopping nobody knows when that is: leave out one of them"
+            )
+        if recipe.optimizer.grouped and overriding([method], "optimizer"):
+            raise ClbenchError(
+                f"methods: {name} brings an optimiser of its own, with one rate and decay for all: "
+                "leave optimizer.head_rate, layer_decay and decay_norms out"
+            )
+
+
+def _mixable(method: Method) -> bool:
+    said = method.mixable
+    return not overriding([method], "weights") if said is None else said
 
 
 def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[str]:

@@ -20,12 +20,19 @@ class ClassLoss(nn.Module):
         present: int64 (K,), the global labels that occur in training, in a memory too.
         task_of_class: int64 (C,), the task of each class.
         seen: bool (C,), the classes seen so far, those of this task included.
+        smoothing: the share of the target that is spread over the admitted classes.
     """
 
     def __init__(
-        self, logits: Logits, present: Tensor, task_of_class: Tensor, seen: Tensor
+        self,
+        logits: Logits,
+        present: Tensor,
+        task_of_class: Tensor,
+        seen: Tensor,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        self.smoothing = smoothing
         tasks = int(task_of_class.max()) + 1
         if logits == "task":
             excluded = task_of_class != torch.arange(tasks)[:, None]
@@ -60,4 +67,28 @@ class ClassLoss(nn.Module):
         if left_out_BC is None:
             left_out_BC = self.left_out(labels_B)
         masked = logits_BC.float().masked_fill(left_out_BC, -torch.inf)
+        if self.smoothing:
+            return smoothed(masked, labels_B, self.smoothing)
         return F.cross_entropy(masked, labels_B, reduction="none")
+
+
+def smoothed(logits_BC: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy (B,) with targets of 1 − s for the label, plus s spread over admitted classes.
+
+    Args:
+        logits_BC: float32; −inf for classes that a sample is not compared with.
+        labels_B: int64, each admitted.
+        smoothing: s in [0, 1).
+
+    >>> logits = torch.tensor([[2.0, 1.0, -torch.inf]])
+    >>> torch.allclose(
+    ...     smoothed(logits, torch.tensor([0]), 0.1),
+    ...     F.cross_entropy(logits[:, :2], torch.tensor([0]), label_smoothing=0.1),
+    ... )
+    True
+    """
+    logs_BC = logits_BC.log_softmax(1)
+    admitted_BC = logits_BC > -torch.inf
+    spread_B = logs_BC.where(admitted_BC, 0).sum(1) / admitted_BC.sum(1)
+    own_B = logs_BC.gather(1, labels_B[:, None]).squeeze(1)
+    return -(1 - smoothing) * own_B - smoothing * spread_B

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from clbench.errors import ClbenchError
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -18,6 +20,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def checkpoint_gradients(model: nn.Module, on: bool) -> None:
+    """Have a timm network compute its blocks again in the backward pass, or no more.
+
+    Raises:
+        ClbenchError: if it cannot, or has BatchNorm, whose running statistics would move twice.
+    """
+    way = "leave model.checkpointing out, or choose another backbone"
+    if on and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ClbenchError(
+            f"model.checkpointing: BatchNorm's running statistics would move twice a step: {way}"
+        )
+    try:
+        model.set_grad_checkpointing(on)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:  # timm asserts that a network can
+        raise ClbenchError(
+            f"model.checkpointing: timm has it for other networks, not for this one: {way}"
+        ) from error
 
 
 @contextmanager

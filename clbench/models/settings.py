@@ -70,6 +70,14 @@ class ModelConfig(Section):
         "of these too; frozen normalises by the statistics, and they stay. Its weights and biases "
         "train all the same",
     )
+    checkpointing: bool = Field(
+        False,
+        description="gradient checkpointing (timm's): less memory in training, more time; not with "
+        "BatchNorm",
+    )
+    compile: str | None = Field(
+        None, description="torch.compile of the training step's forward pass: inductor; default: no"
+    )
     channels_last: bool | None = Field(
         None,
         description="memory format of convolutions; default: on a GPU, and for depthwise "

@@ -8,7 +8,7 @@ from typing import Any
 from clbench.methods import METHODS
 
 #: Mappings whose keys are the user's.
-OPEN = ("methods", "options", "trainer", "per_task", "arguments")
+OPEN = ("methods", "loggers", "callbacks", "options", "trainer", "per_task", "arguments")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,12 @@ from clbench.errors import ClbenchError, shown
 from clbench.explain import explain_all
 from clbench.methods import METHODS
 from clbench.methods.base import Method
-from clbench.methods.together import refuse_clashes
+from clbench.methods.together import refuse_clashes, refuse_settings
 from clbench.metrics import METRICS
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
-from clbench.recipe import trainer_arguments
+from clbench.recipe import attached, trainer_arguments
+from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.merging import merge
 from clbench.recipe.named import by_name, model_of, name_in
 from clbench.recipe.per_task import check_settings
@@ -59,6 +60,13 @@ class Recipe(Section):
     schedule: Schedule = Field(
         default_factory=Schedule, description="of every task, or of the stream"
     )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target that the loss spreads over the classes"
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the moving average of weights that tasks end with"
+    )
+    early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="of tasks")
     epochs: int | None = Field(None, ge=1, description="passes over each task's data")
     steps: int | None = Field(None, ge=1, description="optimiser steps of each task, instead")
     batch_size: int = Field(64, ge=1, description="samples of a global batch, over all devices")
@@ -96,6 +104,8 @@ class Recipe(Section):
         description="seconds that the processes of a run wait for each other in each operation "
         "that they do together; to meet at the start, 300 s at most",
     )
+    loggers: attached.LoggerRows
+    callbacks: attached.CallbackRows
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="arguments of lightning.Trainer, e.g. {devices: 2}"
     )
@@ -161,6 +171,7 @@ class Recipe(Section):
         independent = getattr(self.stream, "independent", False)
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
+        refuse_settings(self.methods, self)
         if self.evaluate == "all" and independent:
             raise PydanticCustomError(
                 "evaluate",
@@ -172,6 +183,13 @@ class Recipe(Section):
                 "schedule",
                 "schedule.over: stream needs tasks that follow each other, but with "
                 "stream.independent every task starts anew: say over: task",
+            )
+        stops = self.early_stopping.every is not None
+        if stops and (over_stream or not getattr(self.stream, "validation", 1)):
+            raise PydanticCustomError(
+                "early_stopping",
+                "early_stopping.every needs schedule.over: task, as a stream's steps would not be "
+                "known, and stream.validation above 0: change these, or leave it out",
             )
         check_settings(self.per_task, list(self.methods), independent, over_stream)
         for task in self.per_task:
@@ -248,6 +266,9 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "methods":
             for method, cls in METHODS.items():
                 yield from (f"methods.{method}.{key}" for key in cls.model_fields)
+        if name == "loggers":
+            for logger, rules in attached.LOGGERS.items():
+                yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
 
 
 def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

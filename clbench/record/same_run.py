@@ -30,6 +30,8 @@ ROLES: Mapping[Role, str] = {
         stream.benchmark
         images.size images.stored images.fit images.range images.mean images.std
         augment.flip augment.crop augment.padding augment.scale augment.jitter
+        augment.randaugment augment.magnitude augment.erasing augment.mixup augment.cutmix
+        label_smoothing ema early_stopping.every early_stopping.patience early_stopping.least
         model.backbone model.weights model.options model.head model.batch_norm
         model.batch_norm_training model.channels_last
         model.probe.epochs model.probe.lr model.probe.momentum model.probe.weight_decay
@@ -37,15 +39,18 @@ ROLES: Mapping[Role, str] = {
         model.pretraining.epochs model.pretraining.lr model.pretraining.weight_decay
         model.pretraining.batch_size
         methods optimizer.name optimizer.lr optimizer.momentum optimizer.nesterov optimizer.betas
-        optimizer.eps optimizer.weight_decay schedule.name schedule.warmup schedule.over
-        epochs steps batch_size train_logits per_task eval_every metrics evaluate
+        optimizer.eps optimizer.weight_decay optimizer.options optimizer.head_rate
+        optimizer.layer_decay optimizer.decay_norms
+        schedule.name schedule.warmup schedule.over schedule.options
+        epochs steps batch_size train_logits per_task eval_every metrics evaluate callbacks
         retention.data retention.batch_norm retention.transform
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
     "repeats": "seed",
     "free": """
-        name data_dir stream.download images.keep images.workers eval_batch_size checkpoints
-        process_timeout trainer.accelerator trainer.benchmark trainer.detect_anomaly
+        name data_dir loggers model.checkpointing model.compile stream.download images.keep
+        images.workers eval_batch_size checkpoints process_timeout
+        trainer.accelerator trainer.benchmark trainer.detect_anomaly
         trainer.deterministic trainer.enable_model_summary trainer.enable_progress_bar
         trainer.log_every_n_steps trainer.profiler""",
     "place": "stream.train stream.test",
@@ -84,7 +89,8 @@ def settings(recipe: Mapping[str, Any], but: Iterable[Role]) -> dict[str, Any]:
         but: the roles of those that are left out.
 
     Returns:
-        Dotted keys to plain values. ``methods`` are the methods' names, as their order matters too.
+        Dotted keys to plain values. ``methods`` are the methods' names, as their order matters too,
+        and so ``callbacks``, where there are some.
     """
     flat = {key: value for key, value in flatten(recipe).items() if value != "{}"}
     left_out = set(but)
@@ -99,8 +105,10 @@ def settings(recipe: Mapping[str, Any], but: Iterable[Role]) -> dict[str, Any]:
         if found[key] is None or found[key] in USUAL.get(key, ()):
             del found[key]
     found.pop(f"methods.{PLAIN}", None)  # it does nothing
-    methods = recipe.get("methods")
+    methods, callbacks = recipe.get("methods"), recipe.get("callbacks")
     names = methods if isinstance(methods, Mapping) else ()
+    if callbacks and isinstance(callbacks, Mapping):
+        found["callbacks"] = ",".join(callbacks)
     return found | {"methods": ",".join(name for name in names if name != PLAIN)}
 
 

@@ -27,7 +27,10 @@ ASIDE = ("eval_every", "metrics", "evaluate", "retention.data")
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.
-OPTIMISER = ("optimizer.name", "optimizer.lr", "optimizer.weight_decay")
+OPTIMISER = (
+    *("optimizer.name", "optimizer.lr", "optimizer.weight_decay"),
+    *("optimizer.head_rate", "optimizer.layer_decay", "optimizer.decay_norms"),
+)
 #: What is said already by another part.
 CAUSES = {
     "samples": {"steps", "batch_size"},

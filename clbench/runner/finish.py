@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clbench.errors import ClbenchError
-from clbench.measure.board import StreamLogger
+from clbench.measure.loggers import Loggers
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints
@@ -17,7 +17,7 @@ from clbench.runner.products import WEIGHTS, missing
 from clbench.weights import State
 
 
-def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: StreamLogger) -> None:
+def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: Loggers) -> None:
     """Write what a run leaves behind, then that it has ended.
 
     Args:
@@ -25,7 +25,7 @@ def finish(recorder: Recorder, number: int, recipe: Recipe, state: State, to: St
         number: of checkpoints, one a task.
         recipe: of the run.
         state: the weights that were evaluated last.
-        to: TensorBoard.
+        to: all loggers of the run.
     """
     record = recorder.record.ended()
     outputs.export(record, state)  # first: whatever else fails, the weights are there
@@ -65,8 +65,8 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     compare_recipe(record, recipe)
     say(f"All tasks in {folder} are learned: the run ends.")
     events = take_up(record, record.tasks[-1].task, checkpoint)
-    board = StreamLogger(folder, checkpoint["step"])
-    finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], board)
+    to = Loggers(folder, recipe, checkpoint["step"])
+    finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], to)
     return True
 
 

@@ -31,6 +31,7 @@ from clbench.models.anchors import Anchor, Anchors
 from clbench.models.batch_norm import least_batch
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
+from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Task
@@ -221,14 +222,21 @@ def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
     }
     arguments.pop("profiler", None)
     optimizer = recipe.optimizer.model_copy(update={"lr": 1e-9})
-    return recipe.model_copy(update={"trainer": arguments | trainer, "optimizer": optimizer})
+    update = {"trainer": arguments | trainer, "optimizer": optimizer, "callbacks": {}}
+    return recipe.model_copy(update=update | {"early_stopping": EarlyStopping()})
 
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
     """A task of as few random images as make a step."""
     task = _made_up(recipe, recipe.batch_size * accumulated(recipe))
     size, split, labels = recipe.images.size, task.train, task.train.labels
-    batches = Batches(Examples(split), recipe.batch_size, (0,), accumulate=accumulated(recipe))
+    batches = Batches(
+        Examples(split),
+        recipe.batch_size,
+        (0,),
+        accumulate=accumulated(recipe),
+        augment=recipe.augment,
+    )
     rows = torch.ones(CLASSES, dtype=torch.bool)
     anchor = Anchor(model.state_dict(), rows)
     half = (0.5, 0.5, 0.5)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from clbench.learner.deploy import Weights, deploy, refresh_batch_norm
 from clbench.learner.trainer import make_trainer, quiet
-from clbench.measure.board import StreamLogger
 from clbench.measure.evaluate import Evaluator
+from clbench.measure.loggers import Loggers, check_loggers
 from clbench.measure.meter import Meter
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
@@ -41,7 +41,7 @@ class Setup:
         named_methods: copies of the recipe's, which remember things.
         network: with the weights it starts from, on its device.
         meter: measures it.
-        logger: TensorBoard; its file is made when something is first logged.
+        logger: all loggers; they begin when something is first logged.
         least: images that the network needs at a time.
     """
 
@@ -51,7 +51,7 @@ class Setup:
     named_methods: dict[str, Method]
     network: Network
     meter: Meter
-    logger: StreamLogger
+    logger: Loggers
     least: int = 1
 
     @classmethod
@@ -80,6 +80,8 @@ class Setup:
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device
         autocast = trainer.precision_plugin.forward_context
+        if tries:
+            check_loggers(recipe)
         least = preflight(recipe, folder, trainer) if tries else 1
         stream = recipe.build_stream() if stream is None else stream
         for images in (stream.train_images, stream.test_images):
@@ -92,7 +94,7 @@ class Setup:
         copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")
         network = Network(recipe, stream, device, anchors_at, autocast)
-        logger = StreamLogger(folder, first_step)
+        logger = Loggers(folder, recipe, first_step)
         own = overriding(list(methods.values()), "classifier")
         classifier = own[0].classifier if own else None
         evaluator = Evaluator(network.reader(recipe), recipe.metrics, classifier)

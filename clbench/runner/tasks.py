@@ -23,7 +23,6 @@ from clbench.measure.evaluate import total
 from clbench.methods.base import Context, overriding
 from clbench.methods.plan import Plan
 from clbench.models import finite
-from clbench.models.batch_norm import statistics
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first, say, world_size
 from clbench.recipe.foreseen import plan_of, with_scope
@@ -37,7 +36,7 @@ from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
 from clbench.runner.setup import Setup
-from clbench.runner.start import Progress, begin, go_on
+from clbench.runner.start import Progress, begin, checkpoint_of, go_on
 from clbench.runner.steps import steps_of_tasks
 from clbench.seeding import seed_everything
 from clbench.streams import Task
@@ -79,13 +78,17 @@ class Run:
 
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
-        stages = self.setup.stages
-        for task in stages[self.progress.done :]:
-            self.learn(task)
-        if is_first():
-            state = snapshot(self.network.model, "cpu")
-            beyond(self.methods)
-            finish(self.recorder, len(stages), self.setup.recipe, state, self.setup.logger)
+        stages, logger = self.setup.stages, self.setup.logger
+        try:
+            for task in stages[self.progress.done :]:
+                self.learn(task)
+            if is_first():
+                state = snapshot(self.network.model, "cpu")
+                beyond(self.methods)
+                finish(self.recorder, len(stages), self.setup.recipe, state, logger)
+        except BaseException:
+            logger.finalize("failed")
+            raise
 
     def learn(self, task: Task) -> None:
         """Learn one task: train, deploy, measure, record."""
@@ -110,7 +113,7 @@ class Run:
                 with clock(method):
                     method.finish(context)
         with parts("deploy"):
-            averages = any(method.averages for method in self.methods)
+            averages = recipe.ema > 0 or any(method.averages for method in self.methods)
             theta = unwrap(self.methods, snapshot(context.model, "cpu"))
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
@@ -164,11 +167,12 @@ class Run:
             recipe.images.workers,
             accumulated(recipe),
             smallest(recipe, model, network.head),
+            recipe.augment,
         )
         seen = learned | rows
         labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
         present, owner = torch.cat(labels).unique(), stream.task_of_class
-        losses = ClassLoss(recipe.train_logits, present, owner, seen)
+        losses = ClassLoss(recipe.train_logits, present, owner, seen, recipe.label_smoothing)
         steps = count_steps(recipe, len(batches))
         context = self.setup.context(recipe, task, model, anchors, losses, steps, probe_losses)
         for method in self.methods:
@@ -281,20 +285,7 @@ class Run:
 
     def _save(self, context: Context, weights: Weights) -> None:
         """Write the checkpoint of a task, with which it is finished."""
-        anchors, before = vars(context.anchors), context.anchors.previous.state
-        own = [*self.network.head, *statistics(self.network.model)]  # what a probe changes before
-        state = {
-            "done": self.progress.done,
-            "step": self.progress.step,
-            "stages": len(self.setup.stages),
-            "record_sha256": self.recorder.sha256,
-            "trained": weights.trained,
-            "theta": weights.carried,
-            "shown": weights.shown,
-            "learned": self.progress.learned,
-            "start": {"head": {name: before[name].cpu() for name in own}}
-            | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
-        }
+        state = checkpoint_of(self.setup, self.progress, self.recorder, context, weights)
         methods = {name: m.state_dict() for name, m in self.named_methods.items()}
         keep, number = self.setup.recipe.checkpoints, self.progress.done
         checkpoints.save(self.folder, number, state, methods, keep, self.stored)

@@ -131,7 +131,7 @@ def sweep(
     anchor = getattr(recipes[0].methods[method], "anchor", None)
     own = _own(recipe, method, parameter, anchor)
     redeployment = Redeployment(recipe, record, _numbers(record, recipes[0], method, rules))
-    averages = any(m.averages for m in recipe.methods.values())
+    averages = recipe.ema > 0 or any(m.averages for m in recipe.methods.values())
     rows = []
     for value, changed in zip(values, recipes, strict=True):
         refresh = averages or value not in rules.pure

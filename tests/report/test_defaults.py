@@ -24,7 +24,8 @@ def plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, info in every:
         if not info.is_required():
             value = info.get_default(call_default_factory=True)
-            if not isinstance(value, BaseModel):
+            models = list(value.values()) if isinstance(value, dict) else [value]
+            if not any(isinstance(model, BaseModel) for model in models):
                 flat = flatten({key: list(value) if isinstance(value, tuple) else value})
                 found |= {k: v for k, v in flat.items() if v != "{}"}
     return found

@@ -1,0 +1,104 @@
+"""What a recipe attaches to Lightning's Trainer by name: loggers and callbacks.
+
+A row is a name, or a name with settings: ``[csv, {wandb: {project: mine}}]``. A mapping of names to
+settings is the same. New ones are rows of :data:`LOGGERS` and :data:`CALLBACKS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import lightning as L
+from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic_core import PydanticCustomError
+
+from clbench.errors import reason, shown
+from clbench.explain import nearest
+from clbench.recipe.loggers import CSV, MLflow, RunLogger, TensorBoard, Wandb
+from clbench.recipe.named import by_name, model_of
+
+LOGGERS: dict[str, type[RunLogger]] = {
+    "tensorboard": TensorBoard,
+    "csv": CSV,
+    "wandb": Wandb,
+    "mlflow": MLflow,
+}
+#: Callbacks of plug-ins: what makes one, from keyword arguments that the recipe gives. Empty, as
+#: nothing in clbench is one; a class of the user's own is put here under a name.
+CALLBACKS: dict[str, Callable[..., L.Callback]] = {}
+
+
+def _rows(value: Any, kind: str) -> dict[str, Any]:
+    """Names to settings, from rows of a list or a mapping."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    found: dict[str, Any] = {}
+    for row in value if isinstance(value, list | tuple) else [value]:
+        one = {row: None} if isinstance(row, str) else row
+        if not isinstance(one, Mapping) or len(one) != 1:
+            raise PydanticCustomError(
+                "row", f"must be a list of names or of single names with settings, as in [{kind}]"
+            )
+        (name,) = one
+        if name in found:
+            raise PydanticCustomError("row", f"has {name} twice")
+        found |= one
+    return found
+
+
+def _loggers(value: Any) -> dict[str, RunLogger]:
+    return {
+        name: given
+        if isinstance(given, RunLogger)
+        else model_of(name, by_name(LOGGERS, name, "logger"), given)
+        for name, given in _rows(value, "tensorboard, {csv: {}}").items()
+    }
+
+
+def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, given in _rows(value, "my_callback, {other: {every: 5}}").items():
+        if name not in CALLBACKS:
+            near = nearest(str(name), list(CALLBACKS))
+            words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"
+            raise PydanticCustomError("callback", words)  # type: ignore[misc]
+        make = CALLBACKS[name]
+        arguments = {} if given is None else given
+        if not isinstance(arguments, Mapping):
+            raise PydanticCustomError("callback", f"{name} must map arguments to values")
+        try:
+            inspect.signature(make).bind(**arguments)
+        except TypeError as error:
+            known = list(inspect.signature(make).parameters)
+            near = "".join(nearest(str(key), known) for key in arguments if key not in known)
+            raise PydanticCustomError("callback", f"{name}: {reason(error)}{near}") from error
+        found[name] = dict(arguments)
+    return found
+
+
+def _usual() -> dict[str, RunLogger]:
+    return {"tensorboard": TensorBoard()}
+
+
+#: Fields of a recipe.
+LoggerRows = Annotated[
+    dict[str, SerializeAsAny[RunLogger]],
+    BeforeValidator(_loggers),
+    Field(
+        default_factory=_usual,
+        description="who hears what is measured, beside the record: tensorboard, csv, wandb, "
+        "mlflow; names, or names with settings",
+    ),
+]
+CallbackRows = Annotated[
+    dict[str, dict[str, Any]],
+    BeforeValidator(_callbacks),
+    Field(default_factory=dict, description="Lightning callbacks of plug-ins by name, in order"),
+]
+
+
+def make_callbacks(callbacks: Mapping[str, Mapping[str, Any]]) -> list[L.Callback]:
+    """New callbacks for a Trainer, from those of a recipe."""
+    return [CALLBACKS[name](**given) for name, given in callbacks.items()]

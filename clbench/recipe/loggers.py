@@ -1,0 +1,197 @@
+"""The loggers of a run beside its record: their settings, and Lightning's own loggers of them."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import secrets
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from clbench.errors import ClbenchError
+from clbench.settings import Section
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+#: Seconds that a server has for an answer, and how often it is asked again.
+PATIENCE, AGAIN = 10, 1
+#: Seconds that W&B has to begin, to log in, and to send the rest.
+WANDB_PATIENCE = 30
+
+
+class RunLogger(Section):
+    """Settings of one logger. A new kind overrides :meth:`make`, and the rest where it can."""
+
+    summary: ClassVar[str]
+    #: The package that it cannot do without, which is an extra of clbench of the logger's name.
+    package: ClassVar[str] = ""
+
+    def check(self, name: str) -> None:
+        """Refuse settings that can be known not to work, before the run begins.
+
+        Raises:
+            ClbenchError: naming the logger's ``name`` and the way out.
+        """
+        if self.package and importlib.util.find_spec(self.package) is None:
+            raise ClbenchError(
+                f"loggers.{name} needs the package {self.package}, which is not installed: "
+                f"pip install 'clbench[{name}]', or leave it out"
+            )
+
+    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger | None:
+        """Lightning's logger.
+
+        Args:
+            folder: the run folder.
+            title: the run's name.
+            last_step: of the last finished task of a run that goes on; what is later is cut off.
+            identity: what :meth:`identity` gave before the run was cut off.
+
+        Returns:
+            The logger; None for TensorBoard's, which the run writes itself.
+        """
+        raise NotImplementedError
+
+    def identity(self, logger: Logger) -> str | None:
+        """What the run is called there, so that it goes on in the same place; None: nothing."""
+        return None
+
+    def picture(self, logger: Logger, name: str, path: Path, step: int) -> None:
+        """Show a PNG file; nothing where the logger cannot."""
+
+    def end(self, logger: Logger, status: str) -> None:
+        """Called once, with ``success`` or ``failed``."""
+        logger.finalize(status)
+
+
+class TensorBoard(RunLogger):
+    """A file for ``tensorboard --logdir``, see :mod:`clbench.measure.board`."""
+
+    summary: ClassVar[str] = "a file in the run folder; histograms and pictures too"
+
+    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> None:
+        """Nothing: the run writes it itself."""
+
+
+class CSV(RunLogger):
+    """``csv/metrics.csv`` in the run folder: a row for each step at which something was logged."""
+
+    summary: ClassVar[str] = "csv/metrics.csv in the run folder"
+
+    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+        """Lightning's, with the rows of finished tasks of a run that goes on."""
+        from lightning.pytorch.loggers import CSVLogger
+
+        path = folder / "csv" / "metrics.csv"
+        kept: list[dict[str, Any]] = []
+        if last_step and path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                kept = [
+                    {key: value for key, value in row.items() if value not in (None, "")}
+                    for row in csv.DictReader(file)
+                ]
+        logger = CSVLogger(folder, name="", version="csv")
+        with warnings.catch_warnings():  # it takes the old file away, whose rows are kept here
+            warnings.simplefilter("ignore")
+            logger.experiment.metrics += [row for row in kept if int(row["step"]) <= last_step]
+            logger.save()
+        return logger
+
+
+class Wandb(RunLogger):
+    """Weights & Biases; offline, its files are in the run folder, for ``wandb sync``."""
+
+    summary: ClassVar[str] = "Weights & Biases; needs the extra clbench[wandb]"
+    package: ClassVar[str] = "wandb"
+
+    project: str = Field("clbench", description="W&B's project")
+    entity: str | None = Field(None, description="W&B's team or user; default: your own")
+    group: str | None = Field(None, description="what W&B groups the run under")
+    tags: tuple[str, ...] = Field((), description="W&B's tags of the run")
+    offline: bool = Field(False, description="only write files, for `wandb sync` later")
+
+    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+        """Lightning's; a run that goes on has its id again."""
+        from lightning.pytorch.loggers import WandbLogger
+
+        return WandbLogger(
+            name=title,
+            save_dir=folder,
+            version=identity or secrets.token_hex(4),
+            project=self.project,
+            offline=self.offline,
+            entity=self.entity,
+            group=self.group,
+            tags=list(self.tags),
+            settings={
+                "console": "off",  # what is printed is the terminal's
+                "init_timeout": WANDB_PATIENCE,
+                "login_timeout": WANDB_PATIENCE,
+                "finish_timeout": WANDB_PATIENCE,
+                "finish_timeout_raises": False,
+            },
+        )
+
+    def identity(self, logger: Logger) -> str | None:
+        """The run's id."""
+        return str(logger.version)
+
+    def picture(self, logger: Any, name: str, path: Path, step: int) -> None:
+        """As an image."""
+        logger.log_image(name, [str(path)], step)
+
+    def end(self, logger: Any, status: str) -> None:
+        """Send the rest."""
+        logger.experiment.finish(exit_code=int(status != "success"))
+
+
+class MLflow(RunLogger):
+    """An MLflow tracking server."""
+
+    summary: ClassVar[str] = "an MLflow tracking server; needs the extra clbench[mlflow]"
+    package: ClassVar[str] = "mlflow"
+
+    tracking_uri: str | None = Field(
+        None,
+        description="where the server is, such as http://127.0.0.1:5000; default: what "
+        "MLFLOW_TRACKING_URI says",
+    )
+    experiment: str = Field("clbench", description="MLflow's experiment")
+    tags: dict[str, str] = Field(default_factory=dict, description="MLflow's tags of the run")
+
+    def check(self, name: str) -> None:
+        """Refuse to guess where the server is."""
+        super().check(name)
+        if not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
+            raise ClbenchError(
+                f"loggers.{name}: nothing says where the server is: give loggers.{name}."
+                "tracking_uri, such as http://127.0.0.1:5000, or set MLFLOW_TRACKING_URI"
+            )
+
+    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+        """Lightning's; a run that goes on has its id again."""
+        # MLflow would ask for minutes before it says that nobody is there.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(AGAIN))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE))
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        return MLFlowLogger(
+            experiment_name=self.experiment,
+            run_name=title,
+            tracking_uri=self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            tags=dict(self.tags),
+            run_id=identity,
+        )
+
+    def identity(self, logger: Any) -> str | None:
+        """The run's id, which the server has given."""
+        return str(logger.run_id)
+
+    def picture(self, logger: Any, name: str, path: Path, step: int) -> None:
+        """As an artifact."""
+        logger.experiment.log_artifact(logger.run_id, str(path))
