@@ -45,6 +45,9 @@ CASES = {
         },
         "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
     },
+    # Nothing is trained, and the processes meet all the same, for one pass over the images.
+    "slda": {"methods": {"slda": {}}},
+    "der_pp": {"methods": {"der_pp": {"size": 40, "batch": 15}, "lwf": {}}},
     "shared": {
         "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
         "stream": {"name": "split_digits", "labels": "shared"},
@@ -67,7 +70,12 @@ CASES = {
     },
 }
 #: Settings other than the defaults, where a short run needs them.
-SETTINGS = {"replay": {"fraction": 0.25}, "sfa": {"p": 0.5}, "ewc": {"strength": 10.0}}
+SETTINGS = {
+    "replay": {"fraction": 0.25},
+    "sfa": {"p": 0.5},
+    "ewc": {"strength": 10.0},
+    "ranpac": {"features": 64},
+}
 
 
 def recipes(data_dir, methods=()):

@@ -79,10 +79,10 @@ class Poison(Method):
     summary = "test"
     hook: str = ""
 
-    def weights(self, batch, losses_B):
-        return torch.full_like(losses_B, NAN) if self.hook == "weights" else None
+    def weights(self, forward):
+        return torch.full_like(forward.losses_B, NAN) if self.hook == "weights" else None
 
-    def penalty(self, model):
+    def penalty(self, forward):
         return torch.tensor(INF) if self.hook == "penalty" else None
 
     def project(self, model):

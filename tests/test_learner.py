@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import look
 from torch import nn
 
 from clbench.data.batches import Batches, Examples, Split
@@ -43,32 +44,31 @@ class Scaled(Method):
     base: float = 2.0
     scale: float = 0.5
 
-    def weights(self, batch, losses_B):
-        assert not losses_B.requires_grad
-        return self.base ** batch.labels.float()
+    def weights(self, forward):
+        return self.base ** forward.batch.labels.float()
 
-    def penalty(self, model):
-        return self.scale * model.fc.weight.square().sum()
+    def penalty(self, forward):
+        return self.scale * forward.model.fc.weight.square().sum()
 
 
 class Shifted(Method):
     summary = "test"
     strength: float = 0.3
 
-    def weights(self, batch, losses_B):
-        return 1 + self.strength * batch.indices.float()
+    def weights(self, forward):
+        return 1 + self.strength * forward.batch.indices.float()
 
-    def penalty(self, model):
-        return self.strength * model.fc.bias.abs().sum()
+    def penalty(self, forward):
+        return self.strength * forward.model.fc.bias.abs().sum()
 
 
 class Silent(Method):
     summary = "test"
 
-    def weights(self, batch, losses_B):
+    def weights(self, forward):
         return None
 
-    def penalty(self, model):
+    def penalty(self, forward):
         return None
 
 
@@ -249,7 +249,7 @@ def test_accumulated_steps_are_those_of_one_batch_of_all_the_samples(
                 logits = model(images).float()
             losses = F.cross_entropy(logits, labels, reduction="none")
             losses = losses * 1.5 ** labels.float() * (1 + 0.01 * indices)
-            loss = losses.mean() + sum(method.penalty(model) for method in methods)
+            loss = losses.mean() + sum(method.penalty(look(model)) for method in methods)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -266,7 +266,7 @@ def test_a_penalty_is_asked_for_once_a_step(make):
     class Asked(Method):
         summary = "test"
 
-        def penalty(self, model):
+        def penalty(self, forward):
             asked.append(learner.step_count)
 
     trainer = {"accelerator": "cpu", "accumulate_grad_batches": 2}

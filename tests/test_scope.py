@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import RECIPE
+from helpers import RECIPE, look
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
@@ -95,7 +95,7 @@ def test_a_penalty_s_share_of_the_gradient():
     """p = (3, 4), the rest of the loss has (0, 5): 25 of 25 + 20. Noise across p does not count."""
 
     class Towards(METHODS["l2"]):
-        def penalty(self, model):
+        def penalty(self, forward):
             return l2_penalty([model.weight], [torch.zeros(1, 2)], 1.0)
 
     model = nn.Linear(2, 1, bias=False)
@@ -103,16 +103,16 @@ def test_a_penalty_s_share_of_the_gradient():
     model.weight.grad = torch.tensor([[3.0, 9.0]])
     method = Towards()
     shares = GradientShares([method], 1)
-    shares.look(model, 1)
+    shares.look(look(model))
     assert shares.of(method) == pytest.approx(25 / 45)
     model.weight.grad = torch.tensor([[3.0 + 40.0, 4.0 - 30.0]])  # noise at right angles
-    shares.look(model, 1)
+    shares.look(look(model))
     assert shares.of(method) == pytest.approx(50 / 70)
-    shares.look(model, 2)  # not its time
+    shares.look(SimpleNamespace(step=2, model=model))  # not its time
     assert shares.of(method) == pytest.approx(50 / 70)
     model.weight.grad = torch.tensor([[3.0, 4.0]])
     before = model.weight.grad.clone()
-    shares.look(model, 1)
+    shares.look(look(model))
     assert torch.equal(model.weight.grad, before)
     assert GradientShares([], 1).of(method) is None
 

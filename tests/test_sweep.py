@@ -288,7 +288,7 @@ def test_without_validation_and_retention(data_dir, tmp_path, capsys):
             "last",
             {"wise_ft": {}, "ties": {}},
             "--alpha 0.5",
-            "ties merges what wise_ft gives for every task",
+            "ties takes up what wise_ft gives for every task",
         ),
     ],
 )

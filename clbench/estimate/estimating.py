@@ -27,7 +27,7 @@ from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
-from clbench.runner.steps import batches_of_tasks, check_tasks
+from clbench.runner.steps import batches_of_tasks, check_tasks, trains
 from clbench.streams import Stream, Task
 
 #: Measurements that estimates have in common, by what they depend on.
@@ -180,6 +180,7 @@ def _tasks(recipe: Recipe, stream: Stream, retained: int, trial: Trial) -> Itera
         # The last step of an epoch takes the batches that are left.
         epoch = [sum(sizes[i : i + together]) for i in range(0, len(sizes), together)]
         steps, images = count_steps(rules, len(sizes)), len(stage.train)
+        steps *= trains(rules, number + 1)
         samples = sum(islice(cycle(epoch), steps))
         own = stage.index if stream.independent else 0
         seen = [task for task in stream.tasks if own <= task.index <= stage.index]

@@ -76,7 +76,9 @@ class Trial:
 
     def fit(self, steps: int, images: float) -> float:
         """Seconds of so many steps on so many images in all."""
-        fits = [(event.steps, event.parts["fit"]) for event in self.events[1:]]
+        trained = [event for event in self.events[1:] if event.steps]
+        # Methods may let the first stage be trained alone, or none.
+        fits = [(e.steps, e.parts["fit"]) for e in trained or self.events[:1]]
         known = [(count, fit.trained) for count, fit in fits]
         return grown(known, [fit.seconds for _, fit in fits], steps, images)
 
@@ -176,17 +178,17 @@ def try_out(recipe: Recipe, stream: Stream) -> Trial:
 def _memory(setup: Setup, stepped: Sequence[tuple[int, int]]) -> dict[str, int]:
     """Bytes by what takes them; ``stepped`` has gradients and optimiser of every step."""
     weights, on_cpu = list(setup.network.model.parameters()), setup.network.device.type == "cpu"
-    shapes, size = {weight.shape for weight in weights}, _bytes(weights)
+    size = _bytes(weights)
     near = sum(method.needs.copies for method in setup.methods)
     # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
     anchors = 2 if on_cpu or near else 0
     own = tensors_in([method.state_dict() for method in setup.methods])
     return {
         "parameters": size,
-        "gradients": max(gradients for gradients, _ in stepped),
-        "optimizer": max(state for _, state in stepped),
+        "gradients": max((gradients for gradients, _ in stepped), default=0),
+        "optimizer": max((state for _, state in stepped), default=0),
         "anchors": anchors * size,
-        "methods": max((near - anchors) * size, _bytes(x for x in own if x.shape in shapes)),
+        "methods": max((near - anchors) * size, _bytes(filter(torch.is_floating_point, own))),
     }
 
 

@@ -29,34 +29,44 @@ class Weights:
     shown: State
 
 
+def unwrap(methods: Sequence[Method], theta: State) -> State:
+    """The plain network's weights from those that were trained: surgery undone, the last first."""
+    for surgeon in overriding(methods, "surgery")[::-1]:
+        theta = surgeon.unwrap(theta)
+    return theta
+
+
 def deploy(
     methods: Sequence[Method],
     theta: State,
     context: Context,
     refresh: Callable[[State], State] | None = None,
+    absorb: bool = True,
 ) -> Weights:
-    """Fold the methods' ``deploy``.
+    """Fold the methods' ``absorb`` and ``deploy``.
 
     Args:
-        methods: in order. Those with a ``surgery`` give plain weights back before others work on
-            them, the last one of them foremost.
-        theta: the weights of the network that was trained.
+        methods: in order.
+        theta: weights as trained, of the plain network.
         context: of the task.
         refresh: gives averaged weights running statistics that fit; done once, after the last
             method that averages and before those that build on its result.
+        absorb: whether methods remember the task; not where they have done so already.
     """
-    for surgeon in overriding(methods, "surgery")[::-1]:
-        theta = surgeon.deploy(theta, context)
-    order = [m for m in overriding(methods, "deploy") if not overriding([m], "surgery")]
-    averaged = max((i for i, m in enumerate(order) if m.averages), default=-1)
+    deploying = [bool(overriding([method], "deploy")) for method in methods]
+    averaged = max((i for i, m in enumerate(methods) if deploying[i] and m.averages), default=-1)
     carried = shown = theta
     if refresh is not None and averaged < 0:  # averaged while training
         carried = shown = refresh(theta)
-    for number, method in enumerate(order):
-        deployed = method.deploy(shown, context)
-        if method.carries:
-            carried = deployed if shown is carried else method.deploy(carried, context)
-        shown = deployed
+    for number, method in enumerate(methods):
+        if absorb:
+            method.absorb(shown, context)
+        if deploying[number]:
+            same = shown is carried
+            if method.carries and not same:
+                carried = method.deploy(carried, context)
+            shown = method.deploy(shown, context)
+            carried = shown if method.carries and same else carried
         if refresh is not None and number == averaged:
             same = shown is carried
             carried = refresh(carried)

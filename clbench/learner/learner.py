@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -17,15 +17,15 @@ from clbench.data.mixing import mix_inputs
 from clbench.learner.average import MovingAverage
 from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
+from clbench.learner.rates import optimizer_of
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
-from clbench.methods.base import Context, Method, overriding
+from clbench.methods.base import Context, Forward, Method, overriding
 from clbench.methods.gradient_share import GradientShares
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
 from clbench.models.modes import checkpoint_gradients
-from clbench.optim.groups import parameter_groups
-from clbench.optim.settings import learning_rate, make_optimizer
+from clbench.optim.settings import learning_rate
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe
 
@@ -67,20 +67,28 @@ class Learner(L.LightningModule):
         self.run_loss: float | None = None  # of the whole batch, when it was last logged
         self.watch = LossWatch()
         self.channels_last = False
+        self._admit = overriding(methods, "admit")
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
+        self._observe = overriding(methods, "observe")
         self._project = overriding(methods, "project")
         self._after_step = overriding(methods, "after_step")
         self.shares = GradientShares(self._penalty, self.total_steps)
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
+        self._looking = bool(self._weights or self._penalty or self._observe)
+        self._features: Tensor | None = None
+        self._seen: Forward | None = None  # the last batch's, where penalties are asked again
         self._forward: Callable[[Tensor], Tensor] = lambda inputs: self.model(inputs)
         self._average: MovingAverage | None = None
         self._patience = Patience(recipe.early_stopping, context)
 
     def on_fit_start(self) -> None:
-        """Remember the rows of the head that must not move."""
+        """Remember the rows of the head that must not move; see what the head is given."""
+        if self._looking:
+            head = self.model.get_submodule(self.context.head[0].rpartition(".")[0])
+            self._tap = head.register_forward_pre_hook(self._see)
         idle = self.losses.idle
         if idle.any():
             parameters = dict(self.model.named_parameters())
@@ -103,6 +111,15 @@ class Learner(L.LightningModule):
         if self.recipe.model.checkpointing:
             checkpoint_gradients(self.model, False)
 
+    def on_fit_end(self) -> None:
+        """Leave the network as it was."""
+        if self._looking:
+            self._tap.remove()
+        self._features = self._seen = None
+
+    def _see(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._features = inputs[0]
+
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
         trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
@@ -123,29 +140,28 @@ class Learner(L.LightningModule):
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         logits_BC = self._forward(inputs)
-        losses_B = self.losses(logits_BC, batch.labels)
+        losses_B = self._losses_of(logits_BC, batch.labels)
         if batch.partners:
-            theirs_B = self.losses(logits_BC, batch.partners.labels)
+            theirs_B = self._losses_of(logits_BC, batch.partners.labels)
             losses_B = kept * losses_B + (1 - kept) * theirs_B
         plain_B = losses_B
         first = batch_idx % self.accumulate == 0
         terms: list[Term] = []
-        for method in self._weights:
-            with self.clock(method):
-                factors_B = method.weights(batch, losses_B.detach())
-            if factors_B is not None:
-                losses_B = losses_B * factors_B
-                terms.append(Term("a sample's weight", name_of(method), factors_B))
+        forward = None
+        if self._looking:
+            step, features = self.step_count + 1, self._features
+            forward = Forward(step, batch, inputs, self.model, logits_BC, losses_B, features)
+            losses_B = self._weighted(forward, terms)
         loss = losses_B.mean()
         share = batch.share * batch.part
         if share != 1.0:
             loss = loss * share
-        for method in self._penalty if first else ():
-            with self.clock(method):
-                penalty = method.penalty(self.model)
-            if penalty is not None:
-                loss = loss + penalty
-                terms.append(Term("the penalty", name_of(method), penalty.detach()))
+        if forward is not None:
+            loss = self._penalised(forward, loss, first, terms)
+            for method in self._observe:
+                with self.clock(method), torch.no_grad():
+                    method.observe(forward)
+            self._seen = forward if self.shares.methods else None
         self.sample_count += len(batch.labels) if batch.share else 0
         value = loss.detach()
         self.last_loss = value if first or self.last_loss is None else self.last_loss + value
@@ -154,9 +170,45 @@ class Learner(L.LightningModule):
         # Lightning divides by the number of batches that it accumulates at most.
         return loss * self.accumulate if self.accumulate > 1 else loss
 
+    def _losses_of(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """Losses (B,) among the classes that the loss and the methods admit."""
+        left_out_BC = None
+        if self._admit:
+            left_out_BC = self.losses.left_out(labels_B)
+            for method in self._admit:
+                with self.clock(method):
+                    left_out_BC = method.admit(labels_B, left_out_BC)
+            own_BC = nn.functional.one_hot(labels_B, logits_BC.shape[1]).bool()
+            left_out_BC = left_out_BC & ~own_BC
+        return cast(Tensor, self.losses(logits_BC, labels_B, left_out_BC))
+
+    def _weighted(self, forward: Forward, terms: list[Term]) -> Tensor:
+        """Losses (B,) times the methods' weights."""
+        losses_B = forward.losses_B
+        for method in self._weights:
+            with self.clock(method):
+                factors_B = method.weights(forward)
+            if factors_B is not None:
+                losses_B = losses_B * factors_B.detach()
+                terms.append(Term("a sample's weight", name_of(method), factors_B))
+        return losses_B
+
+    def _penalised(self, forward: Forward, loss: Tensor, first: bool, terms: list[Term]) -> Tensor:
+        """The loss with the methods' penalties; most count once a step."""
+        for method in self._penalty:
+            if not (first or method.every_batch):
+                continue
+            with self.clock(method):
+                penalty = method.penalty(forward)
+            if penalty is not None:
+                loss = loss + penalty
+                terms.append(Term("the penalty", name_of(method), penalty.detach()))
+        return loss
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Gradients are complete and unscaled here, and not yet clipped."""
-        self.shares.look(self.model, self.step_count + 1)
+        if self._seen is not None:
+            self.shares.look(self._seen)
         for method in self._project:
             with self.clock(method):
                 method.project(self.model)
@@ -208,8 +260,9 @@ class Learner(L.LightningModule):
         assert self.last_loss is not None
         self.watch.look()
         loss = self.run_loss = mean_over_processes(self.last_loss).item()
-        group = self.trainer.optimizers[0].param_groups[0]
-        rate = group["lr"] / group.get("scale", 1.0)
+        groups = self.trainer.optimizers[0].param_groups
+        rates = (g["lr"] / share for g in groups if (share := g.get("scale", 1.0)))
+        rate = next(rates, 0.0)  # a method's rate may be 0
         for logger in self.loggers:
             logger.log_metrics(
                 {"train/loss": loss, "train/learning_rate": rate},
@@ -218,15 +271,7 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """A fresh optimiser and schedule over the parameters that are trained."""
-        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        own = overriding(self.methods, "optimizer")
-        optimizer = own[0].optimizer(named, self.recipe.optimizer) if own else None
-        if optimizer is None:
-            # With float16 gradients are scaled, and fused kernels unscale them too late.
-            fused = not str(self.recipe.trainer.get("precision", "32")).startswith("16")
-            rules = self.recipe.optimizer
-            groups = parameter_groups(rules, named, self.model, self.context.head)
-            optimizer = make_optimizer(rules, groups, fused)
+        optimizer = optimizer_of(self.model, self.context.head, self.methods, self.recipe)
         rate = learning_rate(
             self.recipe.schedule, self.total_steps, self.first_step, self.stream_steps
         )

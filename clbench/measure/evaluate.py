@@ -43,10 +43,13 @@ class Evaluator:
     Attributes:
         reader: how images are read.
         metrics: names of :data:`clbench.metrics.METRICS` to measure beside accuracy.
+        classifier: gives what makes logits (B, C) of features (B, F) in place of the network's
+            head, if anything does as yet.
     """
 
     reader: Reader
     metrics: tuple[str, ...] = ()
+    classifier: Callable[[], Callable[[Tensor], Tensor] | None] | None = None
 
     def accuracy(
         self, model: nn.Module, splits: Sequence[Split], task_of_class: Tensor, seen: Tensor
@@ -72,8 +75,9 @@ class Evaluator:
         unseen = ~seen.to(device)
         sizes = torch.tensor([len(split) for split in splits])
         of_split = torch.arange(count).repeat_interleave(sizes)
+        classify = self._classifier(model)
         for inputs, labels, positions in self._batches(Split.joined(splits), device):
-            logits = self._forward(model, model, inputs)
+            logits = self._forward(model, classify, inputs)
             mine = of_split[positions].to(device)
             others = owner != owner[labels][:, None]
             flaws.update(logits, labels, mine)
@@ -94,6 +98,11 @@ class Evaluator:
                 for name, metric in by_task.items()
             },
         )
+
+    def _classifier(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Logits of images: the network's own, or a method's from the features."""
+        own = self.classifier() if self.classifier else None
+        return model if own is None else lambda inputs: own(features(model, inputs).float())
 
     def top_k(self, model: nn.Module, head: nn.Module, split: Split) -> dict[str, float]:
         """Top-1 and top-5 accuracy of ``head`` on the features of ``model``.

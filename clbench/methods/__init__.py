@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clbench.methods.base import Method
+from clbench.methods.der import DERpp
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
@@ -11,13 +12,17 @@ from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
+from clbench.methods.lwf import LwF
 from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
+from clbench.methods.ncm import NCM
 from clbench.methods.penalty import L1, L2
+from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
+from clbench.methods.slda import SLDA
 from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
@@ -35,12 +40,17 @@ METHODS: dict[str, type[Method]] = {
     "ewc": EWC,
     "ewc_merge": EWCMerge,
     "fisher_merge": FisherMerge,
+    "lwf": LwF,
     "replay": Replay,
+    "der_pp": DERpp,
     "gem": GEM,
     "agem": AGEM,
     "mofo": MoFO,
     "hft": HFT,
     "lora": LoRA,
+    "ncm": NCM,
+    "slda": SLDA,
+    "ranpac": RanPAC,
 }
 
 

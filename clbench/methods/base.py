@@ -5,24 +5,32 @@ that any sensible combination just works. As a training loop::
 
     tasks = method.arrange(tasks)                        # composed      multitask
     for task in tasks:
+        model = method.adapt(model, task)                # composed, for good   prompts
         theta = pretrained if any(method.rewinds) else theta   #         TIES, Task Arithmetic
-        model = method.surgery(model)                    # composed      LoRA
+        trained = method.surgery(model)                  # composed      LoRA
         method.start(context)                            # in order      most
         examples = method.examples(examples)             # composed      replay
         freeze every parameter unless method.trainable(name)   # and     linear probe, HFT, LoRA
+        put back rows of the head unless a sample admits them or method.rows(context)   # or   LwF
         optimizer = method.optimizer(parameters, settings)   # at most one   MoFO
-        for batch in batches(examples):
-            losses_B = cross_entropy(model(images), labels)
-            weights_B = method.weights(batch, losses_B)  # product       FLOW, DRO
-            loss = mean(weights_B * losses_B) + method.penalty(model)  # sum   EWC, l1, l2
+        optimizer's rate of each parameter *= method.rate(name)   # product
+        for batch in batches(examples), unless nothing is trained:   #   NCM, SLDA
+            among = method.admit(labels, classes the loss leaves out)   # composed
+            forward = Forward(logits, losses of them among these classes, …)
+            weights_B = method.weights(forward)          # product       FLOW, DRO
+            loss = mean(weights_B * losses_B) + method.penalty(forward)   # sum   EWC, l2, LwF
+            method.observe(forward)                      # in order      replay, DER++
             loss.backward()
             method.project(model)                        # in order      GEM
             optimizer.step()
             method.after_step(model, step)               # in order      SFA
         method.finish(context)                           # in order      EWC, replay, Fisher merging
-        shown = method.deploy(theta)                     # composed      WiSE-FT, TIES, LoRA
-        evaluate(shown)
-        theta = shown where method.carries, else theta
+        theta = method.unwrap(theta)                     # composed, the last surgery first   LoRA
+        for each method, in order:
+            method.absorb(shown, context)                # once a task   TIES, NCM, SLDA
+            shown = method.deploy(shown, context)        # composed      WiSE-FT, TIES, NCM
+            theta = method.deploy(theta, context) where method.carries
+        evaluate(shown, by method.classifier() in the head's place)   # at most one   RanPAC
 
 A method is a pydantic model: its fields are its hyperparameters, checked when the recipe is read
 and overridden by name; what it remembers lives in attributes that start with an underscore. The
@@ -31,94 +39,27 @@ order in which methods stand in the recipe is the order of composition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from clbench.data.batches import Batch, Examples
+from clbench.data.batches import Examples
+from clbench.methods.context import Context as Context
+from clbench.methods.context import Needs as Needs
+from clbench.methods.forward import Forward as Forward
 from clbench.methods.statements import Swept
-from clbench.models.anchors import Anchors
-from clbench.models.settings import Probe
 from clbench.settings import Section
 from clbench.weights import State
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.data.reader import Reader
-    from clbench.data.transforms import Transform
     from clbench.methods.plan import Plan, Remark
-    from clbench.models.loss import ClassLoss
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a method asks for beyond the current task and the weights being trained.
-
-    Attributes:
-        past_data: images of earlier tasks. Without it, touching them is an error.
-        past_tasks: what earlier tasks left behind, so that it is nothing without any before.
-        task_boundaries: to be told when a task ends.
-        copies: extra copies of the weights kept while training.
-        passes: extra forward (or forward and backward) passes per step, in units of one pass
-            over a batch.
-    """
-
-    past_data: bool = False
-    past_tasks: bool = False
-    task_boundaries: bool = False
-    copies: int = 0
-    passes: float = 0.0
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a method sees when a task starts or finishes.
-
-    Attributes:
-        task: the task, with its training data.
-        model: the network, on the training device.
-        head: names of the head's parameters.
-        anchors: θ_* and θ_o (the weights the task started from).
-        total_steps: optimiser steps of this task, T.
-        reader: reads a split's images as input, as the run does where it does not train on them.
-        losses: the training loss, ``losses(logits, labels) -> (B,)``, among admitted classes.
-        seed: for draws of the method's own.
-        batch_size: samples of a global batch.
-        probe_losses: (N,) losses of the task's training images under the linear-probed head,
-            in the order of ``task.train``; None where the head was not probed.
-        probe: the recipe's settings of a linear probe, for this task.
-        shared: whether the tasks of the stream share their labels, and so the head's rows.
-    """
-
-    task: Task
-    model: nn.Module
-    head: tuple[str, ...]
-    anchors: Anchors
-    total_steps: int
-    reader: Reader
-    losses: ClassLoss
-    seed: int
-    batch_size: int
-    probe_losses: Tensor | None = None
-    probe: Probe = field(default_factory=Probe)
-    shared: bool = False
-
-    @property
-    def transform(self) -> Transform:
-        """Turns stored images into network input."""
-        return self.reader.transform
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
 
 
 class Method(Section):
@@ -135,6 +76,9 @@ class Method(Section):
     #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
     #: the gradient is measured, as the method's scope.
     pure_penalty: ClassVar[bool] = False
+    #: Whether `penalty` is about the batch's samples: then it is asked for each of those whose
+    #: gradients are accumulated, and gives a mean by :meth:`Forward.mean`.
+    every_batch: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
@@ -159,6 +103,8 @@ class Method(Section):
     anchored: ClassVar[bool] = False
     #: Fields that act in `deploy` alone, so that finished runs can be swept over them.
     swept: ClassVar[Mapping[str, Swept]] = {}
+    #: The setting, in words, by which it lets something be trained.
+    trained: ClassVar[str] = ""
     #: The setting, in words, by which it acts sooner than in :attr:`first_task`.
     sooner: ClassVar[str] = ""
 
@@ -171,6 +117,11 @@ class Method(Section):
     def first_task(self) -> int:
         """The first task in which the method acts, from 1, as far as its settings tell."""
         return 1
+
+    @property
+    def last_trained(self) -> int | None:
+        """The last task, from 1, in which `trainable` lets anything be trained; None: all."""
+        return None
 
     @property
     def carries(self) -> bool:
@@ -191,10 +142,19 @@ class Method(Section):
         """The tasks to train on, in place of the stream's; composed."""
         return tasks
 
+    def adapt(self, model: nn.Module, task: Task) -> nn.Module:
+        """Change the network for good, before a task, itself or by another; composed.
+
+        What is there keeps name and shape. What is added depends on the settings, the task and
+        torch's generator alone: it is made again on resume. How it starts is its θ_*. A call for
+        a task that had one changes nothing.
+        """
+        return model
+
     def surgery(self, model: nn.Module) -> nn.Module:
         """The network to train for a task; composed.
 
-        Leave ``model`` as it is and return a changed copy; `deploy` turns the copy's state back
+        Leave ``model`` as it is and return a changed copy; `unwrap` turns the copy's state back
         into one that fits ``model``.
         """
         return model
@@ -229,6 +189,14 @@ class Method(Section):
         """Whether the parameter ``name`` is trained; a parameter is if all methods agree."""
         return True
 
+    def rows(self, context: Context) -> Tensor | None:
+        """Rows of the head, bool (C,), that move though no sample admits them; or. None: none."""
+        return None
+
+    def rate(self, name: str) -> float:
+        """A factor of the learning rate of the parameter ``name``; multiplied."""
+        return 1.0
+
     def optimizer(
         self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
     ) -> Optimizer | None:
@@ -238,13 +206,26 @@ class Method(Section):
         """
         return None
 
-    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
-        """Factors (B,) for the per-sample losses; multiplied. None is a factor of one."""
+    def admit(self, labels_B: Tensor, excluded_BC: Tensor) -> Tensor:
+        """Which classes each sample is not compared with, bool (B, C); composed.
+
+        A sample's own takes part in any case. ``excluded_BC`` is by ``train_logits`` at first.
+        """
+        return excluded_BC
+
+    def weights(self, forward: Forward) -> Tensor | None:
+        """Factors (B,) for the per-sample losses, without gradient; multiplied. None is one."""
         return None
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
-        """A term () to add to the loss; summed. None is zero."""
+    def penalty(self, forward: Forward) -> Tensor | None:
+        """A term () to add to the loss; summed. None is zero.
+
+        Once a step, with the first of its batches, unless :attr:`every_batch` is set.
+        """
         return None
+
+    def observe(self, forward: Forward) -> None:
+        """Look at a batch, without gradients; in order. Nothing of it may be changed."""
 
     def project(self, model: nn.Module) -> None:
         """Edit the parameters' ``.grad`` before the optimiser's step; in order."""
@@ -258,9 +239,27 @@ class Method(Section):
         The task's data is still at hand.
         """
 
-    def deploy(self, theta: State, context: Context) -> State:
-        """The weights to evaluate, from those that were trained; composed."""
+    def unwrap(self, theta: State) -> State:
+        """The weights of the network that :meth:`surgery` was given, from those of what it made."""
         return theta
+
+    def absorb(self, theta: State, context: Context) -> None:
+        """Remember the weights that methods before this one have made; in order, once a task."""
+
+    def deploy(self, theta: State, context: Context) -> State:
+        """The weights to evaluate, from those that were trained; composed.
+
+        It is asked for the weights to go on from, for those to show and by sweeps, and may change
+        nothing but what :meth:`activity` tells, which is about the weights that are shown.
+        """
+        return theta
+
+    def classifier(self) -> Callable[[Tensor], Tensor] | None:
+        """Turns features (B, F) into logits (B, C) in evaluation, in place of the head; or None.
+
+        At most one method of a recipe may override this; clbench.methods.together checks.
+        """
+        return None
 
     def activity(self) -> dict[str, float]:
         """What the method did in the task just trained, for TensorBoard and the record.

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
-from clbench.methods.base import Context, Method, Needs
+from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
 from clbench.models.anchors import named_weights
 from clbench.models.persample import Loss, PerSample
@@ -163,7 +163,10 @@ class EWC(Method):
         self._fisher = {name: f.to(context.device) for name, f in self._fisher.items()}
         self._centre = {name: c.to(context.device) for name, c in self._centre.items()}
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
+    def penalty(self, forward: Forward) -> Tensor | None:
+        return self._at(forward.model)
+
+    def _at(self, model: nn.Module) -> Tensor | None:
         if self.strength == 0 or not self._fisher:
             return None
         named = [(name, weight) for name, weight in named_weights(model) if weight.requires_grad]
@@ -181,7 +184,7 @@ class EWC(Method):
 
     def finish(self, context: Context) -> None:
         last = self._last
-        self._activity = penalty_activity(self.penalty(context.model), context.model, last)
+        self._activity = penalty_activity(self._at(context.model), context.model, last)
         if self.strength == 0:
             return
         fisher = fisher_of_task(context, self.labels, self.samples)

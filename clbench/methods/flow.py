@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
-from clbench.methods.base import Context, Method, Needs
+from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.plan import Remark
 from clbench.methods.sample_weights import (
     ROUNDING,
@@ -171,12 +170,13 @@ class FLOW(Method):
             self._fold = torch.zeros(len(train.images), dtype=torch.int64, device=context.device)
             self._fold[self._own] = self._heads.fold_N.to(context.device)
 
-    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
+    def weights(self, forward: Forward) -> Tensor | None:
         if self._table is None:
             return None
+        index_B = forward.batch.indices
         if self._frozen is not None or self._moving is not None:
-            self._table[batch.indices] = self._batch_weights(batch)
-        return self._table[batch.indices]
+            self._table[index_B] = self._batch_weights(forward)
+        return self._table[index_B]
 
     def finish(self, context: Context) -> None:
         self._context = self._frozen = self._heads = self._moving = None
@@ -267,12 +267,13 @@ class FLOW(Method):
         return heads.losses_N
 
     @torch.no_grad()
-    def _batch_weights(self, batch: Batch) -> Tensor:
+    def _batch_weights(self, forward: Forward) -> Tensor:
         """Weights (B,) from the frozen reference's losses on a batch."""
         assert self._is_own is not None
+        batch = forward.batch
         own = self._is_own[batch.indices]
         if self._frozen is not None:
-            losses_B = self._batch_losses(batch, self._frozen, own)
+            losses_B = self._batch_losses(forward, self._frozen, own)
         else:
             assert self._losses is not None
             losses_B = self._losses[batch.indices]
@@ -283,11 +284,11 @@ class FLOW(Method):
             self._taus.append(tau)
         return torch.where(own, exponential(losses_B, tau, self.sign), 1.0)
 
-    def _batch_losses(self, batch: Batch, frozen: nn.Module, own: Tensor) -> Tensor:
+    def _batch_losses(self, forward: Forward, frozen: nn.Module, own: Tensor) -> Tensor:
         """Losses (B,) on the batch as it is augmented [1]; of other tasks' samples, anything."""
         assert self._context is not None
         classes = self._context.task.classes
-        inputs = self._context.transform.train(batch.images, batch.draws)
+        inputs, batch = forward.inputs, forward.batch
         if self._heads is not None:
             assert self._fold is not None
             found_BF = features(frozen, inputs).float()

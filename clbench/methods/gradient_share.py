@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from clbench.methods.base import Method
+from clbench.methods.base import Forward, Method
 
 #: Steps of a task that are looked at.
 LOOKS = 8
@@ -46,19 +46,19 @@ class GradientShares:
         self.steps = looks(total_steps) if self.methods else frozenset()
         self._found: dict[int, list[Tensor]] = {}
 
-    def look(self, model: nn.Module, step: int) -> None:
+    def look(self, forward: Forward) -> None:
         """Compare, if it is the time; gradients are complete, and nobody has edited them.
 
         Args:
-            model: with the gradients of the whole loss.
-            step: that is about to be made, from 1.
+            forward: of the step's last batch. Its model has the gradients of the whole loss; its
+                own have been gone through.
         """
-        if step not in self.steps:
+        if forward.step not in self.steps:
             return
-        trained = [p for p in model.parameters() if p.requires_grad and p.grad is not None]
+        trained = [p for p in forward.model.parameters() if p.requires_grad and p.grad is not None]
         for method in self.methods:
             with torch.enable_grad():
-                penalty = method.penalty(model)
+                penalty = method.penalty(forward)
             if penalty is None or not penalty.requires_grad:
                 continue
             own = torch.autograd.grad(penalty, trained, allow_unused=True)

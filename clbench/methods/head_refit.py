@@ -42,7 +42,6 @@ class HeadRefit(Method):
         None, description="epochs, learning rate and so on; default: those of model.probe"
     )
 
-    _last: int = -1
     _activity: dict[str, float] = {"active": 0.0}
 
     def deploy(self, theta: State, context: Context) -> State:
@@ -63,14 +62,12 @@ class HeadRefit(Method):
             after = trunk.state_dict()
             refit |= {name: after[name].to(theta[name].device) for name in statistics(trunk)}
         put_rows(refit, names, classes, head)
-        if self._last != context.task.index:  # the weights to evaluate come first
-            self._last = context.task.index
-            moved = torch.stack([(refit[name] - theta[name]).norm() for name in names]).norm()
-            self._activity = {
-                "active": float(moved > 0),
-                "distance_moved": float(moved),
-                "loss": float(losses_N.mean()),
-            }
+        moved = torch.stack([(refit[name] - theta[name]).norm() for name in names]).norm()
+        self._activity = {
+            "active": float(moved > 0),
+            "distance_moved": float(moved),
+            "loss": float(losses_N.mean()),
+        }
         return refit
 
     def activity(self) -> dict[str, float]:

@@ -99,7 +99,7 @@ class LoRA(Method):
     def trainable(self, name: str) -> bool:
         return name in self._head or name.endswith((DOWN, UP))
 
-    def deploy(self, theta: State, context: Context) -> State:
+    def unwrap(self, theta: State) -> State:
         merged, squares, changed = {}, 0.0, 0
         for name, tensor in theta.items():
             if name.endswith((DOWN, UP)):

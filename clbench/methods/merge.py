@@ -36,7 +36,6 @@ class Merging(Method):
     scope_means: ClassVar[str] = "the way from trained to merged weights, against that from θ_*"
 
     _store: Store | None = None
-    _last: int = -1
     _head: State = {}
     _activity: dict[str, float] = {"active": 0.0}
 
@@ -49,18 +48,15 @@ class Merging(Method):
     def scaling(self) -> Scale:
         """λ."""
 
+    def absorb(self, theta: State, context: Context) -> None:
+        trunk, base = self._parts(theta, context)
+        self._store = self._store or self.new_store()
+        self._store.add(base, trunk)
+
     def deploy(self, theta: State, context: Context) -> State:
-        merging = theta.keys() - (() if context.shared else context.head)
-        trunk = {name: x.cpu() for name, x in theta.items() if name in merging}
-        base = {name: context.anchors.pretrained.state[name].cpu() for name in trunk}
-        if context.shared:
-            self._head = self._head or {name: base[name].clone() for name in context.head}
-            base |= self._head
-        store = self._store = self._store or self.new_store()
-        if self._last != context.task.index:
-            # Weights that are not shown may be deployed after those that are: same task.
-            store.add(base, trunk)
-            self._last = context.task.index
+        trunk, base = self._parts(theta, context)
+        store = self._store
+        assert store is not None
         alone = store.count == 1 and store.factor(self.scaling) == 1 and store.density == 1
         merged = trunk if alone else store.merged(base, self.scaling)
         changed = any(not torch.equal(x, merged[name]) for name, x in trunk.items())
@@ -74,6 +70,16 @@ class Merging(Method):
         }
         return theta if alone else theta | {n: x.to(theta[n].device) for n, x in merged.items()}
 
+    def _parts(self, theta: State, context: Context) -> tuple[State, State]:
+        """What is merged of a task's weights, and what these were before it, on the CPU."""
+        merging = theta.keys() - (() if context.shared else context.head)
+        trunk = {name: x.cpu() for name, x in theta.items() if name in merging}
+        base = {name: context.anchors.pretrained.state[name].cpu() for name in trunk}
+        if context.shared:
+            self._head = self._head or {name: base[name].clone() for name in context.head}
+            base |= self._head
+        return trunk, base
+
     def activity(self) -> dict[str, float]:
         return self._activity
 
@@ -81,17 +87,16 @@ class Merging(Method):
         if self._store is None:
             return {}
         return {
-            "last": self._last,
             "count": self._store.count,
             "totals": {name: list(total) for name, total in self._store.totals.items()},
             **({"head": self._head} if self._head else {}),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        self._store, self._last, self._head = None, -1, {}
+        self._store, self._head = None, {}
         if state:
             self._store = self.new_store()
-            self._last, self._store.count = cast("int", state["last"]), cast("int", state["count"])
+            self._store.count = cast("int", state["count"])
             self._head = dict(cast("State", state.get("head", {})))
             totals = cast("dict[str, list[Tensor]]", state["totals"])
             self._store.totals = {name: tuple(total) for name, total in totals.items()}

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from clbench.methods.base import Context, Method, Needs
+from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.models.anchors import Anchor, named_weights
 
 #: What the scope of a penalty is; :mod:`clbench.methods.gradient_share` measures it.
@@ -169,7 +169,10 @@ class _Towards(Method):
         self._anchor = anchors.pretrained if self.anchor == "pretrained" else anchors.previous
         self._head, self._last = context.head, None
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
+    def penalty(self, forward: Forward) -> Tensor | None:
+        return self._at(forward.model)
+
+    def _at(self, model: nn.Module) -> Tensor | None:
         if self.strength == 0:
             return None
         assert self._anchor is not None
@@ -182,7 +185,7 @@ class _Towards(Method):
 
     def finish(self, context: Context) -> None:
         last = self._last
-        self._activity = penalty_activity(self.penalty(context.model), context.model, last)
+        self._activity = penalty_activity(self._at(context.model), context.model, last)
 
     def activity(self) -> dict[str, float]:
         return self._activity

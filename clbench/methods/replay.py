@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from clbench.data.batches import Batch, Examples, Mixed, Split
-from clbench.methods.base import Context, Method, Needs
+from clbench.data.batches import Examples, Mixed, Split
+from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.models.training import extract
 from clbench.processes.processes import world_size
 from clbench.seeding import generator
@@ -78,6 +78,24 @@ def quotas(counts: Tensor, size: int) -> Tensor:
         given[open_[: len(more)]] += more
         left -= int(more.sum())
     return given
+
+
+def reservoir(size: int, seen: int, count: int, random: torch.Generator) -> Tensor:
+    """Where samples of a stream go, so that each of all stays with the same probability [0].
+
+    Args:
+        size: places.
+        seen: samples before these.
+        count: B, samples that come.
+        random: draws a number for each.
+
+    Returns:
+        int64 (B,): a place for each, in order; -1 for none. A later one takes an earlier's.
+    """
+    number = seen + torch.arange(count)
+    drawn = (torch.rand(count, generator=random, dtype=torch.float64) * (number + 1)).long()
+    places = torch.where(number < size, number, drawn)
+    return torch.where(places < size, places, -1)
 
 
 class Replay(Method):
@@ -145,14 +163,13 @@ class Replay(Method):
         self._past[train.index.to(context.device)] = False
         self._seen = self._replayed = torch.zeros((), dtype=torch.int64, device=context.device)
 
-    def weights(self, batch: Batch, losses_B: Tensor) -> Tensor | None:
-        """Weighs nothing: counts what is really replayed."""
+    def observe(self, forward: Forward) -> None:
+        """Count what is really replayed."""
         assert self._seen is not None
         assert self._replayed is not None
         assert self._past is not None
-        past = self._past[batch.indices]
+        past = self._past[forward.batch.indices]
         self._seen, self._replayed = self._seen + len(past), self._replayed + past.sum()
-        return None
 
     def finish(self, context: Context) -> None:
         train = context.task.train

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from clbench.data.transforms import Augment
     from clbench.optim.settings import Optimizer
 
+#: Hooks that are nothing without steps.
+IN_TRAINING = (
+    *("surgery", "examples", "trainable", "rows", "optimizer", "rate", "admit", "weights"),
+    *("penalty", "observe", "project", "after_step"),
+)
+
 
 def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: bool) -> None:
     """Refuse methods that cannot go together.
@@ -92,6 +98,13 @@ def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[
         yield f"{both} both rewind every task to the pretrained weights; choose one"
     if len(overriding([method, rival], "optimizer")) > 1:
         yield f"{both} each bring an optimiser; choose one"
+    if len(overriding([method, rival], "classifier")) > 1:
+        yield f"{both} each classify in place of the head; choose one"
+    if method.last_trained == 0 and any(overriding([rival], hook) for hook in IN_TRAINING):
+        yield (
+            f"{both} do not go together: {name} leaves nothing to train, and {beside} acts in "
+            f"training; leave one of them out{_trained(name, method)}"
+        )
 
 
 def _alone(name: str, method: Method, optimizer: str, independent: bool) -> Iterator[str]:
@@ -116,6 +129,10 @@ def _alone(name: str, method: Method, optimizer: str, independent: bool) -> Iter
 
 def _late(name: str, method: Method) -> str:
     return f"{name} acts from task {method.first_task} on, and"
+
+
+def _trained(name: str, method: Method) -> str:
+    return f", or say methods.{name}.{method.trained}" if method.trained else ""
 
 
 def _sooner(name: str, method: Method) -> str:

@@ -51,10 +51,22 @@ class ClassLoss(nn.Module):
     #: weight decay and momentum would move them, and silently damage earlier tasks.
     idle: Tensor
 
-    def forward(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Losses (B,), in float32."""
-        left_out = self.excluded[self.task_of_class[labels_B]]
-        masked = logits_BC.float().masked_fill(left_out, -torch.inf)
+    def release(self, rows: Tensor | None) -> None:
+        """Let rows bool (C,) of the head move that no sample admits."""
+        if rows is not None:
+            self.idle &= ~rows.to(self.idle.device)
+
+    def left_out(self, labels_B: Tensor) -> Tensor:
+        """The classes bool (B, C) that samples are not compared with."""
+        return self.excluded[self.task_of_class[labels_B]]
+
+    def forward(
+        self, logits_BC: Tensor, labels_B: Tensor, left_out_BC: Tensor | None = None
+    ) -> Tensor:
+        """Losses (B,), in float32; without the classes of ``left_out_BC``, if given, for each."""
+        if left_out_BC is None:
+            left_out_BC = self.left_out(labels_B)
+        masked = logits_BC.float().masked_fill(left_out_BC, -torch.inf)
         if self.smoothing:
             return smoothed(masked, labels_B, self.smoothing)
         return F.cross_entropy(masked, labels_B, reduction="none")

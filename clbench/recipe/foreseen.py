@@ -44,7 +44,7 @@ def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, floa
         rules = recipe.for_task(task)
         plan = plan_of(rules, count, before, total)
         for name, method in rules.methods.items():
-            if number >= method.first_task:
+            if count and number >= method.first_task:
                 found[name].append(method.scope(plan))
         before += count
     return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}

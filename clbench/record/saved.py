@@ -109,7 +109,7 @@ def _start(value: Any) -> bool:
 _WEIGHTS = {"theta", "shown", "trained"}
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "done": _count,
-    "step": _count,
+    "step": lambda value: type(value) is int and 0 <= value < 10**15,
     "stages": _count,
     "record_sha256": lambda value: isinstance(value, str),
     **dict.fromkeys(_WEIGHTS, _weights),

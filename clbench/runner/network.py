@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from clbench.data.reader import Reader
 from clbench.data.transforms import Transform
-from clbench.methods.base import Context
+from clbench.errors import ClbenchError
+from clbench.methods import name_of
+from clbench.methods.base import Context, Method, overriding
 from clbench.models import backbone
 from clbench.models.anchors import Anchor, Anchors, named_weights
 from clbench.models.pretraining import pretrain
@@ -18,7 +20,7 @@ from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.runner.parts import Passes
-from clbench.seeding import seed_everything
+from clbench.seeding import derive, seed_everything
 from clbench.streams import Stream, Task
 from clbench.weights import State, snapshot
 
@@ -76,6 +78,45 @@ class Network:
         """How images are read where a task does not train on them."""
         transform, workers = self.transform(recipe), recipe.images.workers
         return Reader(transform, recipe.eval_batch_size, workers, self.autocast)
+
+    def adapt(self, methods: Sequence[Method], task: Task, theta: State) -> State:
+        """Let methods change the network for good, before a task.
+
+        What they add is θ_*'s as it is when added, so that it can be kept near, averaged and
+        rewound like everything else.
+
+        Args:
+            methods: in order.
+            task: that comes.
+            theta: the weights to go on from.
+
+        Returns:
+            ``theta`` with the new parts' weights.
+
+        Raises:
+            ClbenchError: if something that was there has gone, or changed its shape.
+        """
+        adapting = overriding(methods, "adapt")
+        if not adapting:
+            return theta
+        self.load(theta)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(self.recipe.seed, 5, task.index))
+            for method in adapting:
+                self.model = method.adapt(self.model, task)
+        self.model.to(self.device)
+        self.head = backbone.head_names(self.model)
+        now = snapshot(self.model, "cpu")
+        for name, x in theta.items():
+            if name not in now or now[name].shape != x.shape:
+                names = "+".join(name_of(method) for method in adapting)
+                raise ClbenchError(
+                    f"methods.{names}: {name} is gone or has another shape after `adapt`: leave "
+                    "what is there, and add parts of other names"
+                )
+        new = {name: x for name, x in now.items() if name not in theta}
+        self.theta_pretrained |= {name: x.to(self.anchor_device) for name, x in new.items()}
+        return theta | new
 
     def load(self, state: State) -> None:
         """Take weights up."""
@@ -151,6 +192,28 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     """The input of in-run pretraining."""
     images, half = recipe.images, (0.5, 0.5, 0.5)
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
+
+
+def beyond(methods: Sequence[Method]) -> None:
+    """Say what of a network is not in the weights that a run leaves, or not in timm's network."""
+    for method in overriding(methods, "classifier"):
+        say(
+            f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk, "
+            "and what classifies is in the checkpoint."
+        )
+    for method in overriding(methods, "adapt"):
+        say(
+            f"{name_of(method)} added to the network: model.safetensors has parts that timm's "
+            "lacks, so that load_model.py has to add them too, by the method's adapt."
+        )
+
+
+def restrict(model: nn.Module, methods: Sequence[Method]) -> bool:
+    """Freeze what a method does not train; whether anything is left."""
+    rules = overriding(methods, "trainable")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(all(method.trainable(name) for method in rules))
+    return any(parameter.requires_grad for parameter in model.parameters())
 
 
 def distances(context: Context, shown: State) -> dict[str, float]:

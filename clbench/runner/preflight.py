@@ -173,7 +173,9 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
 
 def as_trained(recipe: Recipe, model: nn.Module) -> nn.Module:
     """The network after its methods' surgery, with what they train, as far as is known before."""
-    methods = list(recipe.methods.values())
+    methods, device = list(recipe.methods.values()), next(model.parameters()).device
+    for method in overriding(methods, "adapt"):
+        model = method.model_copy(deep=True).adapt(model, _made_up(recipe, 1)).to(device)
     for method in overriding(methods, "surgery"):
         model = method.model_copy(deep=True).surgery(model)
     head, rules = backbone.head_names(model), trained_by(methods)
@@ -226,10 +228,8 @@ def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
 
 def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
     """A task of as few random images as make a step."""
-    size, count = recipe.images.size, recipe.batch_size * accumulated(recipe)
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
-    labels = torch.arange(count) % CLASSES
-    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    task = _made_up(recipe, recipe.batch_size * accumulated(recipe))
+    size, split, labels = recipe.images.size, task.train, task.train.labels
     batches = Batches(
         Examples(split),
         recipe.batch_size,
@@ -241,7 +241,7 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
     anchor = Anchor(model.state_dict(), rows)
     half = (0.5, 0.5, 0.5)
     context = Context(
-        task=Task(0, "preflight", range(CLASSES), split, split, split),
+        task=task,
         model=model,
         head=head,
         anchors=Anchors(anchor, anchor),
@@ -252,6 +252,15 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
         batch_size=recipe.batch_size,
     )
     return batches, context
+
+
+def _made_up(recipe: Recipe, count: int) -> Task:
+    """A task of so many random images."""
+    size = recipe.images.size
+    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
+    labels = torch.arange(count) % CLASSES
+    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    return Task(0, "preflight", range(CLASSES), split, split, split)
 
 
 def named(recipe: Recipe) -> str:

@@ -95,7 +95,9 @@ class Setup:
         anchors_at = device if copies else torch.device("cpu")
         network = Network(recipe, stream, device, anchors_at, autocast)
         logger = Loggers(folder, recipe, first_step)
-        evaluator = Evaluator(network.reader(recipe), recipe.metrics)
+        own = overriding(list(methods.values()), "classifier")
+        classifier = own[0].classifier if own else None
+        evaluator = Evaluator(network.reader(recipe), recipe.metrics, classifier)
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
         meter = Meter(stream, evaluator, retention, logger)
         return cls(recipe, stream, stages, methods, network, meter, logger, least)
@@ -152,21 +154,28 @@ class Setup:
             probe_losses=probe_losses,
             probe=recipe.model.probe,
             shared=self.stream.shared,
+            first=self.stream.independent or task.index == self.stages[0].index,
         )
 
     def deploy(
-        self, methods: Sequence[Method], theta: State, context: Context, refresh: bool
+        self,
+        methods: Sequence[Method],
+        theta: State,
+        context: Context,
+        refresh: bool,
+        absorb: bool = True,
     ) -> Weights:
-        """The weights of a task, from those that lie in the network after its last step.
+        """The weights of a task, from those that were trained.
 
         Args:
             methods: in order; of some, a sweep has copies with other settings.
-            theta: the weights.
+            theta: the weights, of the plain network.
             context: of the task.
             refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
+            absorb: whether methods have yet to remember the task.
         """
         refreshed = partial(self._refreshed, context) if refresh else None
-        return deploy(methods, theta, context, refreshed)
+        return deploy(methods, theta, context, refreshed, absorb)
 
     def _refreshed(self, context: Context, theta: State) -> State:
         network, rule = self.network, self.recipe.model.batch_norm

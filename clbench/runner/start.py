@@ -1,4 +1,7 @@
-"""How a run starts: from the beginning, or from the checkpoint of its last finished task."""
+"""How a run starts: from the beginning, or from the checkpoint of its last finished task.
+
+What a checkpoint holds is told here too.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ import torch
 from torch import Tensor
 
 from clbench.files.disk import write_atomic
+from clbench.learner.deploy import Weights
 from clbench.learner.trainer import make_trainer
+from clbench.methods.context import Context
 from clbench.methods.statements import traits
 from clbench.models import finite
+from clbench.models.batch_norm import statistics
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
@@ -94,6 +100,34 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     return recorder, Progress(0, 0, snapshot(network.model, "cpu"), unlearned)
 
 
+def checkpoint_of(
+    setup: Setup, progress: Progress, recorder: Recorder, context: Context, weights: Weights
+) -> dict[str, Any]:
+    """What :func:`go_on` and sweeps need of a finished task, besides the methods' own.
+
+    Args:
+        setup: of the run.
+        progress: after the task.
+        recorder: which has recorded it.
+        context: of the task.
+        weights: that it ended with.
+    """
+    anchors, before = vars(context.anchors), context.anchors.previous.state
+    own = [*setup.network.head, *statistics(setup.network.model)]  # what a probe changes before
+    return {
+        "done": progress.done,
+        "step": progress.step,
+        "stages": len(setup.stages),
+        "record_sha256": recorder.sha256,
+        "trained": weights.trained,
+        "theta": weights.carried,
+        "shown": weights.shown,
+        "learned": progress.learned,
+        "start": {"head": {name: before[name].cpu() for name in own}}
+        | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
+    }
+
+
 def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recorder, Progress]:
     """Take up a checkpoint, which must be that of this recipe, this data and these weights.
 
@@ -108,6 +142,10 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     for line in compare(record, setup.identity(), setup.stream.manifest):
         say(line)
     _mend_manifest(setup, record)
+    theta = snapshot(setup.network.model, "cpu")
+    for stage in stages[:done]:
+        setup.recipe_of(stage)  # whose settings the methods take up
+        theta = setup.network.adapt(setup.methods, stage, theta)
     like = setup.network.model.state_dict()
     saved.check_fit(folder, checkpoint, like, len(stages), len(setup.stream.class_names))
     if not checkpoints.summed(folder, done):

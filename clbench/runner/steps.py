@@ -30,10 +30,19 @@ def batches_of_tasks(
         yield rules, Batches(examples, rules.batch_size, (0,), least=least)
 
 
+def trains(recipe: Recipe, number: int) -> bool:
+    """Whether anything is trained of the task of a number, from 1, as far as methods tell."""
+    last = (method.last_trained for method in recipe.methods.values())
+    return all(number <= one for one in last if one is not None)
+
+
 def steps_of_tasks(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> list[int]:
     """Optimiser steps of each task; the arguments are those of :func:`batches_of_tasks`."""
     tasks = batches_of_tasks(recipe, stages, least)
-    return [count_steps(rules, len(batches)) for rules, batches in tasks]
+    return [
+        count_steps(rules, len(batches)) if trains(rules, number) else 0
+        for number, (rules, batches) in enumerate(tasks, 1)
+    ]
 
 
 def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:

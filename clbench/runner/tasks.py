@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Batches, Examples
 from clbench.errors import ClbenchError
 from clbench.learner import footprint
-from clbench.learner.deploy import Weights
+from clbench.learner.deploy import Weights, unwrap
 from clbench.learner.footprint import Clock
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import accumulated, count_steps, fit, make_trainer
@@ -22,7 +23,6 @@ from clbench.measure.evaluate import total
 from clbench.methods.base import Context, overriding
 from clbench.methods.plan import Plan
 from clbench.models import finite
-from clbench.models.batch_norm import statistics
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first, say, world_size
 from clbench.recipe.foreseen import plan_of, with_scope
@@ -31,12 +31,12 @@ from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.finish import finish
-from clbench.runner.network import distances, modes
+from clbench.runner.network import beyond, distances, modes, restrict
 from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
 from clbench.runner.setup import Setup
-from clbench.runner.start import Progress, begin, go_on
+from clbench.runner.start import Progress, begin, checkpoint_of, go_on
 from clbench.runner.steps import steps_of_tasks
 from clbench.seeding import seed_everything
 from clbench.streams import Task
@@ -84,6 +84,7 @@ class Run:
                 self.learn(task)
             if is_first():
                 state = snapshot(self.network.model, "cpu")
+                beyond(self.methods)
                 finish(self.recorder, len(stages), self.setup.recipe, state, logger)
         except BaseException:
             logger.finalize("failed")
@@ -112,13 +113,12 @@ class Run:
                 with clock(method):
                     method.finish(context)
         with parts("deploy"):
-            theta, averages = snapshot(context.model, "cpu"), any(m.averages for m in self.methods)
-            averages = averages or recipe.ema > 0
+            averages = recipe.ema > 0 or any(method.averages for method in self.methods)
+            theta = unwrap(self.methods, snapshot(context.model, "cpu"))
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
             self.network.load(weights.shown)
-        last = first_step + learner.step_count
-        self.progress = Progress(number, last, weights.carried, seen)
+        self.progress = Progress(number, first_step + learner.step_count, weights.carried, seen)
         told = self._measure(context, learner, plan, weights, parts, curve)
         told["seconds"] = seconds = parts.seconds
         told["parts"] = parts.found
@@ -139,7 +139,8 @@ class Run:
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
         network, stream = self.network, self.setup.stream
-        theta, learned = self.progress.theta, self.progress.learned
+        learned = self.progress.learned
+        theta = network.adapt(self.methods, task, self.progress.theta)
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
             network.rewind(theta)
@@ -177,9 +178,11 @@ class Run:
         for method in self.methods:
             with clock(method):
                 method.start(context)
-        restrict = overriding(self.methods, "trainable")
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(all(method.trainable(name) for method in restrict))
+        for method in overriding(self.methods, "rows"):
+            losses.release(method.rows(context))
+        if not restrict(model, self.methods):
+            context = replace(context, total_steps=0)
+            say(f"Task {task.name}: the methods leave nothing to train, 0 steps.")
         return context, seen, batches
 
     def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
@@ -191,7 +194,7 @@ class Run:
                 f"{self.steps[number - 1]} were counted before the first task, as a method changed "
                 "what it trains on: say steps in place of epochs"
             )
-        plan = plan_of(recipe, steps, self.progress.step, sum(self.steps) or None)
+        plan = plan_of(recipe, max(1, steps), self.progress.step, sum(self.steps) or None)
         for method_name, method in self.named_methods.items():
             for what, detail in method.remarks():
                 say(f"Warning: {method_name}, task {name}: {what}: {detail}")
@@ -214,7 +217,11 @@ class Run:
         learner.channels_last = self.network.channels_last
         learner.model.train()
         steps = learner.context.total_steps
-        fit(make_trainer(learner.recipe, steps, title, self.setup.logger), learner, batches)
+        trainer = make_trainer(learner.recipe, max(1, steps), title, self.setup.logger)
+        if steps:
+            fit(trainer, learner, batches)
+        elif trainer.world_size > world_size():  # as fit would have done
+            trainer.strategy.setup_environment()
         learner.to(self.network.device)
         if world_size() > 1:  # running statistics differ between processes
             for tensor in learner.model.state_dict().values():
@@ -278,20 +285,7 @@ class Run:
 
     def _save(self, context: Context, weights: Weights) -> None:
         """Write the checkpoint of a task, with which it is finished."""
-        anchors, before = vars(context.anchors), context.anchors.previous.state
-        own = [*self.network.head, *statistics(self.network.model)]  # what a probe changes before
-        state = {
-            "done": self.progress.done,
-            "step": self.progress.step,
-            "stages": len(self.setup.stages),
-            "record_sha256": self.recorder.sha256,
-            "trained": weights.trained,
-            "theta": weights.carried,
-            "shown": weights.shown,
-            "learned": self.progress.learned,
-            "start": {"head": {name: before[name].cpu() for name in own}}
-            | {name: anchor.learned.cpu() for name, anchor in anchors.items()},
-        }
+        state = checkpoint_of(self.setup, self.progress, self.recorder, context, weights)
         methods = {name: m.state_dict() for name, m in self.named_methods.items()}
         keep, number = self.setup.recipe.checkpoints, self.progress.done
         checkpoints.save(self.folder, number, state, methods, keep, self.stored)

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from clbench.errors import ClbenchError
+from clbench.methods import name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.loss import ClassLoss
@@ -19,6 +21,7 @@ from clbench.record.events import TaskEvent
 from clbench.record.record import Record
 from clbench.runner.identity import compare, compare_recipe, state_of, take_up
 from clbench.runner.setup import Setup
+from clbench.weights import snapshot
 
 
 class Redeployment:
@@ -37,6 +40,10 @@ class Redeployment:
         self.record, self.numbers = record, numbers
         self.setup = Setup.of(recipe, record.folder)
         self.compared = set[Path]()
+        refuse_classifiers(self.setup.methods, record.folder)
+        theta = snapshot(self.setup.network.model, "cpu")
+        for stage in self.setup.stages[: numbers[-1]]:
+            theta = self.setup.network.adapt(self.setup.methods, stage, theta)
         for line in compare(record, self.setup.identity(), self.setup.stream.manifest):
             say(line)
         compare_recipe(record, recipe)
@@ -55,7 +62,8 @@ class Redeployment:
             refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
         """
         named = {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
-        if len(self.numbers) < len(self.setup.stages):
+        fresh = len(self.numbers) == len(self.setup.stages)
+        if not fresh:
             last = checkpoints.last(self.record.folder)
             assert last is not None
             # A method that the sweep adds has nothing to remember.
@@ -68,19 +76,19 @@ class Redeployment:
             rules = recipe.for_task(self.setup.stages[number - 1].name)
             for name, method in named.items():
                 method.take_settings(rules.methods[name])
-            events.append(self._task(number, list(named.values()), refresh))
+            events.append(self._task(number, list(named.values()), refresh, fresh))
         return Record(self.record.folder, (self.record.run, *events))
 
-    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
+    def _task(
+        self, number: int, methods: Sequence[Method], refresh: bool, absorb: bool
+    ) -> TaskEvent:
         parts = ("trained", "learned", "start")
         state = state_of(self.record.folder, number, parts, self.compared)
         setup = self.setup
         like, count = setup.network.model.state_dict(), len(setup.stream.class_names)
         saved.check_fit(self.record.folder, state, like, len(setup.stages), count)
-        # What was saved fits the plain network: surgery is undone already.
-        methods = [m for m in methods if not overriding([m], "surgery")]
         context = self._context(number, state, methods)
-        weights = setup.deploy(methods, state["trained"], context, refresh)
+        weights = setup.deploy(methods, state["trained"], context, refresh, absorb)
         setup.network.load(weights.shown)
         return self._measure(context, state["learned"], number == len(setup.stages))
 
@@ -118,6 +126,19 @@ class Redeployment:
         recorded = next(event for event in self.record.tasks if event.task == task.index)
         unknown = set(recorded.model_extra or ())  # kept in the record, and nothing is made of them
         return TaskEvent.made(**recorded.model_dump(exclude=unknown) | found)
+
+
+def refuse_classifiers(methods: Sequence[Method], folder: Path) -> None:
+    """Refuse runs whose head is not what classifies.
+
+    Raises:
+        ClbenchError: naming the method.
+    """
+    for method in overriding(methods, "classifier"):
+        raise ClbenchError(
+            f"{folder}: {name_of(method)} classifies by what it collected in the run, not by "
+            "weights that could be changed afterwards: run again with other settings"
+        )
 
 
 def looks_back(methods: Sequence[Method]) -> str:

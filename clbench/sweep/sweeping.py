@@ -48,6 +48,7 @@ import numpy as np
 from clbench.errors import ClbenchError
 from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
 from clbench.methods import METHODS
+from clbench.methods.base import overriding
 from clbench.methods.statements import Swept
 from clbench.recipe.merging import put_on
 from clbench.recipe.recipe import Recipe, parse
@@ -212,7 +213,7 @@ def _numbers(record: Record, recipe: Recipe, method: str, rules: Swept) -> list[
             "again with checkpoints: last, or all for every task"
         )
     names = list(recipe.methods)
-    merging = [name for name in names if recipe.methods[name].rewinds]
+    merging = [name for name in names if overriding([recipe.methods[name]], "absorb")]
     reason = ""
     if record.run.independent:
         reason = "independent tasks have a model each"
@@ -221,7 +222,7 @@ def _numbers(record: Record, recipe: Recipe, method: str, rules: Swept) -> list[
     elif setting := looks_back(list(recipe.methods.values())):
         reason = f"{setting} needs the weights before the last task"
     elif merging and names.index(method) < names.index(merging[0]):
-        reason = f"{merging[0]} merges what {method} gives for every task"
+        reason = f"{merging[0]} takes up what {method} gives for every task"
     if reason:
         raise ClbenchError(
             f"{folder} keeps the weights of the last task alone (checkpoints: "

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 import clbench
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
+from clbench.methods.base import overriding
+from clbench.methods.together import IN_TRAINING
 from clbench.recipe.recipe import parse
 from clbench.testing import check_method
 
@@ -27,7 +29,13 @@ SMALL = {
     "batch_size": 16,
 }
 #: Settings other than the defaults, where a short run needs them.
-SETTINGS = {"replay": {"fraction": 0.25}, "sfa": {"p": 0.5}, "l1": {"strength": 1e-4}}
+SETTINGS = {
+    "replay": {"fraction": 0.25},
+    "sfa": {"p": 0.5},
+    "l1": {"strength": 1e-4},
+    "ranpac": {"features": 64},
+    "der_pp": {"size": 20},
+}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
 NEUTRAL = {
     "sequential": {},
@@ -44,12 +52,17 @@ NEUTRAL = {
     "ewc": {"strength": 0},
     "ewc_merge": {"strength": 0},
     "fisher_merge": {"weight": 0},
+    "lwf": {"strength": 0},
     "replay": {"fraction": 0},
+    "der_pp": {"alpha": 0, "beta": 0},
     "gem": {"samples": 0},
     "agem": {"samples": 0},
     "mofo": {"fraction": 1},
     "hft": {"fraction": 1},
     "lora": None,
+    "ncm": None,
+    "slda": None,
+    "ranpac": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -61,10 +74,11 @@ BESIDE = {
 }
 #: What lives on past tasks has none beside multitask training.
 PASTLESS = [
-    {"multitask", name} for name in ("ewc", "ewc_merge", "fisher_merge", "replay", "gem", "agem")
+    {"multitask", name}
+    for name in ("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem")
 ]
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
-UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo"]
+UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo", "lwf", "der_pp"]
 
 
 def clashes(one, other):
@@ -75,7 +89,14 @@ def clashes(one, other):
         or (ours.rewinds and theirs.rewinds)
         or bool(ours.alone or theirs.alone)
         or {one, other} in PASTLESS
+        or idle(ours, theirs)
+        or idle(theirs, ours)
     )
+
+
+def idle(ours, theirs):
+    """Whether one trains nothing, and the other acts in training."""
+    return ours().last_trained == 0 and any(overriding([theirs()], h) for h in IN_TRAINING)
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
@@ -225,12 +246,25 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"gem": {}, "mofo": {}},
         {"sfa": {}, "replay": {}},
         {"flow": {}, "l2": {}, "replay": {}, "mofo": {}, "sfa": {}},
+        {"lwf": {}, "der_pp": {}, "sfa": {}},
     ],
     ids="+".join,
 )
 def test_combinations_of_the_papers(small, tmp_path, methods):
     record, _ = run(small, tmp_path / "run", dict.fromkeys(methods))
     assert record.summary()["inactive"] == []
+
+
+@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac"])
+@pytest.mark.parametrize(
+    "methods", [["l2", "der_pp", "sfa"], ["lwf", "gem", "mofo", "wise_ft"], ["lora", "replay"]]
+)
+def test_heads_of_statistics_on_a_network_that_is_trained(
+    small, tmp_path, monkeypatch, head, methods
+):
+    monkeypatch.setitem(SETTINGS, head, SETTINGS.get(head, {}) | {"tuned": "always"})
+    whole = resumes(small, tmp_path, monkeypatch, dict.fromkeys([*methods, head]))
+    assert [event.steps for event in whole.tasks] == [8, 8]
 
 
 def test_a_method_says_which_optimisers_it_works_with(recipe):

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from helpers import look
 
 import clbench
 from clbench.data.batches import Batch, Split
@@ -110,12 +111,16 @@ def make_batch(context, index, labels):
     return Batch(images, labels, index, torch.rand(len(index), DRAWS), 1.0)
 
 
+def passed(context, batch):
+    return look(context.model, batch, context.transform.train(batch.images, batch.draws))
+
+
 def test_probed_losses_are_used_and_others_weigh_1():
     context, method = make_context(probed=True), FLOW()
     method.start(context)
     batch = make_batch(context, [4, 5, 0], [4, 0, 2])  # image 5 is replayed
     expected = sample_weights(context.probe_losses)[[2, 0]]
-    weights = method.weights(batch, torch.zeros(3))
+    weights = method.weights(passed(context, batch))
     torch.testing.assert_close(weights, torch.stack([expected[0], torch.tensor(1.0), expected[1]]))
     activity = method.activity()
     all_weights = sample_weights(context.probe_losses)
@@ -145,8 +150,8 @@ def test_per_batch_weights_are_those_of_the_frozen_reference(reference, probed, 
         for parameter in context.model.parameters():
             parameter.add_(1.0)
     batch = make_batch(context, [0, 2, 7, 58], [2, 3, 5, 4])
-    expected = once.weights(batch, torch.zeros(4))
-    torch.testing.assert_close(always.weights(batch, torch.zeros(4)), expected)
+    expected = once.weights(passed(context, batch))
+    torch.testing.assert_close(always.weights(passed(context, batch)), expected)
     assert expected[2] == 1
 
 
@@ -158,7 +163,7 @@ def test_per_batch_follows_the_augmentation():
     with torch.no_grad():
         logits = context.model(context.transform.train(batch.images, batch.draws))[:, 2:5]
     losses = F.cross_entropy(logits, batch.labels - 2, reduction="none")
-    torch.testing.assert_close(method.weights(batch, torch.zeros(3)), torch.exp(-losses))
+    torch.testing.assert_close(method.weights(passed(context, batch)), torch.exp(-losses))
     method.finish(context)
     assert method.activity()["active"] == 1
 
@@ -188,7 +193,7 @@ def test_neutral_does_nothing_at_all():
     context, method = make_context(probed=False), FLOW(temperature=math.inf, per="batch")
     batch, state = make_batch(context, [0], [2]), torch.random.get_rng_state()
     method.start(context)
-    assert method.weights(batch, torch.zeros(1)) is None
+    assert method.weights(passed(context, batch)) is None
     assert torch.equal(torch.random.get_rng_state(), state)
     assert method.activity() == {"active": 0.0}
     assert method.needs.copies == method.needs.passes == 0
@@ -299,8 +304,8 @@ def test_per_batch_out_of_fold_takes_each_sample_s_own_head():
         once.start(context)
         always.start(context)
         batch = make_batch(context, [0, 2, 7, 58], [2, 3, 5, 4])
-        expected = once.weights(batch, torch.zeros(4))
-        torch.testing.assert_close(always.weights(batch, torch.zeros(4)), expected)
+        expected = once.weights(passed(context, batch))
+        torch.testing.assert_close(always.weights(passed(context, batch)), expected)
         assert expected[2] == 1
 
 
@@ -339,7 +344,7 @@ def run_batches(method, context, many):
     seen, found, expected = {}, [], []
     for index, labels in many:
         batch = make_batch(context, index, labels)
-        found.append(method.weights(batch, torch.zeros(len(index))))
+        found.append(method.weights(passed(context, batch)))
         own = {i: losses[i] for i in index if i in losses}
         seen |= own
         pool = list((own if method.temperature == "batch_median" else seen).values())
@@ -375,10 +380,10 @@ def test_a_running_median_over_all_samples_is_the_task_s():
     running.start(context)
     index, labels = context.task.train.index.tolist(), context.task.train.labels.tolist()
     for part in (slice(0, 20), slice(20, 30)):
-        running.weights(make_batch(context, index[part], labels[part]), torch.zeros(1))
+        running.weights(passed(context, make_batch(context, index[part], labels[part])))
     batch = make_batch(context, [0, 2, 4], [2, 3, 4])
-    expected = whole.weights(batch, torch.zeros(3))
-    torch.testing.assert_close(running.weights(batch, torch.zeros(3)), expected)
+    expected = whole.weights(passed(context, batch))
+    torch.testing.assert_close(running.weights(passed(context, batch)), expected)
 
 
 @pytest.mark.parametrize("temperature", ["batch_median", "running_median"])
@@ -394,7 +399,7 @@ def test_moving_medians_of_augmented_batches_take_the_latest_loss(temperature):
         losses = F.cross_entropy(logits, batch.labels - 2, reduction="none")
         latest |= dict(zip([0, 2, 4], losses.tolist(), strict=True))
         expected = torch.exp(-losses / float(np.median(list(latest.values()))))
-        torch.testing.assert_close(method.weights(batch, torch.zeros(3)), expected)
+        torch.testing.assert_close(method.weights(passed(context, batch)), expected)
 
 
 def test_shuffled_weights_are_the_same_ones_dealt_at_random():
@@ -421,7 +426,7 @@ def test_a_process_without_samples_of_its_own_does_not_count():
     context, method = make_context(probed=True), FLOW(temperature="running_median")
     method.start(context)
     batch = make_batch(context, [0, 2], [2, 3])._replace(share=0.0)
-    method.weights(batch, torch.zeros(2))
+    method.weights(passed(context, batch))
     assert method.activity()["temperature"] == pytest.approx(np.median(context.probe_losses))
 
 

@@ -168,7 +168,7 @@ def test_a_copy_without_the_factors_of_lora_computes_the_same(network):
     with torch.no_grad():
         for parameter in changed.parameters():
             parameter.add_(0.01)
-    merged = lora.deploy(snapshot(changed), make_context(network))
+    merged = lora.unwrap(snapshot(changed))
     plain = copy_without_lora(changed, merged).eval()
     inputs = torch.randn(2, 3, 32, 32)
     assert plain.state_dict().keys() == network.state_dict().keys()

@@ -56,7 +56,7 @@ def test_merged_is_unmerged(name, size):
     unmerged = changed(images)
     assert not torch.allclose(unmerged, expected)
     assert all(torch.equal(x, before[n]) for n, x in model.state_dict().items())
-    merged = method.deploy(snapshot(changed, "cpu"), SimpleNamespace())
+    merged = method.unwrap(snapshot(changed, "cpu"))
     assert merged.keys() == before.keys()
     model.load_state_dict(merged)
     torch.testing.assert_close(model(images), unmerged, rtol=1e-5, atol=1e-5)
@@ -79,7 +79,7 @@ def test_updates_have_the_rank():
     model = make("tiny_vit")
     method, changed = adapted(model, rank=3, targets=("*.attn.qkv",))
     shake(changed)
-    merged, before = method.deploy(snapshot(changed, "cpu"), SimpleNamespace()), model.state_dict()
+    merged, before = method.unwrap(snapshot(changed, "cpu")), model.state_dict()
     difference = merged["blocks.0.attn.qkv.weight"] - before["blocks.0.attn.qkv.weight"]
     singular = torch.linalg.svdvals(difference.double())
     assert singular[2] > 1e-3
@@ -93,7 +93,7 @@ def test_factor_is_alpha_over_rank():
     factors = changed.conv2.parametrizations.weight[0]
     shake(changed)
     expected = model.conv2.weight + 0.5 * (factors.B @ factors.A).view_as(model.conv2.weight)
-    merged = method.deploy(snapshot(changed, "cpu"), SimpleNamespace())
+    merged = method.unwrap(snapshot(changed, "cpu"))
     torch.testing.assert_close(merged["conv2.weight"], expected.detach(), rtol=0, atol=0)
 
 
@@ -125,7 +125,7 @@ def test_pattern_without_a_layer():
 
 def test_plain_weights_pass_through():
     state = make().state_dict()
-    deployed = LoRA().deploy(state, SimpleNamespace())
+    deployed = LoRA().unwrap(state)
     assert deployed.keys() == state.keys()
     assert all(deployed[name] is state[name] for name in state)
 
@@ -134,6 +134,6 @@ def test_full_precision_under_autocast():
     model = make().eval()
     method, changed = adapted(model)
     shake(changed)
-    merged = method.deploy(snapshot(changed, "cpu"), SimpleNamespace())
+    merged = method.unwrap(snapshot(changed, "cpu"))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(changed.conv1.weight, merged["conv1.weight"])

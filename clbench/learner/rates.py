@@ -1,0 +1,65 @@
+"""The optimiser of a task, and learning rates of single parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+
+from clbench.errors import ClbenchError
+from clbench.methods.base import Method, overriding
+from clbench.optim.groups import parameter_groups
+from clbench.optim.settings import make_optimizer
+from clbench.recipe.recipe import Recipe
+
+
+def optimizer_of(
+    model: nn.Module, head: Collection[str], methods: Sequence[Method], recipe: Recipe
+) -> Optimizer:
+    """A fresh optimiser over the parameters that are trained.
+
+    Args:
+        model: the network.
+        head: names of the head's parameters.
+        methods: in order; one of them may bring an optimiser, all may scale rates.
+        recipe: of the task.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    own, rules = overriding(methods, "optimizer"), recipe.optimizer
+    optimizer = own[0].optimizer(named, rules) if own else None
+    if optimizer is None:
+        # With float16 gradients are scaled, and fused kernels unscale them too late.
+        fused = not str(recipe.trainer.get("precision", "32")).startswith("16")
+        groups = parameter_groups(rules, named, model, head)
+        optimizer = make_optimizer(rules, groups, fused)
+    if factors := overriding(methods, "rate"):
+        scale(optimizer, {p: math.prod(m.rate(name) for m in factors) for name, p in named})
+    return optimizer
+
+
+def scale(optimizer: Optimizer, factors: Mapping[nn.Parameter, float]) -> None:
+    """Multiply the rate of every parameter; the optimiser's groups are divided by their factors.
+
+    A group's ``scale``, its share of the peak rate, is multiplied along.
+
+    Args:
+        optimizer: any of torch's kind, before its first step; groups keep their other settings.
+        factors: of all of its parameters, at least 0.
+
+    Raises:
+        ClbenchError: if a factor is negative.
+    """
+    if wrong := [factor for factor in factors.values() if not factor >= 0]:
+        raise ClbenchError(
+            f"a method's rate is {wrong[0]}, but a learning rate's factor must be at least 0: "
+            "change its settings"
+        )
+    groups = []
+    for group in optimizer.param_groups:
+        for factor in dict.fromkeys(factors[p] for p in group["params"]):
+            own = [p for p in group["params"] if factors[p] == factor]
+            share = {name: group.get(name, 1.0) * factor for name in ("lr", "scale")}
+            groups.append({**group, **share, "params": own})
+    optimizer.param_groups[:] = groups

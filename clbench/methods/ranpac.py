@@ -1,0 +1,121 @@
+"""RanPAC: a ridge classifier on random features of the trunk's, without training.
+
+[0] McDonnell et al., *RanPAC: random projections and pre-trained models for continual learning*,
+    Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from clbench.methods.base import Context
+from clbench.methods.collected import ONE_HEAD, Collecting, collected
+from clbench.seeding import generator
+from clbench.weights import State
+
+#: λ that are tried: 10⁻⁸ … 10⁸ [0].
+CANDIDATES = tuple(10.0**power for power in range(-8, 9))
+#: Share of a task's samples that λ is fitted on; the others judge it [0].
+FITTED = 0.8
+
+
+def ridge(gram_MM: Tensor, targets_MC: Tensor, strength: float) -> Tensor:
+    """The weights (C, M) of least Σ‖W·h − y‖² + λ‖W‖²: ((HᵀH + λI)⁻¹HᵀY)ᵀ.
+
+    Args:
+        gram_MM: HᵀH.
+        targets_MC: HᵀY.
+        strength: λ, above 0.
+    """
+    eye = torch.eye(len(gram_MM), dtype=gram_MM.dtype, device=gram_MM.device)
+    return torch.linalg.solve(gram_MM + strength * eye, targets_MC).T
+
+
+def choose_ridge(random_NM: Tensor, targets_NC: Tensor) -> tuple[float, list[float]]:
+    """λ by the squared error on the last fifth of a task's samples, of a fit on those before.
+
+    Args:
+        random_NM: random features of a task's samples; float64.
+        targets_NC: one-hot labels among all classes.
+
+    Returns:
+        The first of :data:`CANDIDATES` with the least mean squared error, and these errors.
+    """
+    count = int(len(random_NM) * FITTED)
+    fitted, judged = random_NM[:count], random_NM[count:]
+    # One decomposition serves all λ, and small ones as well.
+    values_M, vectors_MM = torch.linalg.eigh(fitted.T @ fitted)
+    turned_MC = vectors_MM.T @ (fitted.T @ targets_NC[:count])
+    judged = judged @ vectors_MM
+    shrunk = [turned_MC / (values_M.clamp(min=0) + s)[:, None] for s in CANDIDATES]
+    errors = [float(F.mse_loss(judged @ one_MC, targets_NC[count:])) for one_MC in shrunk]
+    return CANDIDATES[min(range(len(errors)), key=errors.__getitem__)], errors
+
+
+class RanPAC(Collecting):
+    """Classifies by ridge regression on relu(f·W), W a fixed random matrix [0].
+
+    Of all tasks so far the Gram matrix (M, M) and the classes' sums are kept. Each task chooses λ
+    anew, on its own samples in random order. It stands in for the network's head in evaluation:
+    the exported weights have the head as it was trained, if it was. [0] tunes adapters in the
+    first task: ``tuned: first`` beside ``lora`` does so.
+    """
+
+    summary: ClassVar[str] = "ridge regression on random features, without training"
+    clashes: ClassVar[Mapping[str, str]] = {
+        "ncm": ONE_HEAD, "slda": ONE_HEAD, "head_refit": ONE_HEAD
+    }  # fmt: skip
+
+    features: int = Field(10_000, ge=1, description="M, random features: memory grows as M²")
+
+    #: ``random`` W (F, M), ``gram`` (M, M), ``sums`` (M, C), ``head`` (C, M); float32, as in [0].
+    _memory: dict[str, Tensor] = {}
+
+    def forget(self) -> None:
+        self._memory = {}
+
+    def absorb(self, theta: State, context: Context) -> None:
+        classes, width = theta[context.head[0]].shape
+        if not self._memory:
+            random = generator(context.seed)
+            self._memory = {
+                "random": torch.randn(width, self.features, generator=random),
+                "gram": torch.zeros(self.features, self.features),
+                "sums": torch.zeros(self.features, classes),
+            }
+        memory = {name: x.to(context.device) for name, x in self._memory.items()}
+        found = [
+            (F.relu(features_BF.float() @ memory["random"]), labels_B)
+            for features_BF, labels_B in collected(theta, context)
+        ]
+        random_NM, labels_N = (torch.cat(parts) for parts in zip(*found, strict=True))
+        order = torch.randperm(len(labels_N), generator=generator(context.seed, 1))
+        random_NM = random_NM[order.to(random_NM.device)].double()
+        targets_NC = F.one_hot(labels_N[order.to(labels_N.device)], classes).double()
+        strength, _ = choose_ridge(random_NM, targets_NC)
+        memory["gram"] += (random_NM.T @ random_NM).float()
+        memory["sums"] += (random_NM.T @ targets_NC).float()
+        head = ridge(memory["gram"].double(), memory["sums"].double(), strength)
+        self._memory = memory | {"head": head.float()}
+        self._activity = {"active": 1.0, "ridge": strength}
+
+    def classifier(self) -> Callable[[Tensor], Tensor] | None:
+        if "head" not in self._memory:
+            return None
+        return self._classify
+
+    def _classify(self, features_BF: Tensor) -> Tensor:
+        random, head = (self._memory[name].to(features_BF.device) for name in ("random", "head"))
+        return F.relu(features_BF @ random) @ head.T
+
+    def state_dict(self) -> dict[str, object]:
+        return dict(self._memory)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._memory = dict(state)

@@ -1,0 +1,165 @@
+"""Heads that are made of statistics: the numbers of other programs, and what is special in runs."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+import clbench
+from clbench.errors import ClbenchError
+from clbench.methods.ncm import nearest_mean
+from clbench.methods.ranpac import CANDIDATES, choose_ridge, ridge
+from clbench.methods.slda import discriminant, stream
+from clbench.recipe.recipe import parse
+
+PEERS = np.load(Path(__file__).parents[1] / "reference" / "heads.npz")
+
+
+def peer(name):
+    return torch.from_numpy(PEERS[name])
+
+
+def close(ours, theirs, room=1e-9):
+    torch.testing.assert_close(ours.double(), theirs.double(), rtol=room, atol=room)
+
+
+def means(upto):
+    found, labels = peer("ncm/features"), peer("ncm/labels")
+    return torch.stack([found[labels == label].mean(0) for label in range(upto)])
+
+
+@pytest.mark.parametrize(("task", "upto"), [(0, 3), (1, 6)])
+def test_nearest_means_by_cosine_are_simplecil_s(task, upto):
+    close(means(upto), peer(f"ncm/simplecil_prototypes_task{task}"))
+    weight, bias = nearest_mean(means(upto), "cosine")
+    assert bias is None
+    tested = peer("ncm/test_features")
+    cosines = F.normalize(tested, dim=1) @ weight.T
+    close(cosines, peer(f"ncm/simplecil_logits_task{task}"))
+    chosen = (tested @ weight.T).argmax(1)
+    assert torch.equal(chosen, peer(f"ncm/simplecil_predictions_task{task}"))
+
+
+def test_nearest_means_by_distance_are_avalanche_s():
+    weight, bias = nearest_mean(means(6), "euclidean")
+    tested = peer("ncm/test_features")
+    logits = tested @ weight.T + bias
+    distances = (tested.square().sum(1, keepdim=True) - 2 * logits).clamp(min=0).sqrt()
+    close(-distances, peer("ncm/avalanche_scores_normalize0"), 1e-5)
+    assert torch.equal(logits.argmax(1), peer("ncm/avalanche_predictions_normalize0"))
+
+
+def streamed(count, batch):
+    found, labels = peer("slda/features_in_order")[:count], peer("slda/labels_in_order")[:count]
+    sums, counts = torch.zeros(7, 8).double(), torch.zeros(7, dtype=torch.int64)
+    scatter = torch.zeros(8, 8).double()
+    for start in range(0, count, batch):
+        part = slice(start, start + batch)
+        stream(sums, counts, scatter, start, found[part], labels[part])
+    return sums / counts.clamp(min=1)[:, None], scatter / count, counts
+
+
+@pytest.mark.parametrize("batch", [1, 7, 200])
+@pytest.mark.parametrize("shrinkage", ["0.0001", "0.01"])
+def test_a_stream_of_samples_gives_slda_s_head(shrinkage, batch):
+    name = f"slda/shrinkage{shrinkage}_streaming"
+    early = streamed(10, batch)
+    close(early[0], peer(f"{name}/means_after_10"))
+    close(early[1], peer(f"{name}/sigma_after_10"))
+    mean, sigma, counts = streamed(102, batch)
+    close(mean, peer(f"{name}/means"))
+    close(sigma, peer(f"{name}/sigma"))
+    weight, bias = discriminant(mean, sigma, float(shrinkage))
+    close(weight.T, peer(f"{name}/W"), 1e-6)
+    scores = peer("slda/test_features") @ weight.T + bias
+    close(scores, peer(f"{name}/scores"), 1e-6)
+    assert torch.equal(scores.argmax(1), peer(f"{name}/predictions"))
+    assert int(counts.sum()) == 102
+
+
+def test_random_features_give_ranpac_s_heads_and_ridges():
+    random = F.relu(peer("ranpac/features") @ peer("ranpac/W_rand"))
+    targets = F.one_hot(peer("ranpac/labels"), 7).double()
+    tested = F.relu(peer("ranpac/test_features") @ peer("ranpac/W_rand"))
+    gram, sums = torch.zeros(20, 20).double(), torch.zeros(20, 7).double()
+    close(torch.tensor(CANDIDATES, dtype=torch.float64), peer("ranpac/candidates"))
+    ends, labels = np.cumsum([0, *PEERS["ranpac/task_sizes"]]), peer("ranpac/labels")
+    for task, (start, end) in enumerate(itertools.pairwise(ends)):
+        own = (labels >= start) & (labels < end)
+        strength, errors = choose_ridge(random[own], targets[own])
+        name = f"ranpac/task{task}/authors"
+        assert strength == pytest.approx(float(peer(f"{name}_lambda")))
+        found = torch.tensor(errors, dtype=torch.float64)
+        close(found, peer(f"{name}_validation_losses"), 1e-6)
+        gram += random[own].T @ random[own]
+        sums += random[own].T @ targets[own]
+        close(gram, peer(f"{name}_G"))
+        close(sums, peer(f"{name}_Q"))
+        head = ridge(gram, sums, strength)
+        wanted = peer(f"{name}_head")
+        close(head[: len(wanted)], wanted, 1e-6)
+        logits = tested @ head[: len(wanted)].T
+        close(logits, peer(f"{name}_logits"), 1e-6)
+        assert torch.equal(logits.argmax(1), peer(f"{name}_predictions"))
+
+
+@pytest.fixture
+def small(recipe, no_pictures):
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7]], "train_per_class": 20, "test_per_class": 20}
+    return recipe | {"steps": 2, "batch_size": 8}
+
+
+def ran(recipe, folder, methods):
+    record = clbench.run(recipe | {"methods": methods}, folder)
+    return record, load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["ncm", "slda", "ranpac"])
+def test_what_is_never_trained_makes_no_step_and_forgets_no_feature(small, tmp_path, name):
+    fields = {"features": 64} if name == "ranpac" else {}
+    record, weights = ran(small, tmp_path / "run", {name: fields})
+    assert [event.steps for event in record.tasks] == [0, 0]
+    assert [event.retention.top1 for event in record.tasks] == [record.pretrained.top1] * 2
+    assert [event.distance["pretrained"] for event in record.tasks] == [0, 0]
+    if name != "ranpac":  # nothing is drawn, and rows of an earlier class stay as they are
+        _, once = ran(small | {"stream": small["stream"] | {"first_tasks": 1}}, tmp_path / "1",
+                      {name: fields})  # fmt: skip
+        same = torch.equal(weights["fc.weight"][:2], once["fc.weight"][:2])
+        assert same == (name == "ncm")
+    assert record.tasks[-1].class_incremental[0] > 0.5
+    assert min(record.tasks[-1].task_incremental) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("tuned", "steps"), [("never", [0, 0]), ("first", [2, 0]), ("always", [2, 2])]
+)
+def test_tasks_in_which_the_network_is_tuned(small, tmp_path, tuned, steps):
+    record, weights = ran(small, tmp_path / "run", {"ncm": {"tuned": tuned}})
+    assert [event.steps for event in record.tasks] == steps
+    lengths = weights["fc.weight"].norm(dim=1)
+    torch.testing.assert_close(lengths[:4], torch.ones(4))
+
+
+def test_the_footprint_counts_what_grows_as_the_square(small, tmp_path):
+    record, _ = ran(small, tmp_path / "run", {"ranpac": {"features": 500}})
+    stored = record.tasks[-1].footprint["ranpac"].stored_bytes
+    assert stored == 4 * (500 * 500 + 500 * 16 + 2 * 500 * 4)
+
+
+def test_ranpac_on_a_trunk_that_lora_tuned_in_the_first_task(small, tmp_path):
+    methods = {"lora": {"rank": 2}, "ranpac": {"features": 64, "tuned": "first"}}
+    record, _ = ran(small, tmp_path / "run", methods)
+    assert [event.steps for event in record.tasks] == [2, 0]
+
+
+def test_one_head_alone(small):
+    for pair in itertools.combinations(("ncm", "slda", "ranpac", "head_refit"), 2):
+        for names in (pair, pair[::-1]):
+            with pytest.raises(ClbenchError, match="decides alone how features are classified"):
+                parse(small | {"methods": {name: {} for name in names}})
+    with pytest.raises(ClbenchError, match=r"or say methods\.ncm\.tuned: first"):
+        parse(small | {"methods": {"ncm": {}, "ewc": {}}})
