@@ -2,8 +2,7 @@
 
     python studies/sfa_stream.py [--run]
 
-See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` and, of longer tasks,
-``suites/sfa_digits_long.yaml`` for the runs; the same on Fashion-MNIST
+See :mod:`suite_page` for the words, ``suites/sfa_digits.yaml`` for the runs; the same on Fashion-MNIST
 is ``studies/sfa_fashion_mnist.py``. Written down before they ran: the claims below, all by the mean
 accuracy over all tasks after the last (OP) of the task-incremental kind, 24 seeds (as many as a trial
 run of ten others said that the claims would take), decided by a paired t test, corrected over the
@@ -106,15 +105,8 @@ def at_96(stream: str, asked: str = "") -> list[Claim]:
     ]  # fmt: skip
 
 
-#: Whether the paper's interval is behind because 4 steps follow its average here; and whether the
-#: order at that interval depends on the classes among which accuracy is counted.
+#: Whether the order at the paper's interval depends on the classes among which accuracy is counted.
 WHY = (
-    Claim(f"{LATER}digits, ten times the steps: SFA (p = 0.96) is above p = 0.5", "sfa_p96_long",
-          "sfa_p50_long", section=DIGITS, part="methods.sfa.p"),
-    Claim(f"{LATER}digits, ten times the steps: SFA (p = 0.96) is above p = 1", "sfa_p96_long",
-          "sfa_p100_long", section=DIGITS),
-    Claim(f"{LATER}digits, ten times the steps: SFA (p = 0.5) is above sequential", "sfa_p50_long",
-          "sequential_long", section=DIGITS),
     *(
         Claim(f"{LATER}digits, class-incremental: SFA (p = 0.96) is above {text}", "sfa_p96", worse,
               section=DIGITS, scenario="class_incremental")
@@ -156,7 +148,7 @@ two classes, one after the other, 100 steps each.
 """,
     metrics={k: v for k, v in COLUMNS.items() if k not in ("retention", "average")},
     figures=("bars", "over_tasks"),
-    only=("sfa_digits", "sfa_digits_long"),
+    only=("sfa_digits",),
     streams={DIGITS: "digits"},
     scenarios=("task_incremental", "class_incremental"),
 )
