@@ -47,7 +47,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     last: dict[str, str] = {}
     for key in sorted(known, key=lambda key: key.count(".")):
         last.setdefault(key.rsplit(".", 1)[-1], key)
-    near = difflib.get_close_matches(name[:100], [*known, *last], 1, 0.6)
+    near = difflib.get_close_matches(name[:100], [*known, *last], 1, 0.62)
     meant = near and (near[0] if near[0] in known else last[near[0]])
     return f" (did you mean {meant}?)" if meant and meant != name else ""
 

@@ -124,9 +124,9 @@ def test_replayed_samples_keep_a_weight_of_one_in_flow(shared, tmp_path, monkeyp
     found = []
     weights = FLOW.weights
 
-    def spied(self, batch, losses_B):
-        factors = weights(self, batch, losses_B)
-        found.append((factors.clone(), self._is_own[batch.indices].clone()))
+    def spied(self, forward):
+        factors = weights(self, forward)
+        found.append((factors.clone(), self._is_own[forward.batch.indices].clone()))
         return factors
 
     monkeypatch.setattr(FLOW, "weights", spied)

@@ -21,7 +21,7 @@ COMMON = ("", "base", "context", "forward", "gradient_share", "plan", "statement
 OTHERWISE = {
     ("record/baselines.py", "sequential"),  # what tables call plain fine-tuning
     ("record/baselines.py", "multitask"),  # and the bound
-    ("models/backbone.py", "linear_probe"),  # a value of model.head
+    ("models/settings.py", "linear_probe"),  # a value of model.head
     ("runner/tasks.py", "linear_probe"),
     ("report/confounds.py", "linear_probe"),
 }

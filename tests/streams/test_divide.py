@@ -181,7 +181,9 @@ def test_a_field_of_other_streams_is_refused_by_their_names():
 def test_help_says_for_which_streams_a_field_is():
     text = " ".join(field_help().split())
     assert re.search(
-        r"stream\.classes [^(]*\(quoted[^(]*\(of split_\*, food101, image_folder\)", text
+        r"stream\.classes [^(]*\(quoted[^(]*\(of split_\*, food101, image_folder, torchvision,"
+        r" huggingface\)",
+        text,
     )
     assert re.search(r"stream\.benchmark [^(]*\(of avalanche\)", text)
     assert re.search(r"stream\.validation [^(]*stream\.train_per_class", text)
