@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -42,7 +41,7 @@ BINS = 64
 FINAL = ("final/", "_hparams_/")
 
 
-class StreamLogger(Logger):
+class StreamLogger:
     """TensorBoard's file of a whole stream, through all its Trainers.
 
     Whatever fails here is said in a line, once; events wait until they can be written.
@@ -53,7 +52,6 @@ class StreamLogger(Logger):
     """
 
     def __init__(self, folder: Path, last_step: int = 0) -> None:
-        super().__init__()
         self.folder, self.last_step = folder, last_step
         self._waiting = _Waiting()
         self._file: int | None = None
@@ -62,23 +60,10 @@ class StreamLogger(Logger):
         self._told = False
         self._full: OSError | None = None
 
-    @property
-    def name(self) -> str:
-        """The run folder's name."""
-        return self.folder.name
-
-    @property
-    def version(self) -> str:
-        """A run has one."""
-        return ""
-
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add scalars, as one event."""
         with self._safely():
             self._add(_scalars(metrics), step)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a task's Trainer does not know the run's settings, :meth:`log_results` does."""
 
     def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Add a histogram."""

@@ -122,8 +122,8 @@ class Meter:
         for acting, activity in event.methods.items():
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event.distance.items()}
-        told = {name: value for name, value in values.items() if value is not None}
-        self.logger.log_metrics(told, step)
+        known = {name: value for name, value in values.items() if value is not None}
+        self.logger.log_metrics(known, step)
         for name, method in methods.items():
             for what, tensor in method.histograms().items():
                 self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +125,9 @@ def _as_timm(
     Raises:
         ClbenchError: if the network takes one size only, and that is another.
     """
-    config = pretrained.model.pretrained_cfg
-    resize = TimmResize.of(config, pretrained.crop_pct)  # type: ignore[arg-type]
-    if config.get("fixed_input_size") and resize.size != size:  # type: ignore[operator, union-attr]
+    config: dict[str, Any] = dict(pretrained.model.pretrained_cfg)  # type: ignore[arg-type]
+    resize = TimmResize.of(config, pretrained.crop_pct)
+    if config.get("fixed_input_size") and resize.size != size:
         raise ClbenchError(
             f"retention.transform = 'timm' has images of {resize.size} pixels, but this network is "
             f"made for images.size = {size} and takes no other: set images.size: {resize.size}, "
