@@ -4,7 +4,8 @@
 
 See :mod:`suite_page` for the words, ``suites/mofo_one_task.yaml`` for the runs. Written down before
 they ran: the claims below, 16 seeds (a trial run of ten others had said that most claims take
-about ten), each by the score that the paper's sentence is about, decided by a paired t test,
+about ten; when those had been looked at, 15 more were registered for what was too noisy,
+and every p is doubled for the second look), each by the score that the paper's sentence is about, decided by a paired t test,
 corrected over the page. Table 6 and the figure of fractions: how well the task is learned, and
 what is kept.
 """
@@ -62,6 +63,7 @@ AS_MUCH = tuple(
 STUDY = Study(
     name="mofo_one_task",
     title="MoFO on one task",
+    looks=2,
     about="""
 A small network, pretrained on the digits 0 to 3, learns 4 to 9 at once: 300 steps of AdamW at one
 constant rate (0.001), batches of 32. Retention: the four digits, with the original head. The number in a

@@ -123,7 +123,7 @@ class Judged:
 
 
 def judge_claims(
-    claims: Sequence[Claim], sections: Mapping[str, Section], scenario: Scenario
+    claims: Sequence[Claim], sections: Mapping[str, Section], scenario: Scenario, looks: int = 1
 ) -> list[Judged]:
     """The verdicts on all claims of a page, corrected for being so many.
 
@@ -131,12 +131,13 @@ def judge_claims(
         claims: of the page.
         sections: the streams by name.
         scenario: of claims that name none.
+        looks: see :func:`clbench.report.verdicts.judge`.
 
     Raises:
         ValueError: if a claim names no stream, or one that is not there.
     """
     asked = [_ask(claim, sections, claim.scenario or scenario) for claim in claims]
-    verdicts = judge([question for question, *_ in asked])
+    verdicts = judge([question for question, *_ in asked], looks)
     return [
         Judged(claim, compared, runs, besides, verdict)
         for claim, (_, compared, runs, besides), verdict in zip(

@@ -89,6 +89,7 @@ class Study:
         more: suites whose runs stand on the page too.
         only: the suites, if none has the study's name.
         scenarios: of the tables and figures; ``scenario`` by default.
+        looks: how often the claims were judged while seeds were being added; the head says when.
         streams: names of the streams, in the page's order, by what tells them: one of several
             suites, or part of the title that a report gives them. All, by their titles, if empty.
     """
@@ -105,6 +106,7 @@ class Study:
     more: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
+    looks: int = 1
     streams: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -325,7 +327,7 @@ def write(study: Study, folder: Path) -> Path:
     }
     made = compare([folder / "records"], labels)
     sections = sections_of(study, made)
-    judged = judge_claims(study.claims, sections, study.scenario)
+    judged = judge_claims(study.claims, sections, study.scenario, study.looks)
     told = [as_json(one) for one in judged]
     (folder / "claims.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     (folder / "table.csv").write_text(leaderboard_csv(made))

@@ -36,7 +36,8 @@ Outcome = Literal["reproduced", "not reproduced", "too noisy to say", "not a tes
 Kind = Literal["above", "no_less", "equal"]
 RULE = (
     "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
-    "95 % t interval; its two-sided p is corrected by Holm over all claims of the page, and a "
+    "95 % t interval; its two-sided p is corrected by Holm over all claims of the page (and "
+    "doubled where seeds were added after a first look), and a "
     "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign; less "
     "than three pairs decide nothing. "
     "*Could see*: the smallest difference (of what is claimed to be equal, the smallest margin) "
@@ -89,8 +90,13 @@ class Verdict:
     unfair: tuple[str, ...] = ()
 
 
-def judge(questions: Sequence[Question]) -> list[Verdict]:
+def judge(questions: Sequence[Question], looks: int = 1) -> list[Verdict]:
     """The verdicts on all claims of a page, in order.
+
+    Args:
+        questions: the claims.
+        looks: how often they were judged, this time included, while runs were being added: p is
+            multiplied by it (Bonferroni), as each look is a chance to be wrong.
 
     >>> one, other = judge([Question([0.1, 0.11, 0.12]), Question([0.1, -0.1, 0.12])])
     >>> one.outcome, other.outcome
@@ -98,7 +104,7 @@ def judge(questions: Sequence[Question]) -> list[Verdict]:
     """
     asked = [number for number, q in enumerate(questions) if not q.unfair]
     sides = {number: _sides(questions[number]) for number in asked}
-    alone = [min(1.0, 2 * min(sides[number])) for number in asked]
+    alone = [min(1.0, looks * 2 * min(sides[number])) for number in asked]
     corrected = dict(zip(asked, holm(alone), strict=True))
     decided = sum(p < ALPHA for p in corrected.values())
     order = sorted(asked, key=lambda number: corrected[number])
@@ -111,7 +117,7 @@ def judge(questions: Sequence[Question]) -> list[Verdict]:
             found.append(Verdict("not a test", gap, unfair=question.unfair))
             continue
         p = corrected[number]
-        level = ALPHA / (len(asked) - min(order.index(number), decided, len(asked) - 1))
+        level = ALPHA / looks / (len(asked) - min(order.index(number), decided, len(asked) - 1))
         could_see = _could_see(question, level)
         if p < ALPHA:
             holds, fails = sides[number]

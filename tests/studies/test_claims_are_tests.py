@@ -82,7 +82,7 @@ def test_nothing_else_differs_between_what_claims_compare(tmp_path, study):
     sections = sections_of(study, compare([tmp_path], labels))
     unfair = {
         one.claim.text: one.verdict.unfair
-        for one in judge_claims(study.claims, sections, study.scenario)
+        for one in judge_claims(study.claims, sections, study.scenario, study.looks)
         if one.verdict.unfair
     }
     assert not unfair
