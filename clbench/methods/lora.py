@@ -37,6 +37,15 @@ def low_rank(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
     return weight + scale * (up @ down).view_as(weight)
 
 
+def freedom(rows: int, columns: int, rank: int) -> int:
+    """The dimension of the set of rows × columns matrices of a rank, r·(rows + columns − r).
+
+    >>> freedom(4, 6, 4) == 4 * 6  # a full rank is no restriction
+    True
+    """
+    return rank * (rows + columns - rank)
+
+
 class LowRank(nn.Module):
     """A parametrization of a weight by :func:`low_rank`; changes nothing at the start.
 
@@ -101,13 +110,16 @@ class LoRA(Method):
 
     def unwrap(self, theta: State) -> State:
         merged, squares, changed = {}, 0.0, 0
+        free, whole = 0, 0
         for name, tensor in theta.items():
             if name.endswith((DOWN, UP)):
                 changed += tensor.numel()
             elif name.endswith(ORIGINAL):
                 layer = name.removesuffix(ORIGINAL)
-                factors = theta[layer + DOWN], theta[layer + UP]
-                weight = low_rank(tensor, *factors, self.alpha / self.rank)
+                down, up = theta[layer + DOWN], theta[layer + UP]
+                weight = low_rank(tensor, down, up, self.alpha / self.rank)
+                free += freedom(len(up), down.shape[1], len(down))
+                whole += tensor.numel()
                 squares += float((weight - tensor).square().sum())
                 merged[f"{layer}.weight"] = weight
             else:
@@ -115,6 +127,7 @@ class LoRA(Method):
         if changed:
             self._activity = {
                 "active": float(squares > 0),
+                "scope": 1 - free / whole,
                 "update_norm": math.sqrt(squares),
                 "adapter_parameters": float(changed),
             }

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clbench.errors import ClbenchError
-from clbench.methods.lora import LoRA
+from clbench.methods.lora import LoRA, freedom
 from clbench.models import head_names, tiny  # noqa: F401  (registers the tiny backbones)
 from clbench.weights import snapshot
 
@@ -73,6 +73,25 @@ def test_only_factors_and_head_are_trained():
     convolutions = [m for m in changed.modules() if isinstance(m, nn.Conv2d)]
     assert len(trained) == 2 + 2 * len(convolutions)
     assert changed.get_submodule("conv1").parametrizations.weight[0].A.shape == (2, 3 * 7 * 7)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_freedom_is_the_rank_of_the_jacobian(rank):
+    up, down = torch.randn(5, rank).double(), torch.randn(rank, 7).double()
+    jacobians = torch.autograd.functional.jacobian(torch.matmul, (up, down))
+    moved = torch.cat([j.reshape(35, -1) for j in jacobians], dim=1)
+    assert freedom(5, 7, rank) == int(torch.linalg.matrix_rank(moved))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 10_000])
+def test_its_scope_is_the_share_of_directions_that_its_rank_leaves_out(rank):
+    model = make("tiny_vit")
+    method, changed = adapted(model, rank=rank, targets=("*.attn.qkv",))
+    method.unwrap(snapshot(changed, "cpu"))
+    rows, columns = model.get_submodule("blocks.0.attn.qkv").weight.shape
+    left = 1 - freedom(rows, columns, min(rank, rows, columns)) / (rows * columns)
+    assert method.activity()["scope"] == pytest.approx(left)
+    assert (left == 0) == (rank == 10_000)
 
 
 def test_updates_have_the_rank():

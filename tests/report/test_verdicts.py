@@ -293,3 +293,22 @@ def test_seeds_needed_are_those_of_a_count_from_below(spread, away, level):
     """The non-central t is not a number for some numbers of seeds that are far above it."""
     one_by_one = (n for n in range(3, 1000) if _missed(spread, away, n, level) <= 0.2)
     assert seeds_needed(spread, away, level) == next(one_by_one)
+
+
+def test_each_look_costs_its_share():
+    first, second = (judge([Question(NOISY), Question([0.1, 0.11, 0.12])], n) for n in (1, 2))
+    for one, other in zip(first, second, strict=True):
+        assert other.p == pytest.approx(min(1.0, 2 * one.p))
+        assert other.could_see > one.could_see
+    assert second[0].would_take > first[0].would_take
+
+
+def test_looking_twice_is_seldom_wrong():
+    """Seeds are added where the first look does not decide; neither finds what is not there."""
+    g, wrong = np.random.default_rng(0), 0
+    for _ in range(2000):
+        gaps = g.normal(0, 1, 20).tolist()
+        wrong += any(
+            judge([Question(gaps[:n])], 2)[0].outcome != "too noisy to say" for n in (8, 20)
+        )
+    assert wrong <= 0.05 * 2000
