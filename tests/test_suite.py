@@ -70,6 +70,16 @@ def test_streams_backbones_and_overrides():
     assert rates == {"plain": 0.01, "sfa": 0.5, "both": 0.01}
 
 
+def test_class_orders():
+    made = expand(SUITE | {"orders": ["label", 3, "legacy-1993"], "seeds": [0]}, "s")
+    given = {run.name.rsplit("-", 1)[0]: run.recipe.stream for run in made.runs}
+    assert len(made.runs) == 3 * 3
+    assert [given[f"{name}-sfa-seed0"].order for name in ("order-label", "order3")] == [None] * 2
+    assert given["order3-sfa-seed0"].order_seed == 3
+    assert given["order-legacy-1993-sfa-seed0"].order == "legacy-1993"
+    assert len({run.hash for run in made.runs}) == 9
+
+
 def test_a_method_can_name_a_config_in_place_of_the_base(tmp_path):
     config = tmp_path / "own.yaml"
     own = BASE | {"steps": 7, "methods": {"sfa": {"p": 0.5}, "l2": {}}}
@@ -127,6 +137,10 @@ def test_the_hash_is_of_what_decides_the_numbers():
         ({"seeds": 3}, "seeds must be a list"),
         ({"seeds": [1, 1]}, "are the same run"),
         ({"streams": "x"}, "streams must be a list"),
+        ({"orders": 3}, "orders must be a list of seeds of class orders, .* got 3"),
+        ({"orders": [0.5]}, "orders: 0.5 is no whole number and no name"),
+        ({"orders": ["lagacy"]}, "order-lagacy, plain, seed0: .*must be legacy-SEED"),
+        ({"orders": ["label", "label"]}, "are the same run"),
         ({"overrides": {"sfb": {}}}, r"no such method \(did you mean sfa\?\)"),
     ],
 )

@@ -10,6 +10,7 @@ from clbench.record.record import SCENARIOS, Scenario
 from clbench.report import tables
 from clbench.report.comparison import Compared
 from clbench.report.html import page
+from clbench.report.orders import orders_csv
 from clbench.report.pictures import draw
 from clbench.report.plots import TITLES
 from clbench.text.texts import slug, writable
@@ -34,6 +35,7 @@ def build(comparison: Compared, output: Path, title: str = "clbench report") -> 
         **{_figure_file(comparison, *place): svg for place, (svg, _) in pictures.items()},
         "retention.csv": tables.kept_csv(comparison),
         "all_streams.csv": tables.pooled_csv(comparison),
+        "class_orders.csv": orders_csv(comparison),
         "tuning.csv": tables.tuning_csv(comparison),
         "leaderboard.csv": tables.leaderboard_csv(comparison),
         "runs.csv": tables.runs_csv(comparison),

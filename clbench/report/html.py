@@ -23,6 +23,7 @@ from clbench.report.differences import differences
 from clbench.report.drawing import task_colour
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, show
+from clbench.report.orders import orders_tables
 from clbench.report.pictures import Pictures
 from clbench.report.plots import TITLES
 from clbench.report.section import Section
@@ -60,6 +61,7 @@ def page(comparison: Compared, pictures: Pictures, title: str) -> str:
         known=known(runs),
         notes=comparison.notes,
         pooled=_pooled(comparison, pictures),
+        orders=orders_tables(comparison),
         sections=[_section(n, s, pictures) for n, s in enumerate(comparison.sections)],
         tunings=comparison.tunings,
         colours={

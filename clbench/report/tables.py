@@ -16,6 +16,7 @@ from clbench.report.confounds import MARK
 from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
 from clbench.report.metrics import METRICS
+from clbench.report.orders import orders_tables
 from clbench.report.pooled import pooled
 from clbench.report.statistics import Difference, Mean
 from clbench.report.verdicts import seen
@@ -201,11 +202,12 @@ def latex(comparison: Compared) -> str:
 
 
 def _all(comparison: Compared) -> Iterator[Table]:
-    """All streams, the leaderboards, what is kept of pretraining, and the tuned settings."""
+    """All streams, class orders, leaderboards, what is kept of pretraining, and tuned settings."""
     for scenario in comparison.scenarios:
         table = pooled_table(comparison, scenario)
         if table:
             yield table
+    yield from orders_tables(comparison)
     for section in comparison.sections:
         for scenario in section.scenarios:
             yield leaderboard(section, scenario)

@@ -1,4 +1,4 @@
-"""A suite: base recipe × methods × streams × backbones × seeds, expanded into named runs."""
+"""A suite: methods × streams × class orders × backbones × seeds, expanded into named runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,20 @@ from clbench.recipe.yamlfile import find, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
 from clbench.suite.unfold import unfold
-from clbench.suite.values import base_of, choices_of, methods_of, overrides_of, title_of
+from clbench.suite.values import (
+    base_of,
+    choices_of,
+    methods_of,
+    class_orders,
+    overrides_of,
+    title_of,
+)
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
 
 KEYS = (
     *("name", "base", "methods", "overrides", "grid", "variants", "streams", "backbones"),
-    *("seeds", "tune", "plugins"),
+    *("orders", "seeds", "tune", "plugins"),
 )
 #: Runs of one suite.
 MOST = 5_000
@@ -42,7 +50,7 @@ class Planned:
     """One run of a suite.
 
     Attributes:
-        name: of its folder: stream, backbone, method, seed and the first digits of the hash.
+        name: of its folder: stream, order, backbone, method, seed and the first digits of the hash.
         method: the suite's name for the method.
         recipe: the resolved recipe.
         hash: of what decides the numbers, see :func:`recipe_hash`.
@@ -56,7 +64,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Cell:
-    """What seeds are run of: a stream, a backbone and a method.
+    """What seeds are run of: a stream in a class order, a backbone and a method.
 
     Attributes:
         parts: their names, as far as the suite gives any.
@@ -158,7 +166,7 @@ def load(
 
 
 def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None = None) -> Suite:
-    """The runs of a suite: by stream, backbone, method and seed, in this order.
+    """The runs of a suite: by stream, class order, backbone, method and seed.
 
     Args:
         values: as read from YAML. A method is a mapping of methods, or ``{config: FILE}``: then
@@ -190,19 +198,20 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
     backbones = list(choices_of(values, "backbones", "model"))
     if "backbone" in (over.get("model") or {}):
         backbones = [("", {})]
-    count = len(streams) * len(backbones) * len(rows) * len(seeds)
+    orders = list(class_orders(values))
+    count = len(streams) * len(orders) * len(backbones) * len(rows) * len(seeds)
     if count > MOST:
         raise ClbenchError(
             f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
         )
     bases = {method: _of_method(base, row.settings) for method, row in rows.items()}
     cells: list[Cell] = []
-    for stream_name, stream in streams:
+    for (stream_name, stream), (order_name, order) in product(streams, orders):
         for backbone_name, backbone in backbones:
             for method, (start, chosen) in bases.items():
-                merged = merge(merge(start, stream), backbone)
+                merged = merge(merge(merge(start, stream), order), backbone)
                 merged = put_on(merged, rows[method].overrides) | {"methods": chosen}
-                parts = tuple(p for p in (stream_name, backbone_name, method) if p)
+                parts = tuple(p for p in (stream_name, order_name, backbone_name, method) if p)
                 cell = Cell(parts, method, put_on(merged, over))
                 # A grid may hold a value that is there, and overrides make rows alike.
                 repeats = rows[method].of_grid or over

@@ -79,3 +79,24 @@ def choices_of(
             yield "-".join([*name, *rest])[:60], {section: dict(choice)}
         else:
             raise ClbenchError(f"{key} must be a list of names or of settings, got {shown(choice)}")
+
+
+def class_orders(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and overrides of ``orders``: seeds of drawn class orders, names of others, or
+    ``label``; one empty choice if not given."""
+    given = values.get("orders")
+    if given is None:
+        yield "", {}
+        return
+    if not isinstance(given, list) or not given:
+        raise ClbenchError(
+            "orders must be a list of seeds of class orders, names of some (legacy-1993) or label, "
+            f"got {shown(given)}"
+        )
+    for order in given:
+        if isinstance(order, bool) or not isinstance(order, int | str):
+            raise ClbenchError(f"orders: {shown(order)} is no whole number and no name")
+        seed = None if isinstance(order, str) else order
+        name = None if seed is not None or order == "label" else order
+        told = f"order{order}" if seed is not None else f"order-{order}"
+        yield told, {"stream": {"order": name, "order_seed": seed}}
