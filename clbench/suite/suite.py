@@ -23,8 +23,8 @@ from clbench.suite.unfold import unfold
 from clbench.suite.values import (
     base_of,
     choices_of,
-    methods_of,
     class_orders,
+    methods_of,
     overrides_of,
     title_of,
 )
