@@ -94,11 +94,12 @@ paper's tasks are language; its orders are what is tested here, not its levels.
   and 1.5 points in what is kept. At one fraction and equally many steps momentum moves the weights
   furthest (3.6 from θ_*; gradients 2.3, chance 1.9), and the further, the more is forgotten.
 * **It is not only that the others have learned less.** With twice the steps they learn as much as momentum
-  does in 300, and still are nearer to θ_* (3.2 and 2.9) and keep more: chance by 8.5 points [4.1, 13.0];
-  gradients by 3.3 [1.0, 5.7], which so many claims on one page leave undecided. In steps, momentum is
-  the quicker rule.
-* ℓ1 and ℓ2 at the paper's strengths change next to nothing here; at strengths that do, they are where MoFO
-  is.
+  does in 300, and still are nearer to θ_* (3.2 and 2.9) and keep more: gradients by 2.6 points [1.1, 4.1],
+  chance by 7.9 [5.2, 10.5]. In steps, momentum is the quicker rule.
+* **ℓ1 and ℓ2 have the better average** at a strength that does something: the paper's change next to nothing
+  here. ℓ2 with 0.1 learns what MoFO with 10 % does (94.5 and 94.4), ends nearer to θ_* (2.1 and 3.6) and
+  keeps 5 points more; ℓ1 with 0.001 likewise. The strengths were chosen among three by the very score;
+  of MoFO's five fractions the best by it, 5 % (88.9), is below both (90.3, 90.9) too.
 """,
     reference="full",
     metrics=COLUMNS | {"distance": "distance to θ_*"},
