@@ -16,9 +16,11 @@ from typing import get_args
 
 from page_claims import COUNTS
 
-from clbench.report.verdicts import RULE, Outcome
+from clbench.report.verdicts import DECIDED, RULE, Outcome
 
 VERDICTS = get_args(Outcome)
+#: How claims begin that were not there before the first run, or that no paper makes.
+LATER = "asked "
 #: Columns that are taken over; those that a page has not are left empty.
 COLUMNS = ("claim", "compared", "number", "n", "could see", "would take", "verdict")
 
@@ -47,7 +49,9 @@ def table(pages: Sequence[Path]) -> str:
     """The page of all claims, as Markdown."""
     rows = [(page, claim) for page in pages for claim in claims_of(page)]
     counts = Counter(claim["verdict"] for _, claim in rows)
-    decided = sum(counts[verdict] for verdict in ("reproduced", "not reproduced"))
+    decided = sum(counts[verdict] for verdict in DECIDED)
+    asked = [claim["verdict"] for _, claim in rows if claim["claim"].startswith(LATER)]
+    of_them = Counter(asked)
     lines = [
         "# The papers' claims",
         "",
@@ -58,6 +62,10 @@ def table(pages: Sequence[Path]) -> str:
         f"Of {len(rows)} claims, {decided} are decided: "
         + ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
         + ".",
+        "",
+        f"{len(asked)} of them were no paper's or were asked when something had been seen, and say so "
+        f"({', '.join(f'{of_them[v]} {v}' for v in VERDICTS)}); the others were written down before "
+        "any run.",
         "",
         RULE + COUNTS,
     ]

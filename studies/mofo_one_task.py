@@ -17,6 +17,7 @@ from suite_page import COLUMNS, Claim, Study, main
 LEARNED = "learning_accuracy"
 LATER = "asked while the first runs went on: "
 AFTER = "asked after the first run: "
+OURS = "asked by this project: "
 
 
 def table_6(percent: int) -> list[Claim]:
@@ -77,9 +78,9 @@ paper's tasks are language; its orders are what is tested here, not its levels.
         *kept(10),
         *AS_MUCH,
         Claim("MoFO (10 %) keeps more of pretraining than HFT", "mofo_10", "hft", "retention"),
-        Claim("MoFO (10 %) has a better average than ℓ2 of whichever strength", "mofo_10",
+        Claim(f"{OURS}MoFO (10 %) has a better average than ℓ2 of whichever strength", "mofo_10",
               ("l2", "l2_0.1", "l2_1"), "average"),
-        Claim("MoFO (10 %) has a better average than ℓ1 of whichever strength", "mofo_10",
+        Claim(f"{OURS}MoFO (10 %) has a better average than ℓ1 of whichever strength", "mofo_10",
               ("l1", "l1_0.001", "l1_0.01"), "average"),
         Claim("MoFO (10 %) ends nearer to the pretrained weights than AdamW at equal steps",
               "mofo_10", "full", "distance", sign=-1),

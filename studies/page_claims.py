@@ -26,9 +26,9 @@ MORE = {"distance": "distance to θ_*", "loss": "training loss"}
 #: The smallest difference of a score in % that counts, where a claim says no other.
 POINT = 0.01
 COUNTS = (
-    " Of a score in %, what is below one point for certain does not count: the claim is not "
-    "reproduced. (Set for all pages alike when some of them had been measured; before, a difference "
-    "next to nothing was too noisy to say, however many the seeds.)"
+    " Of a score in %, what is below one point for certain is too small to count. (Set for all pages "
+    "alike when some of them had been measured; before, a difference next to nothing was too noisy "
+    "to say, however many the seeds.)"
 )
 #: In place of a stream: all of the page.
 ALL = "all streams"

@@ -3,7 +3,8 @@
 A claim is about the mean of paired differences (equal seeds, in the claim's favour if positive). It
 is tested by Student's t in both directions at 95 %, corrected over all claims of a page by Holm's
 step-down procedure [0]: reproduced if the differences say that it holds, not reproduced if they say
-that it does not, and else too noisy to say, with the number of seeds that it would take. What
+that it does not, too small to count if what there may be of it is less than the claim's margin, and
+else too noisy to say, with the number of seeds that it would take. What
 cannot be tested, as more differs than the claim is about, is none: it is "not a test".
 
 Fewer than three pairs decide nothing. Equal differences have no spread, and Student's t would be
@@ -30,7 +31,11 @@ ALPHA, POWER = 1 - LEVEL, 0.8
 LEAST = 3
 #: Nobody runs more seeds.
 MOST = 10_000
-Outcome = Literal["reproduced", "not reproduced", "too noisy to say", "not a test"]
+Outcome = Literal[
+    "reproduced", "not reproduced", "too small to count", "too noisy to say", "not a test"
+]
+#: Those that decide a claim.
+DECIDED: tuple[Outcome, ...] = ("reproduced", "not reproduced", "too small to count")
 #: ``above``: the mean is above 0, and no less than ``margin`` if that is given; ``no_less``: it is
 #: above −``margin``; ``equal``: it lies between −``margin`` and ``margin``.
 Kind = Literal["above", "no_less", "equal"]
@@ -38,8 +43,9 @@ RULE = (
     "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
     "95 % t interval; its two-sided p is corrected by Holm over all claims of the page (and "
     "doubled where seeds were added after a first look), and a "
-    "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign; less "
-    "than three pairs decide nothing. "
+    "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign; it is "
+    "too small to count where the difference is below the claim's margin for certain, and not "
+    "below 0; less than three pairs decide nothing. "
     "*Could see*: the smallest difference (of what is claimed to be equal, the smallest margin) "
     "that so many seeds show with 80 % power at the level "
     "that Holm leaves, given the spread of the differences. *Would take*: the seeds that show the "
@@ -120,10 +126,7 @@ def judge(questions: Sequence[Question], looks: int = 1) -> list[Verdict]:
         level = ALPHA / looks / (len(asked) - min(order.index(number), decided, len(asked) - 1))
         could_see = _could_see(question, level)
         if p < ALPHA:
-            holds, fails = sides[number]
-            found.append(
-                Verdict("reproduced" if holds < fails else "not reproduced", gap, p, could_see)
-            )
+            found.append(Verdict(_decided(question, sides[number], level), gap, p, could_see))
             continue
         found.append(Verdict("too noisy to say", gap, p, could_see, _would_take(question, level)))
     return found
@@ -204,6 +207,19 @@ def _missed(spread: float, away: float, n: int, level: float) -> float:
         return 0.0
     missed = float(nctdtr(n - 1, shift, critical))
     return 0.0 if math.isnan(missed) else missed  # which it is for some of the smallest numbers
+
+
+def _decided(question: Question, sides: tuple[float, float], level: float) -> Outcome:
+    """Which of the outcomes it is, of a claim that is decided."""
+    holds, fails = sides
+    if holds < fails:
+        return "reproduced"
+    rivals = (question.gaps, *question.others)
+    if question.kind == "above" and question.margin:
+        below = min(_above(gaps, 0.0, -1) for gaps in rivals)
+        if 2 * min(1.0, len(rivals) * below) >= level:
+            return "too small to count"
+    return "not reproduced"
 
 
 def _sides(question: Question) -> tuple[float, float]:

@@ -234,8 +234,9 @@ def test_what_equality_and_several_rivals_could_see():
     [
         ("above", 0.0, 0.004, "reproduced"),
         ("above", 0.02, 0.03, "reproduced"),
-        ("above", 0.02, 0.001, "not reproduced"),  # what there may be does not count
-        ("above", 0.02, 0.015, "not reproduced"),  # however surely there is something
+        ("above", 0.02, 0.001, "too small to count"),
+        ("above", 0.02, -0.05, "not reproduced"),  # below 0, and not only below what counts
+        ("above", 0.02, 0.015, "too small to count"),  # however surely there is something
         ("no_less", 0.02, -0.01, "reproduced"),
         ("no_less", 0.02, -0.05, "not reproduced"),
         ("no_less", 0.02, -0.02, "too noisy to say"),
