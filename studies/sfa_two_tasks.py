@@ -102,7 +102,9 @@ def judged(runs: Sequence[Run]) -> list[Judged]:
     asked = []
     for better, worse in OUTSIDE:
         gaps = tuple(x - y for x, y in zip(areas[better], areas[worse], strict=True))
-        asked.append((f"{better} is outside {worse}", f"{better} − {worse}, area by rectangles", gaps, 100.0))
+        asked.append(
+            (f"{better} is outside {worse}", f"{better} − {worse}, area by rectangles", gaps, 100.0)
+        )
     for claim, compared, key, sign in (
         ("the smaller p, the nearer to θ_o", "p with the trunk's distance", "distance", 1),
         ("the smaller p, the better A is kept", "p with the accuracy lost on A", "test_A", -1),

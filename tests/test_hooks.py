@@ -3,6 +3,8 @@
 The network of each test has no surprises: a head of four rows on 48 pixels.
 """
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,14 +12,19 @@ from helpers import comparable, interrupt_after
 from safetensors.torch import load_file
 from test_learner import OWNER, PLAIN, Smooth, fit, make  # noqa: F401  (make is a fixture)
 from torch import nn
+from torch.nn.utils import parametrize
 
 import clbench
 from clbench.data.batches import Batches
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method
+from clbench.methods.lora import LoRA
+from clbench.models.anchors import named_weights, weight_names
 from clbench.models.loss import ClassLoss
+from clbench.models.tiny import TinyCNN
 from clbench.recipe.recipe import parse
+from clbench.runner.network import operated
 from clbench.sweep import sweep
 
 
@@ -341,3 +348,39 @@ def test_what_is_there_keeps_its_name_and_shape(small, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "shrinks", Shrinks)
     with pytest.raises(ClbenchError, match=r"methods\.shrinks: fc\.weight is gone or has another"):
         ran(small, tmp_path / "run", {"shrinks": {}})
+
+
+class Adapter(Method):
+    """Adds a module for a task, which surgery cannot."""
+
+    summary = "test"
+
+    def surgery(self, model):
+        changed = copy.deepcopy(model)
+        changed.extra = nn.Linear(2, 2)
+        return changed
+
+
+class Scaled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+class Doubles(Method):
+    """A parametrization of one's own, undone after the task."""
+
+    summary = "test"
+
+    def surgery(self, model):
+        changed = copy.deepcopy(model)
+        parametrize.register_parametrization(changed.conv1, "weight", Scaled())
+        return changed
+
+
+def test_surgery_that_adds_modules_is_refused_before_anything_is_trained():
+    model = TinyCNN()
+    with pytest.raises(ClbenchError, match=r"adapter.*extra\.bias, extra\.weight: put a") as e:
+        operated([Adapter()], model)
+    assert "\n" not in str(e.value)
+    changed = operated([Doubles(), LoRA()], model)
+    assert weight_names(changed) == weight_names(model) == {n for n, _ in named_weights(changed)}

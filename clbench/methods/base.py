@@ -8,8 +8,8 @@ that any sensible combination just works. As a training loop::
         model = method.adapt(model, task)                # composed, for good   prompts
         theta = pretrained if any(method.rewinds) else theta   #         TIES, Task Arithmetic
         trained = method.surgery(model)                  # composed      LoRA
-        method.start(context)                            # in order      most
         examples = method.examples(examples)             # composed      replay
+        method.start(context)                            # in order      most
         freeze every parameter unless method.trainable(name)   # and     linear probe, HFT, LoRA
         put back rows of the head unless a sample admits them or method.rows(context)   # or   LwF
         optimizer = method.optimizer(parameters, settings)   # at most one   MoFO
@@ -154,8 +154,9 @@ class Method(Section):
     def surgery(self, model: nn.Module) -> nn.Module:
         """The network to train for a task; composed.
 
-        Leave ``model`` as it is and return a changed copy; `unwrap` turns the copy's state back
-        into one that fits ``model``.
+        Leave ``model`` as it is and return a changed copy whose weights have the same names, with
+        ``torch.nn.utils.parametrize`` on some of its layers; `unwrap` turns the copy's state back
+        into one that fits ``model``. What adds modules is :meth:`adapt`.
         """
         return model
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from clbench.data.reader import Reader
 from clbench.data.transforms import Transform
+from clbench.data.words import few
 from clbench.errors import ClbenchError
 from clbench.methods import name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.models import backbone
-from clbench.models.anchors import Anchor, Anchors, named_weights
+from clbench.models.anchors import Anchor, Anchors, named_weights, weight_names
 from clbench.models.pretraining import pretrain
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
@@ -214,6 +215,24 @@ def restrict(model: nn.Module, methods: Sequence[Method]) -> bool:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(all(method.trainable(name) for method in rules))
     return any(parameter.requires_grad for parameter in model.parameters())
+
+
+def operated(methods: Sequence[Method], model: nn.Module) -> nn.Module:
+    """The network after the methods' surgery.
+
+    Raises:
+        ClbenchError: if it has other weights than before, which nothing could be compared with.
+    """
+    for method in overriding(methods, "surgery"):
+        changed = method.surgery(model)
+        if apart := sorted(weight_names(changed) ^ weight_names(model)):
+            raise ClbenchError(
+                f"{name_of(method)}: surgery adds or takes away {few(apart)}: put a "
+                "parametrization on a layer, whose name stays (torch.nn.utils.parametrize), or add "
+                "modules in adapt"
+            )
+        model = changed
+    return model
 
 
 def distances(context: Context, shown: State) -> dict[str, float]:

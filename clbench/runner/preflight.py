@@ -33,6 +33,7 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
 from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
+from clbench.runner.network import operated
 from clbench.seeding import generator
 from clbench.streams import Task
 
@@ -176,8 +177,7 @@ def as_trained(recipe: Recipe, model: nn.Module) -> nn.Module:
     methods, device = list(recipe.methods.values()), next(model.parameters()).device
     for method in overriding(methods, "adapt"):
         model = method.model_copy(deep=True).adapt(model, _made_up(recipe, 1)).to(device)
-    for method in overriding(methods, "surgery"):
-        model = method.model_copy(deep=True).surgery(model)
+    model = operated([method.model_copy(deep=True) for method in methods], model)
     head, rules = backbone.head_names(model), trained_by(methods)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in head or rules(name))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from clbench.data.batches import Batches, Examples
 from clbench.errors import ClbenchError
@@ -31,7 +31,7 @@ from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.finish import finish
-from clbench.runner.network import beyond, distances, modes, restrict
+from clbench.runner.network import beyond, distances, modes, operated, restrict
 from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
@@ -154,9 +154,7 @@ class Run:
         probe_losses = network.probe(task, recipe, learned) if probed else None
         first = self.progress.done == 0
         anchors = network.anchors(theta, learned, rows & probed, rewinds or first)
-        model: nn.Module = network.model
-        for method in overriding(self.methods, "surgery"):
-            model = method.surgery(model)
+        model = operated(self.methods, network.model)
         examples = Examples(task.train)
         for method in overriding(self.methods, "examples"):
             examples = method.examples(examples)
