@@ -89,6 +89,8 @@ class Method(Section):
     alone: ClassVar[str] = ""
     #: Whether all tasks are learned at once, so that none is past: a bound for the others.
     joint: ClassVar[bool] = False
+    #: Whether it makes the rows of the head, which one method alone can decide.
+    makes_head: ClassVar[bool] = False
     #: Whether it goes with mixup and cutmix; None: if it weighs no samples.
     mixable: ClassVar[bool | None] = None
     #: Whether it acts at steps that it counts from the task's length, so that none may be left out.

@@ -11,14 +11,11 @@ from torch import Tensor
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
-from clbench.methods.head_refit import copy_without_lora
 from clbench.models.backbone import features
 from clbench.models.modes import evaluating
+from clbench.models.reference import plain_network
 from clbench.processes.processes import gathered, rank_and_world
 from clbench.weights import State
-
-#: Why two of them do not go together.
-ONE_HEAD = "each decides alone how features are classified"
 
 
 class Found(NamedTuple):
@@ -41,6 +38,7 @@ class Collecting(Method):
     """
 
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
+    makes_head: ClassVar[bool] = True
     trained: ClassVar[str] = "tuned: first"
 
     tuned: Literal["never", "first", "always"] = Field(
@@ -85,7 +83,7 @@ def collected(theta: State, context: Context) -> Iterator[Found]:
         theta: weights of the plain network.
         context: of the task.
     """
-    model, train = copy_without_lora(context.model, theta), context.task.train
+    model, train = plain_network(context.model, theta), context.task.train
     width = model.get_classifier().in_features  # type: ignore[operator]
     rank, world = rank_and_world()
     parts = torch.arange(len(train)).split(world * context.reader.batch_size)
@@ -119,7 +117,10 @@ def with_rows(
     """
     names = {name.rpartition(".")[2]: name for name in context.head}
     if "bias" not in names and bias_C is not None:
-        raise ClbenchError("the network's head has no bias, which this needs: say metric: cosine")
+        raise ClbenchError(
+            "the network's head has no bias, which its new rows need: choose another backbone, a "
+            "method without biases (ncm with metric: cosine) or one without a head (ranpac)"
+        )
     wanted = {"weight": weight_CF, "bias": torch.zeros_like(weight_CF[:, 0])}
     if bias_C is not None:
         wanted["bias"] = bias_C

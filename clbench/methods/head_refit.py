@@ -7,16 +7,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
-from torch.nn.utils import parametrize
 
 from clbench.methods.base import Context, Method, Needs
 from clbench.models.batch_norm import statistics
+from clbench.models.reference import plain_network
 from clbench.models.settings import Probe
 from clbench.models.training import put_rows, rows_of, train_head
 from clbench.weights import State
@@ -33,6 +31,7 @@ class HeadRefit(Method):
 
     summary: ClassVar[str] = "after a task, train its head again on the frozen, tuned trunk"
     probes: ClassVar[bool] = True
+    makes_head: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
 
     start_from: Literal["tuned", "random"] = Field(
@@ -46,7 +45,7 @@ class HeadRefit(Method):
 
     def deploy(self, theta: State, context: Context) -> State:
         classes, names = context.task.classes, context.head
-        trunk = copy_without_lora(context.model, theta)
+        trunk = plain_network(context.model, theta)
         rules = self.probe or context.probe
         head, losses_N = train_head(
             trunk,
@@ -72,24 +71,3 @@ class HeadRefit(Method):
 
     def activity(self) -> dict[str, float]:
         return self._activity
-
-
-def copy_without_lora(model: nn.Module, state: State) -> nn.Module:
-    """A copy of a network with the weights ``state``; what LoRA put on its layers is taken off.
-
-    Args:
-        model: the trained network.
-        state: weights under the plain network's names.
-    """
-    plain = copy.deepcopy(model)
-    for module in list(plain.modules()):
-        if parametrize.is_parametrized(module):
-            # Not remove_parametrizations: it would change the class that the original has, too.
-            parts: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
-            module.__class__ = parametrize.type_before_parametrizations(module)
-            del module.parametrizations
-            for name, part in parts.items():
-                original: nn.Parameter = part.original  # type: ignore[assignment]
-                module.register_parameter(name, original)
-    plain.load_state_dict(state)
-    return plain

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.methods.base import Context
-from clbench.methods.collected import ONE_HEAD, Collecting, collected, with_rows
+from clbench.methods.collected import Collecting, collected, with_rows
 from clbench.weights import State
 
 Metric = Literal["cosine", "euclidean"]
@@ -52,9 +51,6 @@ class NCM(Collecting):
     """
 
     summary: ClassVar[str] = "classes' mean features make the head, without training (SimpleCIL)"
-    clashes: ClassVar[Mapping[str, str]] = {
-        "slda": ONE_HEAD, "ranpac": ONE_HEAD, "head_refit": ONE_HEAD
-    }  # fmt: skip
 
     metric: Metric = Field("cosine", description="cosine (SimpleCIL), or euclidean distance")
 

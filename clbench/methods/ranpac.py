@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.methods.base import Context
-from clbench.methods.collected import ONE_HEAD, Collecting, collected
+from clbench.methods.collected import Collecting, collected
 from clbench.seeding import generator
 from clbench.weights import State
 
@@ -68,9 +68,6 @@ class RanPAC(Collecting):
     """
 
     summary: ClassVar[str] = "ridge regression on random features, without training"
-    clashes: ClassVar[Mapping[str, str]] = {
-        "ncm": ONE_HEAD, "slda": ONE_HEAD, "head_refit": ONE_HEAD
-    }  # fmt: skip
 
     features: int = Field(10_000, ge=1, description="M, random features: memory grows as M²")
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.methods.base import Context
-from clbench.methods.collected import ONE_HEAD, Collecting, collected, with_rows
+from clbench.methods.collected import Collecting, collected, with_rows
 from clbench.weights import State
 
 
@@ -75,9 +74,6 @@ class SLDA(Collecting):
     """
 
     summary: ClassVar[str] = "class means and one covariance make the head, without training"
-    clashes: ClassVar[Mapping[str, str]] = {
-        "ncm": ONE_HEAD, "ranpac": ONE_HEAD, "head_refit": ONE_HEAD
-    }  # fmt: skip
 
     shrinkage: float = Field(
         1e-4, gt=0, le=1, description="ε: the covariance is taken as (1 − ε)Σ + εI"

@@ -96,14 +96,19 @@ def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[
         yield f"{_late(beside, rival)} {name} learns all at once{_sooner(beside, rival)}"
     if method.rewinds and rival.rewinds:
         yield f"{both} both rewind every task to the pretrained weights; choose one"
+    if method.makes_head and rival.makes_head:
+        yield f"{both} do not go together: each makes the head; choose one"
     if len(overriding([method, rival], "optimizer")) > 1:
         yield f"{both} each bring an optimiser; choose one"
     if len(overriding([method, rival], "classifier")) > 1:
         yield f"{both} each classify in place of the head; choose one"
-    if method.last_trained == 0 and any(overriding([rival], hook) for hook in IN_TRAINING):
+    last, first = method.last_trained, max(rival.first_task, 1 + rival.needs.past_tasks)
+    if last is not None and last < first and any(overriding([rival], h) for h in IN_TRAINING):
+        after = f" after task {last}" if last else ""
+        acts = f"training from task {first} on" if last else "training"
         yield (
-            f"{both} do not go together: {name} leaves nothing to train, and {beside} acts in "
-            f"training; leave one of them out{_trained(name, method)}"
+            f"{both} do not go together: {name} leaves nothing to train{after}, and {beside} acts "
+            f"in {acts}; leave one of them out" + (_trained(name, method) if first == 1 else "")
         )
 
 

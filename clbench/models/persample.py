@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrize
 
 from clbench.models.layer_rules import layer_squares
+from clbench.models.reference import plain_network
 from clbench.weights import State
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +41,7 @@ class PerSample:
     """
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
-        self.model, self.loss = plain_copy(model).requires_grad_(False), loss
+        self.model, self.loss = plain_network(model).eval().requires_grad_(False), loss
         self.parameters: State = dict(self.model.named_parameters())
         self.layers = dict(_layers(self.model))
         self.loose: set[str] = set()
@@ -210,20 +209,6 @@ class _Tape:
             output = output.detach().requires_grad_().clone()
         self.calls.append(_Call(layer, inputs[0].detach(), get_gradient_edge(output)))
         return output
-
-
-def plain_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode with effective weights in place of parametrisations."""
-    plain = copy.deepcopy(model).eval()
-    for module in list(plain.modules()):
-        if parametrize.is_parametrized(module):
-            weights = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
-            # torch's remove_parametrizations would change the class, which the original shares.
-            module.__class__ = type(module).__bases__[0]
-            del module.parametrizations
-            for name, weight in weights.items():
-                module.register_parameter(name, nn.Parameter(weight.detach()))
-    return plain
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, str]]]:

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from clbench.models.anchors import Anchors
 from clbench.weights import State, is_statistic
@@ -38,3 +39,24 @@ def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
         original = f"{module}.parametrizations.{leaf}.original"
         own[original if original in own else name].copy_(tensor)
     return frozen
+
+
+def plain_network(model: nn.Module, state: State | None = None) -> nn.Module:
+    """A copy of a network without parametrizations (LoRA).
+
+    Args:
+        model: a network.
+        state: weights under the plain network's names; None for those it computes with.
+    """
+    plain = copy.deepcopy(model)
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module):
+            weights = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+            # Not remove_parametrizations: it would change the class that the original has, too.
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight.detach()))
+    if state is not None:
+        plain.load_state_dict(state)
+    return plain

@@ -87,6 +87,7 @@ def clashes(one, other):
         other in ours.clashes
         or one in theirs.clashes
         or (ours.rewinds and theirs.rewinds)
+        or (ours.makes_head and theirs.makes_head)
         or bool(ours.alone or theirs.alone)
         or {one, other} in PASTLESS
         or idle(ours, theirs)

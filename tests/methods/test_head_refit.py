@@ -14,11 +14,12 @@ from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.learner.deploy import deploy
 from clbench.methods.base import Context
-from clbench.methods.head_refit import HeadRefit, copy_without_lora
+from clbench.methods.head_refit import HeadRefit
 from clbench.methods.lora import LoRA
 from clbench.methods.wise_ft import WiSEFT
 from clbench.models import head_names
 from clbench.models.anchors import Anchor, Anchors
+from clbench.models.reference import plain_network
 from clbench.models.settings import Probe
 from clbench.seeding import generator
 from clbench.streams import Task
@@ -169,7 +170,7 @@ def test_a_copy_without_the_factors_of_lora_computes_the_same(network):
         for parameter in changed.parameters():
             parameter.add_(0.01)
     merged = lora.unwrap(snapshot(changed))
-    plain = copy_without_lora(changed, merged).eval()
+    plain = plain_network(changed, merged).eval()
     inputs = torch.randn(2, 3, 32, 32)
     assert plain.state_dict().keys() == network.state_dict().keys()
     torch.testing.assert_close(plain(inputs), changed(inputs), rtol=1e-4, atol=1e-5)

@@ -159,7 +159,14 @@ def test_ranpac_on_a_trunk_that_lora_tuned_in_the_first_task(small, tmp_path):
 def test_one_head_alone(small):
     for pair in itertools.combinations(("ncm", "slda", "ranpac", "head_refit"), 2):
         for names in (pair, pair[::-1]):
-            with pytest.raises(ClbenchError, match="decides alone how features are classified"):
+            with pytest.raises(ClbenchError, match="each makes the head"):
                 parse(small | {"methods": {name: {} for name in names}})
     with pytest.raises(ClbenchError, match=r"or say methods\.ncm\.tuned: first"):
-        parse(small | {"methods": {"ncm": {}, "ewc": {}}})
+        parse(small | {"methods": {"ncm": {}, "l2": {}}})
+    for tuned in ("never", "first"):
+        with pytest.raises(
+            ClbenchError, match=r"nothing to train.* in training.* one of them out$"
+        ):
+            parse(small | {"methods": {"ncm": {"tuned": tuned}, "lwf": {}}})
+    parse(small | {"methods": {"ncm": {"tuned": "first"}, "l2": {}}})
+    parse(small | {"methods": {"ncm": {"tuned": "always"}, "lwf": {}}})
