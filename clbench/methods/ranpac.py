@@ -64,8 +64,8 @@ class RanPAC(Collecting):
     Of all tasks so far the Gram matrix (M, M) and the classes' sums are kept. Each task chooses λ
     anew, on its own samples in random order. It stands in for the network's head in evaluation:
     the exported weights have the head as it was trained, if it was. [0] tunes adapters in the
-    first task: ``tuned: first`` beside ``lora`` does so. Where later tasks are trained, too (``tuned:
-    always``), points of curves within a task are those of the head that the task before left.
+    first task: ``tuned: first`` beside ``lora`` does so. Where later tasks are trained, too
+    (``tuned: always``), points of curves within a task have the head that the task before left.
     """
 
     summary: ClassVar[str] = "ridge regression on random features, without training"
@@ -73,8 +73,8 @@ class RanPAC(Collecting):
     features: int = Field(
         10_000,
         ge=1,
-        description="M, random features: memory grows as M² and, while a task is taken in, as M times "
-        "its images",
+        description="M, random features: memory grows as M² and, while a task is taken in, as M "
+        "times its images",
     )
 
     #: ``random`` W (F, M), ``gram`` (M, M), ``sums`` (M, C), ``head`` (C, M); float32, as in [0].
