@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from clbench.errors import ClbenchError, shown
 from clbench.text.plain import check_plain
 
-Settings = TypeVar("Settings", bound=BaseModel)
+_Settings = TypeVar("_Settings", bound=BaseModel)
 Owners = Callable[[str], Sequence[str]]
 
 #: Pydantic's words for these are a programmer's, by the type of the error.
@@ -109,7 +109,7 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(title, lines)
 
 
-def read_section(kind: type[Settings], values: Any, name: str) -> Settings:
+def read_section(kind: type[_Settings], values: Any, name: str) -> _Settings:
     """Settings that stand by themselves, from plain values.
 
     Args:

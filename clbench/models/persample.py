@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from clbench.models.layer_rules import layer_squares
 from clbench.weights import State
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class PerSample:
@@ -41,7 +41,7 @@ class PerSample:
         loss: logits (B, C) and labels (B,) to losses (B,).
     """
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: SampleLoss) -> None:
         self.model, self.loss = plain_copy(model).requires_grad_(False), loss
         self.parameters: State = dict(self.model.named_parameters())
         self.layers = dict(_layers(self.model))

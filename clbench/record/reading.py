@@ -24,7 +24,7 @@ BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
 #: Bytes of a recipe.
 RECIPE_BYTES = 1 << 20
 _HALF = re.compile("[\ud800-\udfff]")
-Shape = TypeVar("Shape", bound=BaseModel)
+_Shape = TypeVar("_Shape", bound=BaseModel)
 
 
 def read(path: Path, most: int = BYTES) -> str:
@@ -135,7 +135,7 @@ def tame(values: Any, name: str) -> None:
             raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
 
 
-def fit(shape: type[Shape], values: Any, name: str) -> Shape:
+def fit(shape: type[_Shape], values: Any, name: str) -> _Shape:
     """Values as what they should be.
 
     Raises:
