@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-Weights = TypeVar("Weights", Tensor, Mapping[str, Tensor])
+Vector = TypeVar("Vector", Tensor, Mapping[str, Tensor])
 
 
-def lerp(a: Weights, b: Weights, t: float) -> Weights:
+def lerp(a: Vector, b: Vector, t: float) -> Vector:
     """The point ``(1 - t)·a + t·b``; exactly ``a`` at ``t = 0`` and exactly ``b`` at ``t = 1``.
 
     Args:
@@ -41,7 +41,7 @@ def lerp(a: Weights, b: Weights, t: float) -> Weights:
     return {name: lerp(a[name], b[name], t) for name in a}  # type: ignore[return-value]
 
 
-def distance(a: Weights, b: Weights) -> float:
+def distance(a: Vector, b: Vector) -> float:
     """Euclidean distance ‖a − b‖₂ over all floating-point entries, in weight units.
 
     Args:
@@ -113,6 +113,11 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from tensors_in(inner)
+
+
+def bytes_in(value: object) -> int:
+    """Bytes of the tensors in nested mappings and sequences."""
+    return sum(x.numel() * x.element_size() for x in tensors_in(value))
 
 
 def content(tensor: Tensor) -> memoryview:

@@ -17,7 +17,7 @@ from clbench.data import datasets
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.errors import ClbenchError
 from clbench.estimate.estimating import devices, estimate
-from clbench.estimate.outline import outline
+from clbench.estimate.needed import outline
 from clbench.estimate.screen import show
 from clbench.estimate.trial import STAGES, alone, grown, kept, try_out
 from clbench.recipe.merging import merge
@@ -250,7 +250,7 @@ def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
 
 
 def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
-    monkeypatch.setattr("clbench.estimate.estimating.available", lambda _: 10**8)
+    monkeypatch.setattr("clbench.estimate.estimating.memory_of", lambda _: 10**8)
     assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
 

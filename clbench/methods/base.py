@@ -101,6 +101,8 @@ class Method(Section):
     class_incremental: ClassVar[bool] = False
     #: Whether its name in reports says its ``anchor``, as papers mean one or the other.
     anchored: ClassVar[bool] = False
+    #: Settings at which it changes nothing, in any task.
+    neutral: ClassVar[Mapping[str, float]] = {}
     #: Fields that act in `deploy` alone, so that finished runs can be swept over them.
     swept: ClassVar[Mapping[str, Swept]] = {}
     #: The setting, in words, by which it lets something be trained.

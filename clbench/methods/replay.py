@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -108,6 +109,7 @@ class Replay(Method):
     """
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
+    neutral: ClassVar[Mapping[str, float]] = {"fraction": 0.0}
     mixable: ClassVar[bool | None] = True  # its weights only count
     needs: ClassVar[Needs] = Needs(past_data=True, past_tasks=True, task_boundaries=True)
     class_incremental: ClassVar[bool] = True

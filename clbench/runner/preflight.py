@@ -35,18 +35,22 @@ from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.seeding import generator
 from clbench.streams import Task
+from clbench.weights import bytes_in
 
 #: Rows of the head; the stream's are not known yet.
 CLASSES = 2
 
 
-def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
+def preflight(
+    recipe: Recipe, folder: Path | None, trainer: L.Trainer, elsewhere: str = "say --output"
+) -> int:
     """Try out what a run will do, before its data is read.
 
     Args:
         recipe: the run's.
         folder: the run folder; None: there is none.
         trainer: one of the run's, as :func:`~clbench.learner.trainer.make_trainer` makes it.
+        elsewhere: how to say that the folder is to be on another disk.
 
     Returns:
         How many images the network needs at a time.
@@ -59,7 +63,7 @@ def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
     with torch.random.fork_rng(devices):
         model = _build(recipe).to(device)
         if folder is not None:
-            _space(model, folder)
+            _space(model, folder, elsewhere)
         _logits(recipe, model)
         least = _step(recipe, model, device)
     if devices:
@@ -86,9 +90,9 @@ def _build(recipe: Recipe) -> nn.Module:
     return model
 
 
-def _space(model: nn.Module, folder: Path) -> None:
+def _space(model: nn.Module, folder: Path, elsewhere: str) -> None:
     """The run folder holds at least a checkpoint and the exported weights."""
-    needed = 2 * sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    needed = 2 * bytes_in(model.state_dict())
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
@@ -96,7 +100,7 @@ def _space(model: nn.Module, folder: Path) -> None:
     if free < needed:
         raise ClbenchError(
             f"{folder}: {free / 1e6:,.2f} MB are free there, and the weights alone will take "
-            f"{needed / 1e6:,.2f} MB: make room, or say --output on another disk"
+            f"{needed / 1e6:,.2f} MB: make room, or {elsewhere} on another disk"
         )
 
 

@@ -52,6 +52,7 @@ class Stream:
         pretraining: training and test data of classes set apart for pretraining, labels 0…K-1.
         independent: whether every task starts from the pretrained weights.
         manifest: what went where; :attr:`manifest_hash` identifies it.
+        later: tasks of the whole stream after these, where only the first are learned.
         shared: whether tasks share their labels: one label space and one head of its size, so
             that the network is never told which task an image is of (domain-incremental).
     """
@@ -65,6 +66,7 @@ class Stream:
     independent: bool
     manifest: dict[str, object]
     shared: bool = False
+    later: tuple[Task, ...] = ()
 
     @property
     def manifest_hash(self) -> str:
@@ -108,6 +110,7 @@ class Stream:
         return replace(
             self,
             tasks=tasks,
+            later=self.tasks[count:],
             manifest={**self.manifest, "tasks": entries[:count]},
         )
 
