@@ -65,6 +65,16 @@ def distance(a: Vector, b: Vector) -> float:
     return math.hypot(*(distance(a[name], b[name]) for name in a))
 
 
+@torch.no_grad()
+def recorded_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """Euclidean distance over tensors of one device, in their own precision, as it is recorded.
+
+    :func:`distance` is slower and more exact.
+    """
+    differences = torch._foreach_sub(list(a), list(b)) if a else [torch.zeros(())]
+    return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+
 def is_statistic(name: str) -> bool:
     """Whether an entry of a state dict is a running statistic of a normalisation."""
     return name.endswith(("running_mean", "running_var"))

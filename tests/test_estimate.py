@@ -1,9 +1,11 @@
 """Counts are those of the real run; costs are measured, so they are only looked at."""
 
+import errno
 import io
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -377,3 +379,26 @@ def test_a_process_beside_others_estimates_for_all(recipe, monkeypatch):
     for name, value in (variables | {"TORCHELASTIC_RUN_ID": "none"}).items():
         monkeypatch.setenv(name, str(value))
     assert estimate(merge(recipe, {"stream": {"first_tasks": 1}})).total.steps
+
+
+def test_a_try_is_what_it_is_without_looks_at_anything_else(recipe):
+    shared = {}
+    whole = estimate(recipe | {"evaluate": "all", "eval_every": 2}, shared)
+    plain = merge(recipe, {"retention": {"data": "none"}})
+    tried = estimate(plain, shared)
+    assert whole.seconds > tried.seconds
+    assert whole.of_try(2) == pytest.approx(tried.of_try(2))
+
+
+def test_no_room_in_the_temporary_folder_is_one_line(recipe, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ClbenchError, match="make room, or set TMPDIR to a folder on another disk"):
+        estimate(recipe)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("clbench.record.checkpoints.torch.save", full)
+    with pytest.raises(ClbenchError, match=r"No space left.*; or set TMPDIR to a folder"):
+        estimate(recipe)

@@ -170,3 +170,13 @@ def test_what_makes_no_sense_is_refused(recipe, changes, message):
     with pytest.raises(ClbenchError, match=message) as caught:
         parse(merge(recipe, changes))
     assert "\n" not in str(caught.value)
+
+
+def test_the_first_tasks_have_the_schedule_of_the_whole_stream(uneven, tmp_path, rates):
+    clbench.run(uneven, tmp_path / "whole")
+    whole = rates[1:]
+    rates.clear()
+    uneven["stream"] = uneven["stream"] | {"first_tasks": 1}  # a try of tuning, say
+    first = clbench.run(uneven, tmp_path / "first").tasks[0].steps
+    assert rates[1:] == whole[:first]
+    assert estimate(uneven).total.steps == first

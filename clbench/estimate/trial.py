@@ -42,7 +42,7 @@ BATCH, IMAGES, BRIEF = 64, 512, 0.15
 STAGES = 4
 #: Parts of a task that depend on its training images.
 AROUND: tuple[Part, ...] = ("prepare", "finish", "deploy")
-ROOM = "set TMPDIR to a folder on another disk"
+ROOM = "set TMPDIR to a folder"
 
 
 @dataclass(frozen=True)

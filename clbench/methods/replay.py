@@ -193,8 +193,12 @@ class Replay(Method):
         }
 
     def scope(self, plan: Plan) -> float:
-        """The share of replayed samples that compete with the classes of other tasks."""
-        return float(plan.train_logits != "task" or not self.fraction)
+        """The share of replayed samples that compete with the classes of other tasks.
+
+        It is 0 where so small a fraction replays none.
+        """
+        none = self.fraction * plan.samples < 1
+        return float(not self.fraction or (plan.train_logits != "task" and not none))
 
     def stored_samples(self) -> int:
         return len(self._index)

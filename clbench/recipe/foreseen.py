@@ -26,7 +26,7 @@ def plan_of(
     rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
     # Where tasks share labels, the classes of one task are all there are.
     logits = "all" if recipe.stream.shares_labels else recipe.train_logits
-    return Plan(total_steps, rate, logits)
+    return Plan(total_steps, rate, logits, total_steps * recipe.batch_size)
 
 
 def without_effect(recipe: Recipe, tasks: Sequence[str]) -> dict[str, str]:

@@ -61,7 +61,7 @@ def preflight(
     device: torch.device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        model = _build(recipe).to(device)
+        model = _build(recipe, device).to(device)
         if folder is not None:
             _space(model, folder, elsewhere)
         _logits(recipe, model)
@@ -72,7 +72,7 @@ def preflight(
     return least
 
 
-def _build(recipe: Recipe) -> nn.Module:
+def _build(recipe: Recipe, device: torch.device) -> nn.Module:
     """The network with its weights; those of in-run pretraining are not there yet."""
     config, size = recipe.model, recipe.images.size
     if config.weights == "pretrain":
@@ -85,7 +85,7 @@ def _build(recipe: Recipe) -> nn.Module:
     except Exception as error:  # a thousand networks, each with failures of its own
         raise ClbenchError(f"{named(recipe)} cannot be built: {reason(error)}") from error
     wanted = config.channels_last
-    if wanted or (wanted is None and backbone.prefers_channels_last(model, torch.device("cpu"))):
+    if wanted or (wanted is None and backbone.prefers_channels_last(model, device)):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 

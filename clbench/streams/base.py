@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -170,7 +171,22 @@ class StreamConfig(Section, ABC):
     @property
     def shares_labels(self) -> bool:
         """Whether tasks share their labels, see :class:`Stream`."""
-        return getattr(self, "labels", "own") == "shared"
+        return False
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether every task starts from the pretrained weights."""
+        return False
+
+    @property
+    def sets_apart(self) -> bool | None:
+        """Whether classes are set apart for pretraining; None: this stream has no such field."""
+        return None
+
+    @property
+    def can_miss(self) -> Sequence[str]:
+        """Data sets of which some may be left out, as no task needs another's."""
+        return ()
 
     def part(self, stream: Stream) -> Stream:
         """The part of the built stream that ``first_tasks`` and ``test_on`` ask for.

@@ -113,9 +113,8 @@ def skip(suite: Suite, inventory: Inventory) -> tuple[Suite, dict[str, str]]:
         except ClbenchError as error:
             skipped[cell.name] = str(error)
             continue
-        named: list[str] = getattr(recipe.stream, "datasets", [])
-        there = [name for name in named if name not in gone]
-        if gone and there and getattr(recipe.stream, "independent", False):
+        there = [name for name in recipe.stream.can_miss if name not in gone]
+        if gone and there:
             cell = replace(cell, values=merge(cell.values, {"stream": {"datasets": there}}))
             gone = []
         if reason := lacking(gone, weights):
