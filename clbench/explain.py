@@ -132,10 +132,10 @@ def _place(error: ErrorDetails, known: Collection[str]) -> str:
         if ".".join(parts[:end]) in known:
             rest = [part for part in parts[end:] if not TRIED.fullmatch(part)]
             return ".".join([*parts[:end], *rest])
-    return place_of(error["loc"])
+    return dotted_key(error["loc"])
 
 
-def place_of(loc: Sequence[int | str]) -> str:
+def dotted_key(loc: Sequence[int | str]) -> str:
     """The dotted key of a place as pydantic has it, without the names of a union's types."""
     first, *rest = [str(part) for part in loc] or [""]
     return ".".join([first, *(part for part in rest if not TRIED.fullmatch(part))])

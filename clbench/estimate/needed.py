@@ -221,7 +221,7 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | 
     if rules.data == "auto" and recipe.model.weights == "pretrain" and pretraining:
         return Retained(len(pretraining[1]))
     if weights and not weights.fetched:
-        return Retained(why="retention is not counted, as the weights are not here")
+        return Retained(why="retention is not counted, as its weights are not here")
     found = imagenet(recipe, *_head(recipe))
     if isinstance(found, str):
         return Retained(why=f"retention is not measured: {found}")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from clbench.errors import ClbenchError
-from clbench.explain import place_of
+from clbench.explain import dotted_key
 from clbench.text.yamltext import WHOLE, read_text
 
 #: Bytes, values and depth that a file may have; a record of 200 tasks has a hundredth of them.
@@ -146,7 +146,7 @@ def fit(shape: type[_Shape], values: Any, name: str) -> _Shape:
         return shape.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = place_of([str(part)[:60] for part in first["loc"]])
+        where = dotted_key([str(part)[:60] for part in first["loc"]])
         value = "" if first["type"] == "missing" else f" = {_shown(first['input'])}"
         raise ClbenchError(f"{name}: {where}{value}: {first['msg']}") from error
     except RecursionError as error:

@@ -188,7 +188,7 @@ class Section:
         return found
 
     def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
-        """The best and those within noise of it; the multitask bound does not compete."""
+        """The best and those within noise of it; what learns all tasks at once is a bound."""
         values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.kind != "bound"}
         means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
         if len(means) < 2:
