@@ -276,10 +276,10 @@ def test_images_beside_the_batches_are_counted(recipe, method):
 def test_a_trial_is_an_ordinary_short_run(recipe):
     parsed = parse(recipe | {"methods": {"ewc": {}}})
     made = try_out(alone(parsed), outline(parsed)[0])
-    assert [event.event for event in made.events] == ["task"] * STAGES
+    assert [event.event for event in made.tasks] == ["task"] * STAGES
     assert made.images[2] == 2 * made.images[1]
     assert made.passed(1000) == pytest.approx(1000, rel=0.01)  # for the Fisher information
-    for event in made.events[1:3]:
+    for event in made.tasks[1:3]:
         fit = event.parts["fit"]
         assert made.fit(event.steps, fit.trained) > 0  # how near, made-up times tell below
 
