@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from clbench.errors import ClbenchError, shown
 from clbench.text.plain import check_plain
 
-Settings = TypeVar("Settings", bound=BaseModel)
+_Settings = TypeVar("_Settings", bound=BaseModel)
 Owners = Callable[[str], Sequence[str]]
 
 #: Pydantic's words for these are a programmer's, by the type of the error.
@@ -26,10 +26,6 @@ PLAINER = {
     "tuple_type": "should be a list, as in [a, b]",
     "int_parsing_size": "is too large for a whole number",
 }
-#: Options of the command line that are no fields, which people misspell as well.
-OPTIONS = tuple(
-    f"--{name}" for name in ("config", "output", "plugins", "resume", "dry_run", "print_config")
-)
 #: What pydantic puts behind a place in a union: the names of the types that were tried.
 TRIED = re.compile(r"bool|int|float|str|path|none|\w+\[.*|(function|constrained|lax|json|is)-.*")
 #: Mistakes that are told at once.
@@ -109,7 +105,7 @@ def within(name: str, title: str, error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(title, lines)
 
 
-def read_section(kind: type[Settings], values: Any, name: str) -> Settings:
+def read_section(kind: type[_Settings], values: Any, name: str) -> _Settings:
     """Settings that stand by themselves, from plain values.
 
     Args:
@@ -136,7 +132,13 @@ def _place(error: ErrorDetails, known: Collection[str]) -> str:
         if ".".join(parts[:end]) in known:
             rest = [part for part in parts[end:] if not TRIED.fullmatch(part)]
             return ".".join([*parts[:end], *rest])
-    return ".".join(parts)
+    return dotted_key(error["loc"])
+
+
+def dotted_key(loc: Sequence[int | str]) -> str:
+    """The dotted key of a place as pydantic has it, without the names of a union's types."""
+    first, *rest = [str(part) for part in loc] or [""]
+    return ".".join([first, *(part for part in rest if not TRIED.fullmatch(part))])
 
 
 def _right_key(place: str, known: Sequence[str], owners: Owners) -> str:
@@ -150,5 +152,4 @@ def _right_key(place: str, known: Sequence[str], owners: Owners) -> str:
     if same:
         return f" (did you mean {same[0]}?)"
     siblings = [key for key in known if key.rpartition(".")[0] == section]
-    near = nearest(place, siblings) or nearest(leaf, known)
-    return near or ("" if section else nearest(place, OPTIONS))
+    return nearest(place, siblings) or nearest(leaf, known)

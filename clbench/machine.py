@@ -20,6 +20,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory that a GPU, or this machine, has in all."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: of the GPU, or of the whole process on a CPU."""
     if device.type == "cuda":

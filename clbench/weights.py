@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-Weights = TypeVar("Weights", Tensor, Mapping[str, Tensor])
+Vector = TypeVar("Vector", Tensor, Mapping[str, Tensor])
 
 
-def lerp(a: Weights, b: Weights, t: float) -> Weights:
+def lerp(a: Vector, b: Vector, t: float) -> Vector:
     """The point ``(1 - t)·a + t·b``; exactly ``a`` at ``t = 0`` and exactly ``b`` at ``t = 1``.
 
     Args:
@@ -41,7 +41,7 @@ def lerp(a: Weights, b: Weights, t: float) -> Weights:
     return {name: lerp(a[name], b[name], t) for name in a}  # type: ignore[return-value]
 
 
-def distance(a: Weights, b: Weights) -> float:
+def distance(a: Vector, b: Vector) -> float:
     """Euclidean distance ‖a − b‖₂ over all floating-point entries, in weight units.
 
     Args:
@@ -63,6 +63,16 @@ def distance(a: Weights, b: Weights) -> float:
         return float(difference.norm())
     same_keys(a, b)
     return math.hypot(*(distance(a[name], b[name]) for name in a))
+
+
+@torch.no_grad()
+def recorded_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """Euclidean distance over tensors of one device, in their own precision, as it is recorded.
+
+    :func:`distance` is slower and more exact.
+    """
+    differences = torch._foreach_sub(list(a), list(b)) if a else [torch.zeros(())]
+    return float(torch.stack(torch._foreach_norm(differences)).norm())
 
 
 def is_statistic(name: str) -> bool:
@@ -113,6 +123,11 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from tensors_in(inner)
+
+
+def bytes_in(value: object) -> int:
+    """Bytes of the tensors in nested mappings and sequences."""
+    return sum(x.numel() * x.element_size() for x in tensors_in(value))
 
 
 def content(tensor: Tensor) -> memoryview:

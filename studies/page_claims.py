@@ -19,7 +19,7 @@ from clbench.report.group import Group
 from clbench.report.metrics import METRICS, SCENARIO_TITLES
 from clbench.report.section import Section
 from clbench.report.statistics import Difference
-from clbench.report.verdicts import RULE, Kind, Question, Verdict, judge
+from clbench.report.verdicts import RULE, ClaimKind, Question, Verdict, judge
 
 #: Metrics of the record that no report has, with their names: not in percent.
 MORE = {"distance": "distance to θ_*", "loss": "training loss"}
@@ -76,7 +76,7 @@ class Claim:
     scenario: Scenario | None = None
     section: str = ""
     part: str | tuple[str, ...] = ()
-    kind: Kind = "above"
+    kind: ClaimKind = "above"
     margin: float | None = None
 
     @property

@@ -1,9 +1,11 @@
 """Counts are those of the real run; costs are measured, so they are only looked at."""
 
+import errno
 import io
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from clbench.data import datasets
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.errors import ClbenchError
 from clbench.estimate.estimating import devices, estimate
-from clbench.estimate.outline import outline
+from clbench.estimate.needed import outline
 from clbench.estimate.screen import show
 from clbench.estimate.trial import STAGES, alone, grown, kept, try_out
 from clbench.recipe.merging import merge
@@ -250,7 +252,7 @@ def test_the_command_line_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
 
 
 def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
-    monkeypatch.setattr("clbench.estimate.estimating.available", lambda _: 10**8)
+    monkeypatch.setattr("clbench.estimate.estimating.memory_of", lambda _: 10**8)
     assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
 
@@ -274,10 +276,10 @@ def test_images_beside_the_batches_are_counted(recipe, method):
 def test_a_trial_is_an_ordinary_short_run(recipe):
     parsed = parse(recipe | {"methods": {"ewc": {}}})
     made = try_out(alone(parsed), outline(parsed)[0])
-    assert [event.event for event in made.events] == ["task"] * STAGES
+    assert [event.event for event in made.tasks] == ["task"] * STAGES
     assert made.images[2] == 2 * made.images[1]
     assert made.passed(1000) == pytest.approx(1000, rel=0.01)  # for the Fisher information
-    for event in made.events[1:3]:
+    for event in made.tasks[1:3]:
         fit = event.parts["fit"]
         assert made.fit(event.steps, fit.trained) > 0  # how near, made-up times tell below
 
@@ -377,3 +379,26 @@ def test_a_process_beside_others_estimates_for_all(recipe, monkeypatch):
     for name, value in (variables | {"TORCHELASTIC_RUN_ID": "none"}).items():
         monkeypatch.setenv(name, str(value))
     assert estimate(merge(recipe, {"stream": {"first_tasks": 1}})).total.steps
+
+
+def test_a_try_is_what_it_is_without_looks_at_anything_else(recipe):
+    shared = {}
+    whole = estimate(recipe | {"evaluate": "all", "eval_every": 2}, shared)
+    plain = merge(recipe, {"retention": {"data": "none"}})
+    tried = estimate(plain, shared)
+    assert whole.seconds > tried.seconds
+    assert whole.of_try(2) == pytest.approx(tried.of_try(2))
+
+
+def test_no_room_in_the_temporary_folder_is_one_line(recipe, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ClbenchError, match="make room, or set TMPDIR to a folder on another disk"):
+        estimate(recipe)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("clbench.record.checkpoints.torch.save", full)
+    with pytest.raises(ClbenchError, match=r"No space left.*; or set TMPDIR to a folder"):
+        estimate(recipe)

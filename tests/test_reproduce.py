@@ -10,7 +10,7 @@ from writers import write_idx, write_stanford_cars
 from clbench import Record
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.outline import Missing, Needed
+from clbench.estimate.needed import Missing, Needed
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
 from clbench.suite import comparison
@@ -165,7 +165,9 @@ def test_runs_what_it_can_and_reports(place, capsys):
     lost.values["model"].update(weights="gone.pth")
     made = comparison.compare(suite, place / "out", skip_missing=True)
     assert [g.label for s in made.sections for g in s.groups] == ["flow"]
-    assert made.failures == {"lost": "skipped: weights gone.pth are missing"}
+    assert made.failures == {}
+    assert made.skipped == {"lost": "weights gone.pth are missing"}
+    assert "lost was left out: weights gone.pth" in (place / "out/report/report.html").read_text()
     record = Record.load(made.runs[0].folder)
     assert record.finished
     assert record.run.tasks == ["stanford_cars"]

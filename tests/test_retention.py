@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from clbench.data.images import TensorImages
 from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
+from clbench.estimate.needed import Needed, missing_weights, retained
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
 from clbench.models import ModelConfig, features
@@ -129,6 +132,29 @@ def test_timms_transform_needs_a_network_that_takes_its_size(tmp_path, val, netw
     assert make(recipe(tmp_path, size=224, transform="timm"), pretrained) is not None
     with pytest.raises(ClbenchError, match=r"images of 224 pixels, but .* images.size = 32"):
         make(recipe(tmp_path, transform="timm"), pretrained)
+
+
+def test_a_dry_run_knows_what_the_run_will_measure_on(tmp_path, val, network):
+    network()
+    weights, stream = str(tmp_path / "weights.safetensors"), SimpleNamespace(pretraining=None)
+    for rule, side, larger in (("stored", 34, 1), ("timm", 224, 49)):
+        needed, values = Needed(), recipe(tmp_path, weights, transform=rule)
+        found = retained(values, stream, needed, None)
+        assert (found.images, found.larger) == (10, larger)
+        assert needed.cache == 10 * 3 * side**2
+        make(values, load(values.model, 4, 32))
+        retained(values, stream, again := Needed(), None)
+        assert again.cache == 0
+    gone = recipe(tmp_path, "gone.pth", data=str(val))
+    told = retained(gone, stream, Needed(), missing_weights(gone)).why
+    assert told == "retention is not counted, as its weights are not here"
+
+
+def test_a_dry_run_refuses_a_size_that_the_run_would_refuse(tmp_path, val, monkeypatch):
+    values = {"model": {"backbone": "vit_tiny_patch16_224", "weights": "augreg_in21k_ft_in1k"}}
+    values = parse(recipe(tmp_path, transform="timm").model_dump(mode="json") | values)
+    with pytest.raises(ClbenchError, match=r"images of 224 pixels, but .* images.size = 32"):
+        retained(values, SimpleNamespace(pretraining=None), Needed(), None)
 
 
 def test_measures_with_the_original_head(tmp_path, val, network):

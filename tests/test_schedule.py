@@ -15,7 +15,7 @@ from clbench.optim.settings import Schedule, learning_rate
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import parse
 from clbench.runner.setup import Setup
-from clbench.runner.steps import steps_of_tasks
+from clbench.runner.steps import steps_of_stream
 
 COSINE = {"name": "cosine", "warmup": 0.4, "over": "stream"}
 
@@ -91,8 +91,8 @@ def test_steps_are_counted_before_the_first(uneven, tmp_path, rates):
     # 24 images in batches of 5, two of which make a step; 36 in batches of 6, replayed among them.
     assert steps[0] == 2 * 3
     assert steps[1] > 2 * 3
-    stages = Setup.of(parse(uneven), tmp_path).stages
-    assert steps_of_tasks(parse(uneven), stages) == steps
+    made = Setup.of(parse(uneven), tmp_path)
+    assert steps_of_stream(parse(uneven), made.stream, made.stages) == steps
     rates = rates[1:]  # the step that is tried before the run
     wanted = expected(sum(steps), 0.4)
     peaks = [0.01] * steps[0] + [0.02] * steps[1]
@@ -170,3 +170,13 @@ def test_what_makes_no_sense_is_refused(recipe, changes, message):
     with pytest.raises(ClbenchError, match=message) as caught:
         parse(merge(recipe, changes))
     assert "\n" not in str(caught.value)
+
+
+def test_the_first_tasks_have_the_schedule_of_the_whole_stream(uneven, tmp_path, rates):
+    clbench.run(uneven, tmp_path / "whole")
+    whole = rates[1:]
+    rates.clear()
+    uneven["stream"] = uneven["stream"] | {"first_tasks": 1}  # a try of tuning, say
+    first = clbench.run(uneven, tmp_path / "first").tasks[0].steps
+    assert rates[1:] == whole[:first]
+    assert estimate(uneven).total.steps == first

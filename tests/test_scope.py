@@ -1,6 +1,7 @@
 """How much each method could do: measured, foreseen, and said where it is next to nothing."""
 
 import copy
+import dataclasses
 import io
 import math
 from types import SimpleNamespace
@@ -77,6 +78,8 @@ def test_sfa_under_a_cosine_by_its_integral():
 def test_replay_among_its_own_classes_cannot_compete():
     assert [Replay().scope(plan(logits=rule)) for rule in ("task", "seen", "all")] == [0, 1, 1]
     assert Replay(fraction=0).scope(plan(logits="task")) == 1  # it is inactive, which is said
+    counted = dataclasses.replace(plan(), samples=1000)
+    assert [Replay(fraction=x).scope(counted) for x in (1e-4, 1e-2)] == [0, 1]
 
 
 def test_an_average_with_a_tenth_of_the_anchor_is_at_the_bound():
@@ -264,12 +267,20 @@ def test_what_is_foreseen_is_what_is_recorded(digits, tmp_path, capsys, start_at
     assert told == (start_at < 3)
 
 
-@pytest.mark.parametrize("settings", [{"beta": 0}, {"start_at": 3}])
-def test_what_is_inactive_throughout_is_not_called_ineffective(digits, tmp_path, capsys, settings):
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [({"beta": 0}, "beta: 0"), ({"start_at": 3}, "it acts from task 3 on, of 2")],
+)
+def test_what_changes_nothing_is_said_before_and_by_a_dry_run(
+    digits, tmp_path, capsys, settings, why
+):
     digits |= {"methods": {"sfa": {"p": 0.9} | settings}, "schedule": {"name": "cosine"}}
     record = clbench.run(digits | {"steps": 40}, tmp_path / "run")
     assert record.summary()["inactive"] == ["sfa"]
-    assert "next to nothing" not in capsys.readouterr().out
+    out, told = capsys.readouterr().out, f"method sfa will have no effect: {why}"
+    assert out.count(f"Warning: {told}") == 1
+    assert "next to nothing" not in out
+    assert told in estimate(digits | {"steps": 40}).notes
     assert foreseen(parse(digits), [("4, 5", 40), ("6, 7", 40)]) == {"sfa": 1}
 
 

@@ -15,7 +15,6 @@ from clbench.cli.commands import COMMANDS
 from clbench.cli.options import help_of
 from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError
-from clbench.explain import OPTIONS
 from clbench.recipe.recipe import parse
 
 MODEL = {"backbone": "tiny_cnn", "weights": "none"}
@@ -197,7 +196,7 @@ def test_home_and_nothing_in_the_paths_of_commands(command, refused, tmp_path, m
         (["--a..b", "1"], "names no field"),
         (["--=1"], "names no field"),
         (["--optimizer", "{lr: 1}", "--optimizer.lr", "2"], "optimizer.lr: .* was set to 1 before"),
-        (["--optimizer.lr", "2", "--optimizer", "{lr: 1}"], "optimizer: .* was set to .* before"),
+        (["--optimizer.lr", "2", "--optimizer", "{lr: 1}"], "optimizer.lr is given twice"),
         (["--a\nb", "1"], r"unknown key a\\nb"),
         (["--name", "a\nb"], r"name = 'a\\nb'"),
         (["--seed", "[1"], "^error: --seed: "),
@@ -266,9 +265,14 @@ def test_every_option_is_in_the_help():
         assert max(map(len, lines)) <= 100
 
 
-def test_options_that_people_misspell_are_those_of_the_table():
-    said = {option.name for option in TRAIN.options if option.name not in ("list", "version")}
-    assert {f"--{name}" for name in said} == set(OPTIONS)
+def test_what_is_given_part_by_part_means_the_same_in_any_order():
+    words = ["--methods.sfa", "null"], ["--methods", "{flow: {}}"]
+    wanted = {"methods": {"sfa": None, "flow": {}}}
+    assert given(*words[0], *words[1]) == given(*words[1], *words[0]) == wanted
+    with pytest.raises(ClbenchError, match=r"methods.sfa is given twice"):
+        given("--methods.sfa", "null", "--methods", "{sfa: {p: 1}}")
+    with pytest.raises(ClbenchError, match=r"methods.sfa: .* was set to \{p: 1\} before"):
+        given("--methods.sfa.p", "1", "--methods.sfa", "3")
 
 
 @pytest.mark.parametrize(

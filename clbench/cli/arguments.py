@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clbench.cli.options import Given, read_words
 from clbench.cli.tables import TRAIN
+from clbench.errors import ClbenchError
+from clbench.explain import nearest
 
 
 def read_arguments(argv: Sequence[str]) -> Given:
@@ -58,8 +60,23 @@ def values(given: Given) -> dict[str, Any]:
         plugins = [*names_in(read), *plugins]
         merged = merge(merged, read)
     merged = merge(merged, overrides(given))
+    _refuse_options(merged)
     check(merged.get(HASHES))
     return {**merged, NAMES: union(names_in(merged), plugins)}
+
+
+def _refuse_options(values: Mapping[str, Any]) -> None:
+    """Refuse keys that are no field but near an option, which people misspell as well.
+
+    Raises:
+        ClbenchError: naming the option.
+    """
+    from clbench.recipe.recipe import Recipe, keys
+
+    options = [f"--{option.name}" for option in TRAIN.options]
+    for name in values.keys() - Recipe.model_fields.keys():
+        if not nearest(name, list(keys(Recipe))) and (near := nearest(name, options)):
+            raise ClbenchError(f"unknown key {name}{near}")
 
 
 def _annotations(name: str) -> Iterator[Any]:

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +27,7 @@ def command(words: Sequence[str]) -> int:
     """
     takes, act = COMMANDS[words[0]]
     if takes is SWEEP:
-        takes = _with_own_parameters(words[1:])
+        takes = _with_parameters(words[1:])
     given = read_words(takes, words[1:])
     if given.get("help"):
         print(help_of(takes))
@@ -80,12 +79,11 @@ def _compare(given: Given, skips: bool = False) -> int:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-    failed = 0
+    for name, reason in made.skipped.items():
+        print(f"{name}: skipped: {reason}", flush=True)
     for name, reason in made.failures.items():
-        skipped = reason.startswith("skipped: ")
-        failed += not skipped
-        print(f"{name}: {reason}" if skipped else f"failed: {name}: {reason}", flush=True)
-    return 1 if failed else 0
+        print(f"failed: {name}: {reason}", flush=True)
+    return 1 if made.failures else 0
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -161,22 +159,19 @@ def _score(given: Given) -> int:
     return 0
 
 
-def _with_own_parameters(words: Sequence[str]) -> Command:
-    """What a sweep takes, with the parameters of methods that plugins bring."""
-    plugins = plugins_among(words)
-    if not plugins and not entry_points(group="clbench.methods"):
-        return SWEEP  # without an import that takes seconds
+def _with_parameters(words: Sequence[str]) -> Command:
+    """What a sweep takes, with what methods, those of plugins too, let vary."""
+    from clbench.methods import METHODS
     from clbench.plugins.recipes import admitted
     from clbench.sweep.values import parameters
 
-    admitted({}, plugins)
-    known = {option.name for option in SWEEP.options}
-    own = [
-        Option(name, f"of {', '.join(methods)}", "VALUES")
-        for name, methods in parameters().items()
-        if name not in known
-    ]
-    return replace(SWEEP, options=(*own, *SWEEP.options))
+    admitted({}, plugins_among(words))
+    rows = []
+    for name, methods in parameters().items():
+        about = dict.fromkeys(METHODS[one].model_fields[name].description for one in methods)
+        told = f"of {' or '.join(methods)}: {'; '.join(filter(None, about))}"
+        rows.append(Option(name, told, "VALUES"))
+    return replace(SWEEP, options=(*rows, *SWEEP.options))
 
 
 def _sweep(given: Given) -> int:
@@ -191,8 +186,6 @@ def _sweep(given: Given) -> int:
         got = " and ".join(f"--{name}" for name in swept) or "none"
         raise ClbenchError(f"clbench sweep needs one of {every}, got {got}; {SWEEP.see}")
     parameter = swept[0]
-    if given.get("anchor") and parameter != "alpha":
-        raise ClbenchError(f"--anchor is wise_ft's: it goes with --alpha, not --{parameter}")
     values = read_values(given.get(parameter))
     made = sweep(run, parameter, values, given.get("by", "task_incremental"), given.get("anchor"))
     write_figure(made, run)

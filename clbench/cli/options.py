@@ -18,7 +18,7 @@ from clbench.text.textfile import home
 
 WIDTH = 100
 #: What the words after an option mean: called with its name, as in messages, and one word.
-Reader = Callable[[str, str], Any]
+WordReader = Callable[[str, str], Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Option:
     name: str
     about: str
     value: str = ""
-    read: Reader = lambda _, word: word
+    read: WordReader = lambda _, word: word
     many: bool = False
     prints: bool = False
     group: str = "options"
@@ -239,7 +239,7 @@ def real_number(option: str, word: str) -> float:
         raise ClbenchError(f"{option} = {shown(word)} is no number") from error
 
 
-def one_of(*choices: str) -> Reader:
+def one_of(*choices: str) -> WordReader:
     """One of a few words."""
 
     def read(option: str, word: str) -> str:

@@ -8,7 +8,7 @@ from clbench.cli.options import (
     PLUGINS,
     Command,
     Option,
-    Reader,
+    WordReader,
     folder,
     one_of,
     real_number,
@@ -52,7 +52,7 @@ TRAIN = Command(
 )
 
 
-def _as(annotation: object) -> Reader:
+def _as(annotation: object) -> WordReader:
     return lambda option, word: value_of(option, [word], [annotation])
 
 
@@ -181,11 +181,11 @@ SCORE = Command(
 SWEEP = Command(
     "sweep",
     (
-        Option("alpha", "share of the tuned weights in wise_ft", "VALUES"),
-        Option("scale", "λ of task_arithmetic or ties", "VALUES"),
-        Option("density", "of ties", "VALUES"),
         Option(
-            "anchor", "of wise_ft: pretrained or previous", "NAME", one_of("pretrained", "previous")
+            "anchor",
+            "what is averaged with, where a method has it: pretrained or previous",
+            "NAME",
+            one_of("pretrained", "previous"),
         ),
         Option(
             "by",
@@ -196,7 +196,6 @@ SWEEP = Command(
         _PLUGINS,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
-    "training: one of --alpha, --scale and --density. VALUES: start:stop:step, or a list with "
-    "commas.",
+    "training: one of those with VALUES, which are start:stop:step, or a list with commas.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
 )

@@ -26,7 +26,7 @@ from clbench.errors import ClbenchError, reason
 Fit = Literal["crop", "squash"]
 #: A scaling of an image in its full size to uint8 (S, S, 3); ``str`` names it.
 Resize = Callable[[Image.Image], np.ndarray]
-Range = tuple[float, float]
+Limits = tuple[float, float]
 #: What was met while decoding, such as ``"transparent"``, with the largest value found.
 Notes = dict[str, float]
 
@@ -89,7 +89,7 @@ def decode(
     file: Path | bytes,
     size: int,
     fit: Fit | Resize,
-    limits: Range | None = None,
+    limits: Limits | None = None,
     name: Path | str = "the image",
     notes: Notes | None = None,
 ) -> np.ndarray:
@@ -135,7 +135,7 @@ def _reason(error: Exception, content: bytes) -> str:
     return reason(error)
 
 
-def _upright(content: bytes, size: int | None, limits: Range | None, notes: Notes) -> Image.Image:
+def _upright(content: bytes, size: int | None, limits: Limits | None, notes: Notes) -> Image.Image:
     """The image in RGB, with its orientation applied; in full if no size says how much will do."""
     with Image.open(io.BytesIO(content), formats=formats()) as file:
         if file.format not in ("MPO", "JPEG") and _frames(file) > 1:
@@ -161,7 +161,7 @@ def _orientation(file: Image.Image) -> object:
         return None
 
 
-def _rgb(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
+def _rgb(file: Image.Image, limits: Limits | None, notes: Notes) -> Image.Image:
     if file.mode in ("I", "F") or file.mode.startswith("I;16"):
         return _scaled(file, limits, notes).convert("RGB")
     if file.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in file.info:
@@ -174,7 +174,7 @@ def _rgb(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
     return file.convert("RGB")
 
 
-def _scaled(file: Image.Image, limits: Range | None, notes: Notes) -> Image.Image:
+def _scaled(file: Image.Image, limits: Limits | None, notes: Notes) -> Image.Image:
     """Grey values of more than 8 bits as 8 bits."""
     values = np.asarray(file)
     least, most = float(values.min()), float(values.max())

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.data import contents
-from clbench.data.decode import BadImages, Fit, Notes, Range, Resize, decode
+from clbench.data.decode import BadImages, Fit, Limits, Notes, Resize, decode
 from clbench.data.words import spelt
 from clbench.errors import ClbenchError
 
@@ -101,7 +101,7 @@ class FileImages(Images):
         paths: Sequence[Path],
         size: int,
         fit: Fit | Resize,
-        limits: Range | None = None,
+        limits: Limits | None = None,
         table: Path | None = None,
         workers: int = 4,
     ) -> None:

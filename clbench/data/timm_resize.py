@@ -30,14 +30,9 @@ class TimmResize:
     interpolation: str
 
     @classmethod
-    def of(cls, pretrained_cfg: Mapping[str, Any], crop_pct: float) -> TimmResize:
-        """From what a timm model says of its weights (``pretrained_cfg``).
-
-        Args:
-            pretrained_cfg: of the model.
-            crop_pct: of the weights, where they are others than timm's.
-        """
-        config = resolve_data_config({"crop_pct": crop_pct}, pretrained_cfg=dict(pretrained_cfg))
+    def of(cls, pretrained_cfg: Mapping[str, Any]) -> TimmResize:
+        """From what a timm model says of its weights (``pretrained_cfg``)."""
+        config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
         size = config["input_size"][-1]
         return cls(size, config["crop_pct"], config["crop_mode"], config["interpolation"])
 

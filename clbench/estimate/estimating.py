@@ -7,27 +7,32 @@ Nothing is fetched, and nothing is left behind.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import torch
 
-from clbench.estimate.missing import missing_weights, pretraining_left, retained
-from clbench.estimate.outline import Missing, Needed, outline
+from clbench.estimate.needed import (
+    Missing,
+    Needed,
+    Retained,
+    missing_weights,
+    outline,
+    pretraining_left,
+    retained,
+)
 from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
-from clbench.learner.trainer import accumulated, count_steps, quiet
+from clbench.learner.trainer import quiet
+from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
-from clbench.methods.base import overriding
 from clbench.plugins.recipes import admitted
 from clbench.processes.processes import apart, device_count
-from clbench.recipe.foreseen import foreseen
+from clbench.recipe.foreseen import foreseen, without_effect
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
-from clbench.runner.steps import batches_of_tasks, check_tasks, trains
+from clbench.runner.steps import check_tasks, planned, stages_of, steps_of_stream
 from clbench.streams import Stream, Task
 
 #: Measurements that estimates have in common, by what they depend on.
@@ -50,6 +55,7 @@ class TaskEstimate(NamedTuple):
     retained: int  # images of retention
     passed: int  # training images that go through the network beside: for a probe, Fisher, …
     seconds: float  # in all
+    looks: float  # those of them that a try of tuning does without
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,9 @@ class Estimate:
     title: str  # the run's name
     tasks: tuple[TaskEstimate, ...]
     pretrained: int  # images evaluated before the first task
-    start: float  # seconds before the first task
+    looks: float  # seconds that this takes
+    start: float  # seconds before the first task, these included
     end: float  # seconds after the last
-    image: float  # seconds to evaluate an image
     disk: Mapping[str, int]  # bytes by what takes them; what is there already does not count
     memory: Mapping[str, int]  # bytes by what takes them, on each device; ``peak``: at any time
     parameters: int  # of the network, numbers
@@ -81,10 +87,9 @@ class Estimate:
         return self.start + self.total.seconds + self.end
 
     def of_try(self, tasks: int) -> float:
-        """Seconds of a try of tuning: so many first tasks, without curves and retention."""
+        """Seconds of a try of tuning: so many first tasks, only those learned so far are tested."""
         few = self.tasks[:tasks]
-        images = self.pretrained + sum(task.curve + task.retained for task in few)
-        return self.start + sum(task.seconds for task in few) + self.end - images * self.image
+        return self.start - self.looks + sum(t.seconds - t.looks for t in few) + self.end
 
 
 def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -> Estimate:
@@ -106,9 +111,11 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         stream, needed, trial = _measured(recipe, {} if shared is None else shared)
     trial, needed = replace(trial, world=devices(recipe)), replace(needed)
     pretraining = pretraining_left(recipe, stream, needed)
-    images, unmeasured = retained(recipe, stream, needed)
-    tasks, size = tuple(_tasks(recipe, stream, images, trial)), trial.memory["parameters"]
+    kept = retained(recipe, stream, needed, weights)
+    stages = stages_of(list(recipe.methods.values()), stream)
+    tasks, size = tuple(_tasks(recipe, stream, stages, kept, trial)), trial.memory["parameters"]
     ahead = [len(task.test) for task in stream.tasks if recipe.evaluate == "all"]
+    looks = trial.test(kept.images) * kept.larger + sum(map(trial.test, ahead))
     memory = _memory(recipe, needed, trial, max(task.tested for task in tasks))
     every = len(tasks) / STAGES if recipe.checkpoints == "all" else 1
     disk = {f"data set {missing.what}": missing.disk for missing in needed.missing} | {
@@ -116,29 +123,25 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         "pretrained weights": size * (any(pretraining) or bool(weights and weights.fetched)),
         "run folder": trial.files + int(trial.weights * every),
     }
-    notes = [*_notes(recipe, needed, trial, memory["peak"]), *filter(None, [unmeasured])]
-    for name, scope in foreseen(recipe, [(task.name, task.steps) for task in tasks]).items():
-        notes += [sentence(name, scope, recipe.methods[name].scope_means)] * is_little(scope)
-    cuda = trial.device.type == "cuda"
+    steps = steps_of_stream(recipe, stream, stages, trial.least)
+    notes = [*_notes(recipe, needed, trial, memory["peak"]), kept.why]
+    notes += _little(recipe, [task.name for task in tasks], steps)
     return Estimate(
         title=recipe.title,
         tasks=tasks,
-        pretrained=images + sum(ahead),
-        start=needed.seconds
-        + trial.start
-        + trial.fit(*pretraining)
-        + sum(map(trial.test, [images, *ahead])),
+        pretrained=kept.images + sum(ahead),
+        looks=looks,
+        start=needed.seconds + trial.start + trial.fit(*pretraining) + looks,
         end=trial.end,
-        image=trial.test(1000) / 1000,
         disk={name: count for name, count in disk.items() if count},
         memory=memory,
-        parameters=trial.parameters,
+        parameters=trial.record.run.parameters,
         devices=trial.world,
         device=torch.cuda.get_device_name(trial.device)
-        if cuda
+        if trial.device.type == "cuda"
         else f"{trial.device.type}, {torch.get_num_threads()} threads",
         missing=(*needed.missing, *([weights] if weights else [])),
-        notes=tuple(notes),
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -167,46 +170,41 @@ def devices(recipe: Recipe) -> int:
     return nodes * (device_count(recipe.trainer.get("devices", "auto")) or max(1, gpus))
 
 
-def _tasks(recipe: Recipe, stream: Stream, retained: int, trial: Trial) -> Iterator[TaskEstimate]:
+def _tasks(
+    recipe: Recipe, stream: Stream, stages: Sequence[Task], kept: Retained, trial: Trial
+) -> Iterator[TaskEstimate]:
     """Walk the stages of a run as :class:`~clbench.runner.tasks.Run` does."""
-    stages: Sequence[Task] = stream.tasks
-    for method in overriding(list(recipe.methods.values()), "arrange"):
-        stages = method.arrange(stages)
     check_tasks(recipe, stages, trial.least)
     before, every = 0, recipe.eval_every
-    for number, (rules, batches) in enumerate(batches_of_tasks(recipe, stages, trial.least)):
-        stage, together = stages[number], accumulated(rules)
-        sizes = [sum(parts) for parts in batches.sizes()]
-        # The last step of an epoch takes the batches that are left.
-        epoch = [sum(sizes[i : i + together]) for i in range(0, len(sizes), together)]
-        steps, images = count_steps(rules, len(sizes)), len(stage.train)
-        steps *= trains(rules, number + 1)
-        samples = sum(islice(cycle(epoch), steps))
+    for number, plan in enumerate(planned(recipe, stages, trial.least)):
+        stage, count = stages[number], len(stages[number].train)
         own = stage.index if stream.independent else 0
         seen = [task for task in stream.tasks if own <= task.index <= stage.index]
         later = [t for t in stream.tasks if t.index > stage.index and recipe.evaluate == "all"]
         test, held = sum(len(task.test) for task in seen), [len(t.validation) for t in seen]
-        points = (before + steps) // every - before // every if every else 0
-        before += steps
-        tests = [test, sum(held) * all(held), *(len(task.test) for task in later)]
+        points = (before + plan.steps) // every - before // every if every else 0
+        before += plan.steps
+        tests, ahead = [test, sum(held) * all(held)], [len(task.test) for task in later]
+        looks = [points * trial.test(test), kept.larger * trial.test(kept.images)]
+        looks += map(trial.test, ahead)
+        learned = trial.task(number, count, plan.steps, plan.samples) + sum(map(trial.test, tests))
         yield TaskEstimate(
             name=stage.name,
-            steps=steps,
-            samples=samples,
-            tested=sum(tests),
+            steps=plan.steps,
+            samples=plan.samples,
+            tested=sum(tests + ahead),
             curve=points * test,
-            retained=retained,
-            passed=round(trial.passed(images)),
-            seconds=trial.task(number, images, steps, samples)
-            + sum(map(trial.test, [*tests, retained]))
-            + points * trial.test(test),
+            retained=kept.images,
+            passed=round(trial.passed(count)),
+            seconds=learned + sum(looks),
+            looks=sum(looks),
         )
 
 
 def _memory(recipe: Recipe, needed: Needed, trial: Trial, tested: int) -> dict[str, int]:
     """What takes memory, and the most at any time: what the trial took, and what is more here."""
     batch, image = -(-recipe.batch_size // trial.world), trial.saved + trial.largest
-    tried = max(round(event.samples / max(1, event.steps)) for event in trial.events)
+    tried = max(round(event.samples / max(1, event.steps)) for event in trial.tasks)
     # In evaluation, up to three tensors between layers are there at once.
     evaluated = 3 * trial.largest * min(tested, recipe.eval_batch_size)
     more = max(0, int(max(image * batch, evaluated) - image * tried))
@@ -215,7 +213,7 @@ def _memory(recipe: Recipe, needed: Needed, trial: Trial, tested: int) -> dict[s
 
 
 def _notes(recipe: Recipe, needed: Needed, trial: Trial, peak: int) -> Iterator[str]:
-    room = available(trial.device)
+    room = memory_of(trial.device)
     if needed.missing:
         names = ", ".join(missing.what for missing in needed.missing)
         yield f"sizes of {names} are the well-known ones; images were made up"
@@ -229,8 +227,11 @@ def _notes(recipe: Recipe, needed: Needed, trial: Trial, peak: int) -> Iterator[
         yield "early_stopping: these are the most steps there can be, without its looks"
 
 
-def available(device: torch.device) -> int:
-    """Bytes of memory that the device has in all."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _little(recipe: Recipe, names: Sequence[str], steps: Sequence[int]) -> Iterator[str]:
+    """What the settings leave methods to do, where that is little or nothing."""
+    yield from without_effect(recipe, names).values()
+    count = len(names)
+    scopes = foreseen(recipe, list(zip(names, steps[:count], strict=True)), sum(steps[count:]))
+    for name, scope in scopes.items():
+        if is_little(scope):
+            yield sentence(name, scope, recipe.methods[name].scope_means)

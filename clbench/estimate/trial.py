@@ -11,9 +11,10 @@ import copy
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,42 +25,66 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from clbench.data.batches import Split
+from clbench.files.disk import writing_to
 from clbench.machine import peak_memory, reset_peak
 from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.recipe import Recipe
-from clbench.record.events import Part, TaskEvent
+from clbench.record.events import Part, TaskEvent, Took
+from clbench.record.record import Record
 from clbench.runner.preflight import as_trained, one_process
 from clbench.runner.setup import Setup
 from clbench.runner.tasks import Run
 from clbench.streams import Stream
-from clbench.weights import tensors_in
+from clbench.weights import bytes_in
 
 #: Samples of a batch and images of a stage at most; the seconds that they may take forwards.
 BATCH, IMAGES, BRIEF = 64, 512, 0.15
 STAGES = 4
 #: Parts of a task that depend on its training images.
 AROUND: tuple[Part, ...] = ("prepare", "finish", "deploy")
+ROOM = "set TMPDIR to a folder"
 
 
 @dataclass(frozen=True)
 class Trial:
     """What a short run has found."""
 
-    events: Sequence[TaskEvent]  # of its tasks
-    images: Sequence[int]  # training images of each
+    record: Record
+    images: Sequence[int]  # training images of each of its tasks
     least: int  # images that the network needs at a time
     start: float  # seconds before the first task
     beside: float  # seconds of a task that are in none of its parts
     end: float  # seconds after the last task
     peak: int  # most bytes in use
-    memory: Mapping[str, int]  # bytes by what takes them
+    optimizer: int  # bytes of its state
     saved: float  # bytes that an image of a batch has kept for the backward pass
     largest: float  # those of the largest tensor among them
     weights: int  # bytes of all checkpoints
     files: int  # bytes of the rest of the run folder
-    parameters: int  # of the network, numbers
+    image_bytes: int  # of a stored image
     device: torch.device  # where it ran
     world: int = 1  # devices of the run that is estimated
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes by what takes them, whatever the batch: weights are of four bytes each."""
+        size, last = 4 * self.record.run.parameters, self.tasks[-1].footprint.values()
+        near = sum(int(one.weight_copies) for one in last)
+        # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
+        anchors = 2 if self.device.type == "cpu" or near else 0
+        own = sum(one.stored_bytes - one.stored_samples * self.image_bytes for one in last)
+        return {
+            "parameters": size,
+            "gradients": 4 * max(e.modes.trained_parameters for e in self.tasks if e.modes),
+            "optimizer": self.optimizer,
+            "anchors": anchors * size,
+            "methods": max((near - anchors) * size, int(own)),
+        }
+
+    @property
+    def tasks(self) -> Sequence[TaskEvent]:
+        """Its tasks as they were recorded."""
+        return self.record.tasks
 
     def task(self, behind: int, images: int, steps: int, samples: int) -> float:
         """Seconds of a task, but for its tests.
@@ -70,39 +95,41 @@ class Trial:
             steps: of the optimiser.
             samples: all images of these steps.
         """
-        around = self._grown(images, lambda e: sum(e.parts[p].seconds for p in AROUND))
-        own = samples / self.world + steps * self.extra(behind)
-        return self.beside + around + self.fit(steps, own)
+        around = self._around(images, lambda part: part.seconds)
+        return (
+            self.beside
+            + around
+            + self.fit(steps, samples / self.world + steps * self.extra(behind))
+        )
 
     def fit(self, steps: int, images: float) -> float:
         """Seconds of so many steps on so many images in all."""
-        trained = [event for event in self.events[1:] if event.steps]
+        trained = [event for event in self.tasks[1:] if event.steps]
         # Methods may let the first stage be trained alone, or none.
-        fits = [(e.steps, e.parts["fit"]) for e in trained or self.events[:1]]
+        fits = [(e.steps, e.parts["fit"]) for e in trained or self.tasks[:1]]
         known = [(count, fit.trained) for count, fit in fits]
         return grown(known, [fit.seconds for _, fit in fits], steps, images)
 
-    def test(self, images: int) -> float:
+    def test(self, images: float) -> float:
         """Seconds of a test on so many images."""
-        tests = [event.parts["test"] for event in self.events[1:3]]
-        known, took = [(test.passed,) for test in tests], [test.seconds for test in tests]
-        return grown(known, took, images) / self.world
+        tests = [event.parts["test"] for event in self.tasks[1:3]]
+        took = [test.seconds for test in tests]
+        return grown([(test.passed,) for test in tests], took, images) / self.world
 
     def passed(self, images: int) -> float:
         """Images that go through the network beside steps, in a task of so many."""
-        return self._grown(
-            images, lambda e: sum(e.parts[p].trained + e.parts[p].passed for p in AROUND)
-        )
+        return self._around(images, lambda part: part.trained + part.passed)
 
     def extra(self, behind: int) -> float:
         """Images of a step beside its batch, after so many tasks: GEM has a memory of each."""
-        pairs = [(event, event.parts["fit"].trained) for event in self.events[1:3]]
-        found = [(trained - event.samples) / max(1, event.steps) for event, trained in pairs]
+        fits = [(event, event.parts["fit"].trained) for event in self.tasks[1:3]]
+        found = [(trained - event.samples) / max(1, event.steps) for event, trained in fits]
         return grown([(1,), (2,)], found, behind)
 
-    def _grown(self, images: int, of: Callable[[TaskEvent], float]) -> float:
-        known = [(count,) for count in self.images[1:3]]
-        return grown(known, list(map(of, self.events[1:3])), images)
+    def _around(self, images: int, of: Callable[[Took], float]) -> float:
+        """Of the parts that depend on the training images of a task."""
+        took = [sum(of(event.parts[part]) for part in AROUND) for event in self.tasks[1:3]]
+        return grown([(count,) for count in self.images[1:3]], took, images)
 
 
 def grown(known: Sequence[tuple[float, ...]], took: Sequence[float], *wanted: float) -> float:
@@ -123,73 +150,55 @@ def grown(known: Sequence[tuple[float, ...]], took: Sequence[float], *wanted: fl
 
 
 def try_out(recipe: Recipe, stream: Stream) -> Trial:
-    """Run the recipe on a few images.
+    """Run the recipe on a few images, in a temporary folder.
 
     Args:
         recipe: the run's, as :func:`alone` has it.
         stream: its stream in outline.
 
     Raises:
-        ClbenchError: for a network that a run would refuse.
+        ClbenchError: for a network that a run would refuse, or no room in the folder.
     """
-    stepped = [(0, 0)]
+    states = [0]
 
     def weigh(optimizer: Optimizer, *_: Any) -> None:
-        weights = [p for group in optimizer.param_groups for p in group["params"]]
-        state = tensors_in(list(optimizer.state.values()))
-        stepped.append((_bytes(p for p in weights if p.grad is not None), _bytes(state)))
+        states.append(bytes_in(list(optimizer.state.values())))
 
     quiet, place = redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory()
-    with place as name, quiet, register_optimizer_step_post_hook(weigh):
+    with place as name, writing_to(Path(name), "try again", ROOM), quiet:
         reset_peak()
         folder, marks = Path(name), [time.perf_counter()]
-        setup = Setup.of(recipe, folder, tries=True, stream=stream)
+        setup = Setup.of(recipe, folder, tries=True, stream=stream, elsewhere=ROOM)
         seconds, saved, largest = _forwards(setup)
         setup = _short(setup, int(BRIEF / seconds))
         run = Run(setup, folder)
         marks.append(time.perf_counter())
-        for stage in setup.stages:
-            run.learn(stage)
+        with register_optimizer_step_post_hook(weigh):
+            for stage in setup.stages:
+                run.learn(stage)
         marks.append(time.perf_counter())
         run.go()  # writes what a run leaves behind
         marks.append(time.perf_counter())
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    events = run.recorder.record.tasks
+    record, (start, learned, end) = run.recorder.record, (b - a for a, b in pairwise(marks))
     weights = sum(size for path, size in sizes.items() if "checkpoints" in path.parts)
-    inside = sum(part.seconds for event in events for part in event.parts.values())
+    inside = sum(part.seconds for event in record.tasks for part in event.parts.values())
     return Trial(
-        events=events,
+        record=record,
         images=[len(stage.train) for stage in setup.stages],
         least=setup.least,
-        start=marks[1] - marks[0],
-        beside=(marks[2] - marks[1] - inside) / len(events),
-        end=marks[3] - marks[2],
+        start=start,
+        beside=(learned - inside) / STAGES,
+        end=end,
         peak=peak_memory(setup.network.device),
-        memory=_memory(setup, stepped),
+        optimizer=max(states),
         saved=saved,
         largest=largest,
         weights=weights,
         files=sum(sizes.values()) - weights,
-        parameters=run.recorder.record.run.parameters,
+        image_bytes=setup.image_bytes,
         device=setup.network.device,
     )
-
-
-def _memory(setup: Setup, stepped: Sequence[tuple[int, int]]) -> dict[str, int]:
-    """Bytes by what takes them; ``stepped`` has gradients and optimiser of every step."""
-    weights, on_cpu = list(setup.network.model.parameters()), setup.network.device.type == "cpu"
-    size = _bytes(weights)
-    near = sum(method.needs.copies for method in setup.methods)
-    # θ_* and θ_o; on a GPU they are beside the network if a method reads them.
-    anchors = 2 if on_cpu or near else 0
-    own = tensors_in([method.state_dict() for method in setup.methods])
-    return {
-        "parameters": size,
-        "gradients": max((gradients for gradients, _ in stepped), default=0),
-        "optimizer": max((state for _, state in stepped), default=0),
-        "anchors": anchors * size,
-        "methods": max((near - anchors) * size, _bytes(filter(torch.is_floating_point, own))),
-    }
 
 
 def alone(recipe: Recipe) -> Recipe:
@@ -204,10 +213,9 @@ def alone(recipe: Recipe) -> Recipe:
         "model": recipe.model.model_copy(update={"weights": "none"}),
         "retention": recipe.retention.model_copy(update={"data": "none"}),
         "schedule": recipe.schedule.model_copy(update={"over": "task"}),
+        "loggers": {name: one for name, one in recipe.loggers.items() if name == "tensorboard"},
     }
-    board = {name: rules for name, rules in recipe.loggers.items() if name == "tensorboard"}
     update |= {"per_task": {}, "eval_every": None, "evaluate": "seen", "name": None}
-    update |= {"loggers": board}
     return one_process(recipe.model_copy(update=update), **here)
 
 
@@ -272,7 +280,3 @@ def kept(model: nn.Module, inputs: Tensor) -> list[int]:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         model(inputs)
     return [storage.nbytes() for storage in found.values()]
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(x.numel() * x.element_size() for x in tensors)

@@ -148,12 +148,15 @@ def refuse_links(folder: Path) -> None:
 
 
 @contextmanager
-def writing_to(folder: Path, then: str) -> Iterator[None]:
+def writing_to(
+    folder: Path, then: str, elsewhere: str = "choose another --output"
+) -> Iterator[None]:
     """Turns what the disk refuses below a folder into the user's one line.
 
     Args:
         folder: the run folder.
         then: what to do once the disk is in order.
+        elsewhere: what to do without it.
 
     Raises:
         ClbenchError: in the place of an OSError about the folder, or about a disk that is full,
@@ -169,7 +172,7 @@ def writing_to(folder: Path, then: str) -> Iterator[None]:
         way = _WAYS.get(error.errno or 0, "see to the disk")
         raise ClbenchError(
             f"{inside[0] if inside else folder}: {error.strerror or error}: {way}, then {then}; "
-            "or choose another --output"
+            f"or {elsewhere}"
         ) from error
 
 

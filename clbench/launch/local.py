@@ -46,12 +46,12 @@ class Job:
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
 
-Changed = Callable[[Job | None], None]
+OnChange = Callable[[Job | None], None]
 #: Runs jobs; calls back with a job that started or ended, and now and then with None.
-Launch = Callable[[Sequence[Job], Changed], None]
+Launch = Callable[[Sequence[Job], OnChange], None]
 
 
-def launch(jobs: Sequence[Job], at_once: int, changed: Changed) -> None:
+def launch(jobs: Sequence[Job], at_once: int, changed: OnChange) -> None:
     """Run all jobs; one that fails does not stop the others. None outlives this process.
 
     A process of its own for each run keeps memory figures and a crash to that run.

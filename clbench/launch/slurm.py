@@ -15,7 +15,7 @@ from pydantic import Field
 from clbench.errors import ClbenchError
 from clbench.explain import read_section
 from clbench.files.disk import write_atomic
-from clbench.launch.local import Changed, Job
+from clbench.launch.local import Job, OnChange
 from clbench.launch.slurm_job import Work, answer_file
 from clbench.record.reading import json_of
 from clbench.settings import Section
@@ -70,7 +70,7 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def launch_array(
-    jobs: Sequence[Job], at_once: int, changed: Changed, wanted: Settings, folder: Path
+    jobs: Sequence[Job], at_once: int, changed: OnChange, wanted: Settings, folder: Path
 ) -> None:
     """Run all jobs as one array; one that fails does not stop the others.
 

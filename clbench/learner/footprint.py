@@ -7,12 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
-
 from clbench.methods.base import Method
-from clbench.weights import tensors_in
-
-Footprint = dict[str, float | int | bool]
+from clbench.weights import bytes_in
 
 
 class Clock:
@@ -39,7 +35,9 @@ class Clock:
         return self.seconds[id(method)]
 
 
-def measure(method: Method, image_bytes: int, seconds: float, task_seconds: float) -> Footprint:
+def measure(
+    method: Method, image_bytes: int, seconds: float, task_seconds: float
+) -> dict[str, float]:
     """The footprint of one method after a task.
 
     Args:
@@ -54,12 +52,8 @@ def measure(method: Method, image_bytes: int, seconds: float, task_seconds: floa
         "past_data": needs.past_data,
         "task_boundaries": needs.task_boundaries,
         "stored_samples": samples,
-        "stored_bytes": samples * image_bytes + sum(map(_size, tensors_in(method.state_dict()))),
+        "stored_bytes": samples * image_bytes + bytes_in(method.state_dict()),
         "weight_copies": needs.copies,
         "extra_passes_per_step": needs.passes,
         "time_share": seconds / task_seconds,
     }
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

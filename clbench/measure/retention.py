@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from clbench.models import Pretrained
 from clbench.recipe.recipe import Recipe
 from clbench.streams import Stream
 from clbench.weights import State, snapshot
+
+#: Names the cache of the images.
+CACHE = "imagenet-val"
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,16 @@ class RetentionTest:
             assert pretrained.head is not None
             return cls(stream.pretraining[1], pretrained.head.to(device), evaluator, batch_norm)
         outputs = 0 if pretrained.head is None else pretrained.head.out_features
-        found = imagenet(recipe, outputs, pretrained.crop_pct)
+        about: dict[str, Any] = dict(pretrained.model.pretrained_cfg)  # type: ignore[arg-type]
+        found = imagenet(recipe, outputs, about | {"crop_pct": pretrained.crop_pct})
         if isinstance(found, str):
             return None
         files, labels = found
         assert pretrained.head is not None
-        if rules.transform == "timm":
-            size = recipe.images.size
-            evaluator, files = _as_timm(size, pretrained, evaluator, files.paths)
-        images = cache(files, recipe.data_dir / "cache", "imagenet-val", recipe.images.workers)
+        if isinstance(files.fit, TimmResize):  # nothing is cut off such images
+            plain = Transform(files.size, pretrained.mean, pretrained.std, Augment())
+            evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
+        images = cache(files, recipe.data_dir / "cache", CACHE, recipe.images.workers)
         split = Split(images, torch.arange(len(files)), labels)
         return cls(split, pretrained.head.to(device), evaluator, batch_norm)
 
@@ -89,16 +93,21 @@ class RetentionTest:
             model.load_state_dict(own, strict=False)
 
 
-def imagenet(recipe: Recipe, outputs: int, crop: float) -> tuple[FileImages, Tensor] | str:
+def imagenet(
+    recipe: Recipe, outputs: int, about: Mapping[str, Any]
+) -> tuple[FileImages, Tensor] | str:
     """The ImageNet images that retention is measured on and their labels, or why it is on none.
+
+    A run keeps them under the name :data:`CACHE`.
 
     Args:
         recipe: of the run.
         outputs: classes of the head that its weights come with; 0: they come without.
-        crop: share of the image that the weights' own evaluation keeps.
+        about: the weights, as :func:`clbench.models.backbone.expected` has it.
 
     Raises:
-        ClbenchError: if the recipe names a folder that does not fit.
+        ClbenchError: if the recipe names a folder that does not fit, or asks for images of a size
+            that the network does not take.
     """
     named, weights = recipe.retention.data != "auto", recipe.model.weights
     root = Path(recipe.retention.data) if named else recipe.data_dir / "imagenet" / "val"
@@ -113,29 +122,19 @@ def imagenet(recipe: Recipe, outputs: int, crop: float) -> tuple[FileImages, Ten
         return f"no ImageNet images in {root}/<wnid>/"
     labelled = imagenet_validation(root)
     assert isinstance(labelled.images, tuple)
-    files = FileImages(labelled.images, round(recipe.images.size / crop), "crop")
-    return files, torch.from_numpy(labelled.labels)
-
-
-def _as_timm(
-    size: int, pretrained: Pretrained, evaluator: Evaluator, paths: Sequence[Path]
-) -> tuple[Evaluator, FileImages]:
-    """Images scaled as timm does it for these weights, and an evaluator that cuts nothing off them.
-
-    Raises:
-        ClbenchError: if the network takes one size only, and that is another.
-    """
-    config: dict[str, Any] = dict(pretrained.model.pretrained_cfg)  # type: ignore[arg-type]
-    resize = TimmResize.of(config, pretrained.crop_pct)
-    if config.get("fixed_input_size") and resize.size != size:
+    size, workers = recipe.images.size, recipe.images.workers
+    paths, labels = labelled.images, torch.from_numpy(labelled.labels)
+    if recipe.retention.transform == "stored":
+        stored = round(size / float(about.get("crop_pct") or 1.0))
+        return FileImages(paths, stored, "crop", workers=workers), labels
+    resize = TimmResize.of(about)
+    if about.get("fixed_input_size") and resize.size != size:
         raise ClbenchError(
             f"retention.transform = 'timm' has images of {resize.size} pixels, but this network is "
             f"made for images.size = {size} and takes no other: set images.size: {resize.size}, "
             "or retention.transform: stored"
         )
-    plain = Transform(resize.size, pretrained.mean, pretrained.std, Augment())
-    reader = replace(evaluator.reader, transform=plain)
-    return replace(evaluator, reader=reader), FileImages(paths, resize.size, resize)
+    return FileImages(paths, resize.size, resize, workers=workers), labels
 
 
 def _batch_norm(model: nn.Module) -> State:

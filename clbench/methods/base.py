@@ -73,11 +73,9 @@ class Method(Section):
     averages: ClassVar[bool] = False
     #: What the scope is a share of, and how to raise it, for those whom it is told that it is low.
     scope_means: ClassVar[str] = ""
-    #: Whether `penalty` only computes, so that it may be asked again what it is: then its share of
-    #: the gradient is measured, as the method's scope.
+    #: Whether `penalty` only computes: asked once more, its share of the gradient is the scope.
     pure_penalty: ClassVar[bool] = False
-    #: Whether `penalty` is about the batch's samples: then it is asked for each of those whose
-    #: gradients are accumulated, and gives a mean by :meth:`Forward.mean`.
+    #: Whether `penalty` is about samples: asked for each of accumulated batches (`Forward.mean`).
     every_batch: ClassVar[bool] = False
     #: Whether every task starts from the pretrained trunk instead of the previous task's weights.
     rewinds: ClassVar[bool] = False
@@ -89,7 +87,7 @@ class Method(Section):
     alone: ClassVar[str] = ""
     #: Whether all tasks are learned at once, so that none is past: a bound for the others.
     joint: ClassVar[bool] = False
-    #: Whether it makes the rows of the head, which one method alone can decide.
+    #: Whether it makes the head's rows, as one method alone can.
     makes_head: ClassVar[bool] = False
     #: Whether it goes with mixup and cutmix; None: if it weighs no samples.
     mixable: ClassVar[bool | None] = None
@@ -103,6 +101,8 @@ class Method(Section):
     class_incremental: ClassVar[bool] = False
     #: Whether its name in reports says its ``anchor``, as papers mean one or the other.
     anchored: ClassVar[bool] = False
+    #: Settings at which it changes nothing, in any task.
+    neutral: ClassVar[Mapping[str, float]] = {}
     #: Fields that act in `deploy` alone, so that finished runs can be swept over them.
     swept: ClassVar[Mapping[str, Swept]] = {}
     #: The setting, in words, by which it lets something be trained.
@@ -156,9 +156,8 @@ class Method(Section):
     def surgery(self, model: nn.Module) -> nn.Module:
         """The network to train for a task; composed.
 
-        Leave ``model`` as it is and return a changed copy whose weights have the same names, with
-        ``torch.nn.utils.parametrize`` on some of its layers; `unwrap` turns the copy's state back
-        into one that fits ``model``. What adds modules is :meth:`adapt`.
+        Leave ``model`` as it is and return a changed copy with the same weights' names (torch's
+        ``parametrize``; modules are added in `adapt`); `unwrap` gives back what fits ``model``.
         """
         return model
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +35,7 @@ class DERpp(Method):
     """
 
     summary: ClassVar[str] = "replay past images with the logits they had (DER++; DER: beta 0)"
+    neutral: ClassVar[Mapping[str, float]] = {"alpha": 0.0, "beta": 0.0}
     every_batch: ClassVar[bool] = True
     mixable: ClassVar[bool | None] = False  # a stored logit is of one image
 

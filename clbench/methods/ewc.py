@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,7 +21,7 @@ from clbench.data.batches import Split
 from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
 from clbench.models.anchors import named_weights
-from clbench.models.persample import Loss, PerSample
+from clbench.models.persample import PerSample, SampleLoss
 from clbench.seeding import generator
 from clbench.weights import State
 
@@ -37,7 +37,7 @@ def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
 def fisher_diagonal(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    loss: Loss = cross_entropy,
+    loss: SampleLoss = cross_entropy,
     labels: Literal["data", "model"] = "data",
     random: torch.Generator | None = None,
     chunk: int = CHUNK,
@@ -134,6 +134,7 @@ class EWC(Method):
     """
 
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     scope_means: ClassVar[str] = GRADIENT_SHARE
     pure_penalty: ClassVar[bool] = True

@@ -94,6 +94,7 @@ class FisherMerge(_Fisher):
     """
 
     summary: ClassVar[str] = "Fisher-weighted average with the previous task's weights"
+    neutral: ClassVar[Mapping[str, float]] = {"weight": 0.0}
     scope_means: ClassVar[str] = "how much of the way back to θ_o the average goes: raise weight"
 
     weight: float = Field(
@@ -131,6 +132,7 @@ class EWCMerge(_Fisher):
     """
 
     summary: ClassVar[str] = "every step pulls weights to the previous ones, by their Fisher"
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=4)
     scope_means: ClassVar[str] = (
         "the pull's share ‖p‖/(‖p‖ + ‖m‖) of a step, m the optimiser's: raise strength"

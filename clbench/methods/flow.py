@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -59,6 +59,7 @@ class FLOW(Method):
     """
 
     summary: ClassVar[str] = "down-weight samples that the pretrained model finds hard"
+    neutral: ClassVar[Mapping[str, float]] = {"temperature": math.inf}
     probes: ClassVar[bool] = True
     scope_means: ClassVar[str] = (
         "1 less the effective sample size, or 0 where weights are noise: lower temperature if all "

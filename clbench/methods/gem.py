@@ -214,6 +214,7 @@ class GEM(_Memory):
         "agem": "both project the gradient against a memory of past tasks"
     }
     summary: ClassVar[str] = "project gradients against those of every past task's memory"
+    neutral: ClassVar[Mapping[str, float]] = {"samples": 0}
 
     margin: float = Field(0.5, ge=0, description="γ: how far gradients are pulled to old tasks")
 
@@ -237,6 +238,7 @@ class AGEM(_Memory):
     """Projects each gradient against that of one batch drawn from all past tasks' memory [2]."""
 
     summary: ClassVar[str] = "project gradients against that of one batch of past samples"
+    neutral: ClassVar[Mapping[str, float]] = {"samples": 0}
 
     batch: int | None = Field(
         None, ge=1, description="remembered images drawn for each step; default: the batch size"

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -43,6 +44,7 @@ class HFT(Method):
     """
 
     summary: ClassVar[str] = "train a random half of the parameter tensors of each layer"
+    neutral: ClassVar[Mapping[str, float]] = {"fraction": 1.0}
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "weights that are frozen: lower fraction"

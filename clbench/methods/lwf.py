@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -56,6 +57,7 @@ class LwF(Method):
     """
 
     summary: ClassVar[str] = "keep the old network's answers on the new task's images"
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1, passes=1)
     every_batch: ClassVar[bool] = True
     mixable: ClassVar[bool | None] = False  # matches answers image by image

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -59,6 +59,7 @@ class MoFO(Method):
     """
 
     summary: ClassVar[str] = "AdamW that updates the entries of largest momentum only"
+    neutral: ClassVar[Mapping[str, float]] = {"fraction": 1.0}
     needs: ClassVar[Needs] = Needs()
     optimizers: ClassVar[tuple[str, ...]] = ("adamw", "lion")
     scope_means: ClassVar[str] = "entries that a step leaves alone: lower fraction"

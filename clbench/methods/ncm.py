@@ -19,10 +19,10 @@ from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected, with_rows
 from clbench.weights import State
 
-Metric = Literal["cosine", "euclidean"]
+Similarity = Literal["cosine", "euclidean"]
 
 
-def nearest_mean(means_CF: Tensor, metric: Metric) -> tuple[Tensor, Tensor | None]:
+def nearest_mean(means_CF: Tensor, metric: Similarity) -> tuple[Tensor, Tensor | None]:
     """A linear head whose largest logit is that of the nearest mean.
 
     Of a feature f, all classes have ‖f‖ in common: by cosine, μ/‖μ‖ decides [1]; by distance,
@@ -52,7 +52,7 @@ class NCM(Collecting):
 
     summary: ClassVar[str] = "classes' mean features make the head, without training (SimpleCIL)"
 
-    metric: Metric = Field("cosine", description="cosine (SimpleCIL), or euclidean distance")
+    metric: Similarity = Field("cosine", description="cosine (SimpleCIL), or euclidean distance")
 
     _sums: Tensor | None = None
     _counts: Tensor | None = None

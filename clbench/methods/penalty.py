@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -200,6 +200,7 @@ class L2(_Towards):
     """
 
     summary: ClassVar[str] = "quadratic penalty on the distance from an anchor"
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
 
     strength: float = Field(2e-3, ge=0, description="λ of (λ/2)‖θ − θ_anchor‖²; 0 is off")
 
@@ -211,6 +212,7 @@ class L1(_Towards):
     """Adds λ‖θ − θ_anchor‖₁ to the loss [1]; rows the anchor never learned are free."""
 
     summary: ClassVar[str] = "absolute penalty on the distance from an anchor"
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
 
     strength: float = Field(1e-6, ge=0, description="λ of λ‖θ − θ_anchor‖₁; 0 is off")
 

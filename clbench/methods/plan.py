@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,11 +33,13 @@ class Plan:
         total_steps: optimiser steps, T.
         rate: the learning rate as a factor of its peak, for each step from 0.
         train_logits: classes in the training loss.
+        samples: of all its steps, over all devices; infinite where nobody has counted.
     """
 
     total_steps: int
     rate: Callable[[int], float]
     train_logits: Logits
+    samples: float = math.inf
 
     def left(self, step: int) -> float:
         """The share of the task's learning rate that is still to come after step ``step``, from 1.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -108,6 +109,7 @@ class Replay(Method):
     """
 
     summary: ClassVar[str] = "mix samples of past tasks into every batch"
+    neutral: ClassVar[Mapping[str, float]] = {"fraction": 0.0}
     mixable: ClassVar[bool | None] = True  # its weights only count
     needs: ClassVar[Needs] = Needs(past_data=True, past_tasks=True, task_boundaries=True)
     class_incremental: ClassVar[bool] = True
@@ -191,8 +193,12 @@ class Replay(Method):
         }
 
     def scope(self, plan: Plan) -> float:
-        """The share of replayed samples that compete with the classes of other tasks."""
-        return float(plan.train_logits != "task" or not self.fraction)
+        """The share of replayed samples that compete with the classes of other tasks.
+
+        It is 0 where so small a fraction replays none.
+        """
+        none = self.fraction * plan.samples < 1
+        return float(not self.fraction or (plan.train_logits != "task" and not none))
 
     def stored_samples(self) -> int:
         return len(self._index)

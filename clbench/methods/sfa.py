@@ -67,6 +67,7 @@ class SFA(Method):
     """
 
     summary: ClassVar[str] = "average with the previous task's weights during training"
+    neutral: ClassVar[Mapping[str, float]] = {"beta": 0.0}
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
     counts_steps: ClassVar[bool] = True

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clbench.weights import State, Weights, is_statistic, same_keys
+from clbench.weights import State, Vector, is_statistic, same_keys
 
 Trim = Literal["tensor", "model"]
 #: λ, or 1/number of models.
@@ -58,7 +58,7 @@ RULES = {
 }
 
 
-def task_arithmetic(base: Weights, models: Sequence[Weights], scale: Scale) -> Weights:
+def task_arithmetic(base: Vector, models: Sequence[Vector], scale: Scale) -> Vector:
     """The weights base + λ·Σ (model − base) [0].
 
     Args:
@@ -82,12 +82,12 @@ def task_arithmetic(base: Weights, models: Sequence[Weights], scale: Scale) -> W
 
 
 def ties(
-    base: Weights,
-    models: Sequence[Weights],
+    base: Vector,
+    models: Sequence[Vector],
     density: float,
     scale: float,
     trim: Trim = "tensor",
-) -> Weights:
+) -> Vector:
     """Trim, elect signs, merge: base + λ·(mean of the trimmed task vectors that agree) [1].
 
     Each task vector keeps its ``int(density·n)`` entries of largest magnitude, at least one. For
@@ -115,7 +115,7 @@ def ties(
     return _merge(base, models, scale, Store("ties", density, trim))
 
 
-def _merge(base: Weights, models: Sequence[Weights], scale: Scale, store: Store) -> Weights:
+def _merge(base: Vector, models: Sequence[Vector], scale: Scale, store: Store) -> Vector:
     if not models:
         raise ValueError("there are no models to merge")
     first = _as_state(base)

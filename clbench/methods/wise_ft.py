@@ -16,13 +16,13 @@ from torch import Tensor
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.statements import Swept
 from clbench.models.anchors import Anchor, NewRows
-from clbench.weights import State, Weights, lerp, trunk_distance
+from clbench.weights import State, Vector, lerp, trunk_distance
 
 if TYPE_CHECKING:
     from clbench.methods.plan import Plan
 
 
-def interpolate(pretrained: Weights, tuned: Weights, alpha: float) -> Weights:
+def interpolate(pretrained: Vector, tuned: Vector, alpha: float) -> Vector:
     """The weights α·tuned + (1 − α)·pretrained [0, eq. 1]; exact at α = 0 and α = 1.
 
     Args:
@@ -55,6 +55,7 @@ class WiSEFT(Method):
     """
 
     summary: ClassVar[str] = "average the tuned weights with the pretrained ones after a task"
+    neutral: ClassVar[Mapping[str, float]] = {"alpha": 1.0}
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
     swept: ClassVar[Mapping[str, Swept]] = {"alpha": Swept(neutral=1.0, pure=(0.0, 1.0))}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from clbench.weights import State
+from clbench.weights import State, recorded_distance
 
 #: Rows of the head that the anchor never learned, in an average: as they were trained, or averaged
 #: with the anchor's own, untrained ones.
@@ -56,12 +56,10 @@ class Anchor:
         for name in head:
             state[name][rows] = torch.lerp(state[name][rows], self.state[name][rows], amount)
 
-    @torch.no_grad()
     def distance(self, model: nn.Module) -> float:
         """Euclidean distance ‖θ − anchor‖₂ over the model's parameters."""
-        pairs = [(weight, self.state[name]) for name, weight in named_weights(model)]
-        differences = torch._foreach_sub([p for p, _ in pairs], [a for _, a in pairs])
-        return float(torch.stack(torch._foreach_norm(differences)).norm())
+        weights = dict(named_weights(model))
+        return recorded_distance(list(weights.values()), [self.state[name] for name in weights])
 
 
 def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

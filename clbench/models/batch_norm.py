@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 #: In training BatchNorm normalises by the batch and moves its running statistics where it trains
 #: (update) or everywhere (update_all), or it normalises by these, and they stay (frozen).
-Training = Literal["update", "update_all", "frozen"]
+StatisticsRule = Literal["update", "update_all", "frozen"]
 
 
 def frozen(
     model: nn.Module,
     head: Sequence[str],
     trained: Callable[[str], bool],
-    rule: Training = "update",
+    rule: StatisticsRule = "update",
 ) -> list[nn.Module]:
     """The BatchNorm layers that keep their statistics: frozen ones, and those in a frozen trunk.
 
@@ -47,7 +47,7 @@ def least_batch(
     head: Sequence[str],
     trained: Callable[[str], bool],
     size: int,
-    rule: Training = "update",
+    rule: StatisticsRule = "update",
 ) -> int:
     """How many samples the network needs at a time in training: 2 or, mostly, 1.
 

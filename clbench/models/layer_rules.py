@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from clbench.weights import State
 
 #: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name.
-Rule = Callable[[Any, Tensor, Tensor], State]
+LayerRule = Callable[[Any, Tensor, Tensor], State]
 
 #: Entries of the largest block of per-sample gradients that is held at once.
 BLOCK = 2**22
@@ -101,7 +101,7 @@ def _by_vmap(layer: nn.Module, x: Tensor, g: Tensor) -> State:
         return cast(State, vmap(grad(pulled), (None, 0, 0))(parameters, x, g))
 
 
-RULES: dict[type[nn.Module], Rule] = {
+RULES: dict[type[nn.Module], LayerRule] = {
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     nn.LayerNorm: _layer_norm,

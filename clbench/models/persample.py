@@ -21,7 +21,7 @@ from clbench.models.layer_rules import layer_squares
 from clbench.models.reference import plain_network
 from clbench.weights import State
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class PerSample:
@@ -40,7 +40,7 @@ class PerSample:
         loss: logits (B, C) and labels (B,) to losses (B,).
     """
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: SampleLoss) -> None:
         self.model, self.loss = plain_network(model).eval().requires_grad_(False), loss
         self.parameters: State = dict(self.model.named_parameters())
         self.layers = dict(_layers(self.model))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from clbench.models.batch_norm import Training as BatchNormTraining
+from clbench.models.batch_norm import StatisticsRule as BatchNormTraining
 from clbench.settings import Section
 from clbench.text.textfile import home
 

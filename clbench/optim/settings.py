@@ -19,8 +19,8 @@ from torch.optim import Optimizer as TorchOptimizer
 from clbench.errors import reason
 from clbench.settings import Section
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Shape = Literal["constant", "cosine", "step", "multistep", "poly", "tanh", "wsd", "rsqrt"]
+Portion = Annotated[float, Field(ge=0, lt=1)]
+ScheduleName = Literal["constant", "cosine", "step", "multistep", "poly", "tanh", "wsd", "rsqrt"]
 #: Lion's betas in [0].
 LION_BETAS = (0.9, 0.99)
 #: Optimisers that are made here; others come from timm and torch by their names.
@@ -39,7 +39,7 @@ class Optimizer(Section):
     lr: float = Field(0.01, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd, and others that have it)")
     nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    betas: tuple[Share, Share] | None = Field(
+    betas: tuple[Portion, Portion] | None = Field(
         (0.9, 0.999),
         description="decay of the moments (adamw; lion, whose default is 0.9, 0.99; of others, "
         "their own by default)",
@@ -122,7 +122,7 @@ class Optimizer(Section):
 class Schedule(Section):
     """The learning rate over one task, or over the stream."""
 
-    name: Shape = Field(
+    name: ScheduleName = Field(
         "constant",
         description="after the warm-up: constant, cosine to 0, or one of timm's: step, multistep, "
         "poly, tanh, wsd, rsqrt",

@@ -26,10 +26,27 @@ def plan_of(
     rate = learning_rate(recipe.schedule, total_steps, before, stream_steps)
     # Where tasks share labels, the classes of one task are all there are.
     logits = "all" if recipe.stream.shares_labels else recipe.train_logits
-    return Plan(total_steps, rate, logits)
+    return Plan(total_steps, rate, logits, total_steps * recipe.batch_size)
 
 
-def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, float]:
+def without_effect(recipe: Recipe, tasks: Sequence[str]) -> dict[str, str]:
+    """What the recipe alone tells of methods that will change nothing in any task; a line of each.
+
+    Args:
+        recipe: the run's.
+        tasks: their names, in order.
+    """
+    found = {}
+    own = [recipe.for_task(task).methods for task in tasks]
+    for name, method in recipe.methods.items():
+        if all(methods[name].first_task > number for number, methods in enumerate(own, 1)):
+            found[name] = f"it acts from task {method.first_task} on, of {len(tasks)}"
+        elif all(_is_neutral(methods[name]) for methods in own):
+            found[name] = ", ".join(f"{key}: {value:g}" for key, value in method.neutral.items())
+    return {name: f"method {name} will have no effect: {why}" for name, why in found.items()}
+
+
+def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]], rest: int = 0) -> dict[str, float]:
     """The mean scope of each method over the tasks in which it acts, as far as settings tell.
 
     It is 1 where they tell nothing, or where it acts in none.
@@ -37,17 +54,23 @@ def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]]) -> dict[str, floa
     Args:
         recipe: the run's.
         tasks: name and optimiser steps of each, in order; several may have one name.
+        rest: steps of the stream's tasks after these, where only the first are learned.
     """
     found: dict[str, list[float]] = {name: [] for name in recipe.methods}
-    before, total = 0, sum(count for _, count in tasks)
+    before, total = 0, sum(count for _, count in tasks) + rest
     for number, (task, count) in enumerate(tasks, 1):
         rules = recipe.for_task(task)
         plan = plan_of(rules, count, before, total)
         for name, method in rules.methods.items():
-            if count and number >= method.first_task:
+            if count and number >= method.first_task and not _is_neutral(method):
                 found[name].append(method.scope(plan))
         before += count
     return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}
+
+
+def _is_neutral(method: Method) -> bool:
+    same = [getattr(method, name) == value for name, value in method.neutral.items()]
+    return bool(same) and all(same)
 
 
 def with_scope(

@@ -164,10 +164,10 @@ class Recipe(Section):
     def _together(self) -> Recipe:
         if (self.epochs is None) == (self.steps is None):
             raise PydanticCustomError("length", "give either epochs or steps")
-        if self.model.weights == "pretrain" and not getattr(self.stream, "pretrain_classes", None):
+        if self.model.weights == "pretrain" and not self.stream.sets_apart:
             way_out = (
                 "name some, or say model.weights: none"
-                if hasattr(self.stream, "pretrain_classes")
+                if self.stream.sets_apart is not None
                 else "this stream has none: say model.weights: none, or give other weights"
             )
             raise PydanticCustomError(
@@ -175,7 +175,7 @@ class Recipe(Section):
                 "model.weights: pretrain needs stream.pretrain_classes, classes set apart for it; "
                 + way_out,
             )
-        independent = getattr(self.stream, "independent", False)
+        independent = self.stream.starts_anew
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
         refuse_settings(self.methods, self)
@@ -192,7 +192,7 @@ class Recipe(Section):
                 "stream.independent every task starts anew: say over: task",
             )
         stops = self.early_stopping.every is not None
-        if stops and (over_stream or not getattr(self.stream, "validation", 1)):
+        if stops and (over_stream or not self.stream.validation):
             raise PydanticCustomError(
                 "early_stopping",
                 "early_stopping.every needs schedule.over: task, as a stream's steps would not be "

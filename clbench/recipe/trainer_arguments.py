@@ -48,7 +48,7 @@ OWNED = {
 }
 
 #: Says what a value must be, or None where it is that.
-Rule = Callable[[Any], str | None]
+ArgumentRule = Callable[[Any], str | None]
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def _together(arguments: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _whole(least: int, most: int) -> Rule:
+def _whole(least: int, most: int) -> ArgumentRule:
     def rule(value: Any) -> str | None:
         fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         return None if fits else f"must be a whole number from {least} to {most:,}"
@@ -97,7 +97,7 @@ def _whole(least: int, most: int) -> Rule:
     return rule
 
 
-def _one_of(*values: object) -> Rule:
+def _one_of(*values: object) -> ArgumentRule:
     def rule(value: Any) -> str | None:
         # 1 is no True, and 32.0 no 32.
         fits = any(type(value) is type(one) and value == one for one in values)
@@ -106,7 +106,7 @@ def _one_of(*values: object) -> Rule:
     return rule
 
 
-def _or_none(rule: Rule) -> Rule:
+def _or_none(rule: ArgumentRule) -> ArgumentRule:
     return lambda value: None if value is None else rule(value)
 
 
@@ -166,7 +166,7 @@ def _precision(value: Any) -> str | None:
 
 _SWITCH = _one_of(True, False)
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, ArgumentRule] = {
     "accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "strategy": _strategy,
     "devices": _devices,

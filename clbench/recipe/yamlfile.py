@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from clbench.errors import ClbenchError, shown
+from clbench.errors import VALUE, ClbenchError, shown
 from clbench.text.textfile import home, read_file
 from clbench.text.yamltext import dump, read_text
 
@@ -120,8 +120,17 @@ def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for section in sections:
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ClbenchError(f"{dotted}: {section} was set to {shown(inner)} before")
+            before = dump(inner, flow=True)[:VALUE]
+            raise ClbenchError(f"{dotted}: {section} was set to {before} before")
         tree = inner
-    if last in tree:
-        raise ClbenchError(f"{dotted}: it, or a part of it, was set to {shown(tree[last])} before")
-    tree[last] = value
+    inner = tree.get(last)
+    if inner and value and isinstance(inner, dict) and isinstance(value, dict):
+        for key, part in value.items():  # in whatever order they were given
+            if key in inner:
+                raise ClbenchError(f"{dotted}.{key} is given twice")
+            inner[key] = part
+    elif last in tree:
+        before = dump(inner, flow=True)[:VALUE]
+        raise ClbenchError(f"{dotted}: it, or a part of it, was set to {before} before")
+    else:
+        tree[last] = value

@@ -130,8 +130,12 @@ def load(
     return state
 
 
-def last(folder: Path) -> dict[str, Any] | None:
+def last(folder: Path, compared: set[Path] | None = None) -> dict[str, Any] | None:
     """The state after the last finished task, with the ``methods``' own; None if there is none.
+
+    Args:
+        folder: the run folder.
+        compared: as for :func:`load`.
 
     Raises:
         ClbenchError: if a file is corrupt or missing.
@@ -139,7 +143,7 @@ def last(folder: Path) -> dict[str, Any] | None:
     found = numbers(folder)
     if not found:
         return None
-    compared: set[Path] = set()
+    compared = set() if compared is None else compared
     contents = _read(_file(folder, "methods", found[-1]), compared)
     unpack = _Unpacking(folder, found[-1], contents["tensors"], compared)
     methods = unpack.tree(contents["tree"])

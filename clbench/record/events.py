@@ -24,7 +24,7 @@ TASKS = 2_200
 
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 MetricName = Annotated[str, StringConstraints(max_length=100)]
-Accuracy = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 #: As it was written: 1 stays 1, and 1.0 stays 1.0.
 Number = (
     Annotated[int, Field(ge=-(10**18), le=10**18)]
@@ -138,16 +138,16 @@ class RunEvent(_Line):
 class RetentionScores(_Part):
     """Accuracy on what the network was pretrained for."""
 
-    top1: Accuracy
-    top5: Accuracy
+    top1: Fraction
+    top5: Fraction
 
 
 class Measured(_Part):
     """Accuracies, and other metrics, on tasks in a row."""
 
     first: Index = Field(description="the first of the tasks; those after it follow in order")
-    task_incremental: list[Accuracy] = Field(description="of each of the tasks")
-    class_incremental: list[Accuracy] = Field(description="of each of the tasks")
+    task_incremental: list[Fraction] = Field(description="of each of the tasks")
+    class_incremental: list[Fraction] = Field(description="of each of the tasks")
     metrics: dict[MetricName, dict[Scenario, list[Number | None]]] = Field(
         {}, description="others that the recipe names; of each of the tasks, null if no number"
     )

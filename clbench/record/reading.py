@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from clbench.errors import ClbenchError
+from clbench.explain import dotted_key
 from clbench.text.yamltext import WHOLE, read_text
 
 #: Bytes, values and depth that a file may have; a record of 200 tasks has a hundredth of them.
@@ -24,7 +25,7 @@ BYTES, VALUES, DEPTH = 64 << 20, 5_000_000, 50
 #: Bytes of a recipe.
 RECIPE_BYTES = 1 << 20
 _HALF = re.compile("[\ud800-\udfff]")
-Shape = TypeVar("Shape", bound=BaseModel)
+_Shape = TypeVar("_Shape", bound=BaseModel)
 
 
 def read(path: Path, most: int = BYTES) -> str:
@@ -135,7 +136,7 @@ def tame(values: Any, name: str) -> None:
             raise ClbenchError(f"{name} holds a {type(value).__name__}, which no run writes")
 
 
-def fit(shape: type[Shape], values: Any, name: str) -> Shape:
+def fit(shape: type[_Shape], values: Any, name: str) -> _Shape:
     """Values as what they should be.
 
     Raises:
@@ -145,7 +146,7 @@ def fit(shape: type[Shape], values: Any, name: str) -> Shape:
         return shape.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part)[:60] for part in first["loc"])
+        where = dotted_key([str(part)[:60] for part in first["loc"]])
         value = "" if first["type"] == "missing" else f" = {_shown(first['input'])}"
         raise ClbenchError(f"{name}: {where}{value}: {first['msg']}") from error
     except RecursionError as error:

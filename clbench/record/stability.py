@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable, Mapping
 
 #: What was in training, and the accuracy on each task that was tested then.
-Point = tuple[int, Mapping[int, float]]
+Measurement = tuple[int, Mapping[int, float]]
 
 
-def min_accuracy(points: Iterable[Point]) -> float | None:
+def min_accuracy(points: Iterable[Measurement]) -> float | None:
     """Min-ACC: mean over earlier tasks of the lowest accuracy since they were learned [0].
 
     Args:
@@ -33,7 +33,7 @@ def min_accuracy(points: Iterable[Point]) -> float | None:
     return sum(lowest.values()) / last if lowest and len(lowest) == last else None
 
 
-def worst_case_accuracy(points: Iterable[Point]) -> float | None:
+def worst_case_accuracy(points: Iterable[Measurement]) -> float | None:
     """WC-ACC: ``A(last task) / k + (1 - 1/k) * min-ACC`` at the end of ``k`` tasks [0].
 
     Args:

@@ -13,14 +13,14 @@ from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.drawing import INK, Drawn, dress, panels, short
-from clbench.report.group import Kind
+from clbench.report.group import GroupKind
 from clbench.report.metrics import show
 from clbench.report.pooled import pooled
 from clbench.report.section import Section, Standing
 from clbench.report.statistics import intervals
 
 #: Told apart by colour and by hatch; the names are in the legend.
-KINDS: dict[Kind, tuple[str, str, str]] = {
+KINDS: dict[GroupKind, tuple[str, str, str]] = {
     "oblivious": ("sees no past data", "#0072b2", ""),
     "past": ("sees past data", "#cc79a7", "///"),
     "bound": ("multitask bound", "none", "xx"),

@@ -95,6 +95,7 @@ def compare(
     labels: Mapping[Path, str] | None = None,
     failures: Mapping[str, str] | None = None,
     tuning: Tuned | Mapping[str, Any] | Path | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Read runs and sort them by what may be compared.
 
@@ -104,6 +105,7 @@ def compare(
         failures: runs that failed, with the reason.
         tuning: how the methods were tuned, its values or its file; by default, the files
             ``tuning.json`` in ``places`` and above the runs.
+        skipped: what a suite left out, with the reason.
 
     Raises:
         ClbenchError: if there are no runs.
@@ -151,6 +153,7 @@ def compare(
         tuned,
         tuple(notes),
         (*problems, *unread),
+        dict(skipped or {}),
     )
 
 

@@ -20,6 +20,7 @@ class Compared:
         sections: one for each stream and backbone.
         warnings: about the whole; each section has its own.
         failures: runs of a suite that failed, with the reason.
+        skipped: what a suite left out for want of data or weights, with the reason.
         tunings: how the methods were tuned, one for each suite that was.
         notes: what else to know, each a sentence.
         problems: what could not be read, a line for each folder; among the warnings too.
@@ -31,6 +32,7 @@ class Compared:
     tunings: tuple[Tuned, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
     #: What was worked out once, for the tables and the figures that ask again.
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 

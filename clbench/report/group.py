@@ -11,7 +11,7 @@ from clbench.report.gather import Run
 from clbench.report.metrics import bounds
 from clbench.report.statistics import Mean, mean_of
 
-Kind = Literal["bound", "past", "oblivious"]
+GroupKind = Literal["bound", "past", "oblivious"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Group:
         return BOUND if {*run.methods} == run.having("joint") else None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> GroupKind:
         """``bound`` (all tasks at once), ``past`` (the methods see past data) or ``oblivious``."""
         if self.runs[0].having("joint"):
             return "bound"

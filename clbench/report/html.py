@@ -105,6 +105,7 @@ def _warnings(comparison: Compared) -> Iterator[str]:
     for section in comparison.sections:
         yield from (f"{section.title}: {w}" if many else w for w in section.warnings)
     yield from (f"{name} failed: {reason}" for name, reason in comparison.failures.items())
+    yield from (f"{name} was left out: {reason}" for name, reason in comparison.skipped.items())
 
 
 def _pooled(comparison: Compared, pictures: Pictures) -> dict[str, Any]:

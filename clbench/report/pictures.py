@@ -17,16 +17,18 @@ from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.svg import styled, to_svg
 
 #: Section (None: all of them), scenario and name of a figure.
-Place = tuple[int | None, Scenario, str]
+FigureKey = tuple[int | None, Scenario, str]
 #: SVG and description of each figure.
-Pictures = dict[Place, tuple[str, str]]
+Pictures = dict[FigureKey, tuple[str, str]]
 #: Processes at most.
 MOST = 8
 
 
 def draw(comparison: Compared) -> Pictures:
     """All figures that have something to show, drawn by as many processes as there are cores."""
-    places: list[Place] = [(None, s, name) for s in comparison.scenarios for name in POOLED_PLOTS]
+    places: list[FigureKey] = [
+        (None, s, name) for s in comparison.scenarios for name in POOLED_PLOTS
+    ]
     for number, section in enumerate(comparison.sections):
         places += [(number, s, name) for s in section.scenarios for name in PLOTS]
         section.leaderboard(SCENARIOS[0])  # computed once, before there are several processes
@@ -42,7 +44,9 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and "torch" not in sys.modules and cores() > 1
 
 
-def _together(comparison: Compared, places: Sequence[Place]) -> Sequence[tuple[str, str] | None]:
+def _together(
+    comparison: Compared, places: Sequence[FigureKey]
+) -> Sequence[tuple[str, str] | None]:
     workers = min(cores(), MOST)
     try:
         with ProcessPoolExecutor(workers, get_context("fork"), _keep, (comparison,)) as pool:
@@ -60,12 +64,12 @@ def _keep(comparison: Compared) -> None:
     _kept = comparison
 
 
-def _draw_kept(place: Place) -> tuple[str, str] | None:
+def _draw_kept(place: FigureKey) -> tuple[str, str] | None:
     (made,) = _draw(_kept, [place])
     return made
 
 
-def _draw(comparison: Compared, places: Iterable[Place]) -> list[tuple[str, str] | None]:
+def _draw(comparison: Compared, places: Iterable[FigureKey]) -> list[tuple[str, str] | None]:
     """SVG and description of each figure; None of those that have nothing to show."""
     made: list[tuple[str, str] | None] = []
     # A figure is ten thousands of small objects; looking for garbage among them takes time.

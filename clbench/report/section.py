@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from clbench.record.baselines import BASELINES, BOUND
+from clbench.record.baselines import BASELINES
 from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.confounds import Confound, confounds
 from clbench.report.group import Group
@@ -188,8 +188,8 @@ class Section:
         return found
 
     def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
-        """The best and those within noise of it; the multitask bound does not compete."""
-        values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.base != BOUND}
+        """The best and those within noise of it; what learns all tasks at once is a bound."""
+        values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.kind != "bound"}
         means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
         if len(means) < 2:
             return {}

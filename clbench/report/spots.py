@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from clbench.record.baselines import BOUND, PLAIN
+from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.drawing import COLOURS, GREY, INK, short
 from clbench.report.group import Group
@@ -75,7 +75,7 @@ def families(section: Section, scenario: Scenario) -> list[Curve]:
 
 def spots(places: Sequence[tuple[Group, float, float]]) -> list[Spot]:
     """Methods at their places, with whether they are on the Pareto front."""
-    rivals = [place for place in places if place[0].base != BOUND]
+    rivals = [place for place in places if place[0].kind != "bound"]
     best = {rivals[i][0].number for i in pareto([(x, y) for _, x, y in rivals])}
     return [Spot(group, x, y, group.number in best) for group, x, y in places]
 
@@ -205,7 +205,7 @@ def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
         handles.append(Line2D([], [], ls="", marker="o", ms=4, color=GREY, label="dominated"))
     if any(spot.group.base == PLAIN for spot in found):
         handles.append(Line2D([], [], ls="", marker="s", ms=6, color=BASE, label=PLAIN))
-    if any(spot.group.base == BOUND for spot in found):
+    if any(spot.group.kind == "bound" for spot in found):
         look = {"marker": "D", "ms": 6, "mfc": "none"}
         handles.append(Line2D([], [], ls="", color=INK, label="multitask bound", **look))
     figure.legend(
@@ -215,7 +215,7 @@ def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
 
 def _look(spot: Spot, among: Sequence[Curve]) -> dict[str, Any]:
     """Marker of a method."""
-    if spot.group.base == BOUND:
+    if spot.group.kind == "bound":
         return {"marker": "D", "ms": 6, "color": INK, "mfc": "none"}
     if spot.group.base == PLAIN:
         return {"marker": "s", "ms": 6, "color": BASE}

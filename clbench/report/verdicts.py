@@ -38,7 +38,7 @@ Outcome = Literal[
 DECIDED: tuple[Outcome, ...] = ("reproduced", "not reproduced", "too small to count")
 #: ``above``: the mean is above 0, and no less than ``margin`` if that is given; ``no_less``: it is
 #: above −``margin``; ``equal``: it lies between −``margin`` and ``margin``.
-Kind = Literal["above", "no_less", "equal"]
+ClaimKind = Literal["above", "no_less", "equal"]
 RULE = (
     "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
     "95 % t interval; its two-sided p is corrected by Holm over all claims of the page (and "
@@ -67,7 +67,7 @@ class Question:
     """
 
     gaps: Sequence[float]
-    kind: Kind = "above"
+    kind: ClaimKind = "above"
     margin: float = 0.0
     unfair: tuple[str, ...] = ()
     others: tuple[Sequence[float], ...] = ()
@@ -229,7 +229,9 @@ def _sides(question: Question) -> tuple[float, float]:
     return max(p for p, _ in each), min(1.0, len(each) * min(p for _, p in each))
 
 
-def _sides_of(gaps: Sequence[float], kind: Kind, low: float, high: float) -> tuple[float, float]:
+def _sides_of(
+    gaps: Sequence[float], kind: ClaimKind, low: float, high: float
+) -> tuple[float, float]:
     if kind == "equal":  # holds within both bounds, fails beyond one
         holds = max(_above(gaps, low), _above(gaps, high, -1))
         return holds, min(_above(gaps, low, -1), _above(gaps, high))

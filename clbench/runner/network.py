@@ -23,7 +23,7 @@ from clbench.recipe.recipe import Recipe
 from clbench.runner.parts import Passes
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Stream, Task
-from clbench.weights import State, snapshot
+from clbench.weights import State, recorded_distance, snapshot
 
 
 class Network:
@@ -243,11 +243,10 @@ def distances(context: Context, shown: State) -> dict[str, float]:
     names = [name for name, _ in named_weights(context.model) if name not in context.head]
 
     def distance(anchor: Anchor) -> float:
-        if not names:
-            return 0.0
         here = [anchor.state[name] for name in names]
-        differences = torch._foreach_sub([shown[name].to(here[0].device) for name in names], here)
-        return float(torch.stack(torch._foreach_norm(differences)).norm())
+        return recorded_distance(
+            [shown[name].to(x.device) for name, x in zip(names, here, strict=True)], here
+        )
 
     return {name: distance(anchor) for name, anchor in vars(context.anchors).items()}
 

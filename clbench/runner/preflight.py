@@ -36,18 +36,22 @@ from clbench.recipe.recipe import Recipe
 from clbench.runner.network import operated
 from clbench.seeding import generator
 from clbench.streams import Task
+from clbench.weights import bytes_in
 
 #: Rows of the head; the stream's are not known yet.
 CLASSES = 2
 
 
-def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
+def preflight(
+    recipe: Recipe, folder: Path | None, trainer: L.Trainer, elsewhere: str = "say --output"
+) -> int:
     """Try out what a run will do, before its data is read.
 
     Args:
         recipe: the run's.
         folder: the run folder; None: there is none.
         trainer: one of the run's, as :func:`~clbench.learner.trainer.make_trainer` makes it.
+        elsewhere: how to say that the folder is to be on another disk.
 
     Returns:
         How many images the network needs at a time.
@@ -58,9 +62,9 @@ def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
     device: torch.device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        model = _build(recipe).to(device)
+        model = _build(recipe, device).to(device)
         if folder is not None:
-            _space(model, folder)
+            _space(model, folder, elsewhere)
         _logits(recipe, model)
         least = _step(recipe, model, device)
     if devices:
@@ -69,7 +73,7 @@ def preflight(recipe: Recipe, folder: Path | None, trainer: L.Trainer) -> int:
     return least
 
 
-def _build(recipe: Recipe) -> nn.Module:
+def _build(recipe: Recipe, device: torch.device) -> nn.Module:
     """The network with its weights; those of in-run pretraining are not there yet."""
     config, size = recipe.model, recipe.images.size
     if config.weights == "pretrain":
@@ -82,14 +86,14 @@ def _build(recipe: Recipe) -> nn.Module:
     except Exception as error:  # a thousand networks, each with failures of its own
         raise ClbenchError(f"{named(recipe)} cannot be built: {reason(error)}") from error
     wanted = config.channels_last
-    if wanted or (wanted is None and backbone.prefers_channels_last(model, torch.device("cpu"))):
+    if wanted or (wanted is None and backbone.prefers_channels_last(model, device)):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 
-def _space(model: nn.Module, folder: Path) -> None:
+def _space(model: nn.Module, folder: Path, elsewhere: str) -> None:
     """The run folder holds at least a checkpoint and the exported weights."""
-    needed = 2 * sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    needed = 2 * bytes_in(model.state_dict())
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
@@ -97,7 +101,7 @@ def _space(model: nn.Module, folder: Path) -> None:
     if free < needed:
         raise ClbenchError(
             f"{folder}: {free / 1e6:,.2f} MB are free there, and the weights alone will take "
-            f"{needed / 1e6:,.2f} MB: make room, or say --output on another disk"
+            f"{needed / 1e6:,.2f} MB: make room, or {elsewhere} on another disk"
         )
 
 

@@ -24,7 +24,7 @@ from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import Network
 from clbench.runner.preflight import preflight
-from clbench.runner.steps import check_tasks
+from clbench.runner.steps import check_tasks, stages_of
 from clbench.seeding import derive
 from clbench.streams import Stream, Task
 from clbench.weights import State
@@ -62,6 +62,7 @@ class Setup:
         first_step: int = 0,
         tries: bool = False,
         stream: Stream | None = None,
+        elsewhere: str = "say --output",
     ) -> Setup:
         """Load data and network.
 
@@ -71,6 +72,7 @@ class Setup:
             first_step: steps of a run that is gone on with.
             tries: whether what is known before the first step is tried before data is read.
             stream: the recipe's, where it is built already.
+            elsewhere: how to say that the folder is to be on another disk.
 
         Raises:
             ClbenchError: for anything the user can mend.
@@ -82,14 +84,13 @@ class Setup:
         autocast = trainer.precision_plugin.forward_context
         if tries:
             check_loggers(recipe)
-        least = preflight(recipe, folder, trainer) if tries else 1
+        least = preflight(recipe, folder, trainer, elsewhere) if tries else 1
         stream = recipe.build_stream() if stream is None else stream
         for images in (stream.train_images, stream.test_images):
             images.move(device)
-        stages: Sequence[Task] = stream.tasks
-        for method in overriding(list(methods.values()), "arrange"):
-            stages = method.arrange(stages)
-        check_names(list(recipe.per_task), [t.name for t in (*stream.tasks, *stages)])
+        stages = stages_of(list(methods.values()), stream)
+        named = (*stream.tasks, *stream.later, *stages)
+        check_names(list(recipe.per_task), [task.name for task in named])
         check_tasks(recipe, stages, least)
         copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from typing import NamedTuple
 
 from clbench.data.batches import Batches, Examples, Mixed
 from clbench.errors import ClbenchError
-from clbench.learner.trainer import count_steps
+from clbench.learner.trainer import accumulated, count_steps
+from clbench.methods.base import Method, overriding
 from clbench.recipe.recipe import Recipe
 from clbench.runner.preflight import named
-from clbench.streams import Task
+from clbench.streams import Stream, Task
 
 
-def batches_of_tasks(
-    recipe: Recipe, stages: Sequence[Task], least: int = 1
-) -> Iterator[tuple[Recipe, Batches]]:
-    """The settings of each task, and batches of the sizes that its own have.
+def stages_of(methods: Sequence[Method], stream: Stream) -> Sequence[Task]:
+    """What is trained on, in order: the tasks, unless a method arranges them anew."""
+    stages: Sequence[Task] = stream.tasks
+    for method in overriding(methods, "arrange"):
+        stages = method.arrange(stages)
+    return stages
+
+
+class Length(NamedTuple):
+    """The training of a task: optimiser steps, and samples of all of them."""
+
+    steps: int
+    samples: int
+
+
+def planned(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> Iterator[Length]:
+    """The training of each task, as far as it is known before the first.
 
     Args:
         recipe: the run's.
@@ -26,23 +42,30 @@ def batches_of_tasks(
         rules = recipe.for_task(task.name)
         shares = [method.mixes for method in rules.methods.values()] if number else []
         mixed = tuple(Mixed(task.train, share) for share in shares if share)
-        examples = Examples(task.train, mixed)
-        yield rules, Batches(examples, rules.batch_size, (0,), least=least)
+        batches = Batches(Examples(task.train, mixed), rules.batch_size, (0,), least=least)
+        sizes, together = [sum(parts) for parts in batches.sizes()], accumulated(rules)
+        # The last step of an epoch takes the batches that are left.
+        epoch = [sum(sizes[i : i + together]) for i in range(0, len(sizes), together)]
+        last = (method.last_trained for method in rules.methods.values())
+        trains = all(number < one for one in last if one is not None)
+        steps = count_steps(rules, len(sizes)) if trains else 0
+        yield Length(steps, sum(islice(cycle(epoch), steps)))
 
 
-def trains(recipe: Recipe, number: int) -> bool:
-    """Whether anything is trained of the task of a number, from 1, as far as methods tell."""
-    last = (method.last_trained for method in recipe.methods.values())
-    return all(number <= one for one in last if one is not None)
+def steps_of_stream(
+    recipe: Recipe, stream: Stream, stages: Sequence[Task], least: int = 1
+) -> list[int]:
+    """Optimiser steps of each task, those included that a run on the first tasks leaves out.
 
-
-def steps_of_tasks(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> list[int]:
-    """Optimiser steps of each task; the arguments are those of :func:`batches_of_tasks`."""
-    tasks = batches_of_tasks(recipe, stages, least)
-    return [
-        count_steps(rules, len(batches)) if trains(rules, number) else 0
-        for number, (rules, batches) in enumerate(tasks, 1)
-    ]
+    Args:
+        recipe: the run's.
+        stream: what it learns.
+        stages: how it does.
+        least: images that the network needs at a time.
+    """
+    arranged = overriding(list(recipe.methods.values()), "arrange")  # all tasks at once, say
+    whole = stages if arranged else [*stages, *stream.later]
+    return [plan.steps for plan in planned(recipe, whole, least)]
 
 
 def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:

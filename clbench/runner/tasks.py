@@ -25,7 +25,7 @@ from clbench.methods.plan import Plan
 from clbench.models import finite
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first, say, world_size
-from clbench.recipe.foreseen import plan_of, with_scope
+from clbench.recipe.foreseen import plan_of, with_scope, without_effect
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
@@ -37,7 +37,7 @@ from clbench.runner.preflight import smallest
 from clbench.runner.screen import line
 from clbench.runner.setup import Setup
 from clbench.runner.start import Progress, begin, checkpoint_of, go_on
-from clbench.runner.steps import steps_of_tasks
+from clbench.runner.steps import steps_of_stream
 from clbench.seeding import seed_everything
 from clbench.streams import Task
 from clbench.weights import snapshot
@@ -62,7 +62,9 @@ class Run:
         self.setup, self.folder = setup, folder
         self.network, self.meter = setup.network, setup.meter
         self.named_methods, self.methods = setup.named_methods, setup.methods
-        self.warned = set[str]()  # methods that are known to be able to do next to nothing
+        names = [stage.name for stage in setup.stages]
+        self.idle = without_effect(setup.recipe, names)  # methods, and why
+        self.warned = set(self.idle)  # those that are known to be able to do next to nothing
         self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         if checkpoint is not None:
             self.recorder, self.progress = go_on(setup, folder, checkpoint)
@@ -74,11 +76,13 @@ class Run:
             self.recorder, self.progress = begin(setup, folder)
         self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         if setup.recipe.schedule.over == "stream":
-            self.steps = steps_of_tasks(setup.recipe, setup.stages, setup.least)
+            self.steps = steps_of_stream(setup.recipe, setup.stream, setup.stages, setup.least)
 
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
         stages, logger = self.setup.stages, self.setup.logger
+        for told in self.idle.values():
+            say(f"Warning: {told}")
         try:
             for task in stages[self.progress.done :]:
                 self.learn(task)

@@ -39,6 +39,11 @@ class AvalancheConfig(StreamConfig):
         "own", description=f"{LABELS}. An experience's classes have the outputs 0, 1 … in order"
     )
 
+    @property
+    def shares_labels(self) -> bool:
+        """See :attr:`StreamConfig.shares_labels`."""
+        return self.labels == "shared"
+
     def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
         benchmark = self._benchmark(data_dir)

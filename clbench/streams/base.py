@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -52,6 +53,7 @@ class Stream:
         pretraining: training and test data of classes set apart for pretraining, labels 0…K-1.
         independent: whether every task starts from the pretrained weights.
         manifest: what went where; :attr:`manifest_hash` identifies it.
+        later: tasks of the whole stream after these, where only the first are learned.
         shared: whether tasks share their labels: one label space and one head of its size, so
             that the network is never told which task an image is of (domain-incremental).
     """
@@ -65,6 +67,7 @@ class Stream:
     independent: bool
     manifest: dict[str, object]
     shared: bool = False
+    later: tuple[Task, ...] = ()
 
     @property
     def manifest_hash(self) -> str:
@@ -108,6 +111,7 @@ class Stream:
         return replace(
             self,
             tasks=tasks,
+            later=self.tasks[count:],
             manifest={**self.manifest, "tasks": entries[:count]},
         )
 
@@ -167,7 +171,22 @@ class StreamConfig(Section, ABC):
     @property
     def shares_labels(self) -> bool:
         """Whether tasks share their labels, see :class:`Stream`."""
-        return getattr(self, "labels", "own") == "shared"
+        return False
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether every task starts from the pretrained weights."""
+        return False
+
+    @property
+    def sets_apart(self) -> bool | None:
+        """Whether classes are set apart for pretraining; None: this stream has no such field."""
+        return None
+
+    @property
+    def can_miss(self) -> Sequence[str]:
+        """Data sets of which some may be left out, as no task needs another's."""
+        return ()
 
     def part(self, stream: Stream) -> Stream:
         """The part of the built stream that ``first_tasks`` and ``test_on`` ask for.

@@ -113,6 +113,11 @@ class DividedConfig(StreamConfig, ABC):
         description=LABELS + ". The first class of every task has output 0, the second 1 …",
     )
 
+    @property
+    def shares_labels(self) -> bool:
+        """See :attr:`StreamConfig.shares_labels`."""
+        return self.labels == "shared"
+
     @model_validator(mode="after")
     def _one_order(self) -> DividedConfig:
         if self.order is not None and self.order_seed is not None:

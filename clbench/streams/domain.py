@@ -75,6 +75,11 @@ class DomainConfig(StreamConfig, ABC):
         return values
 
     @property
+    def sets_apart(self) -> bool | None:
+        """See :attr:`StreamConfig.sets_apart`."""
+        return bool(self.pretrain_classes)
+
+    @property
     def shares_labels(self) -> bool:
         """Always."""
         return True

@@ -39,6 +39,11 @@ class LibraryConfig(DividedConfig, ABC):
         "class is held out",
     )
 
+    @property
+    def sets_apart(self) -> bool | None:
+        """See :attr:`StreamConfig.sets_apart`."""
+        return bool(self.pretrain_classes)
+
     @model_validator(mode="before")
     @classmethod
     def _as_many_as_classes(cls, values: Any) -> Any:

@@ -66,6 +66,11 @@ class SplitConfig(DividedConfig):
     )
     leave_out: Classes = Field(description="classes that are not used at all, by name or number")
 
+    @property
+    def sets_apart(self) -> bool | None:
+        """See :attr:`StreamConfig.sets_apart`."""
+        return bool(self.pretrain_classes)
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_name(cls, values: Any) -> Any:

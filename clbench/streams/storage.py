@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,14 +14,14 @@ from pydantic import Field, field_validator
 from clbench.data import datasets
 from clbench.data.cache import cache, checked
 from clbench.data.datasets import DataSet, Labelled
-from clbench.data.decode import Fit, Range
+from clbench.data.decode import Fit, Limits
 from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
 from clbench.settings import Section
 
 #: Of pixels in 0…1. What is divided by a tiny deviation is not finite.
-Mean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Deviation = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
+PixelMean = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+PixelDeviation = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
 
 
 class Storage(Section):
@@ -40,7 +40,7 @@ class Storage(Section):
         description="crop: scale the shorter side, keep the centre square; "
         "squash: scale both sides",
     )
-    range: Range | None = Field(
+    range: Limits | None = Field(
         None,
         description="values that become black and white in image files of more than 8 bits, e.g. "
         "[0, 4095]; default: 0…65535 of 16 bits, 0…1 of floats; 32-bit integers need it",
@@ -51,16 +51,16 @@ class Storage(Section):
         "files: decode in every epoch",
     )
     workers: int = Field(4, ge=0, description="threads that read ahead (not used in memory)")
-    mean: tuple[Mean, Mean, Mean] | None = Field(
+    mean: tuple[PixelMean, PixelMean, PixelMean] | None = Field(
         None, description="per-channel mean, 0…1; default: the backbone's own"
     )
-    std: tuple[Deviation, Deviation, Deviation] | None = Field(
+    std: tuple[PixelDeviation, PixelDeviation, PixelDeviation] | None = Field(
         None, description="per-channel standard deviation, 0…1; default: the backbone's own"
     )
 
     @field_validator("range")
     @classmethod
-    def _from_black_to_white(cls, value: Range | None) -> Range | None:
+    def _from_black_to_white(cls, value: Limits | None) -> Limits | None:
         if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
             raise ValueError("must be two numbers, black and white, the smaller one first")
         return value
@@ -107,7 +107,7 @@ class Storage(Section):
         if isinstance(labelled.images, np.ndarray):
             return from_array(labelled.images, side)
         folder = data_dir / "cache"
-        files = FileImages(labelled.images, side, self.fit, self.range, workers=self.workers)
+        files = self.files(labelled.images, side)
         if self.keep == "files":
             return checked(files, folder, name, self.workers)
         cached = cache(files, folder, name, self.workers)
@@ -115,11 +115,15 @@ class Storage(Section):
             return TensorImages(cached.in_memory(), files.digests(), files.about)
         return cached
 
+    def files(self, paths: Sequence[Path], side: int) -> FileImages:
+        """Image files, to be read as the recipe says; ``side`` is that of the stored images."""
+        return FileImages(paths, side, self.fit, self.range, workers=self.workers)
+
 
 #: Loads a data set by its name, from the data root, fetching it or not.
 Load = Callable[[str, Path, bool], DataSet]
 #: Opens images, as :meth:`Storage.open` does.
-Keep = Callable[[Storage, Labelled, int, str, Path], Images]
+OpenImages = Callable[[Storage, Labelled, int, str, Path], Images]
 
 
 def _load(name: str, root: Path, fetch: bool) -> DataSet:
@@ -137,7 +141,7 @@ class Shelf:
     """
 
     load: Load = _load
-    keep: Keep = Storage.open
+    keep: OpenImages = Storage.open
     own: Mapping[str, Storage] = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,16 @@ class TransferConfig(StreamConfig):
     independent: bool = Field(
         False, description="start every task from the pretrained weights (one model a data set)"
     )
+
+    @property
+    def starts_anew(self) -> bool:
+        """See :attr:`StreamConfig.starts_anew`."""
+        return self.independent
+
+    @property
+    def can_miss(self) -> Sequence[str]:
+        """See :attr:`StreamConfig.can_miss`."""
+        return self.datasets if self.independent else ()
 
     @model_validator(mode="before")
     @classmethod

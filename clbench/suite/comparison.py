@@ -48,7 +48,8 @@ def compare(
             that are missing.
 
     Returns:
-        The comparison, with ``failures`` naming the runs that failed, or were skipped, and why.
+        The comparison, with ``failures`` naming the runs that failed, ``skipped`` what was left
+        out, and why.
 
     Raises:
         ClbenchError: for a suite that is refused, or if no run has left a record.
@@ -62,7 +63,7 @@ def compare(
         for line in inventory.lines():
             print(line, flush=True)
         if not made.cells:
-            told = "; ".join(dict.fromkeys(r.removeprefix("skipped: ") for r in skipped.values()))
+            told = "; ".join(dict.fromkeys(skipped.values()))
             raise ClbenchError(f"nothing of {made.name} can run here: {told}")
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -71,13 +72,13 @@ def compare(
         settings = {s.name: s.settings for s in searches if s.chosen is not None}
         kept = replace(made, cells=tuple(c for c in made.cells if c.name not in lost))
         places = survey(kept.chosen(settings), folder / "runs")
-        failures = skipped | lost | _run(places, folder, start, inventory)
+        failures = lost | _run(places, folder, start, inventory)
     there = [place.folder for place in places if (place.folder / "record.jsonl").is_file()]
     if not there:
-        told = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        told = "; ".join(f"{name}: {why}" for name, why in (skipped | failures).items())
         raise ClbenchError(f"no run of {made.name} has left a record ({told})")
     labels = {place.folder: place.run.method for place in places}
-    comparison = compare_runs(there, labels, failures)
+    comparison = compare_runs(there, labels, failures, skipped=skipped)
     page = build(comparison, Path(report) if report else folder / "report", made.name)
     print(f"Report: {page}", flush=True)
     return comparison

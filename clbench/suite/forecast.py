@@ -28,7 +28,7 @@ def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str
         inventory = Inventory(fetch=False)
         suite, skipped = skip(suite, inventory)
         for name, reason in skipped.items():
-            yield f"{name}: {reason}"
+            yield f"{name}: skipped: {reason}"
         yield from inventory.lines()
         if not suite.cells:
             yield f"nothing of {suite.name} can run here."

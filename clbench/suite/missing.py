@@ -8,8 +8,7 @@ from functools import partial
 
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate.missing import missing_weights
-from clbench.estimate.outline import Missing, outline
+from clbench.estimate.needed import Missing, missing_weights, outline
 from clbench.models import backbone
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import Recipe
@@ -112,15 +111,14 @@ def skip(suite: Suite, inventory: Inventory) -> tuple[Suite, dict[str, str]]:
         try:
             gone, weights = inventory.data(recipe), inventory.weights(recipe)
         except ClbenchError as error:
-            skipped[cell.name] = f"skipped: {error}"
+            skipped[cell.name] = str(error)
             continue
-        named: list[str] = getattr(recipe.stream, "datasets", [])
-        there = [name for name in named if name not in gone]
-        if gone and there and getattr(recipe.stream, "independent", False):
+        there = [name for name in recipe.stream.can_miss if name not in gone]
+        if gone and there:
             cell = replace(cell, values=merge(cell.values, {"stream": {"datasets": there}}))
             gone = []
         if reason := lacking(gone, weights):
-            skipped[cell.name] = f"skipped: {reason}"
+            skipped[cell.name] = reason
         else:
             left.append(cell)
     return replace(suite, cells=tuple(left)), skipped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
 from clbench.record.events import TaskEvent
 from clbench.record.record import Record
-from clbench.runner.identity import compare, compare_recipe, state_of, take_up
+from clbench.runner.identity import compare, compare_recipe, state_of, take_up, whole
 from clbench.runner.setup import Setup
 from clbench.weights import snapshot
 
@@ -47,8 +48,15 @@ class Redeployment:
         for line in compare(record, self.setup.identity(), self.setup.stream.manifest):
             say(line)
         compare_recipe(record, recipe)
-        last = state_of(record.folder, numbers[-1], ("step",), self.compared)
-        last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
+        #: The state after the last task, where it is the only one: it is read once for all values.
+        self.only: dict[str, Any] | None = None
+        if len(numbers) < len(self.setup.stages):
+            found = checkpoints.last(record.folder, self.compared) or {}
+            parts = {"step", "trained", "learned", "start"}
+            last = self.only = whole(record.folder, numbers[-1], found, parts)
+        else:
+            last = state_of(record.folder, numbers[-1], ("step",), self.compared)
+            last |= checkpoints.load(record.folder, numbers[-1], ("record_sha256",), self.compared)
         take_up(record, self.setup.stages[numbers[-1] - 1].index, last)
 
     def measure(self, recipe: Recipe, refresh: bool) -> Record:
@@ -62,12 +70,9 @@ class Redeployment:
             refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
         """
         named = {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
-        fresh = len(self.numbers) == len(self.setup.stages)
-        if not fresh:
-            last = checkpoints.last(self.record.folder)
-            assert last is not None
+        if self.only is not None:
             # A method that the sweep adds has nothing to remember.
-            states = {name: {} for name in named} | last["methods"]
+            states = {name: {} for name in named} | deepcopy(self.only["methods"])
             for name, method in named.items():
                 if overriding([method], "deploy"):
                     saved.remind(self.record.folder, name, method, states)
@@ -76,15 +81,12 @@ class Redeployment:
             rules = recipe.for_task(self.setup.stages[number - 1].name)
             for name, method in named.items():
                 method.take_settings(rules.methods[name])
-            events.append(self._task(number, list(named.values()), refresh, fresh))
+            events.append(self._task(number, list(named.values()), refresh))
         return Record(self.record.folder, (self.record.run, *events))
 
-    def _task(
-        self, number: int, methods: Sequence[Method], refresh: bool, absorb: bool
-    ) -> TaskEvent:
-        parts = ("trained", "learned", "start")
-        state = state_of(self.record.folder, number, parts, self.compared)
-        setup = self.setup
+    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
+        parts, setup, absorb = ("trained", "learned", "start"), self.setup, self.only is None
+        state = self.only or state_of(self.record.folder, number, parts, self.compared)
         like, count = setup.network.model.state_dict(), len(setup.stream.class_names)
         saved.check_fit(self.record.folder, state, like, len(setup.stages), count)
         context = self._context(number, state, methods)

@@ -5,7 +5,8 @@ again, with other settings. Each row is what the run would have recorded with th
 
 * ``alpha``: of ``wise_ft``, put at the end of the methods if the run has none: α = 1 shows the
   trained weights, α = 0 the anchor's (rows of the head that it never learned stay trained);
-* ``scale``: λ of ``task_arithmetic`` or ``ties``; ``density``: of ``ties``.
+* ``scale``: λ of ``task_arithmetic`` or ``ties``; ``density``: of ``ties``; and whatever else a
+  method says of itself that it lets vary (``swept``).
 
 Averaged weights get their BatchNorm statistics by the recipe's ``model.batch_norm``, as in the run;
 the ends α = 0 and α = 1 of a run that averages nothing are left as they are.
@@ -18,7 +19,7 @@ is the best test accuracy by the same rules, and only there to compare with.
 folder holds, with accuracies as fractions in 0…1::
 
     {"run": "split_digits-sequential-seed0",    the run's name
-     "parameter": "alpha",                      alpha, scale or density
+     "parameter": "alpha",                      what was varied
      "method": "wise_ft",                       whose field it is
      "anchor": "pretrained",                    or previous; null if the method has none
      "by": "task_incremental",                  the scenario that picks
@@ -113,7 +114,8 @@ def sweep(
         parameter: a key of :func:`~clbench.sweep.values.parameters`.
         values: at least one.
         by: the scenario whose validation accuracy picks.
-        anchor: ``pretrained`` or ``previous``, of ``alpha``; default: as in the run, or pretrained.
+        anchor: ``pretrained`` or ``previous``, of a method that has one; default: as in the run,
+            or pretrained.
 
     Raises:
         ClbenchError: if the run cannot be swept, with the reason and the way out.
@@ -127,6 +129,8 @@ def sweep(
     recipe = recipe_of(record.folder)
     method = _method(recipe, parameter, record.folder)
     rules = METHODS[method].swept[parameter]
+    if anchor and "anchor" not in METHODS[method].model_fields:
+        raise ClbenchError(f"{method} has no anchor, so {parameter} is swept without: leave it out")
     recipes = [_changed(recipe, method, parameter, value, anchor) for value in values]
     anchor = getattr(recipes[0].methods[method], "anchor", None)
     own = _own(recipe, method, parameter, anchor)

@@ -124,6 +124,11 @@ def test_every_method_is_in_the_tables():
     assert NEUTRAL.keys() == METHODS.keys()
 
 
+def test_methods_say_at_which_settings_they_change_nothing():
+    said = {name: dict(method.neutral) for name, method in METHODS.items()}
+    assert said == {name: settings or {} for name, settings in NEUTRAL.items()}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_keeps_to_what_is_asked_of_methods(data_dir, name):
     check_method(

@@ -117,6 +117,17 @@ def test_scores_and_differences_of_both_scenarios(tmp_path):
     assert "overall_performance" not in by_label(comparison)["multitask"].marks
 
 
+def test_a_bound_is_one_whatever_stands_beside_it(tmp_path):
+    for seed in (0, 1):
+        run_folder(tmp_path, {}, seed, 0.5)
+        run_folder(tmp_path, {"sfa": {}}, seed, 0.6)
+        run_folder(tmp_path, {"multitask": {}, "l2": {}}, seed, 0.9)
+    rows = by_label(compare([tmp_path]))
+    marks = {label: row.marks.get("overall_performance") for label, row in rows.items()}
+    assert marks["multitask+l2"] is None
+    assert marks["sfa"] == "best"
+
+
 def test_ties_are_marked(tmp_path):
     for seed, noise in enumerate((0.02, -0.03, 0.02, -0.01)):
         run_folder(tmp_path, {"sfa": {}}, seed, 0.80)

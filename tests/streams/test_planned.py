@@ -2,7 +2,7 @@
 
 import pytest
 
-from clbench.estimate.outline import outline
+from clbench.estimate.needed import outline
 from clbench.recipe.recipe import parse
 
 
