@@ -173,6 +173,16 @@ def test_temperatures_and_shares_are_of_all_processes(compared, name):
             assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
+def test_what_methods_saw_last_is_of_all_processes(compared):
+    place, *_ = compared
+    one, two = (Record.load(place / kind / "der_pp").tasks[-1].methods for kind in ("one", "two"))
+    for method, name in (
+        ("lwf", "divergence"), ("der_pp", "logits_distance"), ("der_pp", "replayed_loss"),
+    ):  # fmt: skip
+        assert one[method][name] > 0
+        assert two[method][name] == pytest.approx(one[method][name], rel=1e-2)
+
+
 def test_the_loss_is_of_the_whole_batch_and_written_once(compared):
     place, *_ = compared
     one, two = (scalars(place / kind / "sfa", "train/loss") for kind in ("one", "two"))

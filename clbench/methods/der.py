@@ -17,6 +17,7 @@ from torch import Tensor
 from clbench.data.batches import Split, dealt
 from clbench.data.transforms import DRAWS
 from clbench.methods.base import Context, Forward, Method, Needs
+from clbench.methods.forward import LastStep
 from clbench.methods.replay import reservoir
 from clbench.processes.processes import gathered, rank_and_world
 from clbench.seeding import generator
@@ -46,14 +47,15 @@ class DERpp(Method):
         None, ge=1, description="samples of a replayed batch; default: batch_size"
     )
 
-    _context: Context | None = None
+    _context: Context = None  # type: ignore[assignment]  # between tasks there is none
     _seen: int = 0
     _batches: int = 0
     #: Of what is stored: positions (N,), labels (N,) and logits (N, C).
     _index: Tensor = torch.empty(0, dtype=torch.int64)
     _labels: Tensor = torch.empty(0, dtype=torch.int64)
     _logits: Tensor = torch.empty(0, 0)
-    _last: dict[str, Tensor] = {}
+    _last: LastStep = LastStep()
+    _told: dict[str, float] = {}
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -66,7 +68,7 @@ class DERpp(Method):
         return self.alpha > 0 or self.beta > 0
 
     def start(self, context: Context) -> None:
-        self._context, self._batches, self._last = context, 0, {}
+        self._context, self._batches, self._last, self._told = context, 0, LastStep(), {}
 
     def rows(self, context: Context) -> Tensor | None:
         """All: stored logits are of all classes."""
@@ -75,27 +77,24 @@ class DERpp(Method):
     def penalty(self, forward: Forward) -> Tensor | None:
         if not self._on or not len(self._index):
             return None
-        total, part = torch.zeros((), device=forward.logits_BC.device), forward.batch.part
+        total = torch.zeros((), device=forward.logits_BC.device)
         if self.alpha:
             chosen, logits_BC, share = self._replayed(forward, FIRST)
             stored_BC = self._logits[chosen].to(logits_BC.device)
-            value = F.mse_loss(logits_BC, stored_BC)
-            self._last["logits_distance"] = value.detach()
-            total = total + self.alpha * share * part * value
+            value = share * F.mse_loss(logits_BC, stored_BC)
+            self._last.add(forward.step, "logits_distance", value)
+            total = total + self.alpha * value
         if self.beta:
-            assert self._context is not None
             chosen, logits_BC, share = self._replayed(forward, SECOND)
             labels_B = self._labels[chosen].to(logits_BC.device)
-            value = self._context.losses(logits_BC, labels_B).mean()
-            self._last["replayed_loss"] = value.detach()
-            total = total + self.beta * share * part * value
+            value = share * self._context.losses(logits_BC, labels_B).mean()
+            self._last.add(forward.step, "replayed_loss", value)
+            total = total + self.beta * value
         return total
 
     def _replayed(self, forward: Forward, key: int) -> tuple[Tensor, Tensor, float]:
         """This process's part of a batch from the reservoir: places, logits, share of the mean."""
-        context = self._context
-        assert context is not None
-        random = generator(context.seed, self._batches, key)
+        context, random = self._context, generator(self._context.seed, self._batches, key)
         count = min(self.batch or context.batch_size, len(self._index))
         drawn = torch.randperm(len(self._index), generator=random)[:count]
         draws_BD = torch.rand(count, DRAWS, generator=random)
@@ -103,12 +102,11 @@ class DERpp(Method):
         split = Split(context.task.train.images, self._index[drawn], self._labels[drawn])
         at = [torch.arange(count)[mine]]
         (batch,) = context.reader.batches(split, context.device, at, draws_BD)
-        return drawn[mine], forward.model(batch.inputs).float(), share
+        return drawn[mine], forward.model(batch.inputs).float(), share * forward.batch.part
 
     def observe(self, forward: Forward) -> None:
         if not self._on:
             return
-        assert self._context is not None
         batch, count = forward.batch, len(forward.batch.labels) if forward.batch.share else 0
         new = (batch.indices, batch.labels, forward.logits_BC.detach().float())
         # Each process has every so-manieth sample: first all their first ones, as in the batch.
@@ -124,11 +122,11 @@ class DERpp(Method):
         self._seen, self._batches = self._seen + len(index), self._batches + 1
 
     def finish(self, context: Context) -> None:
-        self._context = None
+        self._told = self._last.means()
 
     def activity(self) -> dict[str, float]:
-        told = {name: float(value) for name, value in self._last.items()}
-        return {"active": float(bool(told)), "stored_samples": float(len(self._index)), **told}
+        stored = float(len(self._index))
+        return {"active": float(bool(self._told)), "stored_samples": stored, **self._told}
 
     def stored_samples(self) -> int:
         return len(self._index)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from clbench.data.batches import Batch
 from clbench.errors import ClbenchError
+from clbench.processes.processes import mean_over_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,23 @@ class Forward:
         """
         mean, share = values_B.mean(), self.batch.share * self.batch.part
         return mean if share == 1.0 else mean * share
+
+
+@dataclass
+class LastStep:
+    """Means over the samples of the last step, for :meth:`Method.activity`: of all its batches, and
+    of all processes."""
+
+    _step: int = 0
+    _parts: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, step: int, name: str, part: Tensor) -> None:
+        """Add what a batch has of a mean, (), as :meth:`Forward.mean` gives it."""
+        if step != self._step:
+            self._step, self._parts = step, {}
+        before = self._parts.get(name)
+        self._parts[name] = part.detach() if before is None else before + part.detach()
+
+    def means(self) -> dict[str, float]:
+        """The means by name; all processes have to ask."""
+        return {name: float(mean_over_processes(part)) for name, part in self._parts.items()}

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.methods.base import Context, Forward, Method, Needs
+from clbench.methods.forward import LastStep
 from clbench.models.reference import frozen_copy
 
 
@@ -72,10 +73,11 @@ class LwF(Method):
 
     _old: nn.Module | None = None
     _groups: list[Tensor] = []
-    _last: Tensor | None = None
+    _last: LastStep = LastStep()
+    _told: dict[str, float] = {}
 
     def start(self, context: Context) -> None:
-        self._old, self._groups, self._last = None, [], None
+        self._old, self._groups, self._last, self._told = None, [], LastStep(), {}
         if context.first or not self.strength:
             return
         self._old = frozen_copy(context.model, context.anchors.previous.state)
@@ -102,13 +104,12 @@ class LwF(Method):
             old_BC = self._old(forward.inputs).float()
         logits_BC = forward.logits_BC.float()
         kept_B = distillation(logits_BC, old_BC, self.temperature, self._groups)
-        self._last = kept_B.detach().mean()
-        return self.strength * forward.mean(kept_B)
+        kept = forward.mean(kept_B)
+        self._last.add(forward.step, "divergence", kept)
+        return self.strength * kept
 
     def finish(self, context: Context) -> None:
-        self._old = None
+        self._old, self._told = None, self._last.means()
 
     def activity(self) -> dict[str, float]:
-        if self._last is None:
-            return {"active": 0.0, "divergence": 0.0}
-        return {"active": 1.0, "divergence": float(self._last)}
+        return {"active": float(bool(self._told)), "divergence": 0.0} | self._told
