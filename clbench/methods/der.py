@@ -60,8 +60,7 @@ class DERpp(Method):
     @property
     def needs(self) -> Needs:  # type: ignore[override]
         """A pass for each of the replayed batches."""
-        passes = float((self.alpha > 0) + (self.beta > 0))
-        return Needs(past_data=True, past_tasks=True, task_boundaries=False, passes=passes)
+        return Needs(past_data=True, past_tasks=True, passes=(self.alpha > 0) + (self.beta > 0))
 
     @property
     def _on(self) -> bool:
@@ -122,7 +121,7 @@ class DERpp(Method):
         self._seen, self._batches = self._seen + len(index), self._batches + 1
 
     def finish(self, context: Context) -> None:
-        self._told = self._last.means()
+        self._context, self._told = None, self._last.means()  # type: ignore[assignment]
 
     def activity(self) -> dict[str, float]:
         stored = float(len(self._index))
