@@ -131,22 +131,25 @@ def make_schedule(name: str, options: Mapping[str, Any], steps: int) -> Callable
     Args:
         name: timm's.
         options: of ``timm.scheduler.create_scheduler_v2``; lengths are shares of ``steps``.
-        steps: of the whole schedule.
+        steps: of the whole schedule; over one alone the rate is its peak.
 
     Raises:
-        ClbenchError: if this timm has no such schedule.
+        ClbenchError: if this timm has no such schedule, or none so short.
     """
+    if steps <= 1:
+        return lambda step: 1.0
     from timm.scheduler import create_scheduler_v2  # type: ignore[attr-defined]
 
     counts = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-    scheduler, _ = create_scheduler_v2(
-        counts,
-        name,
-        num_epochs=1,
-        step_on_epochs=False,
-        updates_per_epoch=max(1, steps),
-        **options,
-    )
+    try:
+        scheduler, _ = create_scheduler_v2(
+            counts, name, num_epochs=1, step_on_epochs=False, updates_per_epoch=steps, **options
+        )
+    except (ValueError, AssertionError) as error:
+        raise ClbenchError(
+            f"schedule.name = {name!r} over {steps} steps: {reason(error)}: take more steps, other "
+            "options or another schedule"
+        ) from error
     if scheduler is None:
         raise ClbenchError(f"schedule.name = {name!r}: this release of timm has none: take another")
 

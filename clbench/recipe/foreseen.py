@@ -59,10 +59,12 @@ def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]], rest: int = 0) ->
     found: dict[str, list[float]] = {name: [] for name in recipe.methods}
     before, total = 0, sum(count for _, count in tasks) + rest
     for number, (task, count) in enumerate(tasks, 1):
+        if not count:
+            continue  # nothing is trained
         rules = recipe.for_task(task)
         plan = plan_of(rules, count, before, total)
         for name, method in rules.methods.items():
-            if count and number >= method.first_task and not _is_neutral(method):
+            if number >= method.first_task and not _is_neutral(method):
                 found[name].append(method.scope(plan))
         before += count
     return {name: fmean(scopes) if scopes else 1.0 for name, scopes in found.items()}

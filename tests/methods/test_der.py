@@ -49,7 +49,7 @@ def test_loss_and_gradients_are_the_authors(alpha, beta):
     cross_entropy = lambda z, y: F.cross_entropy(z, y, reduction="none")  # noqa: E731
     method._context = SimpleNamespace(losses=cross_entropy)
     batch = SimpleNamespace(part=1.0)
-    forward = SimpleNamespace(logits_BC=logits, batch=batch)
+    forward = SimpleNamespace(step=1, logits_BC=logits, batch=batch)
     loss = F.cross_entropy(logits, peer("labels")) + method.penalty(forward)
     loss.backward()
     name, program = (
