@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import yaml
@@ -203,6 +204,17 @@ def test_a_changed_file_is_loaded_again_in_one_process(leash):
     assert METHODS["leash"]().pull == 0.5
 
 
+def test_two_files_of_one_name_are_refused_in_one_list_alone(place):
+    for folder in ("one", "two"):
+        (place / folder).mkdir()
+        (place / folder / "own.py").write_text(LEASH)
+    files = ["one/own.py", "two/own.py"]
+    with pytest.raises(ClbenchError, match=r"two are called own\.py, .*one.*two.*: rename one"):
+        loading.union(files)
+    assert loading.union(files[:1], files[1:]) == [str(Path.cwd() / files[1])]
+    assert loading.union([files[0], files[0]]) == [str(Path.cwd() / files[0])]
+
+
 def test_modules_and_packages(place, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     package = place / "own_package"
@@ -213,7 +225,9 @@ def test_modules_and_packages(place, monkeypatch):
     assert METHODS["leash"].__module__ == "own_package"
     before = LOADED["own_package"].sha256
     (package / "other.py").write_text("METHODS = {} #")
-    assert loading.digest_of("own_package")[1] != before
+    after = loading.digest_of("own_package")
+    assert after[1] != before
+    assert loading.digest_of("own_package.other") == after  # whichever of it is named
     made = parse(SUITE["base"] | {"methods": {"leash": {}}})
     assert made.plugins == ("own_package",)  # as it is used
     assert made.plugins_sha256 == {"own_package": before}

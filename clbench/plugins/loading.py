@@ -94,8 +94,23 @@ def key_of(name: str) -> str:
 
 
 def union(*several: Sequence[str]) -> list[str]:
-    """Plugins as recipes keep them; of two that are known by one name, the later."""
-    return list({key_of(name): resolved(name) for names in several for name in names}.values())
+    """Plugins as recipes keep them; of two lists that have one of a name, the later's.
+
+    Raises:
+        ClbenchError: if one list has two of a name.
+    """
+    found = {}
+    for names in several:
+        own: dict[str, str] = {}
+        for name in names:
+            place = own.setdefault(key_of(name), resolved(name))
+            if place != resolved(name):
+                raise ClbenchError(
+                    f"plugins: two are called {key_of(name)}, {place} and {resolved(name)}: rename "
+                    "one of them"
+                )
+        found |= own
+    return list(found.values())
 
 
 def forget(name: str) -> None:
@@ -160,7 +175,7 @@ def _load_module(name: str) -> None:
 
 
 def digest_of(module: str) -> tuple[Path, str]:
-    """Where a module lies, and the SHA-256 of its file, of a package of its Python files.
+    """Where a module lies, and the SHA-256 of its file, or of all Python files of its package.
 
     Raises:
         ClbenchError: if it is not there.
@@ -175,14 +190,16 @@ def digest_of(module: str) -> tuple[Path, str]:
     if spec is None or not (spec.origin or "").endswith(".py"):
         raise ClbenchError(f"plugin {module}: there is no such module; of a file, say {module}.py")
     path = Path(str(spec.origin))
-    if not spec.submodule_search_locations:
+    above = module.count(".") + bool(spec.submodule_search_locations)
+    if not above:
         return path, hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.parent.rglob("*.py")):
+    # The whole package: a module of it may be made of any other.
+    digest, package = hashlib.sha256(), path.parents[above - 1]
+    for file in sorted(package.rglob("*.py")):
         content = file.read_bytes()
-        digest.update(f"{file.relative_to(path.parent).as_posix()}\0{len(content)}\0".encode())
+        digest.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
-    return path.parent, digest.hexdigest()
+    return package, digest.hexdigest()
 
 
 def _take(plugin: Plugin, module: ModuleType) -> None:
