@@ -62,6 +62,7 @@ class Learner(L.LightningModule):
         self.clock = clock or Clock()
         self.total_steps, self.stream_steps = context.total_steps, stream_steps
         self.step_count = self.sample_count = 0
+        self.compiled_count = 0  # images of compiled passes, which nothing within can count
         self.accumulate = accumulated(recipe)
         self.last_loss: Tensor | None = None  # of this process's part of the batch
         self.run_loss: float | None = None  # of the whole batch, when it was last logged
@@ -102,6 +103,7 @@ class Learner(L.LightningModule):
             checkpoint_gradients(self.model, True)
         if self.recipe.model.compile:
             compiled = torch.compile(self.model, backend=self.recipe.model.compile)
+            compiled.register_forward_pre_hook(self._count)
             self._forward = lambda inputs: compiled(inputs)  # as no second child of this module
 
     def on_train_end(self) -> None:
@@ -119,6 +121,9 @@ class Learner(L.LightningModule):
 
     def _see(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features = inputs[0]
+
+    def _count(self, compiled: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.compiled_count += len(inputs[0])
 
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""

@@ -220,6 +220,7 @@ class Run:
         trainer = make_trainer(learner.recipe, max(1, steps), title, self.setup.logger)
         if steps:
             fit(trainer, learner, batches)
+            self.network.passes.trained += learner.compiled_count
         elif trainer.world_size > world_size():  # as fit would have done
             trainer.strategy.setup_environment()
         learner.to(self.network.device)
