@@ -16,7 +16,7 @@ from clbench.cli.cli import all_names
 from clbench.errors import ClbenchError
 from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached
-from clbench.recipe.loggers import RunLogger
+from clbench.record.loggers import MLflow, RunLogger
 from clbench.recipe.recipe import merge, parse
 from clbench.runner.folder import plain, recipe_hash
 
@@ -96,13 +96,13 @@ def test_other_rows_are_refused(wrong, words):
 
 def test_what_cannot_work_is_refused_before_the_run(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setattr(attached.MLflow, "package", "no_such_package")
+    monkeypatch.setattr(MLflow, "package", "no_such_package")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     recipe = made(loggers=["mlflow"])
     with pytest.raises(ClbenchError, match=r"pip install 'clbench\[mlflow\]'"):
         clbench.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(attached.MLflow, "package", "json")
+    monkeypatch.setattr(MLflow, "package", "json")
     with pytest.raises(ClbenchError, match=r"loggers.mlflow.tracking_uri"):
         clbench.run(recipe, tmp_path / "run")
 

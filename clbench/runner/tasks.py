@@ -276,7 +276,7 @@ class Run:
                 for remark in m.remarks()
             ],
             "distance": distances(context, weights.shown),
-            "distance_over": "trunk",  # records without this are over all parameters
+            "distance_over": "trunk",  # not the head
             "modes": modes(context.model),
             "loss": learner.run_loss,
             "processes": world_size(),

@@ -117,13 +117,15 @@ class Storage(Section):
 
 
 #: Loads a data set by its name, from the data root, fetching it or not.
-Load = Callable[[str, Path, bool], DataSet]
+Loader = Callable[[str, Path, bool], DataSet]
+#: The same, by a loader that is given in place of the one in the table of data sets.
+Load = Callable[[str, Path, bool, Loader | None], DataSet]
 #: Opens images, as :meth:`Storage.open` does.
 Keep = Callable[[Storage, Labelled, int, str, Path], Images]
 
 
-def _load(name: str, root: Path, fetch: bool) -> DataSet:
-    return datasets.load(name, root, fetch)
+def _load(name: str, root: Path, fetch: bool, loader: Loader | None = None) -> DataSet:
+    return (loader or datasets.load)(name, root, fetch)
 
 
 @dataclass(frozen=True)
