@@ -26,7 +26,7 @@ LION_BETAS = (0.9, 0.99)
 #: Optimisers that are made here; others come from timm and torch by their names.
 OWN = ("sgd", "adamw", "lion")
 _MOMENTS = ("betas", "eps")
-#: Settings of some optimisers: those of the ones made here that take them; the named say themselves.
+#: Settings that only some optimisers have, and which of them those made here take.
 _OF_SOME = ("momentum", "nesterov", *_MOMENTS, "weight_decay")
 _TAKEN = {
     "sgd": {"momentum", "nesterov", "weight_decay"},

@@ -84,7 +84,8 @@ class Recipe(Section):
         default_factory=dict,
         description="other settings for a task, by its name: epochs, steps, batch_size, "
         "optimizer, schedule, augment, label_smoothing, ema, early_stopping, model.probe, settings "
-        "of the methods, and, where tasks are independent, images.mean and std, and stored and fit of a data set",
+        "of the methods, and, where tasks are independent, images.mean and std, and stored and "
+        "fit of a data set",
     )
     eval_every: int | None = Field(
         None, ge=1, description="steps between points of the per-task curves; default: none"

@@ -27,7 +27,7 @@ WANDB_PATIENCE = 30
 
 
 class RunLogger(Section, ABC):
-    """Settings of one logger, abstract. A new kind has :meth:`make`, and overrides the rest where it can."""
+    """Settings of one logger; abstract. A new kind has :meth:`make`, and the rest where it can."""
 
     summary: ClassVar[str]
     #: The package that it cannot do without, which is an extra of clbench of the logger's name.
