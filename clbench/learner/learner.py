@@ -103,8 +103,12 @@ class Learner(L.LightningModule):
             checkpoint_gradients(self.model, True)
         if self.recipe.model.compile:
             compiled = torch.compile(self.model, backend=self.recipe.model.compile)
-            compiled.register_forward_pre_hook(self._count)
-            self._forward = lambda inputs: compiled(inputs)  # as no second child of this module
+
+            def forward(inputs: Tensor) -> Tensor:  # so that it is no second child of this module
+                self.compiled_count += len(inputs)
+                return cast(Tensor, compiled(inputs))
+
+            self._forward = forward
 
     def on_train_end(self) -> None:
         """The task ends with the average of its weights, if it is to."""
@@ -121,9 +125,6 @@ class Learner(L.LightningModule):
 
     def _see(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features = inputs[0]
-
-    def _count(self, compiled: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.compiled_count += len(inputs[0])
 
     def on_train_epoch_start(self) -> None:
         """BatchNorm layers that are frozen, or in a frozen trunk, keep their statistics."""
