@@ -1,6 +1,7 @@
 import copy
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch import nn
 
 from clbench.data.batches import Batches, Examples, Split
 from clbench.data.images import TensorImages
+from clbench.data.mixing import Partners
 from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
+from clbench.learner.early import Patience
 from clbench.learner.learner import Learner
 from clbench.learner.trainer import count_steps, make_trainer, quiet
 from clbench.methods.base import Context, Method
@@ -137,6 +140,33 @@ def fit(learner, batches):
     quiet()
     learner.model.train()
     make_trainer(learner.recipe, learner.total_steps).fit(learner, train_dataloaders=batches)
+
+
+def test_a_mixture_has_the_losses_of_both_labels(make):
+    """λ·CE(y) + (1 − λ)·CE(y′) on the mixed images."""
+    learner, batches = make(augment={"mixup": 1.0})
+    batch = next(iter(batches))
+    order, kept = torch.tensor([1, 2, 3, 0]), 0.3
+    others = batch.images[order], 5 - batch.labels, batch.draws[order]
+    learner.model.eval()
+    loss = learner.training_step(batch._replace(partners=Partners(*others, kept, None)), 0)
+    inputs = (PLAIN.train(images, batch.draws) for images in (batch.images, others[0]))
+    own, theirs = inputs
+    logits = learner.model(kept * own + (1 - kept) * theirs)[:, 2:]
+    first, second = (F.cross_entropy(logits, y - 2) for y in (batch.labels, 5 - batch.labels))
+    assert float(first.detach()) != pytest.approx(float(second.detach()), abs=1e-3)
+    torch.testing.assert_close(loss, kept * first + (1 - kept) * second)
+
+
+def test_early_stopping_looks_at_validation_images(make):
+    """Here they have the other labels: what training gets better at gets worse."""
+    learner, batches = make(early_stopping={"every": 1, "patience": 2}, steps=9)
+    context = learner.context
+    turned = replace(context.task.train, labels=5 - context.task.train.labels)
+    task = replace(context.task, validation=turned)
+    learner._patience = Patience(learner.recipe.early_stopping, replace(context, task=task))
+    fit(learner, batches)
+    assert learner.step_count < 9
 
 
 @pytest.mark.parametrize("total", [1, 7, 100])

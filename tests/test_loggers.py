@@ -16,8 +16,8 @@ from clbench.cli.cli import all_names
 from clbench.errors import ClbenchError
 from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached
-from clbench.recipe.loggers import RunLogger
-from clbench.recipe.recipe import merge, parse
+from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.record.loggers import CSV, MLflow, RunLogger
 from clbench.runner.folder import plain, recipe_hash
 
 SMALL = {"stream": {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 20}}
@@ -96,13 +96,13 @@ def test_other_rows_are_refused(wrong, words):
 
 def test_what_cannot_work_is_refused_before_the_run(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setattr(attached.MLflow, "package", "no_such_package")
+    monkeypatch.setattr(MLflow, "package", "no_such_package")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     recipe = made(loggers=["mlflow"])
     with pytest.raises(ClbenchError, match=r"pip install 'clbench\[mlflow\]'"):
         clbench.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(attached.MLflow, "package", "json")
+    monkeypatch.setattr(MLflow, "package", "json")
     with pytest.raises(ClbenchError, match=r"loggers.mlflow.tracking_uri"):
         clbench.run(recipe, tmp_path / "run")
 
@@ -163,6 +163,40 @@ def test_nothing_begins_before_there_is_something_to_log(tmp_path):
     loggers.finalize("success")
     loggers.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_a_kill_has_torn_cost_no_others(tmp_path):
+    path = tmp_path / "csv" / "metrics.csv"
+    path.parent.mkdir()
+    whole = "a,step\n1.0,2\n2.0,4\n"
+    for torn in ("3.0", "3.0,", "3.0,1", "3.0\n", "3.0,x\n", "3.0,1,1\n"):
+        path.write_text(whole + torn)
+        CSV().make(tmp_path, "run", 4, None)
+        assert [(row["a"], row["step"]) for row in rows(tmp_path)] == [("1.0", "2"), ("2.0", "4")]
+
+
+def test_who_a_run_is_there_is_kept_before_anything_fails(tmp_path, monkeypatch):
+    def fails(*given):
+        raise ConnectionError
+
+    monkeypatch.setitem(attached.LOGGERS, "deaf", DeafSettings)
+    monkeypatch.setattr(Deaf, "log_hyperparams", fails)
+    Loggers(tmp_path, parse(RECIPE | {"loggers": ["deaf"]})).log_metrics({"a": 1.0}, 1)
+    assert json.loads((tmp_path / IDENTITIES).read_text()) == {"deaf": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(lambda: 1 / 0, "cannot be made .*ZeroDivisionError"), (lambda: 3, "no Lightning callback")],
+)
+def test_callbacks_that_cannot_be_made_are_refused_before_the_run(
+    made, tmp_path, monkeypatch, make, words
+):
+    monkeypatch.setitem(attached.CALLBACKS, "own", make)
+    monkeypatch.setattr(Recipe, "build_stream", None)  # no data is read
+    with pytest.raises(ClbenchError, match=rf"callbacks.own.*{words}") as error:
+        clbench.run(made(callbacks=["own"]), tmp_path / "run")
+    assert "\n" not in str(error.value)
 
 
 class Counts(Callback):

@@ -147,6 +147,16 @@ def test_a_record_that_names_a_plugin_of_its_own_is_refused(leash, own, place, c
         ("METHODS = {'own': int}", r"METHODS\['own'\]: must be a subclass of Method"),
         ("METHODS = {'Own': int}", r"METHODS\['Own'\]: names are small letters"),
         ("METRICS = {'own': print}", "must be a subclass of TaskMetric"),
+        ("LOGGERS = {'own': print}", "must be a subclass of RunLogger"),
+        (
+            "from lightning.pytorch.loggers import CSVLogger\nLOGGERS = {'own': CSVLogger}",
+            "must be a subclass of RunLogger",
+        ),
+        (
+            "from clbench.record.loggers import RunLogger\nclass S(RunLogger): summary = 's'\n"
+            "LOGGERS = {'s': S}",
+            "S lacks make",
+        ),
         ("DATASETS = {'own': 3}", "must be a function or class, got 3"),
         (LEASH.replace('"leash"', '"sfa"'), "the name is taken by clbench itself"),
         (LEASH.replace("    summary: ", "    about: "), "Leash needs a summary"),
@@ -237,7 +247,7 @@ def test_modules_and_packages(place, monkeypatch):
 
 def test_entry_points(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
-    (place / "own_installed.py").write_text(LEASH)
+    (place / "own_installed.py").write_text(LEASH + 'METHODS["lead"] = Leash\n')
     points = [
         EntryPoint("leash", "own_installed:Leash", "clbench.methods"),
         EntryPoint("sfa", "own_installed:Leash", "clbench.methods"),
@@ -259,6 +269,9 @@ def test_entry_points(place, monkeypatch, capsys):
         assert made.plugins == ()  # it is there whoever asks
         assert list(made.plugins_sha256) == ["own_installed"]
         load(["own_installed"])  # named as well
+        assert METHODS["leash"] is METHODS["lead"]
+        made = parse(SUITE["base"] | {"methods": {"lead": {}}})
+        assert made.plugins == ("own_installed",)  # no entry point brings this row
         assert METHODS["sfa"].__name__ == "SFA"
     finally:
         sys.modules.pop("own_installed", None)
@@ -369,6 +382,15 @@ class Brier(TaskMetric):
 
 METRICS = {"brier": Brier}
 '''
+
+
+def test_a_plugin_is_used_where_a_row_of_it_is_named(place):
+    (place / "size.py").write_text(METRIC.replace('"brier"', '"size"'))
+    load(["size.py"])
+    base = SUITE["base"] | {"images": {"size": 8}, "name": "size"}
+    assert parse(base).plugins == ()
+    assert len(parse(base | {"metrics": ["size"]}).plugins) == 1
+    assert parse(base).plugins_sha256 == {}
 
 
 def test_metrics_of_ones_own(place, recipe, no_pictures):

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from clbench.cli.cli import main
+from clbench.data.images import TensorImages
 from clbench.method import Method
 from clbench.streams import SplitConfig as Split
 from clbench.testing import check_method, check_stream
@@ -180,6 +181,23 @@ class Shuffled(OwnSplit):
         return replace(stream, tasks=(replace(first, test=test), *stream.tasks[1:]))
 
 
+class Repainted(OwnSplit):
+    """Other pixels each time it is built, in its validation images alone."""
+
+    def build(self, *about):
+        stream = super().build(*about)
+        first = stream.tasks[0]
+        count = int(first.validation.index.max()) + 1
+        pixels = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8)
+        validation = replace(first.validation, images=TensorImages(pixels))
+        return replace(stream, tasks=(replace(first, validation=validation), *stream.tasks[1:]))
+
+
+class Raising(OwnSplit):
+    def build(self, *about):
+        return {}["no such class"]
+
+
 class Mislabelled(OwnSplit):
     def build(self, *about):
         stream = super().build(*about)
@@ -205,6 +223,8 @@ class Unplain(OwnSplit):
     ("kind", "told"),
     [
         (OwnSplit, None),
+        (Repainted, "again: .* has other validation images"),
+        (Raising, "tasks: KeyError: 'no such class'"),
         (Shuffled, "again: .* has other test images"),
         (Mislabelled, r"tasks: .*: test images have the labels \[5, 6, 7, 8, 9\]"),
         (Overlapping, "tasks: .* images are for training and validation"),

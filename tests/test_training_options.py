@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 from helpers import RECIPE, comparable, interrupt_after
 from safetensors.torch import load_file
@@ -315,6 +316,27 @@ def test_compiled_steps_are_the_same_ones(go):
         go(steps=2, model={"compile": "no_such_backend"})
 
 
+def test_every_step_runs_a_compiled_graph(go, monkeypatch):
+    """Nothing within the forward pass has it compiled anew."""
+    compiled, calls = [], []
+
+    def counting(graph, inputs):
+        compiled.append(graph)
+        return lambda *given: calls.append(graph) or graph.forward(*given)
+
+    monkeypatch.setattr(torch._dynamo.config, "cache_size_limit", 4)
+    fields = {"steps": 6, "methods": {"l2": {"strength": 0.1}}}  # looks at features, too
+    plain, _ = go(fields)
+    torch._dynamo.reset()
+    torch._dynamo.register_backend(counting, "counting")
+    record, _ = go(fields, model={"compile": "counting"})
+    assert len(compiled) <= 3
+    assert len(calls) == 1 + 2 * 6  # one before the run
+    for ours, theirs in zip(record.tasks, plain.tasks, strict=True):
+        counts = [(part.trained, part.passed) for part in ours.parts.values()]
+        assert counts == [(part.trained, part.passed) for part in theirs.parts.values()]
+
+
 def test_a_task_ends_early_and_the_stream_goes_on(go):
     hopeless = {"optimizer": {"lr": 1e-30, "momentum": 0.0}, "stream": {"validation": 0.3}}
     record, _ = go(hopeless, steps=50, early_stopping={"every": 2, "patience": 3})
@@ -329,6 +351,15 @@ def test_a_task_ends_early_and_the_stream_goes_on(go):
     epochs = {"steps": None, "epochs": 4}
     record, _ = go(hopeless, epochs, early_stopping={"every": 1, "patience": 1})
     assert [task.steps for task in record.tasks] == [2, 2]
+
+
+def test_validation_that_rounds_to_no_image_is_refused_before_training(go, tmp_path):
+    fields = {"stream": {"train_per_class": 4}, "early_stopping": {"every": 2}}
+    with pytest.raises(
+        ClbenchError, match=r"task 4, 5 has no validation images.*stream\.validation"
+    ):
+        go(fields)
+    assert not (tmp_path / "0" / "record.jsonl").exists()
 
 
 def test_all_of_it_together(go, tmp_path, monkeypatch):

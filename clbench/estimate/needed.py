@@ -33,6 +33,7 @@ from clbench.recipe.recipe import Recipe
 from clbench.runner.network import pretraining_transform
 from clbench.seeding import generator
 from clbench.streams import Shelf, Storage, Stream
+from clbench.streams.storage import Loader
 
 #: Random images are drawn from a pool of so many.
 POOL = 64
@@ -58,14 +59,25 @@ class Needed:
     cache: int = 0  # bytes of image caches still to be written
     missing: list[Missing] = field(default_factory=list)  # data sets
 
-    def load(self, fetches: bool, name: str, root: Path, _: bool) -> DataSet:
-        """A data set or its stand-in; nothing is fetched, but a run may where it ``fetches``."""
+    def load(
+        self, fetches: bool, name: str, root: Path, _: bool, loader: Loader | None = None
+    ) -> DataSet:
+        """A data set or its stand-in; nothing is fetched, but a run may where it ``fetches``.
+
+        Raises:
+            ClbenchError: if it is missing and of no known size.
+        """
         try:
-            return datasets.load(name, root, False)
+            return (loader or datasets.load)(name, root, False)
         except ClbenchError as error:
+            fetched = fetches and "stream.download" in str(error)
+            if name not in SIZES and fetched:
+                raise ClbenchError(
+                    f"{name} is not in {root} yet and of no known size: a run would fetch it, "
+                    "which a dry run does not: start the run, or plan it once its data is there"
+                ) from error
             if name not in SIZES:
                 raise
-            fetched = fetches and "stream.download" in str(error)
             self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
             return stand_in(name)
 

@@ -62,6 +62,7 @@ class Learner(L.LightningModule):
         self.clock = clock or Clock()
         self.total_steps, self.stream_steps = context.total_steps, stream_steps
         self.step_count = self.sample_count = 0
+        self.compiled_count = 0  # images of compiled passes, which nothing within can count
         self.accumulate = accumulated(recipe)
         self.last_loss: Tensor | None = None  # of this process's part of the batch
         self.run_loss: float | None = None  # of the whole batch, when it was last logged
@@ -102,7 +103,12 @@ class Learner(L.LightningModule):
             checkpoint_gradients(self.model, True)
         if self.recipe.model.compile:
             compiled = torch.compile(self.model, backend=self.recipe.model.compile)
-            self._forward = lambda inputs: compiled(inputs)  # as no second child of this module
+
+            def forward(inputs: Tensor) -> Tensor:  # so that it is no second child of this module
+                self.compiled_count += len(inputs)
+                return cast(Tensor, compiled(inputs))
+
+            self._forward = forward
 
     def on_train_end(self) -> None:
         """The task ends with the average of its weights, if it is to."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -13,6 +15,9 @@ from clbench.methods.base import Method, overriding
 from clbench.optim.groups import parameter_groups
 from clbench.optim.settings import make_optimizer
 from clbench.recipe.recipe import Recipe
+
+#: Lists in a group with an entry for each parameter; torch keeps names beside them, where given.
+_OF_EACH = ("params", "param_names")
 
 
 def optimizer_of(
@@ -59,7 +64,8 @@ def scale(optimizer: Optimizer, factors: Mapping[nn.Parameter, float]) -> None:
     groups = []
     for group in optimizer.param_groups:
         for factor in dict.fromkeys(factors[p] for p in group["params"]):
-            own = [p for p in group["params"] if factors[p] == factor]
-            share = {name: group.get(name, 1.0) * factor for name in ("lr", "scale")}
-            groups.append({**group, **share, "params": own})
+            mine = [factors[p] == factor for p in group["params"]]
+            share: dict[str, Any] = {n: group.get(n, 1.0) * factor for n in ("lr", "scale")}
+            lists = {n: list(compress(group[n], mine)) for n in _OF_EACH if n in group}
+            groups.append({**group, **share, **lists})
     optimizer.param_groups[:] = groups

@@ -19,8 +19,8 @@ from clbench.errors import ClbenchError, reason
 from clbench.files.disk import write_atomic
 from clbench.measure.board import StreamLogger, final_scores, hyperparameters
 from clbench.processes.processes import is_first, say
-from clbench.recipe.loggers import RunLogger
 from clbench.recipe.recipe import Recipe
+from clbench.record.loggers import RunLogger
 from clbench.record.record import Record
 from clbench.text.textfile import read_file
 
@@ -162,15 +162,13 @@ class _Other:
     def _begin(self) -> Logger:
         run = self.run
         known = _identities(run.folder)
-        logger = self.rules.make(
-            run.folder, run.recipe.title, run.last_step, known.get(self.name) if known else None
-        )
+        logger = self.rules.make(run.folder, run.recipe.title, run.last_step, known.get(self.name))
         assert logger is not None
-        logger.log_hyperparams(hyperparameters(run.recipe))
         identity = self.rules.identity(logger)
         if identity is not None and identity != known.get(self.name):
             text = json.dumps(known | {self.name: identity}, indent=1)
             write_atomic(run.folder / IDENTITIES, text)
+        logger.log_hyperparams(hyperparameters(run.recipe))  # may fail; the run there has begun
         return logger
 
 

@@ -61,7 +61,6 @@ def make_named(
     name: str,
     parameters: Sequence[nn.Parameter] | Sequence[dict[str, Any]],
     lr: float,
-    momentum: float,
     fields: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> TorchOptimizer:
@@ -71,30 +70,37 @@ def make_named(
         name: timm's, or the class of torch's.
         parameters: what is trained, or groups of it.
         lr: the learning rate.
-        momentum: for those that have it.
-        fields: betas and the like, which it must have.
+        fields: those that some have, such as betas; passed on to those, but for None and False,
+            which leave an optimiser its own.
         options: its other arguments.
 
     Raises:
         TypeError, ValueError: if it does not take the settings.
         ImportError: if it needs a package that is not there.
     """
-    from timm.optim import create_optimizer_v2, get_optimizer_class  # type: ignore[attr-defined]
+    from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
-    torchs = name in _torch_classes()
-    cls: Callable[..., TorchOptimizer] = (
-        getattr(torch.optim, name) if torchs else get_optimizer_class(name, bind_defaults=False)
-    )
-    takes = inspect.signature(cls).parameters
-    for field in fields:
-        if field not in takes:
-            raise TypeError(f"it has no {field}")
-    given = {**fields, **options}
-    if not torchs:  # timm passes momentum on where it is taken
-        return create_optimizer_v2(parameters, name, lr=lr, momentum=momentum, **given)
-    if "momentum" in takes:
-        given.setdefault("momentum", momentum)
-    return cls(parameters, lr=lr, **given)
+    taken = taken_by(name)
+    own = {k: v for k, v in fields.items() if k in taken and v is not None and v is not False}
+    if name in _torch_classes():
+        return _class_of(name)(parameters, lr=lr, **own, **options)
+    return create_optimizer_v2(parameters, name, lr=lr, **own, **options)
+
+
+def taken_by(name: str) -> set[str]:
+    """The arguments of an optimiser that :func:`wrong_optimizer` finds nothing wrong with."""
+    try:
+        return set(inspect.signature(_class_of(name)).parameters)
+    except ImportError:  # of a package that is not there, which making it says
+        return set()
+
+
+def _class_of(name: str) -> Callable[..., TorchOptimizer]:
+    from timm.optim import get_optimizer_class  # type: ignore[attr-defined]
+
+    if name in _torch_classes():
+        return getattr(torch.optim, name)  # type: ignore[no-any-return]
+    return get_optimizer_class(name, bind_defaults=False)  # type: ignore[no-any-return]
 
 
 def _torch_classes() -> list[str]:

@@ -26,6 +26,13 @@ LION_BETAS = (0.9, 0.99)
 #: Optimisers that are made here; others come from timm and torch by their names.
 OWN = ("sgd", "adamw", "lion")
 _MOMENTS = ("betas", "eps")
+#: Settings that only some optimisers have, and which of them those made here take.
+_OF_SOME = ("momentum", "nesterov", *_MOMENTS, "weight_decay")
+_TAKEN = {
+    "sgd": {"momentum", "nesterov", "weight_decay"},
+    "adamw": {"betas", "eps", "weight_decay"},
+    "lion": {"betas", "weight_decay"},
+}
 
 
 class Optimizer(Section):
@@ -38,7 +45,7 @@ class Optimizer(Section):
     )
     lr: float = Field(0.01, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd, and others that have it)")
-    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
+    nesterov: bool = Field(False, description="Nesterov momentum (sgd, and others that have it)")
     betas: tuple[Portion, Portion] | None = Field(
         (0.9, 0.999),
         description="decay of the moments (adamw; lion, whose default is 0.9, 0.99; of others, "
@@ -88,7 +95,9 @@ class Optimizer(Section):
 
     @model_validator(mode="after")
     def _together(self) -> Optimizer:
-        wrong = ""
+        wrong = self._without_effect()
+        if wrong:
+            raise PydanticCustomError("optimizer", wrong)  # type: ignore[misc]
         if self.name == "sgd" and self.nesterov and not self.momentum:
             wrong = "nesterov: true needs a momentum above 0: give one, or leave it out"
         elif not self.decay_norms and not self.weight_decay:
@@ -105,6 +114,23 @@ class Optimizer(Section):
         if wrong:
             raise PydanticCustomError("optimizer", wrong)
         return self
+
+    def _without_effect(self) -> str:
+        """What is set to no purpose; empty if all that is set is taken."""
+        if self.name in OWN:
+            taken = _TAKEN[self.name]
+        else:
+            from clbench.optim.named import taken_by
+
+            taken = taken_by(self.name)
+        fields = type(self).model_fields
+        for field in _OF_SOME:
+            usual, value = fields[field].default, getattr(self, field)
+            if field in self.options:
+                return f"options.{field}: it is a field of its own: give it without options"
+            if field not in taken and value is not None and value != usual:
+                return f"{self.name} has no {field}, and {value} would do nothing: leave it out"
+        return ""
 
     @property
     def moments(self) -> tuple[tuple[float, float], float]:
@@ -170,10 +196,8 @@ def make_optimizer(
     if rules.name not in OWN:
         from clbench.optim.named import make_named
 
-        fields = {"betas": rules.betas, "eps": rules.eps}
-        fields |= {"weight_decay": rules.weight_decay or None}
-        given = {name: value for name, value in fields.items() if value is not None}
-        return make_named(rules.name, parameters, rules.lr, rules.momentum, given, rules.options)
+        given = {name: getattr(rules, name) for name in _OF_SOME}
+        return make_named(rules.name, parameters, rules.lr, given, rules.options)
     betas, eps = rules.moments
     if rules.name == "adamw":
         return AdamW(

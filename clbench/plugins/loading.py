@@ -30,7 +30,8 @@ class Plugin:
         place: the file; of a package its folder.
         sha256: of its bytes; of a package, of its Python files with their names.
         rows: what it brought, by table.
-        installed: whether an entry point names it, so that no recipe has to.
+        installed: whether entry points brought all of it, so that no recipe has to name it.
+        whole: whether all of its tables are taken; an entry point takes one row.
     """
 
     name: str
@@ -38,10 +39,11 @@ class Plugin:
     sha256: str
     rows: dict[str, list[str]] = field(default_factory=dict)
     installed: bool = False
+    whole: bool = False
 
-    def is_in(self, words: set[str]) -> bool:
-        """Whether a row of it is among words."""
-        return any(words & set(rows) for rows in self.rows.values())
+    def is_in(self, named: Mapping[str, set[str]]) -> bool:
+        """Whether a row of it is among those named, by table."""
+        return any(named[table] & set(rows) for table, rows in self.rows.items())
 
     @property
     def named(self) -> str:
@@ -66,7 +68,7 @@ def load(names: Iterable[str]) -> None:
         place = resolved(name)
         if by_file(place):
             _load_file(Path(place))
-        elif place not in LOADED:
+        elif place not in LOADED or not LOADED[place].whole:
             _load_module(place)
 
 
@@ -99,7 +101,7 @@ def union(*several: Sequence[str]) -> list[str]:
     Raises:
         ClbenchError: if one list has two of a name.
     """
-    found = {}
+    found: dict[str, str] = {}
     for names in several:
         own: dict[str, str] = {}
         for name in names:
@@ -171,7 +173,7 @@ def _load_module(name: str) -> None:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         _refuse(name, error, place)
-    _take(Plugin(name, place, sha256), module)
+    _take(LOADED.get(name) or Plugin(name, place, sha256), module)
 
 
 def digest_of(module: str) -> tuple[Path, str]:
@@ -205,12 +207,13 @@ def digest_of(module: str) -> tuple[Path, str]:
 def _take(plugin: Plugin, module: ModuleType) -> None:
     """Put what a module's tables have into clbench's; all of it, or nothing."""
     found = {name: rows for name in TABLES if (rows := vars(module).get(name)) is not None}
-    if not found:
+    if not found and not plugin.installed:
         tables = ", ".join(TABLES)
         raise ClbenchError(
             f"plugin {plugin.name} has none of {tables}, as in METHODS = {{'leash': Leash}}"
         )
     LOADED[plugin.name] = plugin
+    before = sum(map(len, plugin.rows.values()))
     try:
         for table, rows in found.items():
             kind = TABLES[table]
@@ -224,6 +227,9 @@ def _take(plugin: Plugin, module: ModuleType) -> None:
     except ClbenchError:
         forget(plugin.name)
         raise
+    plugin.whole = True
+    if sum(map(len, plugin.rows.values())) > before:  # than entry points have
+        plugin.installed = False
 
 
 def _refuse(name: str, error: BaseException, place: Path | None) -> NoReturn:
@@ -252,14 +258,32 @@ def _line(file: Path, line: int, place: Path | None) -> str:
     return f"{line}" if file == place else f"{line} of {file}"
 
 
-def words_of(values: Any) -> Iterator[str]:
-    """All names in plain values: keys of mappings, and texts."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield str(key)
-            yield from words_of(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from words_of(value)
-    elif isinstance(values, str):
-        yield values
+def rows_named(values: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The rows that a recipe's values name, by table.
+
+    Args:
+        values: plain ones, which nobody has checked yet.
+    """
+    stream, tasks = values.get("stream"), values.get("per_task")
+    per_task = tasks.values() if isinstance(tasks, Mapping) else ()
+    methods = [one.get("methods") for one in (values, *per_task) if isinstance(one, Mapping)]
+    fields = stream.items() if isinstance(stream, Mapping) else ()
+    return {
+        "METHODS": set().union(*map(_names, methods)),
+        "STREAMS": set().union(*(_names(value) for key, value in fields if key == "name")),
+        "DATASETS": set().union(*(_names(value) for _, value in fields)),
+        **{table: _names(values.get(table.lower())) for table in _LISTED},
+    }
+
+
+#: Tables whose rows a recipe lists in a field of their name.
+_LISTED = ("METRICS", "LOGGERS", "CALLBACKS")
+
+
+def _names(value: Any) -> set[str]:
+    """Of rows as they are written: a name, a mapping by name, a list of either."""
+    if isinstance(value, list | tuple):
+        return set().union(*map(_names, value))
+    return (
+        set(value) if isinstance(value, Mapping) else {value} if isinstance(value, str) else set()
+    )

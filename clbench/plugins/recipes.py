@@ -12,7 +12,7 @@ from typing import Any
 
 from clbench.errors import ClbenchError, shown
 from clbench.plugins.installed import load_installed
-from clbench.plugins.loading import LOADED, key_of, load, union, words_of
+from clbench.plugins.loading import LOADED, key_of, load, rows_named, union
 
 NAMES, HASHES = "plugins", "plugins_sha256"
 
@@ -76,8 +76,8 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
             f"code: if you trust it, add --plugins {strange[0]}"
         )
     own = {key_of(name) for name in names}
-    words = set(words_of({key: value for key, value in values.items() if key != HASHES}))
-    used = [plugin for plugin in LOADED.values() if plugin.name in own or plugin.is_in(words)]
+    named = rows_named(values)
+    used = [plugin for plugin in LOADED.values() if plugin.name in own or plugin.is_in(named)]
     names += [p.named for p in used if p.name not in own and not p.installed]
     there = {plugin.name: plugin.sha256 for plugin in used}
     given = values.get(HASHES)

@@ -22,10 +22,9 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.metrics import METRICS
 from clbench.metrics.base import TaskMetric
+from clbench.record.loggers import LOGGERS, RunLogger
 from clbench.streams import STREAMS, StreamConfig
 
-#: Settings of loggers, subclasses of ``clbench.recipe.loggers.RunLogger``, which has clbench's own.
-LOGGERS: dict[str, Any] = {}
 #: What makes a Lightning callback, from keyword arguments that the recipe gives; none are built in.
 CALLBACKS: dict[str, Callable[..., Any]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -71,7 +70,7 @@ KINDS = (
     Kind("STREAMS", STREAMS, StreamConfig),
     Kind("DATASETS", DATASETS),
     Kind("METRICS", METRICS, TaskMetric),
-    Kind("LOGGERS", LOGGERS),
+    Kind("LOGGERS", LOGGERS, RunLogger),
     Kind("CALLBACKS", CALLBACKS),
 )
 TABLES: Mapping[str, Kind] = {kind.table: kind for kind in KINDS}

@@ -2,7 +2,7 @@
 
 A row is a name, or a name with settings: ``[csv, {wandb: {project: mine}}]``. A mapping of names to
 settings is the same. New ones are rows of the plugins' tables ``LOGGERS`` (subclasses of
-:class:`~clbench.recipe.loggers.RunLogger`) and ``CALLBACKS``.
+:class:`~clbench.record.loggers.RunLogger`) and ``CALLBACKS``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ import lightning as L
 from pydantic import BeforeValidator, Field, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
-from clbench.errors import reason, shown
+from clbench.errors import ClbenchError, reason, shown
 from clbench.explain import nearest
-from clbench.plugins.tables import CALLBACKS, LOGGERS
-from clbench.recipe.loggers import CSV, MLflow, RunLogger, TensorBoard, Wandb
+from clbench.plugins.tables import CALLBACKS
 from clbench.recipe.named import by_name, model_of
+from clbench.record.loggers import LOGGERS, RunLogger, TensorBoard
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
-
-# clbench's own rows; plugins bring theirs into the same table.
-LOGGERS.update({"tensorboard": TensorBoard, "csv": CSV, "wandb": Wandb, "mlflow": MLflow})
 
 
 def _rows(value: Any, kind: str) -> dict[str, Any]:
@@ -97,5 +94,22 @@ CallbackRows = Annotated[
 
 
 def make_callbacks(callbacks: Mapping[str, Mapping[str, Any]]) -> list[L.Callback]:
-    """New callbacks for a Trainer, from those of a recipe."""
-    return [CALLBACKS[name](**given) for name, given in callbacks.items()]
+    """New callbacks for a Trainer, from those of a recipe.
+
+    Raises:
+        ClbenchError: if one cannot be made, or is none.
+    """
+    return [_callback(name, given) for name, given in callbacks.items()]
+
+
+def _callback(name: str, given: Mapping[str, Any]) -> L.Callback:
+    try:
+        made = CALLBACKS[name](**given)
+    except Exception as error:  # a plugin's own code
+        raise ClbenchError(
+            f"callbacks.{name} = {shown(dict(given))} cannot be made ({type(error).__name__}: "
+            f"{reason(error)[:300]}): change its arguments, or leave it out"
+        ) from error
+    if not isinstance(made, L.Callback):
+        raise ClbenchError(f"callbacks.{name} makes {shown(made)}, which is no Lightning callback")
+    return made

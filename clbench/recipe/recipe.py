@@ -83,8 +83,9 @@ class Recipe(Section):
     per_task: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="other settings for a task, by its name: epochs, steps, batch_size, "
-        "optimizer, schedule, augment, model.probe, settings of the methods, and, where tasks "
-        "are independent, images.mean and std, and stored and fit of a data set",
+        "optimizer, schedule, augment, label_smoothing, ema, early_stopping, model.probe, settings "
+        "of the methods, and, where tasks are independent, images.mean and std, and stored and "
+        "fit of a data set",
     )
     eval_every: int | None = Field(
         None, ge=1, description="steps between points of the per-task curves; default: none"

@@ -13,7 +13,7 @@ from clbench.record.events import Part
 
 
 class Passes:
-    """Counts the images that go through a network and its copies.
+    """Counts the images that go through a network and its copies; not those of compiled passes.
 
     Attributes:
         trained: with gradients.
@@ -26,6 +26,8 @@ class Passes:
         next(leaves).register_forward_pre_hook(self._count)
 
     def _count(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if torch.compiler.is_compiling():  # a number that changes would compile every step anew
+            return
         # FLOW's reference is a frozen copy; a trunk that is frozen is still in training mode.
         learns = layer.training or any(p.requires_grad for p in layer.parameters())
         if learns and torch.is_grad_enabled():

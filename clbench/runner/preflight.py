@@ -31,6 +31,7 @@ from clbench.models.anchors import Anchor, Anchors
 from clbench.models.batch_norm import least_batch
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import apart
+from clbench.recipe.attached import make_callbacks
 from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import operated
@@ -59,6 +60,7 @@ def preflight(
     Raises:
         ClbenchError: one line: what does not work, why, and the way out.
     """
+    make_callbacks(recipe.callbacks)
     device: torch.device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):

@@ -80,7 +80,14 @@ def check_tasks(recipe: Recipe, stages: Sequence[Task], least: int) -> None:
         ClbenchError: naming the task.
     """
     for task in stages:
-        size = recipe.for_task(task.name).batch_size
+        rules = recipe.for_task(task.name)
+        size = rules.batch_size
+        if rules.early_stopping.every and not len(task.validation):
+            raise ClbenchError(
+                f"task {task.name} has no validation images, which early_stopping.every = "
+                f"{rules.early_stopping.every} looks at: raise stream.validation = "
+                f"{recipe.stream.validation:g}, the share held out, or leave early_stopping out"
+            )
         if size < least or len(task.train) < least:
             raise ClbenchError(
                 f"task {task.name}: batch_size = {size} and {len(task.train)} training images, but "

@@ -222,6 +222,7 @@ class Run:
         trainer = make_trainer(learner.recipe, max(1, steps), title, self.setup.logger)
         if steps:
             fit(trainer, learner, batches)
+            self.network.passes.trained += learner.compiled_count
         elif trainer.world_size > world_size():  # as fit would have done
             trainer.strategy.setup_environment()
         learner.to(self.network.device)
@@ -277,7 +278,7 @@ class Run:
                 for remark in m.remarks()
             ],
             "distance": distances(context, weights.shown),
-            "distance_over": "trunk",  # records without this are over all parameters
+            "distance_over": "trunk",  # not the head
             "modes": modes(context.model),
             "loss": learner.run_loss,
             "processes": world_size(),

@@ -23,7 +23,7 @@ from clbench.streams.base import Group, Stream, StreamConfig, Task
 from clbench.streams.draws import choose, hold_out
 from clbench.streams.storage import DISK, Shelf, Storage
 
-#: Of the manifest. Since version 2, the fingerprints of images are those of their contents.
+#: Version of the manifest, whose fingerprints of images are those of their contents.
 MANIFEST = 2
 
 

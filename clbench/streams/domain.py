@@ -110,6 +110,7 @@ class DomainConfig(StreamConfig, ABC):
             apart,
             about={"pixels": self.model_dump(mode="json", include=set(own))},
             arrange=self.arrangements,
+            shelf=shelf,
         )
 
 

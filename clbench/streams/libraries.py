@@ -30,6 +30,7 @@ class LibraryConfig(DividedConfig, ABC):
     leave_out: Classes = Field(
         default_factory=list, description="classes that are not used at all, by name or number"
     )
+    dataset: str
     train_split: str | None = Field(
         None, description="the library's name for the training part; default: the usual one"
     )
@@ -51,8 +52,13 @@ class LibraryConfig(DividedConfig, ABC):
         return {"tasks": len(groups), **values} if isinstance(groups, list) and groups else values
 
     @abstractmethod
-    def load(self, data_dir: Path) -> DataSet:
+    def load(self, name: str, root: Path, fetch: bool) -> DataSet:
         """The data set.
+
+        Args:
+            name: what a shelf calls it.
+            root: the data root.
+            fetch: whether the network may be used.
 
         Raises:
             ClbenchError: if it is missing, or no classification.
@@ -60,7 +66,8 @@ class LibraryConfig(DividedConfig, ABC):
 
     def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
-        data = self.load(data_dir)
+        name = f"{self.name} {self.dataset}"  # as none of clbench's own is called
+        data = shelf.load(name, data_dir, self.download, self.load)
         labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
         groups = self.groups(data.classes, labels)
         return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)
@@ -76,10 +83,10 @@ class TorchvisionConfig(LibraryConfig):
         default_factory=dict, description="its arguments, e.g. {split: letters} of EMNIST"
     )
 
-    def load(self, data_dir: Path) -> DataSet:
+    def load(self, name: str, root: Path, fetch: bool) -> DataSet:
         """See :meth:`LibraryConfig.load`."""
         splits = (self.train_split, self.test_split)
-        return torchvision_set(self.dataset, self.arguments, splits, data_dir, self.download)
+        return torchvision_set(self.dataset, self.arguments, splits, root, fetch)
 
 
 class HuggingFaceConfig(LibraryConfig):
@@ -93,8 +100,8 @@ class HuggingFaceConfig(LibraryConfig):
     image: str | None = Field(None, description="the column of the images; default: the first")
     label: str | None = Field(None, description="the column of the labels; default: the first")
 
-    def load(self, data_dir: Path) -> DataSet:
+    def load(self, name: str, root: Path, fetch: bool) -> DataSet:
         """See :meth:`LibraryConfig.load`."""
         keys = ("subset", "revision", "image", "label", "train_split", "test_split")
         settings = {key: getattr(self, key) for key in keys}
-        return hub_set(self.dataset, settings, data_dir, self.download)
+        return hub_set(self.dataset, settings, root, fetch)

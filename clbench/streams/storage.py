@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -121,13 +121,22 @@ class Storage(Section):
 
 
 #: Loads a data set by its name, from the data root, fetching it or not.
-Load = Callable[[str, Path, bool], DataSet]
+Loader = Callable[[str, Path, bool], DataSet]
 #: Opens images, as :meth:`Storage.open` does.
 OpenImages = Callable[[Storage, Labelled, int, str, Path], Images]
 
 
-def _load(name: str, root: Path, fetch: bool) -> DataSet:
-    return datasets.load(name, root, fetch)
+class Load(Protocol):
+    """The same, by a loader that may be given in place of the one in the table of data sets."""
+
+    def __call__(
+        self, name: str, root: Path, fetch: bool, loader: Loader | None = None, /
+    ) -> DataSet:
+        """See :func:`clbench.data.datasets.load`."""
+
+
+def _load(name: str, root: Path, fetch: bool, loader: Loader | None = None) -> DataSet:
+    return (loader or datasets.load)(name, root, fetch)
 
 
 @dataclass(frozen=True)

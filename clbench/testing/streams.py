@@ -17,6 +17,9 @@ from clbench.streams import STREAMS, Stream, StreamConfig, Task
 from clbench.testing.bench import TINY, Bench, row
 from clbench.text.yamltext import dump, read_text
 
+#: Images of each part whose pixels are compared.
+LOOK = 16
+
 
 def check_stream(
     values: Mapping[str, Any],
@@ -56,6 +59,8 @@ def check_stream(
                 faults += _trains(bench, values)
         except ClbenchError as error:
             faults = [f"tasks: {error}"]
+        except Exception as error:  # a stream's own code
+            faults = [f"tasks: {type(error).__name__}: {reason(error)[:300]}"]
     if faults:
         raise AssertionError("\n".join([f"{values['name']} has faults:", *faults]))
 
@@ -100,9 +105,12 @@ def _again(one: Stream, other: Stream) -> Iterator[str]:
     if one.manifest_hash != other.manifest_hash:
         yield "again: the manifest is another: draw by clbench.seeding.derive, from settings alone"
     for ours, theirs in zip(one.tasks, other.tasks, strict=False):
-        for part in ("train", "test"):
+        one.open(ours, past=False)
+        other.open(theirs, past=False)
+        for part in ("train", "validation", "test"):
             a, b = getattr(ours, part), getattr(theirs, part)
-            if not torch.equal(a.labels, b.labels) or not torch.equal(a.index, b.index):
+            same = torch.equal(a.labels, b.labels) and torch.equal(a.index, b.index)
+            if not same or not torch.equal(*(x.images.take(x.index[:LOOK]) for x in (a, b))):
                 yield f"again: {ours.name} has other {part} images or labels"
 
 

@@ -31,9 +31,10 @@ class Replaying(DERpp):
     """Given the replayed batches' logits, in place of a network that makes them."""
 
     _given: list = []
+    _share: float = 1.0
 
     def _replayed(self, forward, key):
-        return torch.arange(6), self._given[key - 1], 1.0
+        return torch.arange(6), self._given[key - 1], self._share
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.5), (0.1, 1.0), (0.3, 0.0), (0.1, 0.0)])
@@ -60,6 +61,33 @@ def test_loss_and_gradients_are_the_authors(alpha, beta):
         if tensor.grad is not None:
             theirs = peer(f"{name}/{program}_gradient_{what}")
             torch.testing.assert_close(tensor.grad, theirs, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 0.3, "beta": 0.0}, {"alpha": 0.0, "beta": 0.5}])
+def test_a_process_and_a_batch_count_by_their_parts(fields):
+    """Each of several devices by its share of the samples, of accumulated batches each by its."""
+
+    def penalty(share, part):
+        method = Replaying(**fields)
+        method._given = [peer("replayed_logits_1"), peer("replayed_logits_2")]
+        method._index = torch.arange(6)
+        method._logits, method._labels = peer("stored_logits"), peer("stored_labels_2")
+        cross_entropy = lambda z, y: F.cross_entropy(z, y, reduction="none")  # noqa: E731
+        method._context = SimpleNamespace(losses=cross_entropy)
+        method._share = share
+        batch = SimpleNamespace(part=part)
+        return method.penalty(SimpleNamespace(logits_BC=peer("logits"), batch=batch))
+
+    whole = penalty(1.0, 1.0)
+    assert whole > 0
+    for share, part in ((0.5, 1.0), (1.0, 1 / 3), (0.5, 1 / 3)):
+        torch.testing.assert_close(penalty(share, part), share * part * whole)
+
+
+def test_all_rows_may_move():
+    about = context()
+    assert DERpp().rows(about).all()
+    assert DERpp(alpha=0, beta=0).rows(about) is None
 
 
 def test_a_reservoir_keeps_every_sample_as_likely():

@@ -1,14 +1,16 @@
 """LwF: other programs' numbers, and what a run keeps with it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import clbench
-from clbench.methods.lwf import distillation
+from clbench.methods.lwf import LwF, distillation
 
 PEERS = np.load(Path(__file__).parents[1] / "reference" / "distillation.npz")
 NEW, OLD = (torch.from_numpy(PEERS[f"lwf/{name}_logits"]) for name in ("new", "old"))
@@ -45,6 +47,21 @@ def test_what_is_remembered_pulls_nowhere():
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0, abs=1e-12)
     assert float(same.grad.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize(("shared", "moving"), [(False, [1, 1, 0, 0]), (True, [1, 1, 1, 0])])
+def test_rows_of_earlier_tasks_move(shared, moving):
+    previous = SimpleNamespace(learned=torch.tensor([1, 1, 1, 0]).bool())
+    about = SimpleNamespace(
+        anchors=SimpleNamespace(previous=previous),
+        device="cpu",
+        shared=shared,
+        task=SimpleNamespace(classes=range(2, 4)),
+    )
+    method = LwF()
+    assert method.rows(about) is None  # the first task
+    method._old = nn.Linear(1, 1)
+    assert method.rows(about).tolist() == torch.tensor(moving).bool().tolist()
 
 
 @pytest.mark.parametrize("among", ["task", "all"])

@@ -11,6 +11,8 @@ from torch import nn
 
 import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.errors import ClbenchError
+from clbench.learner.rates import scale
+from clbench.optim import MaskedAdamW
 from clbench.optim.groups import parameter_groups
 from clbench.optim.settings import OWN, Optimizer, Schedule, learning_rate, make_optimizer
 from clbench.recipe.recipe import parse
@@ -40,6 +42,15 @@ def trained(make, steps=3):
          lambda p: torch.optim.NAdam(p, lr=0.01, betas=(0.8, 0.9), eps=1e-6)),
         ({"name": "Rprop", "options": {"etas": [0.4, 1.3]}},
          lambda p: torch.optim.Rprop(p, lr=0.01, etas=(0.4, 1.3))),
+        ({"name": "AdamW"}, lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0)),
+        ({"name": "AdamW", "weight_decay": 0, "head_rate": 1},
+         lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0)),
+        ({"name": "AdamW", "weight_decay": 0.3},
+         lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.3)),
+        ({"name": "SGD", "nesterov": True},
+         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True)),
+        ({"name": "momentum", "nesterov": True, "momentum": 0.5},
+         lambda p: create_optimizer_v2(p, "nesterov", lr=0.01, momentum=0.5)),
         ({"name": "Adamax"}, lambda p: torch.optim.Adamax(p, lr=0.01)),
     ],
 )  # fmt: skip
@@ -56,8 +67,17 @@ def test_by_name(fields, peer):
         ({"name": "adamm"}, "there is no optimiser 'adamm' (did you mean adam"),
         ({"name": "LBFGS"}, "evaluates the loss several times"),
         ({"name": "adahessian"}, "second derivatives"),
-        ({"name": "rmsprop", "betas": [0.8, 0.9]}, "it has no betas"),
-        ({"name": "Rprop", "weight_decay": 0.1}, "it has no weight_decay"),
+        ({"name": "rmsprop", "betas": [0.8, 0.9]}, "rmsprop has no betas"),
+        ({"name": "Rprop", "weight_decay": 0.1}, "Rprop has no weight_decay"),
+        ({"name": "sgd", "betas": [0.8, 0.9]}, "sgd has no betas, and (0.8, 0.9) would do nothing"),
+        ({"name": "sgd", "eps": 1e-3}, "sgd has no eps"),
+        ({"name": "lion", "eps": 1e-3}, "lion has no eps"),
+        ({"name": "lion", "momentum": 0.5}, "lion has no momentum"),
+        ({"name": "adan", "momentum": 0.5}, "adan has no momentum"),
+        ({"name": "Rprop", "momentum": 0.5}, "Rprop has no momentum"),
+        ({"name": "adamw", "nesterov": True}, "adamw has no nesterov"),
+        ({"name": "nadam", "nesterov": True}, "nadam has no nesterov"),
+        ({"name": "AdamW", "options": {"weight_decay": 0.1}}, "it is a field of its own"),
         ({"name": "adan", "options": {"speed": 2}}, "adan cannot be made of these settings"),
         ({"name": "adan", "betas": [0.8, 0.9]}, "adan cannot be made of these settings"),
         ({"name": "sgd", "options": {"dampening": 0.1}}, "takes no options"),
@@ -121,6 +141,19 @@ def test_a_network_without_layers_is_refused():
         parameter_groups(Optimizer(layer_decay=0.5), list(model.named_parameters()), model, ())
 
 
+@pytest.mark.parametrize("name", ["AdamW", "Muon", "lamb"])
+def test_decay_is_what_the_recipe_says(name):
+    """With and without groups, whatever the optimiser's own default is."""
+    for decay in (0.0, 0.2):
+        for head_rate in (1, 2):
+            rules = Optimizer(name=name, weight_decay=decay, head_rate=head_rate)
+            model = nn.Linear(2, 2, bias=False)
+            groups = parameter_groups(rules, list(model.named_parameters()), model, ("weight",))
+            assert [g["weight_decay"] for g in make_optimizer(rules, groups).param_groups] == [
+                decay
+            ]
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_one_group_is_none(name):
     """A factor of one in groups moves as no groups do."""
@@ -132,6 +165,18 @@ def test_one_group_is_none(name):
 
     plain = trained(lambda model: make_optimizer(rules, list(model.parameters())))
     assert torch.equal(trained(grouped), plain)
+
+
+def test_names_of_parameters_are_divided_with_them():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    optimizer = MaskedAdamW(model.named_parameters(), lr=0.1)
+    scale(optimizer, {p: 2.0 if n == "0.weight" else 1.0 for n, p in model.named_parameters()})
+    named = {id(p): n for n, p in model.named_parameters()}
+    for group in optimizer.param_groups:
+        assert group["param_names"] == [named[id(p)] for p in group["params"]]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
 
 
 def rates(steps=20, **fields):

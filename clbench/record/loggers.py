@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import os
 import secrets
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,8 +26,8 @@ PATIENCE, AGAIN = 10, 1
 WANDB_PATIENCE = 30
 
 
-class RunLogger(Section):
-    """Settings of one logger. A new kind overrides :meth:`make`, and the rest where it can."""
+class RunLogger(Section, ABC):
+    """Settings of one logger; abstract. A new kind has :meth:`make`, and the rest where it can."""
 
     summary: ClassVar[str]
     #: The package that it cannot do without, which is an extra of clbench of the logger's name.
@@ -43,6 +45,7 @@ class RunLogger(Section):
                 f"pip install 'clbench[{name}]', or leave it out"
             )
 
+    @abstractmethod
     def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger | None:
         """Lightning's logger.
 
@@ -55,7 +58,6 @@ class RunLogger(Section):
         Returns:
             The logger; None for TensorBoard's, which the run writes itself.
         """
-        raise NotImplementedError
 
     def identity(self, logger: Logger) -> str | None:
         """What the run is called there, so that it goes on in the same place; None: nothing."""
@@ -88,19 +90,25 @@ class CSV(RunLogger):
         from lightning.pytorch.loggers import CSVLogger
 
         path = folder / "csv" / "metrics.csv"
-        kept: list[dict[str, Any]] = []
-        if last_step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [
-                    {key: value for key, value in row.items() if value not in (None, "")}
-                    for row in csv.DictReader(file)
-                ]
+        kept = _whole_rows(path, last_step) if last_step and path.is_file() else []
         logger = CSVLogger(folder, name="", version="csv")
         with warnings.catch_warnings():  # it takes the old file away, whose rows are kept here
             warnings.simplefilter("ignore")
-            logger.experiment.metrics += [row for row in kept if int(row["step"]) <= last_step]
+            logger.experiment.metrics += kept
             logger.save()
         return logger
+
+
+def _whole_rows(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """The rows of a CSV file up to a step, without any that a kill has left in part."""
+    text = path.read_text("utf-8", errors="replace")
+    rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    whole = [row for row in rows if None not in row and None not in row.values()]
+    return [
+        {key: value for key, value in row.items() if value}
+        for row in whole
+        if row.get("step", "").isdecimal() and int(row["step"]) <= last_step
+    ]
 
 
 class Wandb(RunLogger):
@@ -195,3 +203,12 @@ class MLflow(RunLogger):
     def picture(self, logger: Any, name: str, path: Path, step: int) -> None:
         """As an artifact."""
         logger.experiment.log_artifact(logger.run_id, str(path))
+
+
+#: By name in recipes; plugins bring theirs into the same table.
+LOGGERS: dict[str, type[RunLogger]] = {
+    "tensorboard": TensorBoard,
+    "csv": CSV,
+    "wandb": Wandb,
+    "mlflow": MLflow,
+}
