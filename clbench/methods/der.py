@@ -76,17 +76,17 @@ class DERpp(Method):
     def penalty(self, forward: Forward) -> Tensor | None:
         if not self._on or not len(self._index):
             return None
-        total = torch.zeros((), device=forward.logits_BC.device)
+        total, part = torch.zeros((), device=forward.logits_BC.device), forward.batch.part
         if self.alpha:
             chosen, logits_BC, share = self._replayed(forward, FIRST)
             stored_BC = self._logits[chosen].to(logits_BC.device)
-            value = share * F.mse_loss(logits_BC, stored_BC)
+            value = share * part * F.mse_loss(logits_BC, stored_BC)
             self._last.add(forward.step, "logits_distance", value)
             total = total + self.alpha * value
         if self.beta:
             chosen, logits_BC, share = self._replayed(forward, SECOND)
             labels_B = self._labels[chosen].to(logits_BC.device)
-            value = share * self._context.losses(logits_BC, labels_B).mean()
+            value = share * part * self._context.losses(logits_BC, labels_B).mean()
             self._last.add(forward.step, "replayed_loss", value)
             total = total + self.beta * value
         return total
@@ -101,7 +101,7 @@ class DERpp(Method):
         split = Split(context.task.train.images, self._index[drawn], self._labels[drawn])
         at = [torch.arange(count)[mine]]
         (batch,) = context.reader.batches(split, context.device, at, draws_BD)
-        return drawn[mine], forward.model(batch.inputs).float(), share * forward.batch.part
+        return drawn[mine], forward.model(batch.inputs).float(), share
 
     def observe(self, forward: Forward) -> None:
         if not self._on:

@@ -76,7 +76,7 @@ def test_a_process_and_a_batch_count_by_their_parts(fields):
         method._context = SimpleNamespace(losses=cross_entropy)
         method._share = share
         batch = SimpleNamespace(part=part)
-        return method.penalty(SimpleNamespace(logits_BC=peer("logits"), batch=batch))
+        return method.penalty(SimpleNamespace(step=1, logits_BC=peer("logits"), batch=batch))
 
     whole = penalty(1.0, 1.0)
     assert whole > 0
