@@ -83,6 +83,8 @@ class Method(Section):
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
     optimizers: ClassVar[tuple[str, ...]] = ()
+    #: Kinds of network that it works with, no subclasses; none: any.
+    networks: ClassVar[tuple[type[nn.Module], ...]] = ()
     #: Methods that it does not go with, and why; one of two need say it.
     clashes: ClassVar[Mapping[str, str]] = {}
     #: Why it goes with no other method, after its name.

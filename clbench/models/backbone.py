@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,22 @@ def check(config: ModelConfig) -> None:
             f"model.weights = {config.weights!r} are no weights of {config.backbone}; "
             f"there are {', '.join(tags)}; or a file, packaged, pretrain, none"
         )
+
+
+def kind_of(config: ModelConfig) -> type[nn.Module] | None:
+    """Which class a backbone is of, built without memory; None if it cannot be built so."""
+    if not timm.is_model(config.backbone):
+        return None
+    return _kind(timm.model_entrypoint(config.backbone), json.dumps(config.options, default=str))
+
+
+@cache  # a recipe is read once for every task with settings of its own
+def _kind(make: Callable[..., nn.Module], options: str) -> type[nn.Module] | None:
+    with torch.random.fork_rng([]), torch.device("meta"):
+        try:
+            return type(make(pretrained=False, **json.loads(options)))
+        except Exception:  # whatever is wrong with it is told when it is built
+            return None
 
 
 def is_file(config: ModelConfig) -> bool:

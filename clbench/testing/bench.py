@@ -108,6 +108,9 @@ class Made:
     def unlike_weights(self, other: Made) -> str:
         """Which weights of another run are not the same bit for bit; empty if all are."""
         ours, theirs = self.weights, other.weights
+        if ours.keys() != theirs.keys():
+            names = sorted(ours.keys() ^ theirs.keys())
+            return f"{names[0]} and {len(names) - 1} more weights are in one of the networks only"
         wrong = [name for name in ours if not torch.equal(ours[name], theirs[name])]
         return f"{wrong[0]} and {len(wrong) - 1} more weights differ" if wrong else ""
 
