@@ -67,9 +67,9 @@ def test_a_config_of_ones_own_names_them(folder, recipe, tmp_path):
 
 def test_a_suite_tells_its_runs_and_takes_none_from_a_run_folder(folder, recipe, tmp_path):
     with pytest.raises(ClbenchError, match=rf"run/config\.yaml: {NAME} = .* copy the file"):
-        expand({"base": "run/config.yaml", "methods": {"plain": {}}})
+        expand({"base": "run/config.yaml", "methods": {"plain": {}}}, "own")
     with pytest.raises(ClbenchError, match="anybody's"):
-        expand({"base": recipe, "methods": {"plain": {"config": "run/config.yaml"}}})
+        expand({"base": recipe, "methods": {"plain": {"config": "run/config.yaml"}}}, "own")
     named = addresses(plain(parse(recipe | {"loggers": [{"mlflow": {"tracking_uri": THERE}}]})))
     words = train_words(folder, "own.py", **named)
     assert words[-4:] == ["--plugins", "own.py", f"--{NAME}", THERE]
