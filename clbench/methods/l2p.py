@@ -20,10 +20,10 @@ from clbench.models.modes import evaluating
 from clbench.streams import Task
 
 
-def choose(query_BF: Tensor, keys_MF: Tensor, top: int) -> tuple[Tensor, Tensor]:
+def nearest_keys(query_BF: Tensor, keys_MF: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """The N keys nearest to each query by cosine, best first: cosines and places, (B, N) each.
 
-    >>> choose(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0]]), 1)
+    >>> nearest_keys(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0]]), 1)
     (tensor([[1.]]), tensor([[1]]))
     """
     found = (F.normalize(query_BF, dim=1) @ F.normalize(keys_MF, dim=1).T).topk(top, dim=1)
@@ -46,7 +46,7 @@ class PromptPool(nn.Module):
 
     def forward(self, query_BF: Tensor) -> Tensor:
         """The prompts that each image chooses, one after the other: (B, N·L, F)."""
-        return self.prompts[choose(query_BF, self.keys, self.top)[1]].flatten(1, 2)
+        return self.prompts[nearest_keys(query_BF, self.keys, self.top)[1]].flatten(1, 2)
 
 
 class Prompted(VisionTransformer):
@@ -137,7 +137,7 @@ class L2P(Method):
         pool, seen = model.prompt_pool, model.prompt_pool.seen
         # Another method may have passed other images meanwhile.
         query_BF = seen[1] if seen and seen[0] is inputs else model.query(inputs)
-        cosines_BN, places_BN = choose(query_BF, pool.keys, pool.top)
+        cosines_BN, places_BN = nearest_keys(query_BF, pool.keys, pool.top)
         self._used[places_BN] = True
         self._told = {"cosine": cosines_BN.detach().mean(), "prompts_used": self._used.sum()}
         return self.pull * forward.mean((1 - cosines_BN).sum(1)) if self.pull else None

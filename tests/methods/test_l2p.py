@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
-from clbench.methods.l2p import L2P, Prompted, choose
+from clbench.methods.l2p import L2P, Prompted, nearest_keys
 from clbench.recipe.recipe import parse
 
 PEERS = np.load(Path(__file__).parents[1] / "reference" / "prompts.npz")
@@ -26,7 +26,7 @@ def peer(name):
 
 
 def test_prompts_and_pull_are_those_of_another_program():
-    cosines, places = choose(peer("cls_features"), peer("key"), 4)
+    cosines, places = nearest_keys(peer("cls_features"), peer("key"), 4)
     assert torch.equal(places, peer("cls_per_sample/indices"))
     torch.testing.assert_close(cosines.sum(1).mean(), peer("cls_per_sample/reduce_sim"))
     tokens = torch.cat([peer("prompt")[places].flatten(1, 2), peer("tokens")], 1)
@@ -49,7 +49,7 @@ def network(**settings):
 def test_the_network_is_the_plain_one_with_tokens_in_front(pooled):
     _, plain, model = network(pool=4, length=2, top=3, pooled=pooled)
     plain.eval(), model.eval()
-    _, places = choose(plain.forward_features(IMAGES)[:, 0], model.prompt_pool.keys, 3)
+    _, places = nearest_keys(plain.forward_features(IMAGES)[:, 0], model.prompt_pool.keys, 3)
     prompts = model.prompt_pool.prompts[places].flatten(1, 2)
     tokens = torch.cat([prompts, plain._pos_embed(plain.patch_embed(IMAGES))], 1)
     tokens = plain.norm(plain.blocks(tokens))
@@ -82,7 +82,7 @@ def test_keys_are_pulled_to_the_queries_of_the_batch_whatever_passed_since():
     model(IMAGES)
     loss = asked(method, model, IMAGES)
     query = plain.forward_features(IMAGES)[:, 0]
-    cosines, places = choose(query, model.prompt_pool.keys, 2)
+    cosines, places = nearest_keys(query, model.prompt_pool.keys, 2)
     torch.testing.assert_close(loss, 0.5 * (2 - cosines.sum(1)).mean())
     loss.backward()
     pulled = model.prompt_pool.keys.grad.any(1).nonzero().flatten()
