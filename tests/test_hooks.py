@@ -18,6 +18,7 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.models.loss import ClassLoss
 from clbench.recipe.recipe import parse
+from clbench.runner.setup import Setup
 from clbench.sweep import sweep
 
 
@@ -341,3 +342,14 @@ def test_what_is_there_keeps_its_name_and_shape(small, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "shrinks", Shrinks)
     with pytest.raises(ClbenchError, match=r"methods\.shrinks: fc\.weight is gone or has another"):
         ran(small, tmp_path / "run", {"shrinks": {}})
+
+
+def test_a_moving_average_of_no_steps_leaves_running_statistics(small, tmp_path, monkeypatch):
+    model = {"backbone": "test_resnet", "weights": "none", "batch_norm": "recompute"}
+    small |= {"model": model, "ema": 0.9}
+    seen = []
+    monkeypatch.setattr(Setup, "_refreshed", lambda self, at, theta: seen.append(at) or theta)
+    ran(small, tmp_path / "none", {"ncm": {}})
+    assert not seen
+    ran(small, tmp_path / "one", {"ncm": {"tuned": "first"}})
+    assert [context.first for context in seen] == [True]

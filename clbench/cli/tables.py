@@ -184,6 +184,7 @@ SWEEP = Command(
         Option("alpha", "share of the tuned weights in wise_ft", "VALUES"),
         Option("scale", "λ of task_arithmetic or ties", "VALUES"),
         Option("density", "of ties", "VALUES"),
+        Option("shrinkage", "of slda", "VALUES"),
         Option(
             "anchor", "of wise_ft: pretrained or previous", "NAME", one_of("pretrained", "previous")
         ),
@@ -196,7 +197,7 @@ SWEEP = Command(
         _PLUGINS,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
-    "training: one of --alpha, --scale and --density. VALUES: start:stop:step, or a list with "
+    "training: one of --alpha, --scale, --density and --shrinkage. VALUES: start:stop:step, or a list with "
     "commas.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clbench.methods.base import Context
 from clbench.methods.collected import ONE_HEAD, Collecting, collected, with_rows
+from clbench.methods.statements import Swept
 from clbench.weights import State
 
 
@@ -78,6 +79,8 @@ class SLDA(Collecting):
     clashes: ClassVar[Mapping[str, str]] = {
         "ncm": ONE_HEAD, "ranpac": ONE_HEAD, "head_refit": ONE_HEAD
     }  # fmt: skip
+
+    swept: ClassVar[Mapping[str, Swept]] = {"shrinkage": Swept()}
 
     shrinkage: float = Field(
         1e-4, gt=0, le=1, description="ε: the covariance is taken as (1 − ε)Σ + εI"
