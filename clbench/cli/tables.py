@@ -197,7 +197,7 @@ SWEEP = Command(
         _PLUGINS,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
-    "training: one of --alpha, --scale, --density and --shrinkage. VALUES: start:stop:step, or a list with "
-    "commas.",
+    "training: one of --alpha, --scale, --density and --shrinkage. VALUES: start:stop:step, or a "
+    "list with commas.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
 )
