@@ -25,6 +25,7 @@ from clbench.models.loss import ClassLoss
 from clbench.models.tiny import TinyCNN
 from clbench.recipe.recipe import parse
 from clbench.runner.network import operated
+from clbench.runner.setup import Setup
 from clbench.sweep import sweep
 
 
@@ -384,3 +385,14 @@ def test_surgery_that_adds_modules_is_refused_before_anything_is_trained():
     assert "\n" not in str(e.value)
     changed = operated([Doubles(), LoRA()], model)
     assert weight_names(changed) == weight_names(model) == {n for n, _ in named_weights(changed)}
+
+
+def test_a_moving_average_of_no_steps_leaves_running_statistics(small, tmp_path, monkeypatch):
+    model = {"backbone": "test_resnet", "weights": "none", "batch_norm": "recompute"}
+    small |= {"model": model, "ema": 0.9}
+    seen = []
+    monkeypatch.setattr(Setup, "_refreshed", lambda self, at, theta: seen.append(at) or theta)
+    ran(small, tmp_path / "none", {"ncm": {}})
+    assert not seen
+    ran(small, tmp_path / "one", {"ncm": {"tuned": "first"}})
+    assert [context.first for context in seen] == [True]

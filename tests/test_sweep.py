@@ -55,6 +55,7 @@ CASES = {
         0.3,
         {"wise_ft": {"alpha": 0.3}},
     ),
+    "slda": ({}, {"slda": {}}, "shrinkage", 0.5, {"slda": {"shrinkage": 0.5}}),
     "task_arithmetic": (
         {},
         {"task_arithmetic": {}},
@@ -156,6 +157,21 @@ def test_independent_tasks_count_each_with_its_own_model(data_dir, tmp_path, mon
     checkpoints.save(base.folder, 3, checkpoints.load(base.folder, 3), {}, "last")
     with pytest.raises(ClbenchError, match="independent tasks have a model each"):
         sweep(base.folder, "alpha", [0.3])
+
+
+def test_what_is_collected_of_an_independent_task_is_of_it_alone(data_dir, tmp_path, monkeypatch):
+    build = SplitConfig.build
+
+    def independent(self, *arguments):
+        return dataclasses.replace(build(self, *arguments), independent=True)
+
+    monkeypatch.setattr(SplitConfig, "build", independent)
+    base, other = (
+        clbench.run(recipe_of(data_dir, {}, {"slda": {"shrinkage": value}}), tmp_path / str(value))
+        for value in (1e-4, 0.5)
+    )
+    made = sweep(base.folder, "shrinkage", [1e-4, 0.5])
+    assert made.rows == [_row(base, 1e-4), _row(other, 0.5)]
 
 
 def test_the_ends_are_the_pretrained_and_the_trained_weights(plain_run):

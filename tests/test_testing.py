@@ -1,5 +1,6 @@
 """The checks that everybody can run on a method or a stream: each fault is named."""
 
+import random
 import sys
 from dataclasses import replace
 from typing import ClassVar
@@ -111,6 +112,165 @@ class Rough(Pull):
     share: float = Field(0.1, ge=0, le=1, exclude=True)
 
 
+class Scale(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.factor = nn.Parameter(1 + 0.1 * torch.randn(width))
+
+    def forward(self, module, inputs):
+        return (inputs[0] * self.factor,)
+
+
+class Adapts(Method):
+    """Sound with the newer hooks, until a twin breaks it."""
+
+    summary: ClassVar[str] = "uses what few need"
+    _table: torch.Tensor | None = None
+
+    def adapt(self, model, task):
+        head = model.get_classifier()
+        if not hasattr(model, "own"):
+            model.own = Scale(model.num_features)
+            head.register_forward_pre_hook(model.own)
+        return model
+
+    def rows(self, context):
+        return torch.zeros_like(context.losses.idle)
+
+    def admit(self, labels_B, excluded_BC):
+        return excluded_BC | False
+
+    def rate(self, name):
+        return 2.0 if name.startswith("own") else 1
+
+    def observe(self, forward):
+        self._last = float(forward.losses_B.mean())
+
+    def absorb(self, theta, context):
+        width = theta[context.head[0]].shape[1]
+        self._table = torch.randn(width, 4, generator=torch.Generator().manual_seed(1))
+
+    def classifier(self):
+        return None if self._table is None else lambda features_BF: features_BF @ self._table
+
+    def state_dict(self):
+        return {"table": self._table}
+
+    def load_state_dict(self, state):
+        self._table = state["table"]
+
+
+class AddsAgain(Adapts):
+    def adapt(self, model, task):
+        model.own = Scale(model.num_features)
+        model.get_classifier().register_forward_pre_hook(model.own)
+        return model
+
+
+class DrawsElsewhere(Adapts):
+    def adapt(self, model, task):
+        fresh = not hasattr(model, "own")
+        model = super().adapt(model, task)
+        if fresh:
+            nn.init.constant_(model.own.factor, random.random())
+        return model
+
+
+class HoldsOn(Adapts):
+    def adapt(self, model, task):
+        if not hasattr(model, "own"):
+            model.own = Scale(model.num_features)
+            model.get_classifier().register_forward_pre_hook(lambda m, x: model.own(m, x))
+        return model
+
+
+class Drops(Adapts):
+    def adapt(self, model, task):
+        model.reset_classifier(2)
+        return model
+
+
+class Numbers(Adapts):
+    def rows(self, context):
+        return torch.tensor([True])
+
+
+class InPlace(Adapts):
+    def admit(self, labels_B, excluded_BC):
+        excluded_BC[:, 0] = True
+        return excluded_BC
+
+
+class OfClasses(Adapts):
+    def admit(self, labels_B, excluded_BC):
+        return torch.zeros(excluded_BC.shape[1], dtype=torch.bool)
+
+
+class Endless(Adapts):
+    def rate(self, name):
+        return float("inf") if name.startswith("own") else 1.0
+
+
+class Wavers(Adapts):
+    _asked: int = 0
+
+    def rate(self, name):
+        self._asked += 1
+        return 1.0 + self._asked % 2
+
+
+class Column(Adapts):
+    def weights(self, forward):
+        return torch.ones(len(forward.losses_B), 1)
+
+
+class PerClass(Adapts):
+    def penalty(self, forward):
+        return forward.logits_BC.mean(0)
+
+
+class Touches(Adapts):
+    def observe(self, forward):
+        forward.model.own.factor.mul_(0.9)
+
+
+class Dices(Adapts):
+    def observe(self, forward):
+        torch.rand(1)
+
+
+class OneClassLess(Adapts):
+    def classifier(self):
+        return lambda features_BF: (features_BF @ self._table)[:, 0]
+
+
+class Learns(Adapts):
+    def classifier(self):
+        def classify(features_BF):
+            self._table = self._table + 0.1
+            return features_BF @ self._table
+
+        return None if self._table is None else classify
+
+
+class LosesTable(Adapts):
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+    def absorb(self, theta, context):
+        if context.task.index == 0:
+            super().absorb(theta, context)
+
+
+class EditsWeights(Adapts):
+    def deploy(self, theta, context):
+        theta["own.factor"].mul_(0.9)
+        return theta
+
+
 @pytest.fixture
 def check(data_dir):
     def run(kind, **more):
@@ -145,6 +305,44 @@ def test_a_broken_twin_is_named(check, kind, told):
     settings = {"share": 0.3} if kind is Rough else {}
     with pytest.raises(AssertionError, match=rf"(?m)^{told}"):
         check(kind, beside=[], settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Adapts, None),
+        (AddsAgain, "adapt: a second call for a task changes the network"),
+        (DrawsElsewhere, "adapt: what it adds is not the same twice"),
+        (HoldsOn, r"adapt: a copy of the network does not have own\.factor of its own"),
+        (Drops, r"trains: methods\..*fc\.weight is gone"),
+        (Numbers, r"rows: it returns bool \(1,\), not a mask"),
+        (InPlace, "admit: it edits excluded_BC in place"),
+        (OfClasses, r"admit: it returns bool \(4,\), not a mask"),
+        (Endless, r"rate: inf for own\.factor"),
+        (Wavers, "rate: asked twice for"),
+        (Column, r"weights: it gives \(16, 1\) for 16 samples"),
+        (PerClass, r"penalty: it gives \(4,\), not one number"),
+        (Touches, r"observe: it changes own\.factor, and may only look"),
+        (Dices, "observe: it draws by torch's own generator"),
+        (OneClassLess, r"classifier: it makes float32 \(20,\) of 20 samples"),
+        (Learns, "classifier: asked twice, it gives two answers"),
+        (LosesTable, "resumes: the weights are the same, but what is made of images"),
+        (EditsWeights, "deploy: it edits the weights it is given"),
+    ],
+)
+def test_the_fault_of_a_rarer_hook_is_named(check, kind, told):
+    if told is None:
+        check(kind, neutral=None)
+        return
+    with pytest.raises(AssertionError, match=rf"(?m)^{told}"):
+        check(kind, neutral=None, beside=[])
+
+
+def test_hooks_are_the_method_s_own_again(check):
+    before = dict(vars(Adapts))
+    check(Adapts, neutral=None, beside=[])
+    assert dict(vars(Adapts)) == before
+    assert "deploy" not in before
 
 
 def test_a_method_that_fails_beside_another_is_told(check, monkeypatch):

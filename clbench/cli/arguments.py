@@ -11,6 +11,9 @@ from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
+#: Fields whose words are rows: names, or names with settings in YAML.
+ROWS = ("loggers", "callbacks")
+
 
 def read_arguments(argv: Sequence[str]) -> Given:
     """Sort the words of ``clbench train``.
@@ -32,7 +35,10 @@ def overrides(given: Given) -> dict[str, Any]:
 
     tree: dict[str, Any] = {}
     for name, words in given.fields.items():
-        put(tree, name, value_of(f"--{name}", words, list(_annotations(name))))
+        if name in ROWS and len(words) > 1:
+            put(tree, name, [value_of(f"--{name}", [word], []) for word in words])
+        else:
+            put(tree, name, value_of(f"--{name}", words, list(_annotations(name))))
     return tree
 
 
@@ -41,11 +47,13 @@ def values(given: Given) -> dict[str, Any]:
     from clbench.plugins.loading import load, union
     from clbench.plugins.recipes import HASHES, NAMES, check, names_in
     from clbench.recipe import yamlfile
+    from clbench.recipe.addresses import addresses, refuse_unknown
     from clbench.recipe.merging import merge
-    from clbench.recipe.opened import read_config
+    from clbench.recipe.opened import in_run_folder, read_config
     from clbench.runner.folder import recipe_of
 
     merged: dict[str, Any] = {}
+    known: dict[str, str] = {}
     configs, output = given.get("config"), given.get("output")
     plugins: list[str] = given.get("plugins", [])
     load(plugins)
@@ -59,7 +67,10 @@ def values(given: Given) -> dict[str, Any]:
         read = read_config(name, output)
         plugins = [*names_in(read), *plugins]
         merged = merge(merged, read)
-    merged = merge(merged, overrides(given))
+        known |= {} if in_run_folder(yamlfile.find(name), output) else addresses(read)
+    own = overrides(given)
+    merged = merge(merged, own)
+    refuse_unknown(merged, known | addresses(own))
     _refuse_options(merged)
     check(merged.get(HASHES))
     return {**merged, NAMES: union(names_in(merged), plugins)}

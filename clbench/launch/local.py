@@ -165,14 +165,16 @@ def _read(log: Path) -> Iterator[str]:
     yield from log.read_text("utf-8", errors="replace").splitlines()
 
 
-def train_words(folder: Path, *plugins: str) -> list[str]:
+def train_words(folder: Path, *plugins: str, **addresses: str) -> list[str]:
     """The command that runs, or goes on with, the run in a folder that holds ``config.yaml``.
 
     Args:
         folder: of the run.
         *plugins: of its recipe; a run that finds them in its folder alone does not load them.
+        **addresses: of its loggers, which are not asked by a run that finds them there alone.
     """
     config = str(folder / "config.yaml")  # named, as without it another run would begin
     words = ["--config", config, "--resume", "--output", str(folder)]
     words += ["--plugins", *plugins] if plugins else []
+    words += [word for name, address in addresses.items() for word in (f"--{name}", address)]
     return [sys.executable, "-m", "clbench", "train", *words]

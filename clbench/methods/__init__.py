@@ -10,6 +10,7 @@ from clbench.methods.flow import FLOW
 from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
+from clbench.methods.l2p import L2P
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
     "mofo": MoFO,
     "hft": HFT,
     "lora": LoRA,
+    "l2p": L2P,
     "ncm": NCM,
     "slda": SLDA,
     "ranpac": RanPAC,

@@ -1,7 +1,6 @@
 """What a method is: a set of small hooks, each returning its contribution.
 
-No method knows another. The :class:`~clbench.learner.learner.Learner` folds what they return, so
-that any sensible combination just works. As a training loop::
+No method knows another: the :class:`~clbench.learner.learner.Learner` folds what they return::
 
     tasks = method.arrange(tasks)                        # composed      multitask
     for task in tasks:
@@ -32,9 +31,8 @@ that any sensible combination just works. As a training loop::
             theta = method.deploy(theta, context) where method.carries
         evaluate(shown, by method.classifier() in the head's place)   # at most one   RanPAC
 
-A method is a pydantic model: its fields are its hyperparameters, checked when the recipe is read
-and overridden by name; what it remembers lives in attributes that start with an underscore. The
-order in which methods stand in the recipe is the order of composition.
+A method is a pydantic model: fields are hyperparameters, attributes that start with an underscore
+hold what it remembers. Methods are composed in the order in which the recipe has them.
 """
 
 from __future__ import annotations
@@ -81,6 +79,8 @@ class Method(Section):
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
     optimizers: ClassVar[tuple[str, ...]] = ()
+    #: Kinds of network that it works with, no subclasses; none: any.
+    networks: ClassVar[tuple[type[nn.Module], ...]] = ()
     #: Methods that it does not go with, and why; one of two need say it.
     clashes: ClassVar[Mapping[str, str]] = {}
     #: Why it goes with no other method, after its name.
@@ -93,7 +93,7 @@ class Method(Section):
     mixable: ClassVar[bool | None] = None
     #: Whether it acts at steps that it counts from the task's length, so that none may be left out.
     counts_steps: ClassVar[bool] = False
-    #: Whether layers of the trunk rest by the method's definition.
+    #: Whether layers of the trunk rest by definition.
     still: ClassVar[bool] = False
     #: Whether it trains heads of its own by the settings of ``model.probe``.
     probes: ClassVar[bool] = False

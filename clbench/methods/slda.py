@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected, with_rows
+from clbench.methods.statements import Swept
 from clbench.weights import State
 
 
@@ -74,6 +76,7 @@ class SLDA(Collecting):
     """
 
     summary: ClassVar[str] = "class means and one covariance make the head, without training"
+    swept: ClassVar[Mapping[str, Swept]] = {"shrinkage": Swept()}
 
     shrinkage: float = Field(
         1e-4, gt=0, le=1, description="ε: the covariance is taken as (1 − ε)Σ + εI"

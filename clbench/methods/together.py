@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
+from clbench.models.kind import kind_of
 
 if TYPE_CHECKING:
     from clbench.data.transforms import Augment
+    from clbench.models.settings import ModelConfig
     from clbench.optim.settings import Optimizer
 
 #: Hooks that are nothing without steps.
@@ -47,6 +49,8 @@ class Training(Protocol):
     @property
     def augment(self) -> Augment: ...
     @property
+    def model(self) -> ModelConfig: ...
+    @property
     def early_stopping(self) -> Any: ...
 
 
@@ -61,6 +65,7 @@ def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
         ClbenchError: naming the method, the setting, the reason and the way out.
     """
     for name, method in methods.items():
+        _refuse_network(name, method, recipe.model)
         if recipe.augment.mixes and not _mixable(method):
             raise ClbenchError(
                 f"methods: {name} looks at single samples, and augment.mixup and cutmix make one "
@@ -76,6 +81,16 @@ def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
                 f"methods: {name} brings an optimiser of its own, with one rate and decay for all: "
                 "leave optimizer.head_rate, layer_decay and decay_norms out"
             )
+
+
+def _refuse_network(name: str, method: Method, config: ModelConfig) -> None:
+    kind = kind_of(config) if method.networks else None
+    if kind is not None and kind not in method.networks:
+        known = " or ".join(network.__name__ for network in method.networks)
+        raise ClbenchError(
+            f"methods: {name} works on timm's {known} alone, and model.backbone = "
+            f"{config.backbone!r} is a {kind.__name__}: choose another one, or leave {name} out"
+        )
 
 
 def _mixable(method: Method) -> bool:

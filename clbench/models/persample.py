@@ -201,7 +201,7 @@ class _Tape:
 
     def record(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
         """A forward hook."""
-        if len(inputs) != 1 or not isinstance(output, Tensor):
+        if len(inputs) != 1 or not isinstance(output, Tensor) or not torch.is_grad_enabled():
             return None
         if not output.requires_grad:
             # No parameter asks for gradients, so the graph begins here. What follows may edit the

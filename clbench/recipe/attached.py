@@ -24,7 +24,7 @@ from clbench.record.loggers import LOGGERS, RunLogger, TensorBoard
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
 
 
-def _rows(value: Any, kind: str) -> dict[str, Any]:
+def as_rows(value: Any, kind: str) -> dict[str, Any]:
     """Names to settings, from rows of a list or a mapping."""
     if isinstance(value, Mapping):
         return dict(value)
@@ -47,13 +47,13 @@ def _loggers(value: Any) -> dict[str, RunLogger]:
         name: given
         if isinstance(given, RunLogger)
         else model_of(name, by_name(LOGGERS, name, "logger"), given)
-        for name, given in _rows(value, "tensorboard, {csv: {}}").items()
+        for name, given in as_rows(value, "tensorboard, {csv: {}}").items()
     }
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
     found = {}
-    for name, given in _rows(value, "my_callback, {other: {every: 5}}").items():
+    for name, given in as_rows(value, "my_callback, {other: {every: 5}}").items():
         if name not in CALLBACKS:
             near = nearest(str(name), list(CALLBACKS))
             words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"

@@ -32,6 +32,8 @@ class RunLogger(Section, ABC):
     summary: ClassVar[str]
     #: The package that it cannot do without, which is an extra of clbench of the logger's name.
     package: ClassVar[str] = ""
+    #: Fields that say where the run is told of: they count only where the user names them.
+    addresses: ClassVar[tuple[str, ...]] = ()
 
     def check(self, name: str) -> None:
         """Refuse settings that can be known not to work, before the run begins.
@@ -163,6 +165,7 @@ class MLflow(RunLogger):
 
     summary: ClassVar[str] = "an MLflow tracking server; needs the extra clbench[mlflow]"
     package: ClassVar[str] = "mlflow"
+    addresses: ClassVar[tuple[str, ...]] = ("tracking_uri",)
 
     tracking_uri: str | None = Field(
         None,

@@ -200,12 +200,12 @@ def beyond(methods: Sequence[Method]) -> None:
     for method in overriding(methods, "classifier"):
         say(
             f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk, "
-            "and what classifies is in the checkpoint."
+            "and what classifies is in the checkpoint, from which load_model.py takes it."
         )
     for method in overriding(methods, "adapt"):
         say(
             f"{name_of(method)} added to the network: model.safetensors has parts that timm's "
-            "lacks, so that load_model.py has to add them too, by the method's adapt."
+            "lacks; load_model.py adds them, which needs clbench."
         )
 
 

@@ -7,18 +7,22 @@ import io
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import timm
 from safetensors import safe_open
 from safetensors.torch import save
 
 from clbench.errors import reason
 from clbench.files.disk import to_json, write_atomic
+from clbench.methods import METHODS
+from clbench.methods.base import Method
 from clbench.record.record import SCENARIOS, Record
 from clbench.report.figures import draw_figure
 from clbench.runner.products import CURVES, LOADER, MATRIX, PICTURES, SUMMARY, WEIGHTS
 from clbench.text.texts import cell
+from clbench.text.yamltext import read_text
 from clbench.weights import State
 
 T = TypeVar("T")
@@ -91,6 +95,18 @@ def write_loader(record: Record) -> None:
     with safe_open(record.folder / WEIGHTS, "pt") as weights:
         if any("pos_embed" in name for name in weights.keys()):  # noqa: SIM118
             options["img_size"] = record.run.size
+    if more := _beyond_timm(record):
+        call = f"rebuilt(Path(__file__).parent, {str(backbone)!a}, OPTIONS, **MORE)"
+        write_atomic(
+            record.folder / LOADER,
+            '"""Load the final network of a run of clbench, which timm alone cannot make."""\n\n'
+            "from pathlib import Path\n\nfrom clbench.runner.exported import rebuilt\n\n"
+            f"NAME = {str(record.run.title)!a}\n"
+            f"OPTIONS = {options!a}\n"
+            f"MORE = {more!a}  # plugins: where they lie\n"
+            f"model = {call}\n",
+        )
+        return
     own = backbone in ("tiny_cnn", "tiny_vit")
     register = "import clbench.models  # registers the tiny backbones\n" if own else ""
     write_atomic(
@@ -104,6 +120,28 @@ def write_loader(record: Record) -> None:
         'model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors")))\n'
         "model.eval()\n",
     )
+
+
+def _beyond_timm(record: Record) -> dict[str, Any]:
+    """What makes a run's network where timm alone cannot: methods and plugins; empty if it can."""
+    values = read_text(record.run.recipe, str(record.folder)) if record.run.recipe else {}
+    methods = {
+        name: dict(settings or {})
+        for name, settings in (values.get("methods") or {}).items()
+        if name in METHODS and any(_has(METHODS[name], hook) for hook in ("adapt", "classifier"))
+    }
+    kinds: list[Any] = [METHODS[name] for name in methods]
+    if timm.is_model(record.run.backbone):
+        kinds.append(timm.model_entrypoint(record.run.backbone))
+    foreign = any(kind.__module__.split(".")[0] not in ("timm", "clbench") for kind in kinds)
+    if not methods and not foreign:
+        return {}
+    plugins = list(map(str, values.get("plugins") or ())) if foreign else []
+    return {"methods": methods, "tasks": list(record.run.tasks), "plugins": plugins}
+
+
+def _has(kind: type[Method], hook: str) -> bool:
+    return getattr(kind, hook) is not getattr(Method, hook)
 
 
 def _matrices(record: Record) -> str:

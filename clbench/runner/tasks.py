@@ -117,7 +117,8 @@ class Run:
                 with clock(method):
                     method.finish(context)
         with parts("deploy"):
-            averages = recipe.ema > 0 or any(method.averages for method in self.methods)
+            moved = recipe.ema > 0 and learner.step_count > 0  # no step leaves nothing to average
+            averages = moved or any(method.averages for method in self.methods)
             theta = unwrap(self.methods, snapshot(context.model, "cpu"))
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)

@@ -13,6 +13,7 @@ from clbench.files.disk import write_atomic
 from clbench.files.lock import alone
 from clbench.launch.choose import choose_launcher
 from clbench.launch.local import Job, Launch, train_words
+from clbench.recipe.addresses import addresses
 from clbench.record.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -146,9 +147,9 @@ def _run(
             failures[name] = f"{place.folder} cannot be written: {error}"
             continue
         log = folder / "logs" / f"{name}.log"
-        todo.append(
-            Job(name, train_words(place.folder, *place.run.recipe.plugins), log, place.folder)
-        )
+        recipe = place.run.recipe
+        words = train_words(place.folder, *recipe.plugins, **addresses(plain(recipe)))
+        todo.append(Job(name, words, log, place.folder))
     reused = len(places) - len(todo) - len(failures)
     print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
     if todo:

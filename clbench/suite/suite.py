@@ -14,7 +14,6 @@ from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
 from clbench.plugins.recipes import admitted
 from clbench.recipe.merging import merge, put_on
-from clbench.recipe.opened import read_config
 from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import find, read_mapping
 from clbench.runner.folder import recipe_hash as recipe_hash
@@ -26,6 +25,7 @@ from clbench.suite.values import (
     class_orders,
     methods_of,
     overrides_of,
+    read_base,
     title_of,
 )
 from clbench.text.names import wrong_name
@@ -245,7 +245,7 @@ def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any
     """A method's own base and its methods: ``{config: FILE}`` takes both from a config."""
     if not isinstance(settings, Mapping) or "config" not in settings:
         return base, settings or {}
-    own = read_config(str(settings["config"]))
+    own = read_base(str(settings["config"]))
     more = {name: fields for name, fields in settings.items() if name != "config"}
     if not more:
         return own, own.get("methods") or {}

@@ -8,7 +8,9 @@ from typing import Any
 from clbench.errors import ClbenchError, shown
 from clbench.explain import nearest
 from clbench.plugins.recipes import admitted
-from clbench.recipe.opened import read_config
+from clbench.recipe.addresses import addresses
+from clbench.recipe.opened import in_run_folder, read_config
+from clbench.recipe.yamlfile import find
 from clbench.text.names import wrong_name
 
 
@@ -17,7 +19,23 @@ def base_of(values: Mapping[str, Any]) -> dict[str, Any]:
     base = values.get("base", "default")
     if not isinstance(base, Mapping | str):
         raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
-    return dict(admitted(base)) if isinstance(base, Mapping) else read_config(base)
+    return dict(admitted(base)) if isinstance(base, Mapping) else read_base(base)
+
+
+def read_base(name: str) -> dict[str, Any]:
+    """A config as of :func:`~clbench.recipe.opened.read_config`, whose loggers' addresses count.
+
+    Raises:
+        ClbenchError: if it has some and lies in a run folder, which may be anybody's.
+    """
+    values = read_config(name)
+    if in_run_folder(find(name)) and (found := addresses(values)):
+        raise ClbenchError(
+            f"{name}: {next(iter(found))} = {shown(next(iter(found.values())))} would be told of "
+            "all runs, and what a run folder names could be anybody's: copy the file elsewhere, "
+            "and take it out unless you know it"
+        )
+    return values
 
 
 def title_of(values: Mapping[str, Any], usual: str) -> str:

@@ -69,7 +69,7 @@ class Redeployment:
             recipe: the run's, with other settings of methods that act in `deploy` alone.
             refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
         """
-        named = {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
+        named = _new(recipe)
         if self.only is not None:
             # A method that the sweep adds has nothing to remember.
             states = {name: {} for name in named} | deepcopy(self.only["methods"])
@@ -78,6 +78,8 @@ class Redeployment:
                     saved.remind(self.record.folder, name, method, states)
         events = []
         for number in self.numbers:
+            if self.setup.stream.independent:  # nothing comes before a task
+                named = _new(recipe)
             rules = recipe.for_task(self.setup.stages[number - 1].name)
             for name, method in named.items():
                 method.take_settings(rules.methods[name])
@@ -128,6 +130,11 @@ class Redeployment:
         recorded = next(event for event in self.record.tasks if event.task == task.index)
         unknown = set(recorded.model_extra or ())  # kept in the record, and nothing is made of them
         return TaskEvent.made(**recorded.model_dump(exclude=unknown) | found)
+
+
+def _new(recipe: Recipe) -> dict[str, Method]:
+    """Copies of a recipe's methods, which remember nothing yet."""
+    return {name: method.model_copy(deep=True) for name, method in recipe.methods.items()}
 
 
 def refuse_classifiers(methods: Sequence[Method], folder: Path) -> None:

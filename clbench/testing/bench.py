@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from clbench.models.backbone import features
+from clbench.models.modes import evaluating
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record
@@ -96,18 +98,32 @@ class Made:
 
     Attributes:
         record: of the run.
+        model: of the run.
         weights: that were evaluated last.
         methods: those of the run, by name.
+        images: of a batch, as the network is given them.
+        logits: of these, by the head or by what classifies in its place.
     """
 
     def __init__(self, run: Run) -> None:
         self.record: Record = run.recorder.record.ended()
-        self.weights: State = snapshot(run.network.model, "cpu")
+        self.model = run.network.model
+        self.weights: State = snapshot(self.model, "cpu")
         self.methods = run.named_methods
+        split, reader = run.setup.stream.tasks[0].test, run.network.reader(run.setup.recipe)
+        self.images = next(iter(reader.batches(split, run.network.device))).inputs
+        own = run.meter.evaluator.classifier
+        classify = own() if own else None
+        with evaluating(self.model), torch.no_grad():
+            found = features(self.model, self.images)
+            self.logits = classify(found) if classify else self.model(self.images)
 
     def unlike_weights(self, other: Made) -> str:
         """Which weights of another run are not the same bit for bit; empty if all are."""
         ours, theirs = self.weights, other.weights
+        if ours.keys() != theirs.keys():
+            names = sorted(ours.keys() ^ theirs.keys())
+            return f"{names[0]} and {len(names) - 1} more weights are in one of the networks only"
         wrong = [name for name in ours if not torch.equal(ours[name], theirs[name])]
         return f"{wrong[0]} and {len(wrong) - 1} more weights differ" if wrong else ""
 
@@ -115,6 +131,8 @@ class Made:
         """What of another run is not the same bit for bit, in words; empty if all is."""
         if wrong := self.unlike_weights(other):
             return wrong
+        if not torch.equal(self.logits, other.logits):
+            return "the weights are the same, but what is made of images by them is not"
         ours, theirs = comparable(self.record), comparable(other.record)
         keys = [key for key in ours if ours[key] != theirs[key]]
         return f"the weights are the same, but the record's {keys[0]} is not" if keys else ""

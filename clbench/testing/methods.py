@@ -17,6 +17,7 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.recipe.recipe import parse
 from clbench.testing.bench import Bench, Made, row
+from clbench.testing.watch import not_copied, watching
 from clbench.text.yamltext import dump, read_text
 
 
@@ -32,13 +33,15 @@ def check_method(
     """Check a method in tiny runs of two tasks, most of a second each.
 
     * **trains**: the weights are finite, and its ``activity`` is in the record;
-    * **acts**: the weights are not those of plain fine-tuning;
+    * **acts**: weights, or what is made of images, are not those of plain fine-tuning;
     * **neutral**: with the neutral setting they are, bit for bit, and it says that it was inactive;
     * **resumes**: a run that stopped after the first task ends the same, bit for bit;
     * **state**: ``state_dict`` has tensors and primitives alone, and ``load_state_dict`` takes it;
     * **settings**: they are read back from ``config.yaml`` as they were;
     * **past data**: it is not touched, and no sample is kept, unless ``needs.past_data`` says so;
-    * **beside** every other method it trains, or the recipe is refused with the reason.
+    * **beside** every other method it trains, or the recipe is refused with the reason;
+    * **adapt**, **rows**, **admit**, **rate**, **weights**, **penalty**, **observe**,
+      **classifier**, **deploy**: these hooks return what they should, and change nothing else.
 
     Args:
         kind: the method.
@@ -56,8 +59,11 @@ def check_method(
     others = [n for n in METHODS if n != name] if beside is None else list(beside)
     with tempfile.TemporaryDirectory() as folder, row(METHODS, name, kind):
         checks = _Checks(Bench(Path(folder), recipe or {}), name, settings or {})
-        faults = _told("trains", checks.trains)
-        if not faults:
+        with watching(kind) as seen:
+            faults = _told("trains", checks.trains)
+        faults = [*seen, *faults]
+        if not faults:  # else what follows would tell of these again
+            faults += _told("adapt", checks.adapts)
             for given in (settings or {}, neutral or {}):
                 faults += _told("settings", partial(checks.reads_back, given))
             faults += _told("state", checks.state)
@@ -143,8 +149,20 @@ class _Checks:
 
     def acts(self) -> str:
         """Whether it changes anything."""
-        same = not self.whole.unlike_weights(self.plain)
+        same = not self.whole.unlike_weights(self.plain) and torch.equal(
+            self.whole.logits, self.plain.logits
+        )
         return "the weights are those of plain fine-tuning (acts=False, if so meant)" * same
+
+    def adapts(self) -> str:
+        """Whether what it adds to the network belongs to it."""
+        added = sorted(self.whole.weights.keys() - self.plain.weights.keys())
+        if not added or not not_copied(self.whole.model, added, self.whole.images):
+            return ""
+        return (
+            f"a copy of the network does not have {added[0]} of its own: hold on to no network "
+            "from outside, as a function within `adapt` does"
+        )
 
     def resumes(self) -> str:
         """Whether a run can be cut off."""

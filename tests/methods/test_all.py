@@ -36,6 +36,17 @@ SETTINGS = {
     "ranpac": {"features": 64},
     "der_pp": {"size": 20},
 }
+#: The network of methods that do not work on any.
+NETWORK = {
+    "l2p": {
+        "backbone": "tiny_vit",
+        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+        "weights": "pretrain",
+        "pretraining": {"epochs": 1},
+    }
+}
+#: On top of the small network of the checks.
+PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
 NEUTRAL = {
     "sequential": {},
@@ -60,6 +71,7 @@ NEUTRAL = {
     "mofo": {"fraction": 1},
     "hft": {"fraction": 1},
     "lora": None,
+    "l2p": None,
     "ncm": None,
     "slda": None,
     "ranpac": None,
@@ -112,8 +124,13 @@ def small(recipe, no_pictures):
 def run(recipe, folder, methods):
     methods = {name: SETTINGS.get(name, {}) if methods[name] is None else methods[name]
                for name in methods}  # fmt: skip
-    record = clbench.run(recipe | {"methods": methods}, folder)
+    record = clbench.run(fitting(recipe, methods) | {"methods": methods}, folder)
     return record, load_file(folder / "model.safetensors")
+
+
+def fitting(recipe, methods):
+    """The recipe with a network that all of its methods work on."""
+    return recipe | {"model": next((NETWORK[n] for n in methods if n in NETWORK), recipe["model"])}
 
 
 def same(one, other):
@@ -137,7 +154,7 @@ def test_keeps_to_what_is_asked_of_methods(data_dir, name):
         settings=SETTINGS.get(name),
         beside=(),  # see PAIRS
         acts=name not in ("sequential", "multitask"),
-        recipe={"data_dir": str(data_dir)},
+        recipe={"data_dir": str(data_dir), "model": PLAIN_VIT if name in NETWORK else {}},
     )
 
 
@@ -182,7 +199,8 @@ def resumes(recipe, tmp_path, monkeypatch, methods):
         with pytest.raises(KeyboardInterrupt):
             run(recipe, tmp_path / "cut", methods)
     methods = {name: SETTINGS.get(name, {}) for name in methods}
-    cut = clbench.run(recipe | {"methods": methods}, tmp_path / "cut", resume=True)
+    recipe = fitting(recipe, methods) | {"methods": methods}
+    cut = clbench.run(recipe, tmp_path / "cut", resume=True)
     assert same(weights, load_file(tmp_path / "cut" / "model.safetensors"))
     assert comparable(cut) == comparable(whole)
     return whole

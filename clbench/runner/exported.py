@@ -1,0 +1,86 @@
+"""A finished run's network from its exported weights, where timm alone cannot make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import clbench.models  # noqa: F401  (registers the tiny backbones)
+from clbench.data.batches import Split
+from clbench.data.images import TensorImages
+from clbench.errors import ClbenchError
+from clbench.methods import METHODS
+from clbench.methods.base import Method, overriding
+from clbench.models.backbone import features
+from clbench.plugins.installed import load_installed
+from clbench.plugins.loading import load
+from clbench.record import checkpoints
+from clbench.runner.products import WEIGHTS
+from clbench.streams import Task
+
+
+class Classified(nn.Module):
+    """A network whose features are classified by a method in the head's place; final."""
+
+    def __init__(self, model: nn.Module, classify: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.classify = model, classify
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of images (B, 3, S, S)."""
+        return self.classify(features(self.model, images).float())
+
+
+def rebuilt(
+    folder: Path,
+    backbone: str,
+    options: Mapping[str, Any],
+    methods: Mapping[str, Mapping[str, Any]],
+    tasks: Sequence[str],
+    plugins: Sequence[str] = (),
+) -> nn.Module:
+    """The network of a run in evaluation mode, with what methods added to it.
+
+    Args:
+        folder: of the run.
+        backbone, options: for timm.
+        methods: those that add to the network or classify, with their settings, in order.
+        tasks: names, in order.
+        plugins: that are to be loaded before.
+
+    Raises:
+        ClbenchError: if a plugin cannot be loaded, or what classifies was not kept.
+    """
+    load_installed()
+    load(plugins)
+    made = {name: METHODS[name](**settings) for name, settings in methods.items()}
+    model: nn.Module = timm.create_model(backbone, **options)
+    nothing = Split(TensorImages(torch.empty(0, 3, 1, 1)), *(2 * [torch.empty(0).long()]))
+    for number, name in enumerate(tasks):
+        task = Task(number, name, range(0), nothing, nothing, nothing)
+        for method in overriding(list(made.values()), "adapt"):
+            model = method.adapt(model, task)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    for name, method in made.items():
+        if overriding([method], "classifier"):
+            model = Classified(model, _classifier(folder, name, method))
+    return model.eval()
+
+
+def _classifier(folder: Path, name: str, method: Method) -> Callable[[Tensor], Tensor]:
+    last = checkpoints.last(folder)
+    if last is None:
+        raise ClbenchError(
+            f"{folder}: {name} classifies in place of the head, by what its checkpoint holds, "
+            "and there is none: run again with checkpoints: last"
+        )
+    method.load_state_dict(last["methods"][name])
+    classify = method.classifier()
+    assert classify is not None
+    return classify

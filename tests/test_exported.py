@@ -1,0 +1,112 @@
+"""`load_model.py` where timm alone cannot make the network: it works, or says what to do."""
+
+import runpy
+import shutil
+
+import pytest
+import torch
+from plugins import forget
+
+import clbench
+from clbench.errors import ClbenchError
+from clbench.measure.evaluate import Evaluator
+from clbench.plugins.recipes import admitted
+
+NET = """\
+import torch
+from timm.models import register_model
+from torch import nn
+
+from clbench.method import Method
+from clbench.models.tiny import TinyCNN
+
+
+@register_model
+def own_net(pretrained=False, num_classes=10, **more):
+    return TinyCNN(num_classes=num_classes)
+
+
+class Twice(Method):
+    summary = "a table of its own"
+    _table: torch.Tensor | None = None
+
+    def absorb(self, theta, context):
+        self._table = torch.eye(theta[context.head[0]].shape[1])[:, :4] * 2
+
+    def classifier(self):
+        return None if self._table is None else lambda features_BF: features_BF @ self._table
+
+    def state_dict(self):
+        return {"table": self._table}
+
+    def load_state_dict(self, state):
+        self._table = state["table"]
+
+
+METHODS = {"twice": Twice}
+"""
+#: A plugin that is loaded again registers its backbone again.
+pytestmark = pytest.mark.filterwarnings("ignore:Overwriting own_net")
+VIT = {"backbone": "tiny_vit", "weights": "none"}
+
+
+@pytest.fixture
+def own(recipe, place, no_pictures):
+    (place / "net.py").write_text(NET)
+    recipe["model"]["weights"] = "none"  # no head to measure retention with
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7]], "train_per_class": 20, "test_per_class": 5}
+    return recipe | {"steps": 2}
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """What the run's last evaluation was given, and made of it."""
+    seen = {}
+    forward = Evaluator._forward
+
+    def look(self, model, function, inputs):
+        seen["inputs"], seen["logits"] = inputs.clone(), forward(self, model, function, inputs)
+        return seen["logits"]
+
+    monkeypatch.setattr(Evaluator, "_forward", look)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"methods": {"l2p": {"pool": 4}}, "model": VIT},
+        {"methods": {"ranpac": {"features": 50}}},
+        {"methods": {"twice": {}}, "plugins": ["net.py"]},
+        {"model": {"backbone": "own_net", "weights": "none"}, "plugins": ["net.py"]},
+        {"methods": {}},
+    ],
+    ids=["adapts", "classifies", "a method of one's own", "a backbone of one's own", "timm"],
+)
+def test_the_network_is_the_run_s(own, place, evaluated, monkeypatch, more):
+    clbench.run(own | more, place / "run")
+    monkeypatch.setattr(Evaluator, "_forward", lambda *_: None)
+    forget()
+    model = runpy.run_path(str(place / "run/load_model.py"))["model"]
+    with torch.no_grad():
+        ours = model(evaluated["inputs"])
+    torch.testing.assert_close(ours, evaluated["logits"], check_dtype=False)
+    assert not model.training
+    text = (place / "run/load_model.py").read_text()
+    assert ("clbench.runner" in text) == (more != {"methods": {}})
+
+
+def test_what_classifies_must_have_been_kept(own, place):
+    clbench.run(own | {"methods": {"ranpac": {"features": 50}}}, place / "run")
+    shutil.rmtree(place / "run/checkpoints")
+    with pytest.raises(ClbenchError, match=r"ranpac classifies in place .* run again with"):
+        runpy.run_path(str(place / "run/load_model.py"))
+
+
+def test_a_plugin_that_has_gone_is_named(own, place):
+    model = {"backbone": "own_net", "weights": "none"}
+    clbench.run(admitted(own | {"model": model, "plugins": ["net.py"]}), place / "run")
+    forget()
+    (place / "net.py").unlink()
+    with pytest.raises(ClbenchError, match=r"plugin .*net\.py: No such file"):
+        runpy.run_path(str(place / "run/load_model.py"))
