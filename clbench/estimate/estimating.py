@@ -116,7 +116,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         "pretrained weights": size * (any(pretraining) or bool(weights and weights.fetched)),
         "run folder": trial.files + int(trial.weights * every),
     }
-    notes = [*_notes(recipe, needed, trial, memory["peak"]), *filter(None, [unmeasured])]
+    notes = [*_notes(recipe, needed, trial, memory["peak"]), *unmeasured]
     for name, scope in foreseen(recipe, [(task.name, task.steps) for task in tasks]).items():
         notes += [sentence(name, scope, recipe.methods[name].scope_means)] * is_little(scope)
     cuda = trial.device.type == "cuda"

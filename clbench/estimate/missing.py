@@ -9,7 +9,7 @@ import torch
 
 from clbench.data.cache import find_cache
 from clbench.estimate.outline import Missing, Needed, decoding
-from clbench.measure.retention import imagenet
+from clbench.measure.retention_sets import plan
 from clbench.models import backbone
 from clbench.models.hub import cached
 from clbench.models.pretraining import pretrained_path
@@ -67,8 +67,8 @@ def pretraining_left(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[in
     return rules.epochs * -(-images // rules.batch_size), rules.epochs * images
 
 
-def retained(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[int, str]:
-    """How many images retention will be measured on, and why on none, where that is to be said.
+def retained(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[int, list[str]]:
+    """How many images retention will be measured on, and what could be measured and is not.
 
     Args:
         recipe: of the run.
@@ -78,19 +78,20 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[int, str]:
     Raises:
         ClbenchError: if the recipe names a folder that does not fit.
     """
+    if recipe.retention.off:
+        return 0, []
+    count, planned = 0, plan(recipe, *_head(recipe))
     auto = recipe.retention.data == "auto"
-    if recipe.retention.data == "none":
-        return 0, ""
     if auto and recipe.model.weights == "pretrain" and stream.pretraining:
-        return len(stream.pretraining[1]), ""
-    found = imagenet(recipe, *_head(recipe))
-    if isinstance(found, str):
-        return 0, f"retention is not measured: {found}"
-    files, count = found[0], len(found[0])
-    if find_cache(files, recipe.data_dir / "cache", "imagenet-val") is None:
-        needed.cache += count * 3 * files.size**2
-        needed.seconds += count * decoding(files, files.workers)
-    return count, ""
+        count = len(stream.pretraining[1])
+    for one in planned.sets:
+        count += len(one)
+        for files in (one.files, *([one.train[0]] if one.train else [])):
+            name = f"retention-{one.name}" if one.name else "imagenet-val"
+            if find_cache(files, recipe.data_dir / "cache", name) is None:
+                needed.cache += len(files) * 3 * files.size**2
+                needed.seconds += len(files) * decoding(files, files.workers)
+    return count, planned.reasons
 
 
 def _head(recipe: Recipe) -> tuple[int, float]:

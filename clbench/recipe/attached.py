@@ -19,7 +19,7 @@ from clbench.errors import reason, shown
 from clbench.explain import nearest
 from clbench.plugins.tables import CALLBACKS, LOGGERS
 from clbench.recipe.loggers import CSV, MLflow, RunLogger, TensorBoard, Wandb
-from clbench.recipe.named import by_name, model_of
+from clbench.recipe.named import by_name, model_of, rows
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
 
@@ -27,36 +27,18 @@ __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks
 LOGGERS.update({"tensorboard": TensorBoard, "csv": CSV, "wandb": Wandb, "mlflow": MLflow})
 
 
-def _rows(value: Any, kind: str) -> dict[str, Any]:
-    """Names to settings, from rows of a list or a mapping."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    found: dict[str, Any] = {}
-    for row in value if isinstance(value, list | tuple) else [value]:
-        one = {row: None} if isinstance(row, str) else row
-        if not isinstance(one, Mapping) or len(one) != 1:
-            raise PydanticCustomError(
-                "row", f"must be a list of names or of single names with settings, as in [{kind}]"
-            )
-        (name,) = one
-        if name in found:
-            raise PydanticCustomError("row", f"has {name} twice")
-        found |= one
-    return found
-
-
 def _loggers(value: Any) -> dict[str, RunLogger]:
     return {
         name: given
         if isinstance(given, RunLogger)
         else model_of(name, by_name(LOGGERS, name, "logger"), given)
-        for name, given in _rows(value, "tensorboard, {csv: {}}").items()
+        for name, given in rows(value, "tensorboard, {csv: {}}").items()
     }
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
     found = {}
-    for name, given in _rows(value, "my_callback, {other: {every: 5}}").items():
+    for name, given in rows(value, "my_callback, {other: {every: 5}}").items():
         if name not in CALLBACKS:
             near = nearest(str(name), list(CALLBACKS))
             words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"
