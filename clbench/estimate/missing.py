@@ -9,7 +9,7 @@ import torch
 
 from clbench.data.cache import find_cache
 from clbench.estimate.outline import Missing, Needed, decoding
-from clbench.measure.retention_sets import plan
+from clbench.measure.retention_sets import plan_sets
 from clbench.models import backbone
 from clbench.models.hub import cached
 from clbench.models.pretraining import pretrained_path
@@ -80,7 +80,7 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[int, list[
     """
     if recipe.retention.off:
         return 0, []
-    count, planned = 0, plan(recipe, *_head(recipe))
+    count, planned = 0, plan_sets(recipe, *_head(recipe))
     auto = recipe.retention.data == "auto"
     if auto and recipe.model.weights == "pretrain" and stream.pretraining:
         count = len(stream.pretraining[1])

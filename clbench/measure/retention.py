@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Split
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention_images import RetentionImages, as_timm, opened
-from clbench.measure.retention_sets import plan
+from clbench.measure.retention_sets import plan_sets
 from clbench.metrics.retained.base import FeatureMeasure, Look
 from clbench.models import Pretrained
 from clbench.processes.processes import say
@@ -71,7 +71,7 @@ class RetentionTest:
             own = head.to(device) if "head" in rules.measures else None
             kept = {n: m for n, m in rules.measures.items() if isinstance(m, FeatureMeasure)}
             sets.append(RetentionImages("", stream.pretraining[1], own, kept))
-        planned = plan(recipe, 0 if head is None else head.out_features, pretrained.crop_pct)
+        planned = plan_sets(recipe, 0 if head is None else head.out_features, pretrained.crop_pct)
         for line in planned.reasons:
             say(f"{line[0].upper()}{line[1:]}.")
         resize = None

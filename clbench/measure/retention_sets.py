@@ -16,9 +16,9 @@ from torch import Tensor
 from clbench.data.datasets.folders import (
     IMAGENET_HINT,
     ClassFolders,
-    class_folders,
     imagenet_classes,
     imagenet_synsets,
+    read_class_folders,
     refuse_others,
 )
 from clbench.data.images import FileImages
@@ -61,7 +61,7 @@ class PlannedSet:
 
 
 @dataclass
-class Plan:
+class SetPlan:
     """What is measured, and why what could be is not.
 
     Attributes:
@@ -73,7 +73,7 @@ class Plan:
     reasons: list[str] = field(default_factory=list)
 
 
-def plan(recipe: Recipe, outputs: int, crop: float) -> Plan:
+def plan_sets(recipe: Recipe, outputs: int, crop: float) -> SetPlan:
     """What the recipe has measured on image files.
 
     What a network was pretrained on in the run itself is no file, and not among it.
@@ -103,13 +103,13 @@ class _Planner:
         self.weights = f"model.weights = {recipe.model.weights!r}"
         self.reasons: list[str] = []
 
-    def plan(self) -> Plan:
-        """See :func:`plan`."""
+    def plan(self) -> SetPlan:
+        """See :func:`plan_sets`."""
         rules = self.recipe.retention
         here = rules.data == "auto" and self.recipe.model.weights == "pretrain"
         sets = [] if here or rules.data == "none" else [*self._main()]
         sets += [self._named(name, own) for name, own in rules.sets.items()]
-        return Plan(sets, self.reasons)
+        return SetPlan(sets, self.reasons)
 
     def _main(self) -> Iterator[PlannedSet]:
         rules = self.recipe.retention
@@ -133,7 +133,7 @@ class _Planner:
             self.reasons.append(f"retention is not measured: no ImageNet images in {root}/<wnid>/")
             return
         head = "head" in measures
-        found = class_folders(expanded(root), "retention.data", *[IMAGENET_HINT] * head)
+        found = read_class_folders(expanded(root), "retention.data", *[IMAGENET_HINT] * head)
         if head:
             refuse_others(root, found.classes)
         made = self._planned("", "retention", found, measures, rules.train, strict=named)
@@ -142,7 +142,7 @@ class _Planner:
 
     def _named(self, name: str, own: RetentionSet) -> PlannedSet:
         place = f"retention.sets.{name}"
-        found = class_folders(expanded(Path(own.data)), f"{place}.data")
+        found = read_class_folders(expanded(Path(own.data)), f"{place}.data")
         measures = dict(self.recipe.retention.measures if own.measures is None else own.measures)
         why = ""
         if synsets(self.outputs) is None:
@@ -177,7 +177,7 @@ class _Planner:
             output_of, rows = self._outputs(place, head, found.classes)
         others = None
         if train is not None and learning:
-            theirs = class_folders(expanded(Path(train)), f"{place}.train")
+            theirs = read_class_folders(expanded(Path(train)), f"{place}.train")
             if theirs.classes != found.classes:
                 apart = few(sorted({*theirs.classes} ^ {*found.classes}))
                 raise ClbenchError(

@@ -19,7 +19,7 @@ from clbench.errors import reason, shown
 from clbench.explain import nearest
 from clbench.plugins.tables import CALLBACKS, LOGGERS
 from clbench.recipe.loggers import CSV, MLflow, RunLogger, TensorBoard, Wandb
-from clbench.recipe.named import by_name, model_of, rows
+from clbench.recipe.named import by_name, model_of, named_rows
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
 
@@ -32,13 +32,13 @@ def _loggers(value: Any) -> dict[str, RunLogger]:
         name: given
         if isinstance(given, RunLogger)
         else model_of(name, by_name(LOGGERS, name, "logger"), given)
-        for name, given in rows(value, "tensorboard, {csv: {}}").items()
+        for name, given in named_rows(value, "tensorboard, {csv: {}}").items()
     }
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
     found = {}
-    for name, given in rows(value, "my_callback, {other: {every: 5}}").items():
+    for name, given in named_rows(value, "my_callback, {other: {every: 5}}").items():
         if name not in CALLBACKS:
             near = nearest(str(name), list(CALLBACKS))
             words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"

@@ -38,10 +38,10 @@ def by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
     return table[name]
 
 
-def rows(value: Any, example: str) -> dict[str, Any]:
+def named_rows(value: Any, example: str) -> dict[str, Any]:
     """Names to settings, from a list of names, or of names with settings; or a mapping of them.
 
-    >>> rows(["csv", {"wandb": {"project": "mine"}}], "csv")
+    >>> named_rows(["csv", {"wandb": {"project": "mine"}}], "csv")
     {'csv': None, 'wandb': {'project': 'mine'}}
 
     Raises:

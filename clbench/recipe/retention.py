@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from clbench.metrics.retained import MEASURES
 from clbench.metrics.retained.base import Measure
 from clbench.metrics.retained.head import OriginalHead
-from clbench.recipe.named import by_name, model_of, rows
+from clbench.recipe.named import by_name, model_of, named_rows
 from clbench.settings import Section
 from clbench.text.names import wrong_name
 from clbench.text.textfile import home
@@ -22,7 +22,7 @@ def _measures(value: Any) -> dict[str, Measure]:
         name: given
         if isinstance(given, Measure)
         else model_of(name, by_name(MEASURES, name, "measure of retention"), given)
-        for name, given in rows(value, "head, {knn: {k: 20}}").items()
+        for name, given in named_rows(value, "head, {knn: {k: 20}}").items()
     }
     if not found:
         raise PydanticCustomError("measures", "is empty: to measure nothing, say data: none")

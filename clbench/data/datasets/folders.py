@@ -55,7 +55,7 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
             has fewer than five images.
     """
     train = expanded(train)
-    paths, labels, classes = class_folders(train, "stream.train")
+    paths, labels, classes = read_class_folders(train, "stream.train")
     if test is None:
         return _hold_out(paths, labels, classes, train)
     test = expanded(test)
@@ -68,7 +68,7 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
         "it must hold the class folders of stream.train; leave stream.test out to hold every fifth "
         "image out"
     )
-    test_paths, test_labels, test_classes = class_folders(test, "stream.test", hint)
+    test_paths, test_labels, test_classes = read_class_folders(test, "stream.test", hint)
     if classes != test_classes:
         raise ClbenchError(
             f"the training and test folders have different classes: only in {spelt(train)}: "
@@ -98,7 +98,7 @@ def imagenet_validation(root: Path) -> Labelled:
         ClbenchError: the folder is missing, a folder in it is not named by the WordNet id of an
             ImageNet-1k class, or a class folder has no images.
     """
-    paths, positions, names = class_folders(expanded(root), "retention.data", IMAGENET_HINT)
+    paths, positions, names = read_class_folders(expanded(root), "retention.data", IMAGENET_HINT)
     refuse_others(root, names)
     classes = imagenet_classes(names) or ()
     return Labelled(paths, np.array(classes, dtype=np.int64)[positions])
@@ -139,7 +139,7 @@ def refuse_others(root: Path, names: Sequence[str]) -> None:
         )
 
 
-def class_folders(
+def read_class_folders(
     root: Path, field: str, hint: str = "it must hold one folder of images a class"
 ) -> ClassFolders:
     """List a folder of class folders.
