@@ -143,14 +143,14 @@ class _Planner:
     def _named(self, name: str, own: RetentionSet) -> PlannedSet:
         place = f"retention.sets.{name}"
         found = read_class_folders(expanded(Path(own.data)), f"{place}.data")
-        measures = dict(self.recipe.retention.measures if own.measures is None else own.measures)
+        measures = dict(own.measures or self.recipe.retention.measures)
         why = ""
         if synsets(self.outputs) is None:
             why = f"{self.weights} have no head of the 1,000 ImageNet classes"
         elif imagenet_classes(found.classes) is None:
             why = f"the folders in {own.data} are not ImageNet-1k classes"
         if "head" in measures and why:
-            if own.measures is not None or len(measures) == 1:
+            if own.measures or len(measures) == 1:
                 raise ClbenchError(f"{place}: {why}: say {HEADLESS.replace('retention', place)}")
             del measures["head"]
             self.reasons.append(f"{place} is not measured by the original head: {why}")

@@ -18,15 +18,12 @@ from clbench.text.textfile import home
 
 
 def _measures(value: Any) -> dict[str, Measure]:
-    found = {
+    return {
         name: given
         if isinstance(given, Measure)
         else model_of(name, by_name(MEASURES, name, "measure of retention"), given)
         for name, given in named_rows(value, "head, {knn: {k: 20}}").items()
     }
-    if not found:
-        raise PydanticCustomError("measures", "is empty: to measure nothing, say data: none")
-    return found
 
 
 def _usual() -> dict[str, Measure]:
@@ -50,8 +47,9 @@ class RetentionSet(Section):
     train: str | None = Field(
         None, description="folder of the same classes to learn the labels from; see retention.train"
     )
-    measures: Measures | None = Field(
-        None, description="default: those of retention.measures that can be measured here"
+    measures: Measures = Field(
+        default_factory=dict,
+        description="default: those of retention.measures that can be measured here",
     )
 
     _at_home = field_validator("data", "train")(_folder)
@@ -101,6 +99,13 @@ class Retention(Section):
         if not data:
             raise PydanticCustomError("data", "should be auto, none or a folder, and is empty")
         return home(data)
+
+    @field_validator("measures")
+    @classmethod
+    def _some(cls, measures: Mapping[str, Measure]) -> Mapping[str, Measure]:
+        if not measures:
+            raise PydanticCustomError("measures", "is empty: to measure nothing, say data: none")
+        return measures
 
     @field_validator("sets")
     @classmethod
