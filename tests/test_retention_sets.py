@@ -277,6 +277,12 @@ def test_a_run_has_every_measure_before_and_after_every_task(run_recipe, tmp_pat
     assert {f"retention/{name}" for name in names} <= set(columns.split(","))
 
 
+def test_timms_transform_is_not_for_weights_of_the_run(run_recipe, tmp_path):
+    rules = run_recipe["retention"] | {"transform": "timm"}
+    with pytest.raises(ClbenchError, match=r"not those pretrained in the run: say stored"):
+        clbench.run(run_recipe | {"retention": rules}, tmp_path / "run")
+
+
 def test_training_is_the_same_whatever_is_measured(run_recipe, tmp_path):
     plain = run_recipe | {"retention": {"data": "none"}}
     for name, values in (("with", run_recipe), ("without", plain)):

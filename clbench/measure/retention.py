@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
+from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention_images import RetentionImages, as_timm, opened
 from clbench.measure.retention_sets import plan_sets
@@ -73,9 +74,14 @@ class RetentionTest:
             sets.append(RetentionImages("", stream.pretraining[1], own, kept))
         planned = plan_sets(recipe, 0 if head is None else head.out_features, pretrained.crop_pct)
         for line in planned.reasons:
-            say(f"{line[0].upper()}{line[1:]}.")
+            say(f"Note: {line}.")  # as --dry_run has it
         resize = None
         if rules.transform == "timm" and planned.sets:
+            if sets:
+                raise ClbenchError(
+                    "retention.transform = 'timm' is how timm evaluates weights of its own, not "
+                    "those pretrained in the run: say stored"
+                )
             evaluator, resize = as_timm(recipe.images.size, pretrained, evaluator)
         for one in planned.sets:
             sets.append(opened(one, recipe, head, resize, device))
