@@ -41,7 +41,7 @@ def main() -> int:
         name: kind() for name, kind in MEASURES.items() if issubclass(kind, FeatureMeasure)
     }
     pairs = []
-    for count in (512, 2048):
+    for count in (512, 1024):
         pixels = torch.randint(256, (count, 3, SIZE, SIZE), dtype=torch.uint8)
         labels = torch.arange(count) % CLASSES
         split = Split(TensorImages(pixels), torch.arange(count), labels)

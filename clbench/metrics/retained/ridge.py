@@ -43,7 +43,7 @@ class RidgeProbe(Classifier):
     summary: ClassVar[str] = "accuracy of a linear probe in closed form (ridge regression)"
 
     strength: float = Field(
-        0.1, gt=0, description="λ, times the features' mean sum of squares about their mean"
+        0.1, gt=0, description="λ, times the mean sum of squares of centred features"
     )
 
     def answers(
