@@ -66,8 +66,9 @@ def run_event(**fields):
     return RunEvent.made(**RUN | fields)
 
 
-def pretrained(top1=None, top5=1.0):
-    return PretrainedEvent.made(retention=None if top1 is None else {"top1": top1, "top5": top5})
+def pretrained(top1=None, top5=1.0, **fields):
+    retention = None if top1 is None else {"top1": top1, "top5": top5}
+    return PretrainedEvent.made(retention=retention, **fields)
 
 
 def measured(first, task_incremental, class_incremental=None):

@@ -78,6 +78,17 @@ def test_a_head_speaks_of_the_methods_that_its_recipe_has(path):
         assert "BWT" not in told or "no BWT" in told
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=ids(CONFIGS))
+def test_recipes_of_papers_measure_what_is_kept_as_far_as_the_weights_allow(path):
+    recipe = parse(read_mapping(path))
+    of_paper = "paper" in fields(path)
+    assert not of_paper or not recipe.retention.off
+    if recipe.model.weights.endswith("in21k"):
+        assert list(recipe.retention.measures) == ["head", "knn", "ridge"]
+        told = fields(path)["retention"]
+        assert all(word in told for word in ("in21k head", "kNN", "ridge probe"))
+
+
 def test_the_readme_counts_the_methods_of_the_suite():
     methods = read_mapping(ROOT / "suites" / "imagenet_forgetting.yaml")["methods"]
     count = len({str(settings) for settings in methods.values()})

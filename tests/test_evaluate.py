@@ -126,7 +126,7 @@ def test_no_sample_counts_twice_on_several_processes(network, processes, world, 
 
     def measure():
         if top_k:
-            return evaluator().top_k(network, network.fc, split)
+            return evaluator().look(network, split, network.fc)[0]
         seen = torch.ones(6, dtype=torch.bool)
         reading = evaluator().reader
         return Evaluator(reading, tuple(METRICS)).accuracy(network, by_owner(split), OWNER, seen)
@@ -154,7 +154,7 @@ def test_top_k_against_a_loop(network, classes):
         ranks = sorted(range(classes), key=lambda c: -logits[c])
         first.append(ranks[0] == label)
         best.append(label in ranks[:5])
-    found = evaluator().top_k(network, head, split)
+    found = evaluator().look(network, split, head)[0]
     assert found == {"top1": fraction(first), "top5": fraction(best)}
     assert found["top5"] > found["top1"]
 

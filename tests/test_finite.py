@@ -238,7 +238,7 @@ def test_the_network_is_not_scored_without_finite_output():
     with pytest.raises(ClbenchError, match="output is not finite for 2 of the images"):
         evaluator.accuracy(model, [split], torch.tensor([0, 0]), torch.ones(2) > 0)
     with pytest.raises(ClbenchError, match="output is not finite for 2 of the images"):
-        evaluator.top_k(model, model, split)
+        evaluator.look(model, split, model)
 
 
 def test_diverged_pretraining_is_not_kept(recipe, tmp_path):

@@ -76,11 +76,17 @@ def make(values, pretrained, stream=None):
     return RetentionTest.make(values, stream, pretrained, evaluator(pretrained, size), CPU)
 
 
+def images(test):
+    """Those of the only set."""
+    (one,) = test.sets
+    return one.split
+
+
 def test_images_have_the_labels_of_imagenet(tmp_path, val, network):
     test = make(recipe(tmp_path), network())
     order = [label for _, label in sorted(zip(WNIDS, LABELS, strict=True)) for _ in range(2)]
-    assert test.split.labels.tolist() == order
-    red = test.split.images.take(test.split.index)[:, 0, 16, 16]
+    assert images(test).labels.tolist() == order
+    red = images(test).images.take(images(test).index)[:, 0, 16, 16]
     wanted = torch.tensor([50 * LABELS.index(label) + 20 for label in order])
     assert (red.long() - wanted).abs().max() <= 3
 
@@ -91,7 +97,7 @@ def test_images_are_kept_so_that_the_usual_centre_is_left(tmp_path, val, network
     test = make(recipe(tmp_path, size=size), pretrained)
     assert pretrained.crop_pct == 0.95  # of timm's ResNet-18
     side = {32: 34, 64: 67}[size]
-    assert test.split.images.take(torch.tensor([0])).shape == (1, 3, side, side)
+    assert images(test).images.take(torch.tensor([0])).shape == (1, 3, side, side)
 
 
 @pytest.fixture
@@ -109,18 +115,18 @@ def test_timms_own_transform_to_the_pixel(tmp_path, noise, network):
     test = make(recipe(tmp_path, transform="timm"), pretrained)
     config = resolve_data_config({}, model=pretrained.model)
     theirs = create_transform(**config)
-    paths = test.split.images.files.paths
+    paths = images(test).images.files.paths
     wanted = torch.stack([theirs(Image.open(path).convert("RGB")) for path in paths])
-    found = test.evaluator.reader.transform.test(test.split.images.take(test.split.index))
+    found = test.evaluator.reader.transform.test(images(test).images.take(images(test).index))
     assert found.shape[-1] == config["input_size"][-1] == 224  # beside images of 32 pixels
     torch.testing.assert_close(found, wanted)
-    assert set(test.measure(pretrained.model)) == {"top1", "top5"}
+    assert set(test.measure(pretrained.model)["retention"]) == {"top1", "top5"}
 
 
 def test_another_transform_has_a_cache_of_its_own(tmp_path, noise, network):
     pretrained = network()
     both = [
-        make(recipe(tmp_path, size=224, transform=rule), pretrained).split.images
+        images(make(recipe(tmp_path, size=224, transform=rule), pretrained)).images
         for rule in ("stored", "timm")
     ]
     assert both[0].fingerprint() != both[1].fingerprint()
@@ -164,11 +170,11 @@ def test_measures_with_the_original_head(tmp_path, val, network):
     with torch.no_grad():
         # The head is made to know class 207, and nothing else.
         pretrained.head.bias[207] = 100.0
-        assert test.measure(model)["top1"] == 0.2
-        inputs = test.evaluator.reader.transform.test(test.split.images.take(test.split.index))
+        assert test.measure(model)["retention"]["top1"] == 0.2
+        inputs = test.evaluator.reader.transform.test(images(test).images.take(images(test).index))
         best = pretrained.head(features(model, inputs)).topk(5).indices
-        right = (best == test.split.labels[:, None]).float()
-    found = test.measure(model)
+        right = (best == images(test).labels[:, None]).float()
+    found = test.measure(model)["retention"]
     assert found["top1"] == pytest.approx(float(right[:, 0].mean()))
     assert found["top5"] == pytest.approx(float(right.sum(1).mean()))
 
@@ -176,7 +182,7 @@ def test_measures_with_the_original_head(tmp_path, val, network):
 def test_a_folder_of_ones_own(tmp_path, val, network):
     elsewhere = val.rename(tmp_path / "mine")
     assert make(recipe(tmp_path), network()) is None
-    assert len(make(recipe(tmp_path, data=str(elsewhere)), network()).split) == 10
+    assert len(images(make(recipe(tmp_path, data=str(elsewhere)), network()))) == 10
 
 
 @pytest.mark.parametrize("classes", [4, 1001])
@@ -234,9 +240,9 @@ def test_pretraining_classes_are_the_default_of_pretrained_in_the_run(tmp_path):
         }
     )
     test = make(values, pretrained, stream)
-    assert test.split is apart
-    assert test.head is pretrained.head
-    assert set(test.measure(pretrained.model)) == {"top1", "top5"}
+    assert images(test) is apart
+    assert test.sets[0].head is pretrained.head
+    assert set(test.measure(pretrained.model)["retention"]) == {"top1", "top5"}
 
 
 def test_batch_normalisation_is_put_back_while_measuring_only(tmp_path, val, network):

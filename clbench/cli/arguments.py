@@ -93,6 +93,7 @@ def _refuse_options(values: Mapping[str, Any]) -> None:
 def _annotations(name: str) -> Iterator[Any]:
     """The types of a field by its dotted name; several where streams differ, none if unknown."""
     from clbench.methods import METHODS
+    from clbench.metrics.retained import MEASURES
     from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
     from clbench.streams import STREAMS
@@ -110,6 +111,9 @@ def _annotations(name: str) -> Iterator[Any]:
     elif section == "loggers":
         logger, _, rest = rest.partition(".")
         kinds = [LOGGERS[logger]] if logger in LOGGERS else []
+    elif name.startswith("retention.measures."):
+        _, measure, rest = rest.split(".", 2) if rest.count(".") > 1 else ("", "", "")
+        kinds = [MEASURES[measure]] if measure in MEASURES else []
     for kind in kinds:
         for key, info in fields(kind):
             if key == rest:

@@ -140,6 +140,7 @@ def field_help() -> str:
     from pydantic_core import PydanticUndefined
 
     from clbench.methods import METHODS
+    from clbench.metrics.retained import MEASURES
     from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
     from clbench.streams import STREAMS, owners
@@ -171,12 +172,17 @@ def field_help() -> str:
             for logger, rules in LOGGERS.items():
                 for name, inner in rules.model_fields.items():
                     add(f"loggers.{logger}.{name}", inner)
+        if key == "retention.measures":
+            for measure, settings in MEASURES.items():
+                for name, inner in settings.model_fields.items():
+                    add(f"{key}.{measure}.{name}", inner)
     return "\n".join(columns(rows, 31))
 
 
 def all_names() -> str:
-    """Streams, methods, loggers and backbones, with a line each."""
+    """Streams, methods, measures of retention, loggers and backbones, with a line each."""
     from clbench.methods import METHODS
+    from clbench.metrics.retained import MEASURES
     from clbench.models import TRIED
     from clbench.recipe.attached import CALLBACKS, LOGGERS
     from clbench.streams import STREAMS, describe
@@ -184,6 +190,7 @@ def all_names() -> str:
     tables = {
         "streams": {name: describe(name) for name in STREAMS},
         "methods": {name: cls.summary for name, cls in METHODS.items()},
+        "measures of retention": {name: cls.summary for name, cls in MEASURES.items()},
         "loggers": {name: cls.summary for name, cls in LOGGERS.items()},
         "backbones (any timm name works; these are tested)": TRIED,
     }

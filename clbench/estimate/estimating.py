@@ -124,7 +124,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         "run folder": trial.files + int(trial.weights * every),
     }
     steps = steps_of_stream(recipe, stream, stages, trial.least)
-    notes = [*_notes(recipe, needed, trial, memory["peak"]), kept.why]
+    notes = [*_notes(recipe, needed, trial, memory["peak"]), *kept.why]
     notes += _little(recipe, [task.name for task in tasks], steps)
     return Estimate(
         title=recipe.title,

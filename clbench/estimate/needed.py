@@ -26,7 +26,7 @@ from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
 from clbench.machine import cores
-from clbench.measure.retention import CACHE, imagenet
+from clbench.measure.retention_sets import plan_sets
 from clbench.models import backbone, hub
 from clbench.models.pretraining import pretrained_path
 from clbench.recipe.recipe import Recipe
@@ -212,7 +212,7 @@ class Retained(NamedTuple):
 
     images: int = 0
     larger: float = 1.0
-    why: str = ""  # on none, where that is to be said
+    why: tuple[str, ...] = ()  # what could be measured is not
 
 
 def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | None) -> Retained:
@@ -228,18 +228,21 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | 
         ClbenchError: for what a run would refuse.
     """
     rules, pretraining = recipe.retention, stream.pretraining
-    if rules.data == "none":
+    if rules.off:
         return Retained()
-    if rules.data == "auto" and recipe.model.weights == "pretrain" and pretraining:
-        return Retained(len(pretraining[1]))
     if weights and not weights.fetched:
-        return Retained(why="retention is not counted, as its weights are not here")
-    found = imagenet(recipe, *_head(recipe))
-    if isinstance(found, str):
-        return Retained(why=f"retention is not measured: {found}")
-    needed.decode(found[0], CACHE, recipe.data_dir)
-    larger = (found[0].size / recipe.images.size) ** 2 if rules.transform == "timm" else 1.0
-    return Retained(len(found[0]), larger)
+        return Retained(why=("retention is not counted, as its weights are not here",))
+    images, larger, planned = 0, 1.0, plan_sets(recipe, *_head(recipe))
+    if rules.data == "auto" and recipe.model.weights == "pretrain" and pretraining:
+        images = len(pretraining[1])
+    for one in planned.sets:
+        images += len(one)
+        needed.decode(one.files, one.cached, recipe.data_dir)
+        if one.train:
+            needed.decode(one.train[0], one.cached_train, recipe.data_dir)
+        if rules.transform == "timm":
+            larger = (one.files.size / recipe.images.size) ** 2
+    return Retained(images, larger, tuple(planned.reasons))
 
 
 def _head(recipe: Recipe) -> tuple[int, Mapping[str, Any]]:

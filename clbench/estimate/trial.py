@@ -211,7 +211,7 @@ def alone(recipe: Recipe) -> Recipe:
             here["precision"] = "bf16-mixed"
     update: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"weights": "none"}),
-        "retention": recipe.retention.model_copy(update={"data": "none"}),
+        "retention": recipe.retention.model_copy(update={"data": "none", "sets": {}}),
         "schedule": recipe.schedule.model_copy(update={"over": "task"}),
         "loggers": {name: one for name, one in recipe.loggers.items() if name == "tensorboard"},
     }

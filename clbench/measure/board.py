@@ -191,6 +191,9 @@ def final_scores(record: Record) -> dict[str, float]:
     }
     if told["retention"]["change"] is not None:
         found["final/retention_change"] = told["retention"]["change"]
+    for name, course in told["retention"].get("measures", {}).items():
+        if course["kept"] is not None:
+            found[f"final/kept/{name}"] = course["kept"]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +19,7 @@ from clbench.metrics.accuracy import Accuracy, Flaws, TopAccuracy
 from clbench.metrics.base import TaskMetric
 from clbench.models import features
 from clbench.models.modes import evaluating
-from clbench.processes.processes import rank_and_world, world_size
+from clbench.processes.processes import gathered, rank_and_world, world_size
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Evaluator:
         of_split = torch.arange(count).repeat_interleave(sizes)
         classify = self._classifier(model)
         for inputs, labels, positions in self._batches(Split.joined(splits), device):
-            logits = self._forward(model, classify, inputs)
+            with self._passing(model):
+                logits = classify(inputs).float()
             mine = of_split[positions].to(device)
             others = owner != owner[labels][:, None]
             flaws.update(logits, labels, mine)
@@ -104,39 +106,67 @@ class Evaluator:
         own = self.classifier() if self.classifier else None
         return model if own is None else lambda inputs: own(features(model, inputs).float())
 
-    def top_k(self, model: nn.Module, head: nn.Module, split: Split) -> dict[str, float]:
-        """Top-1 and top-5 accuracy of ``head`` on the features of ``model``.
+    def look(
+        self, model: nn.Module, split: Split, head: nn.Module | None = None, keep: bool = False
+    ) -> tuple[dict[str, float] | None, Tensor | None]:
+        """One pass over images of which the trunk's features are asked.
 
         Args:
             model: the network; its training mode is restored.
-            head: the classifier it was pretrained with, K rows.
-            split: images with labels in 0…K-1.
+            split: the images, of which those with labels in 0…K-1 are put to the head.
+            head: a classifier of K outputs on the features.
+            keep: whether the features are returned.
+
+        Returns:
+            Top-1 and top-5 accuracy of the head, if there is one; and features (N, F), float32, of
+            the images of all processes, if they are kept.
 
         Raises:
             ClbenchError: as for :meth:`accuracy`.
         """
         device = next(model.parameters()).device
-        head = head.to(device)
         top1, top5 = TopAccuracy(1, 1).to(device), TopAccuracy(1, 5).to(device)
         flaws = Flaws(1).to(device)
-        for inputs, labels, _ in self._batches(split, device):
-            logits = self._forward(model, lambda x: head(features(model, x)), inputs)
+        kept: list[Tensor] = []
+        places: list[Tensor] = []
+        for inputs, labels, positions in self._batches(split, device):
+            with self._passing(model):
+                found = features(model, inputs)
+                logits = (found if head is None else head(found)).float()
+            if head is not None and (known := labels < logits.shape[1]).logical_not().any():
+                logits, labels = logits[known], labels[known]
             for metric in (top1, top5, flaws):
                 metric.update(logits, labels, torch.zeros_like(labels))
+            if keep:
+                kept.append(found.float())
+                places.append(positions.to(device))
         _refuse(flaws)
-        return {"top1": _reduced(top1)[0], "top5": _reduced(top5)[0]}
+        scores = None
+        if head is not None:
+            scores = {"top1": _reduced(top1)[0], "top5": _reduced(top5)[0]}
+        return scores, _in_order(kept, places, device) if keep else None
 
-    def _forward(
-        self, model: nn.Module, function: Callable[[Tensor], Tensor], inputs: Tensor
-    ) -> Tensor:
+    @contextmanager
+    def _passing(self, model: nn.Module) -> Iterator[None]:
         with evaluating(model), torch.inference_mode(), self.reader.autocast():
-            return function(inputs).float()
+            yield
 
     def _batches(self, split: Split, device: torch.device) -> Iterator[Inputs]:
         """This process's samples."""
         rank, world = rank_and_world()
         mine = torch.arange(len(split))[rank::world]
         return self.reader.batches(split, device, mine.split(self.reader.batch_size))
+
+
+def _in_order(kept: list[Tensor], places: list[Tensor], device: torch.device) -> Tensor:
+    """The rows of all processes, each at its place; a process may have none."""
+    width = torch.tensor(kept[0].shape[1] if kept else 0, device=device)
+    if world_size() > 1:
+        dist.all_reduce(width, dist.ReduceOp.MAX)
+    empty = [torch.zeros(0, int(width), device=device)]
+    nowhere = torch.zeros(0, dtype=torch.int64, device=device)
+    rows, where = torch.cat([*empty, *kept]), torch.cat([nowhere, *places])
+    return gathered(rows)[gathered(where).argsort()]
 
 
 def _reduced(metric: TaskMetric) -> list[float]:

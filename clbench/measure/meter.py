@@ -89,9 +89,9 @@ class Meter:
             return None
         return self._scores(model, tasks, [t.validation for t in tasks], seen)
 
-    def retention(self, model: nn.Module) -> dict[str, float] | None:
-        """``top1`` and ``top5`` on what the network was pretrained for."""
-        return self.retention_test.measure(model) if self.retention_test else None
+    def retention(self, model: nn.Module) -> dict[str, Any]:
+        """What is kept, as events have it: see :meth:`RetentionTest.measure`."""
+        return self.retention_test.measure(model) if self.retention_test else {"retention": None}
 
     def curve(
         self, model: nn.Module, every: int, task: Task, seen: Tensor, points: list[dict[str, Any]]
@@ -119,6 +119,7 @@ class Meter:
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
         if event.retention:
             values |= {f"retention/{name}": value for name, value in event.retention}
+        values |= {f"retention/{name}": value for name, value in event.retained.items()}
         for acting, activity in event.methods.items():
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event.distance.items()}

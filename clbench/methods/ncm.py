@@ -8,39 +8,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected, with_rows
+from clbench.metrics.retained.ncm import Nearness, nearest_mean
 from clbench.weights import State
-
-Similarity = Literal["cosine", "euclidean"]
-
-
-def nearest_mean(means_CF: Tensor, metric: Similarity) -> tuple[Tensor, Tensor | None]:
-    """A linear head whose largest logit is that of the nearest mean.
-
-    Of a feature f, all classes have ‖f‖ in common: by cosine, μ/‖μ‖ decides [1]; by distance,
-    μ·f − ‖μ‖²/2 [0].
-
-    Args:
-        means_CF: μ, of every class.
-        metric: ``cosine`` or ``euclidean``.
-
-    Returns:
-        Weight (C, F), and bias (C,) or None where there is none.
-
-    >>> nearest_mean(torch.tensor([[3.0, 4.0]]), "euclidean")
-    (tensor([[3., 4.]]), tensor([-12.5000]))
-    """
-    if metric == "cosine":
-        return F.normalize(means_CF, dim=1), None
-    return means_CF, -means_CF.square().sum(1) / 2
 
 
 class NCM(Collecting):
@@ -52,7 +29,7 @@ class NCM(Collecting):
 
     summary: ClassVar[str] = "classes' mean features make the head, without training (SimpleCIL)"
 
-    metric: Similarity = Field("cosine", description="cosine (SimpleCIL), or euclidean distance")
+    metric: Nearness = Field("cosine", description="cosine (SimpleCIL), or euclidean distance")
 
     _sums: Tensor | None = None
     _counts: Tensor | None = None

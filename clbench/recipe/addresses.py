@@ -8,13 +8,14 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from clbench.errors import ClbenchError, shown
-from clbench.recipe.attached import LOGGERS, as_rows
+from clbench.recipe.attached import LOGGERS
+from clbench.recipe.named import named_rows
 
 
 def addresses(values: Mapping[str, Any]) -> dict[str, str]:
     """Addresses in plain values of a recipe, by their dotted names."""
     try:
-        given = as_rows(values.get("loggers") or {}, "")
+        given = named_rows(values.get("loggers") or {}, "")
     except PydanticCustomError:  # refused where it is read
         return {}
     return {

@@ -18,28 +18,10 @@ from pydantic_core import PydanticCustomError
 from clbench.errors import ClbenchError, reason, shown
 from clbench.explain import nearest
 from clbench.plugins.tables import CALLBACKS
-from clbench.recipe.named import by_name, model_of
+from clbench.recipe.named import by_name, model_of, named_rows
 from clbench.record.loggers import LOGGERS, RunLogger, TensorBoard
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
-
-
-def as_rows(value: Any, kind: str) -> dict[str, Any]:
-    """Names to settings, from rows of a list or a mapping."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    found: dict[str, Any] = {}
-    for row in value if isinstance(value, list | tuple) else [value]:
-        one = {row: None} if isinstance(row, str) else row
-        if not isinstance(one, Mapping) or len(one) != 1:
-            raise PydanticCustomError(
-                "row", f"must be a list of names or of single names with settings, as in [{kind}]"
-            )
-        (name,) = one
-        if name in found:
-            raise PydanticCustomError("row", f"has {name} twice")
-        found |= one
-    return found
 
 
 def _loggers(value: Any) -> dict[str, RunLogger]:
@@ -47,13 +29,13 @@ def _loggers(value: Any) -> dict[str, RunLogger]:
         name: given
         if isinstance(given, RunLogger)
         else model_of(name, by_name(LOGGERS, name, "logger"), given)
-        for name, given in as_rows(value, "tensorboard, {csv: {}}").items()
+        for name, given in named_rows(value, "tensorboard, {csv: {}}").items()
     }
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:
     found = {}
-    for name, given in as_rows(value, "my_callback, {other: {every: 5}}").items():
+    for name, given in named_rows(value, "my_callback, {other: {every: 5}}").items():
         if name not in CALLBACKS:
             near = nearest(str(name), list(CALLBACKS))
             words = f"there is no callback {shown(name)}{near}; plug-ins bring them by name"

@@ -10,7 +10,7 @@ from clbench.methods import METHODS
 #: Mappings whose keys are the user's.
 OPEN = (
     *("methods", "loggers", "callbacks", "options", "trainer", "per_task", "arguments"),
-    "plugins_sha256",
+    *("plugins_sha256", "measures", "sets"),
 )
 
 

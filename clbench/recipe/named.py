@@ -38,6 +38,32 @@ def by_name(table: Mapping[str, Any], name: str, kind: str) -> Any:
     return table[name]
 
 
+def named_rows(value: Any, example: str) -> dict[str, Any]:
+    """Names to settings, from a list of names, or of names with settings; or a mapping of them.
+
+    >>> named_rows(["csv", {"wandb": {"project": "mine"}}], "csv")
+    {'csv': None, 'wandb': {'project': 'mine'}}
+
+    Raises:
+        PydanticCustomError: if it is none, or has a name twice; with the example.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    found: dict[str, Any] = {}
+    for row in value if isinstance(value, list | tuple) else [value]:
+        one = {row: None} if isinstance(row, str) else row
+        if not isinstance(one, Mapping) or len(one) != 1:
+            raise PydanticCustomError(
+                "row",
+                f"must be a list of names or of single names with settings, as in [{example}]",
+            )
+        (name,) = one
+        if name in found:
+            raise PydanticCustomError("row", f"has {name} twice")
+        found |= one
+    return found
+
+
 def model_of(name: str, cls: type[_Model], values: Any) -> _Model:
     """A model of values that stand under a name; null for its defaults.
 

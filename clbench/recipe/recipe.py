@@ -25,6 +25,7 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.methods.together import refuse_clashes, refuse_settings
 from clbench.metrics import METRICS
+from clbench.metrics.retained import MEASURES
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
 from clbench.plugins.recipes import completed
@@ -277,6 +278,9 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "loggers":
             for logger, rules in attached.LOGGERS.items():
                 yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
+        if name == "retention.measures":
+            for measure, settings in MEASURES.items():
+                yield from (f"{name}.{measure}.{key}" for key in settings.model_fields)
 
 
 def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -1,14 +1,58 @@
-"""The recipe's section on retention: which images say what became of pretraining."""
+"""The recipe's section on retention: which images say what became of pretraining, and how."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 from pydantic_core import PydanticCustomError
 
+from clbench.metrics.retained import MEASURES
+from clbench.metrics.retained.base import Measure
+from clbench.metrics.retained.head import OriginalHead
+from clbench.recipe.named import by_name, model_of, named_rows
 from clbench.settings import Section
+from clbench.text.names import wrong_name
 from clbench.text.textfile import home
+
+
+def _measures(value: Any) -> dict[str, Measure]:
+    return {
+        name: given
+        if isinstance(given, Measure)
+        else model_of(name, by_name(MEASURES, name, "measure of retention"), given)
+        for name, given in named_rows(value, "head, {knn: {k: 20}}").items()
+    }
+
+
+def _usual() -> dict[str, Measure]:
+    return {"head": OriginalHead()}
+
+
+#: Names, or names with settings: ``[head, {knn: {k: 20}}]``; a mapping of them is the same.
+Measures = Annotated[dict[str, SerializeAsAny[Measure]], BeforeValidator(_measures)]
+
+
+def _folder(given: str | None) -> str | None:
+    if given == "":
+        raise PydanticCustomError("folder", "should be a folder, and is empty")
+    return None if given is None else home(given)
+
+
+class RetentionSet(Section):
+    """Images of one's own that a network should go on telling apart."""
+
+    data: str = Field(description="folder of class folders")
+    train: str | None = Field(
+        None, description="folder of the same classes to learn the labels from; see retention.train"
+    )
+    measures: Measures = Field(
+        default_factory=dict,
+        description="default: those of retention.measures that can be measured here",
+    )
+
+    _at_home = field_validator("data", "train")(_folder)
 
 
 class Retention(Section):
@@ -17,7 +61,23 @@ class Retention(Section):
     data: str = Field(
         "auto",
         description="auto: the pretraining classes, or ImageNet images in "
-        "<data_dir>/imagenet/val/<wnid>/ if there; none; or a folder of wnid folders",
+        "<data_dir>/imagenet/val/<wnid>/ if there; none; or a folder of wnid folders (of any class "
+        "folders, where no measure is the head)",
+    )
+    train: str | None = Field(
+        None,
+        description="folder of the same classes, from which knn, ridge and ncm learn the labels; "
+        "default: every second image of each class of data, and the others are asked about",
+    )
+    measures: Measures = Field(
+        default_factory=_usual,
+        description="head: the original one; knn, ridge, ncm, cka: of the features, for any "
+        "backbone; names, or names with settings: [head, {knn: {k: 20}}]",
+    )
+    sets: dict[str, RetentionSet] = Field(
+        default_factory=dict,
+        description="more image folders to measure on, by names of your own: "
+        "{birds: {data: photos/birds, measures: [knn]}}",
     )
     batch_norm: Literal["current", "pretrained"] = Field(
         "current",
@@ -31,9 +91,31 @@ class Retention(Section):
         "own size, so that published accuracies can be met",
     )
 
+    _train_at_home = field_validator("train")(_folder)
+
     @field_validator("data")
     @classmethod
     def _folder_at_home(cls, data: str) -> str:
         if not data:
             raise PydanticCustomError("data", "should be auto, none or a folder, and is empty")
         return home(data)
+
+    @field_validator("measures")
+    @classmethod
+    def _some(cls, measures: Mapping[str, Measure]) -> Mapping[str, Measure]:
+        if not measures:
+            raise PydanticCustomError("measures", "is empty: to measure nothing, say data: none")
+        return measures
+
+    @field_validator("sets")
+    @classmethod
+    def _names_of_sets(cls, sets: Mapping[str, RetentionSet]) -> Mapping[str, RetentionSet]:
+        for name in sets:
+            if wrong := wrong_name(name) or (name in MEASURES and "is the name of a measure"):
+                raise PydanticCustomError("name", f"{name!r} {wrong}")  # type: ignore[misc]
+        return sets
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is to be measured."""
+        return self.data == "none" and not self.sets

@@ -142,6 +142,12 @@ class RetentionScores(_Part):
     top5: Fraction
 
 
+#: Names of measures, of sets of the user's as ``set/measure``.
+Retained = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=300)], Fraction], Field(max_length=100)
+]
+
+
 class Measured(_Part):
     """Accuracies, and other metrics, on tasks in a row."""
 
@@ -168,6 +174,7 @@ class PretrainedEvent(_Line):
 
     event: Literal["pretrained"] = "pretrained"
     retention: RetentionScores | None
+    retained: Retained = Field({}, description="what other measures, and other images, say is kept")
     ahead: Measured | None = Field(None, description="of all tasks, where they were to be tested")
 
 
@@ -231,6 +238,7 @@ class TaskEvent(Measured, _Line):
     last_step: Count = Field(description="optimiser steps since the stream began")
     validation: Measured | None
     retention: RetentionScores | None
+    retained: Retained = Field({}, description="the same measures as before the first task")
     ahead: Measured | None = Field(
         None, description="of the tasks to come, where they were to be tested and there are any"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
-from clbench.record import measured, scores, stability
+from clbench.record import measured, retained, scores, stability
 from clbench.record.events import (
     EndEvent,
     Event,
@@ -32,8 +32,6 @@ TITLES: dict[Scenario, str] = {
 }
 #: Where tasks share labels, both are one number.
 SHARED_TITLES: dict[Scenario, str] = {"task_incremental": "domain-incremental"}
-#: Retention before the first task of which a share can be kept.
-LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,11 @@ class Record:
     def pretrained(self) -> RetentionScores | None:
         """Retention before the first task; None if it was not measured."""
         return self._start.retention if self._start else None
+
+    @property
+    def retained_before(self) -> dict[str, float]:
+        """What other measures say before the first task, by name."""
+        return self._start.retained if self._start else {}
 
     @cached_property
     def tasks(self) -> tuple[TaskEvent, ...]:
@@ -207,23 +210,22 @@ class Record:
         }
 
     def _retention(self) -> dict[str, Any]:
-        before = self.pretrained
+        before, alone = self.pretrained, self.run.independent
+        others = retained.courses(self.retained_before, self.tasks, alone)
         if before is None:
-            return {"pretrained": None, "after_task": None, "change": None, "kept": None}
+            none = {"pretrained": None, "after_task": None, "change": None, "kept": None}
+            return none | ({"measures": others} if others else {})
         kept = [event.retention for event in self.tasks if event.retention]
-        after = [retention.top1 for retention in kept]
+        own = retained.course(before.top1, [retention.top1 for retention in kept], alone)
         return {
             "pretrained": before.top1,
             "pretrained_top5": before.top5,
-            "after_task": after,
+            "after_task": own["after_task"],
             "after_task_top5": [retention.top5 for retention in kept],
-            "change": self._last(after) - before.top1 if after else None,
-            "kept": self._last(after) / before.top1 if after and before.top1 > LEAST else None,
+            "change": own["change"],
+            "kept": own["kept"],
+            **({"measures": {retained.HEAD: own} | others} if others else {}),
         }
-
-    def _last(self, after: list[float]) -> float:
-        """Retention in the end; of independent tasks, each with a network of its own, the mean."""
-        return sum(after) / len(after) if self.run.independent else after[-1]
 
     def _footprint(self) -> dict[str, Any]:
         """Everything all methods need together."""

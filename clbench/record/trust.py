@@ -135,6 +135,8 @@ def _tasks(record: Record) -> None:
             raise ClbenchError(f"{where}: there are {count} tasks only")
         if (event.retention is None) != (record.pretrained is None):
             raise ClbenchError(f"{where} and the event pretrained differ in whether they retain")
+        if event.retained.keys() != record.retained_before.keys():
+            raise ClbenchError(f"{where} and the event pretrained differ in what they retain")
         lacking = record.run.methods.keys() - event.methods.keys()
         if lacking:
             raise ClbenchError(f"{where} says nothing of method {min(lacking)[:60]!r}")

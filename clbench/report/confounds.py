@@ -23,7 +23,9 @@ from clbench.report.group import Group
 from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
-ASIDE = ("eval_every", "metrics", "evaluate", "retention.data")
+ASIDE = ("eval_every", "metrics", "evaluate", "retention.data", "retention.train")
+#: Sections of such settings.
+ASIDE_SECTIONS = ("retention.measures.", "retention.sets.")
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.
@@ -140,7 +142,7 @@ def _settings(a: Run, b: Run) -> Iterator[Confound]:
 
 def _idle(part: str, a: Run, b: Run) -> bool:
     """Whether a setting is the method itself, or says nothing that the records do not say."""
-    if part == "methods" or part in ASIDE:
+    if part == "methods" or part in ASIDE or part.startswith(ASIDE_SECTIONS):
         return True
     if part in LENGTH:
         return a.finished and b.finished

@@ -21,6 +21,8 @@ from clbench.text.texts import cut_line
 TASKS = mpl.colormaps["viridis"]
 RETENTION = "#b5432a"
 PERFORMANCE = "#2a5fb5"
+#: Of other measures of retention.
+OTHERS = ("#d98c3f", "#8a6d3b", "#b07aa1", "#6b8e23", "#c2577a", "#7f7f7f")
 
 
 #: A picture's width in inches at most: in a text of usual width its type stays readable.
@@ -144,13 +146,28 @@ def performance_and_retention(record: Record) -> Figure:
             ms=size,
         )
         axis.axhline(summary["pretrained"], color=RETENTION, lw=0.8, ls=":")
+    others = {n: m for n, m in summary.get("measures", {}).items() if n != "head"}
+    for number, (name, course) in enumerate(others.items()):
+        axis.plot(
+            [0, *after],
+            [course["before"], *course["after_task"]],
+            color=OTHERS[number % len(OTHERS)],
+            marker="dvPX*p"[number % 6],
+            lw=1,
+            ms=size,
+            label=f"retention by {drawable(cut_line(name, 30))}",
+        )
     axis.set_xlabel("after task (0: pretrained)")
     axis.set_ylabel("accuracy")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.25)
-    axis.legend(loc="best", fontsize=9)
+    if others:  # so many lines leave no room among them
+        figure.set_size_inches(9, 4.2)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    else:
+        axis.legend(loc="best", fontsize=9)
     axis.set_title(_title(record, 7))
     return figure
 

@@ -17,6 +17,7 @@ from clbench.errors import ClbenchError
 from clbench.record import trust
 from clbench.record.baselines import PLAIN
 from clbench.record.record import Record, Scenario
+from clbench.record.retained import HEAD
 from clbench.record.same_run import settings
 from clbench.report import defaults
 from clbench.text.texts import cut_line
@@ -115,6 +116,18 @@ class Run:
         return self.record.run.independent
 
     @property
+    def courses(self) -> Mapping[str, Mapping[str, Any]]:
+        """What every measure says is kept, by name; see :mod:`clbench.record.retained`."""
+        kept = self.summary["retention"]
+        if "measures" in kept:
+            return dict(kept["measures"])
+        own = {
+            "before": kept["pretrained"],
+            **{k: kept[k] for k in ("after_task", "change", "kept")},
+        }
+        return {} if kept["pretrained"] is None else {HEAD: own}
+
+    @property
     def is_try(self) -> bool:
         """Whether the scores are those on validation data, as in tuning."""
         return self.record.run.test_on == "validation"
@@ -133,8 +146,9 @@ class Run:
         On independent tasks, each of which has a model of its own, retention is their mean.
 
         Args:
-            metric: its key in :data:`clbench.report.metrics.METRICS`, or ``pretrained`` and
-                ``retention_change``: the retention before training, and the difference from it.
+            metric: its key in :data:`clbench.report.metrics.METRICS`; ``pretrained`` and
+                ``retention_change``: the retention before training, and the difference from it; or
+                ``before``, ``after``, ``change`` or ``kept`` of a measure, as in ``kept:knn``.
             scenario: which accuracies to read.
         """
         if not self.finished:
@@ -145,6 +159,8 @@ class Run:
         value: float | None
         if metric in scores:
             value = scores[metric]
+        elif ":" in metric:
+            value = self._kept(*metric.split(":", 1))
         elif metric == "retention":
             value = retention
         elif metric == "kept":
@@ -163,6 +179,16 @@ class Run:
         else:
             value = self.summary["cost"][metric]
         return None if value is None else float(value)
+
+    def _kept(self, what: str, measure: str) -> float | None:
+        """One number of a measure's course."""
+        course = self.courses.get(measure)
+        if course is None:
+            return None
+        if what == "after":
+            return None if course["change"] is None else course["before"] + course["change"]
+        value: float | None = course[what]
+        return value
 
 
 def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:

@@ -129,6 +129,8 @@ SCENARIO_ABOUT = {
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the largest value that a score can have."""
     about = METRICS.get(metric)
+    if metric.startswith(("before:", "after:")):
+        return (0.0, 1.0)
     if about is None:
         return (-math.inf, math.inf)
     least = -1.0 if about.unit == "change" or metric == "forgetting" else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from clbench.record.baselines import BASELINES
@@ -15,6 +16,7 @@ from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
+from clbench.report.kept_by import KEPT, kept_by_table, measures
 from clbench.report.metrics import METRICS
 from clbench.report.orders import orders_tables
 from clbench.report.pooled import pooled
@@ -135,6 +137,30 @@ def kept_csv(comparison: Compared) -> str:
     return csv_text(lines())
 
 
+def measures_csv(comparison: Compared) -> str:
+    """What every measure says is kept, a row for each method and measure."""
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for section in comparison.sections:
+            scenario = next(iter(section.scenarios))
+            for group, measure in product(section.groups, measures(section)):
+                found = {what: group.estimate(f"{what}:{measure}", scenario) for what in KEPT}
+                if found["before"] is None:
+                    continue
+                line: dict[str, Any] = {
+                    "stream": section.title,
+                    "method": group.label,
+                    "seeds": len(group.finished),
+                    "measure": measure,
+                }
+                for what, value in found.items():
+                    line[what] = value.mean if value else None
+                    line |= _interval(what, value)
+                yield line
+
+    return csv_text(lines())
+
+
 def pooled_csv(comparison: Compared) -> str:
     """The leaderboard over all streams."""
 
@@ -215,4 +241,5 @@ def _all(comparison: Compared) -> Iterator[Table]:
                 yield table
     for scenario in SCENARIOS:
         yield from kept_tables(comparison, scenario)
+    yield from filter(None, map(kept_by_table, comparison.sections))
     yield from map(tuned_table, comparison.tunings)

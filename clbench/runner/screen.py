@@ -40,6 +40,7 @@ def show(record: Record, console: Console | None = None) -> None:
     summary = record.summary()
     _show_scores(record, summary, console)
     _show_retention(record, summary["retention"], console)
+    _show_retained(record, summary["retention"], console)
     from clbench.report.figures import lacking_fonts  # matplotlib takes a while
 
     if lacking := lacking_fonts(record):
@@ -80,8 +81,8 @@ def _show_scores(record: Record, summary: dict[str, Any], console: Console) -> N
 def _show_retention(record: Record, retention: dict[str, Any], console: Console) -> None:
     if retention["pretrained"] is None:
         console.print(
-            "Retention was not measured: it needs weights with the head of their pretraining, and "
-            "images for it; --dry_run says which is missing."
+            "Retention by the original head was not measured: it needs weights with the head of "
+            "their pretraining, and images for it; --dry_run says which is missing."
         )
     elif retention["after_task"]:
         console.print(
@@ -90,6 +91,23 @@ def _show_retention(record: Record, retention: dict[str, Any], console: Console)
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
+
+
+def _show_retained(record: Record, retention: dict[str, Any], console: Console) -> None:
+    """What other measures say is kept."""
+    names = [name for name in retention.get("measures", {}) if name != "head"]
+    if not names or not record.tasks:
+        return
+    when = "mean over tasks" if record.run.independent else "after"
+    table = Table(title="Kept of what it knew", title_justify="left")
+    for text in ("in %", "before", when, "kept"):
+        table.add_column(text, justify="left" if text == "in %" else "right")
+    for name in names:
+        found = retention["measures"][name]
+        end = found["before"] + found["change"]
+        shown = (found["before"], end, found["kept"])
+        table.add_row(escape(name), *map(percent, shown))
+    console.print(table)
 
 
 def _show_costs(needs: dict[str, Any], cost: dict[str, Any], console: Console) -> None:
@@ -130,6 +148,7 @@ def line(event: TaskEvent, shared: bool = False) -> str:
     ]
     if event.retention:
         parts.append(f"retention {event.retention.top1:.1%}")
+    parts += [f"{name} {value:.1%}" for name, value in event.retained.items()]
     return ", ".join([*parts, f"{event.seconds:.1f} s"])
 
 

@@ -189,6 +189,6 @@ class Setup:
             "class_names": list(self.stream.class_names),
             "tasks": [task.name for task in self.stream.tasks],
             "split_manifest_sha256": self.stream.manifest_hash,
-            "retention_images_sha256": test and test.split.images.fingerprint(),
+            "retention_images_sha256": test and test.fingerprint(),
             "pretrained_sha256": self.network.pretrained.sha256,
         }

@@ -93,7 +93,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     )
     recorder.add(about)
     unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
-    told: dict[str, Any] = {"retention": setup.meter.retention(network.model)}
+    told = setup.meter.retention(network.model)
     if recipe.evaluate == "all":
         told["ahead"] = setup.meter.ahead(network.model, None, unlearned)
     recorder.add(PretrainedEvent.made(**told))
@@ -142,6 +142,8 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     for line in compare(record, setup.identity(), setup.stream.manifest):
         say(line)
     _mend_manifest(setup, record)
+    if setup.meter.retention_test:
+        setup.meter.retention_test.remember(setup.network.model)
     theta = snapshot(setup.network.model, "cpu")
     for stage in stages[:done]:
         setup.recipe_of(stage)  # whose settings the methods take up

@@ -259,14 +259,14 @@ class Run:
             if self.setup.recipe.evaluate == "all":
                 ahead["ahead"] = self.meter.ahead(model, task, seen)
         with parts("retention"):
-            retention = self.meter.retention(model)
+            kept = self.meter.retention(model)
         return {
             "task": task.index,
             "name": task.name,
             "last_step": self.progress.step,
             **tested,
             "validation": validation,
-            "retention": retention,
+            **kept,
             **ahead,
             "curve": curve,
             "methods": {

@@ -196,7 +196,7 @@ def try_of(tuning: Tuning, settings: Mapping[str, Value]) -> dict[str, Any]:
     return nested(settings) | {
         "stream": {"first_tasks": tuning.tasks, "test_on": "validation"}
         | nested(settings).get("stream", {}),
-        "retention": {"data": "none"},
+        "retention": {"data": "none", "sets": {}},
         "eval_every": None,
         "evaluate": "seen",
     }

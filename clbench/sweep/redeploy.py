@@ -42,6 +42,8 @@ class Redeployment:
         self.setup = Setup.of(recipe, record.folder)
         self.compared = set[Path]()
         refuse_classifiers(self.setup.methods, record.folder)
+        if self.setup.meter.retention_test:
+            self.setup.meter.retention_test.remember(self.setup.network.model)
         theta = snapshot(self.setup.network.model, "cpu")
         for stage in self.setup.stages[: numbers[-1]]:
             theta = self.setup.network.adapt(self.setup.methods, stage, theta)
@@ -126,7 +128,7 @@ class Redeployment:
             owner = setup.stream.task_of_class
             alone = meter.evaluator.accuracy(model, [task.test], owner, seen)
             found |= {"first": task.index, **asdict(alone)}
-        found["retention"] = meter.retention(model) if last else None
+        found |= {"retained": {}} | (meter.retention(model) if last else {"retention": None})
         recorded = next(event for event in self.record.tasks if event.task == task.index)
         unknown = set(recorded.model_extra or ())  # kept in the record, and nothing is made of them
         return TaskEvent.made(**recorded.model_dump(exclude=unknown) | found)

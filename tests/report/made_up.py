@@ -17,6 +17,7 @@ def run_folder(
     scope=None,
     remarks=(),
     retention=0.7,
+    retained=None,
     weights="a" * 64,
     source="tag",
     manifest="b" * 64,
@@ -38,7 +39,8 @@ def run_folder(
         "split_manifest_sha256": manifest,
         "tasks": names or [f"task {i}" for i in range(tasks)],
     }
-    events = [records.run_event(**about | run), records.pretrained(retention)]
+    measures = {} if retained is None else {"retained": dict.fromkeys(retained, 0.8)}
+    events = [records.run_event(**about | run), records.pretrained(retention, **measures)]
     for task in [tasks - 1] if "multitask" in methods else range(tasks):
         count = task + 1
         measured = records.measured(0, [op] * count, [op / 2] * count)
@@ -47,6 +49,7 @@ def run_folder(
                 task,
                 measured,
                 retention=None if retention is None else {"top1": retention, "top5": 1.0},
+                retained={n: (0.8 + task * v) / (task + 1) for n, v in (retained or {}).items()},
                 curve=[measured | {"step": 10 * task + 5}],
                 methods={n: {"active": active, "scope": scope} for n in methods},
                 remarks=[dict(remark) for remark in remarks],

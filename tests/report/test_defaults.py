@@ -24,8 +24,10 @@ def plain(every: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for key, info in every:
         if not info.is_required():
             value = info.get_default(call_default_factory=True)
-            models = list(value.values()) if isinstance(value, dict) else [value]
-            if not any(isinstance(model, BaseModel) for model in models):
+            if isinstance(value, dict):  # of rows by name
+                rows = value.items()
+                value = {n: v.model_dump() if isinstance(v, BaseModel) else v for n, v in rows}
+            if not isinstance(value, BaseModel):
                 flat = flatten({key: list(value) if isinstance(value, tuple) else value})
                 found |= {k: v for k, v in flat.items() if v != "{}"}
     return found

@@ -1,7 +1,10 @@
 """Images sorted into one folder a class: the user's own sets and ImageNet's validation part."""
 
 import os
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from timm.data.imagenet_info import ImageNetInfo
@@ -11,7 +14,24 @@ from clbench.data.datasets.walk import listing, refuse_misplaced
 from clbench.data.words import expanded, few, spelt
 from clbench.errors import ClbenchError
 
-_IMAGENET_PAGE = "https://www.image-net.org/challenges/LSVRC/2012/"
+IMAGENET_HINT = (
+    "it must hold folders named by WordNet id, such as n01440764; see "
+    "https://www.image-net.org/challenges/LSVRC/2012/"
+)
+
+
+class ClassFolders(NamedTuple):
+    """What lies in a folder of class folders.
+
+    Attributes:
+        paths: N images.
+        labels: (N,) int64, positions among the classes.
+        classes: K names, sorted.
+    """
+
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
 
 
 def image_folder(train: Path, test: Path | None) -> DataSet:
@@ -35,7 +55,7 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
             has fewer than five images.
     """
     train = expanded(train)
-    paths, labels, classes = _read_folder(train, "stream.train")
+    paths, labels, classes = read_class_folders(train, "stream.train")
     if test is None:
         return _hold_out(paths, labels, classes, train)
     test = expanded(test)
@@ -48,7 +68,7 @@ def image_folder(train: Path, test: Path | None) -> DataSet:
         "it must hold the class folders of stream.train; leave stream.test out to hold every fifth "
         "image out"
     )
-    test_paths, test_labels, test_classes = _read_folder(test, "stream.test", hint)
+    test_paths, test_labels, test_classes = read_class_folders(test, "stream.test", hint)
     if classes != test_classes:
         raise ClbenchError(
             f"the training and test folders have different classes: only in {spelt(train)}: "
@@ -78,23 +98,60 @@ def imagenet_validation(root: Path) -> Labelled:
         ClbenchError: the folder is missing, a folder in it is not named by the WordNet id of an
             ImageNet-1k class, or a class folder has no images.
     """
-    hint = f"it must hold folders named by WordNet id, such as n01440764; see {_IMAGENET_PAGE}"
-    paths, positions, wnids = _read_folder(expanded(root), "retention.data", hint)
-    info = ImageNetInfo("imagenet-1k")
-    index = {info.index_to_label_name(number): number for number in range(1000)}
-    unknown = set(wnids) - set(index)
-    if unknown:
+    paths, positions, names = read_class_folders(expanded(root), "retention.data", IMAGENET_HINT)
+    refuse_others(root, names)
+    classes = imagenet_classes(names) or ()
+    return Labelled(paths, np.array(classes, dtype=np.int64)[positions])
+
+
+def imagenet_classes(names: Sequence[str]) -> tuple[int, ...] | None:
+    """The indices in ImageNet-1k of folders named by WordNet id, or, as those of ImageNet-V2 are,
+    by all the indices; None if one of them is no such class.
+
+    >>> imagenet_classes(["n01443537", "n01440764"]), imagenet_classes(["0", "1"])
+    ((1, 0), None)
+    """
+    index = {name: number for number, name in enumerate(imagenet_synsets())}
+    by_number = {str(number): number for number in range(len(index))}
+    if by_number.keys() == {*names}:  # all of them: a user's folder may well be called 7
+        index = by_number
+    found = [index.get(name) for name in names]
+    return None if None in found else tuple(number for number in found if number is not None)
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """The WordNet ids of ImageNet-1k's classes, in their order."""
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+def refuse_others(root: Path, names: Sequence[str]) -> None:
+    """Refuse folders that are not ImageNet-1k classes.
+
+    Raises:
+        ClbenchError: naming them.
+    """
+    if imagenet_classes(names) is None:
+        unknown = {*names} - {*imagenet_synsets()}
         raise ClbenchError(
             f"{spelt(root)} has folders that are not ImageNet-1k classes: "
-            f"{few(sorted(unknown))}; {hint}"
+            f"{few(sorted(unknown))}; {IMAGENET_HINT}"
         )
-    return Labelled(paths, np.array([index[wnid] for wnid in wnids], dtype=np.int64)[positions])
 
 
-def _read_folder(
+def read_class_folders(
     root: Path, field: str, hint: str = "it must hold one folder of images a class"
-) -> tuple[tuple[Path, ...], np.ndarray, tuple[str, ...]]:
-    """List a folder of class folders: N paths, (N,) int64 labels, and the K class names."""
+) -> ClassFolders:
+    """List a folder of class folders.
+
+    Args:
+        root: the folder.
+        field: of the recipe, which names it.
+        hint: what it must be.
+
+    Raises:
+        ClbenchError: if it is missing, has no class folders, or one of them has no images.
+    """
     if not os.path.isdir(root):  # also False where a folder above cannot be read
         raise ClbenchError(
             f"the image folder {spelt(root)} does not exist or is not a folder; {hint}"
@@ -112,7 +169,8 @@ def _read_folder(
         )
     counts = [len(images) for images in found.images]
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return tuple(path for images in found.images for path in images), labels, found.classes
+    paths = tuple(path for images in found.images for path in images)
+    return ClassFolders(paths, labels, found.classes)
 
 
 def _hold_out(

@@ -1,0 +1,282 @@
+"""Which images retention is measured on, and by what: known before an image is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from torch import Tensor
+
+from clbench.data.datasets.folders import (
+    IMAGENET_HINT,
+    ClassFolders,
+    imagenet_classes,
+    imagenet_synsets,
+    read_class_folders,
+    refuse_others,
+)
+from clbench.data.images import FileImages
+from clbench.data.timm_resize import TimmResize
+from clbench.data.words import expanded, few
+from clbench.errors import ClbenchError
+from clbench.metrics.retained.base import FeatureMeasure, Measure
+from clbench.metrics.retained.head import OriginalHead
+from clbench.recipe.recipe import Recipe
+from clbench.recipe.retention import RetentionSet
+
+#: What needs no head, as it is written into a recipe.
+HEADLESS = "retention.measures: [knn, ridge, ncm, cka]"
+
+
+@dataclass(frozen=True)
+class PlannedSet:
+    """Images, and what is measured on them.
+
+    Attributes:
+        name: of a set of the user's; empty: of what the network was pretrained for.
+        files: the images.
+        labels: int64 (N,): which of the competing outputs of the head is right, beyond the last
+            one for classes that it lacks; without a head, the classes' numbers.
+        measures: of the features, by name.
+        head: whether the original head is measured.
+        rows: int64 (K,), its rows that compete; None: all.
+        train: other images to learn the labels from, with these; None: half of the images.
+    """
+
+    name: str
+    files: FileImages
+    labels: Tensor
+    measures: Mapping[str, FeatureMeasure]
+    head: bool = False
+    rows: Tensor | None = None
+    train: tuple[FileImages, Tensor] | None = None
+
+    @property
+    def cached(self) -> str:
+        """Under which name a run keeps the images."""
+        return f"retention-{self.name}" if self.name else "imagenet-val"
+
+    @property
+    def cached_train(self) -> str:
+        """Under which name it keeps those to learn the labels from."""
+        return f"{self.cached}-train"
+
+    def __len__(self) -> int:
+        return len(self.files) + (len(self.train[0]) if self.train else 0)
+
+
+@dataclass
+class SetPlan:
+    """What is measured, and why what could be is not.
+
+    Attributes:
+        sets: in the recipe's order.
+        reasons: each a line.
+    """
+
+    sets: list[PlannedSet] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def plan_sets(recipe: Recipe, outputs: int, about: Mapping[str, Any]) -> SetPlan:
+    """What the recipe has measured on image files.
+
+    What a network was pretrained on in the run itself is no file, and not among it.
+
+    Args:
+        recipe: of the run.
+        outputs: classes of the head that its weights come with; 0: they come without.
+        about: the weights, as :func:`clbench.models.backbone.expected` has it.
+
+    Raises:
+        ClbenchError: if the recipe names a folder or a measure that does not fit, or asks for
+            images of a size that the network does not take.
+    """
+    return _Planner(recipe, outputs, about).plan()
+
+
+class _Planner:
+    """Makes a plan.
+
+    Args:
+        recipe: of the run.
+        outputs: classes of the original head.
+        about: the weights.
+    """
+
+    def __init__(self, recipe: Recipe, outputs: int, about: Mapping[str, Any]) -> None:
+        self.recipe, self.outputs, self.about = recipe, outputs, about
+        self.weights = f"model.weights = {recipe.model.weights!r}"
+        self.reasons: list[str] = []
+
+    def plan(self) -> SetPlan:
+        """See :func:`plan_sets`."""
+        rules = self.recipe.retention
+        here = rules.data == "auto" and self.recipe.model.weights == "pretrain"
+        sets = [] if here or rules.data == "none" else [*self._main()]
+        sets += [self._named(name, own) for name, own in rules.sets.items()]
+        return SetPlan(sets, self.reasons)
+
+    def _main(self) -> Iterator[PlannedSet]:
+        rules = self.recipe.retention
+        named, measures = rules.data != "auto", dict(rules.measures)
+        root = Path(rules.data) if named else self.recipe.data_dir / "imagenet" / "val"
+        if "head" in measures and synsets(self.outputs) is None:
+            if named:
+                raise ClbenchError(
+                    f"retention.data = {root}, but {self.weights} have no head of the 1,000 "
+                    f"ImageNet classes: set retention.data: none, or {HEADLESS}"
+                )
+            del measures["head"]
+            way = "" if measures or self.recipe.model.weights == "none" else f"; say {HEADLESS}"
+            self.reasons.append(
+                f"retention is not measured by the original head: {self.weights} have none of the "
+                f"1,000 ImageNet classes{way}"
+            )
+        if not measures:
+            return
+        if not named and not root.is_dir():
+            self.reasons.append(f"retention is not measured: no ImageNet images in {root}/<wnid>/")
+            return
+        head = "head" in measures
+        found = read_class_folders(expanded(root), "retention.data", *[IMAGENET_HINT] * head)
+        if head:
+            refuse_others(root, found.classes)
+        made = self._planned("", "retention", found, measures, rules.train, strict=named)
+        if made.head or made.measures:
+            yield made
+
+    def _named(self, name: str, own: RetentionSet) -> PlannedSet:
+        place = f"retention.sets.{name}"
+        found = read_class_folders(expanded(Path(own.data)), f"{place}.data")
+        measures = dict(own.measures or self.recipe.retention.measures)
+        why = ""
+        if synsets(self.outputs) is None:
+            why = f"{self.weights} have no head of the 1,000 ImageNet classes"
+        elif imagenet_classes(found.classes) is None:
+            why = f"the folders in {own.data} are not ImageNet-1k classes"
+        if "head" in measures and why:
+            if own.measures or len(measures) == 1:
+                raise ClbenchError(f"{place}: {why}: say {HEADLESS.replace('retention', place)}")
+            del measures["head"]
+            self.reasons.append(f"{place} is not measured by the original head: {why}")
+        return self._planned(name, place, found, measures, own.train, strict=True)
+
+    def _planned(
+        self,
+        name: str,
+        place: str,
+        found: ClassFolders,
+        measures: Mapping[str, Measure],
+        train: str | None,
+        strict: bool,
+    ) -> PlannedSet:
+        """A set of a folder; ``strict``: what cannot be measured is refused, not left out."""
+        kept = {n: m for n, m in measures.items() if isinstance(m, FeatureMeasure)}
+        learning = [n for n, m in kept.items() if m.labels]
+        if learning and train is None:
+            learning = self._halves(place, found, learning, strict)
+            kept = {n: m for n, m in kept.items() if n in learning or not m.labels}
+        output_of = torch.arange(len(found.classes))
+        head, rows = measures.get("head"), None
+        if isinstance(head, OriginalHead):
+            output_of, rows = self._outputs(place, head, found.classes)
+        others = None
+        if train is not None and learning:
+            theirs = read_class_folders(expanded(Path(train)), f"{place}.train")
+            if theirs.classes != found.classes:
+                apart = few(sorted({*theirs.classes} ^ {*found.classes}))
+                raise ClbenchError(
+                    f"{place}.train = {train} has other classes than {place}.data: only in one of "
+                    f"them {apart}; give both the same class folders"
+                )
+            others = self._files(theirs), output_of[torch.from_numpy(theirs.labels)]
+        labels = output_of[torch.from_numpy(found.labels)]
+        files, with_head = self._files(found), head is not None
+        return PlannedSet(name, files, labels, kept, with_head, rows, others)
+
+    def _files(self, found: ClassFolders) -> FileImages:
+        size, workers = self.recipe.images.size, self.recipe.images.workers
+        if self.recipe.retention.transform == "stored":
+            stored = round(size / float(self.about.get("crop_pct") or 1.0))
+            return FileImages(found.paths, stored, "crop", workers=workers)
+        resize = TimmResize.of(self.about)
+        if self.about.get("fixed_input_size") and resize.size != size:
+            raise ClbenchError(
+                f"retention.transform = 'timm' has images of {resize.size} pixels, but this "
+                f"network is made for images.size = {size} and takes no other: set images.size: "
+                f"{resize.size}, or retention.transform: stored"
+            )
+        return FileImages(found.paths, resize.size, resize, workers=workers)
+
+    def _halves(
+        self, place: str, found: ClassFolders, learning: list[str], strict: bool
+    ) -> list[str]:
+        """What of the measures can learn from half of the images."""
+        alone = int((np.bincount(found.labels) < 2).sum())
+        if alone < len(found.classes):
+            if alone:
+                classes = f"{alone:,} class{'es' * (alone > 1)}"
+                self.reasons.append(
+                    f"{place}: {', '.join(learning)} do not ask about {classes} of one image, from "
+                    "which they learn"
+                )
+            return learning
+        why = (
+            f"{place} is not measured by {', '.join(learning)}: they learn from every second image "
+            f"of a class, and no class has two: give {place}.train"
+        )
+        if strict:
+            raise ClbenchError(f"{why}, or leave them out of the measures")
+        self.reasons.append(why)
+        return []
+
+    def _outputs(
+        self, place: str, head: OriginalHead, names: Sequence[str]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The output for each class (K,) among those that compete, and their rows (None: all)."""
+        classes, known = imagenet_classes(names), synsets(self.outputs)
+        assert classes is not None
+        assert known is not None
+        row_of = {synset: row for row, synset in enumerate(known)}
+        rows = torch.tensor([row_of.get(imagenet_synsets()[number], -1) for number in classes])
+        lacks = rows < 0
+        if lacks.any():
+            gone = few(name for name, lacking in zip(names, lacks.tolist(), strict=True) if lacking)
+            self.reasons.append(
+                f"{place}: the head of {self.outputs:,} classes has none for {gone}, and is not "
+                "asked about them"
+            )
+        usual = len(known) > len(imagenet_synsets()) or {*classes} in (_listed("a"), _listed("r"))
+        if head.among == "all" or (head.among == "auto" and not usual):
+            output_of, count, compete = rows.clone(), len(known), None
+        else:
+            output_of, compete = (~lacks).cumsum(0) - 1, rows[~lacks]
+            count = len(compete)
+        output_of[lacks] = count + torch.arange(int(lacks.sum()))
+        return output_of, compete
+
+
+@cache
+def synsets(outputs: int) -> tuple[str, ...] | None:
+    """The WordNet ids of the classes of a head with so many, by timm's lists; None: it has none.
+
+    >>> len(synsets(21843)), synsets(10)
+    (21843, None)
+    """
+    subset = infer_imagenet_subset({"num_classes": outputs})
+    return None if subset is None else tuple(ImageNetInfo(subset).label_names())
+
+
+@cache
+def _listed(which: str) -> set[int]:
+    """The ImageNet-1k classes of ImageNet-A or -R, by timm's lists."""
+    path = files("timm.data") / "_info" / f"imagenet_{which}_indices.txt"
+    return {int(line) for line in path.read_text("utf-8").split()}
