@@ -21,7 +21,8 @@ from clbench.errors import ClbenchError
 from clbench.estimate.estimating import devices, estimate
 from clbench.estimate.needed import outline
 from clbench.estimate.screen import show
-from clbench.estimate.trial import STAGES, alone, grown, kept, try_out
+from clbench.estimate.trial import STAGES, alone, grown, try_out
+from clbench.models.activations import kept_backward
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import parse
 
@@ -312,10 +313,10 @@ def test_what_a_batch_keeps_for_the_backward_pass_is_counted_in_bytes():
     wide, features = 1000, 3 * 64
     model = nn.Sequential(nn.Flatten(), nn.Linear(features, wide), nn.GELU(), nn.Linear(wide, 2))
     inputs = torch.zeros(100, 3, 8, 8)
-    found = kept(model, inputs)
+    found = kept_backward(model, inputs)
     assert sum(found) == 100 * 4 * (features + 2 * wide)
     assert max(found) == 100 * 4 * wide
-    assert kept(model.requires_grad_(False), inputs) == []
+    assert kept_backward(model.requires_grad_(False), inputs) == []
 
 
 def test_a_frozen_trunk_is_not_trained(recipe):

@@ -10,9 +10,9 @@ from writers import write_idx, write_stanford_cars
 from clbench import Record
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.estimate.needed import Missing, Needed
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
+from clbench.streams.outline import Missing, Needed
 from clbench.suite import comparison
 from clbench.suite.suite import expand, load, recipe_hash
 

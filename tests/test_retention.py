@@ -12,13 +12,15 @@ from clbench.data.images import TensorImages
 from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
-from clbench.estimate.needed import Needed, missing_weights, retained
+from clbench.estimate.needed import retained
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
 from clbench.models import ModelConfig, features
 from clbench.models.backbone import load
+from clbench.models.missing import missing_weights
 from clbench.recipe.recipe import parse
 from clbench.streams import Stream
+from clbench.streams.outline import Needed
 
 # Some of ImageNet-1k's classes and the numbers they have there.
 LABELS = [0, 1, 7, 207, 999]
@@ -152,8 +154,8 @@ def test_a_dry_run_knows_what_the_run_will_measure_on(tmp_path, val, network):
         retained(values, stream, again := Needed(), None)
         assert again.cache == 0
     gone = recipe(tmp_path, "gone.pth", data=str(val))
-    told = retained(gone, stream, Needed(), missing_weights(gone)).why
-    assert told == "retention is not counted, as its weights are not here"
+    told = retained(gone, stream, Needed(), missing_weights(gone.model)).why
+    assert told == ("retention is not counted, as its weights are not here",)
 
 
 def test_a_dry_run_refuses_a_size_that_the_run_would_refuse(tmp_path, val, monkeypatch):

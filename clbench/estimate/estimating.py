@@ -14,19 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from clbench.estimate.needed import (
-    Missing,
-    Needed,
-    Retained,
-    missing_weights,
-    outline,
-    pretraining_left,
-    retained,
-)
+from clbench.estimate.needed import RetentionNeed, outline, pretraining_left, retained
 from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import quiet
 from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
+from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import admitted
 from clbench.processes.processes import apart, device_count
 from clbench.recipe.foreseen import foreseen, without_effect
@@ -34,6 +27,7 @@ from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.steps import check_tasks, planned, stages_of, steps_of_stream
 from clbench.streams import Stream, Task
+from clbench.streams.outline import Missing, Needed
 
 #: Measurements that estimates have in common, by what they depend on.
 Shared = dict[tuple[object, ...], Any]
@@ -105,7 +99,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     """
     recipe = recipe if isinstance(recipe, Recipe) else parse(admitted(recipe))
     check_loggers(recipe)
-    weights = missing_weights(recipe)
+    weights = missing_weights(recipe.model)
     quiet()
     with apart():
         stream, needed, trial = _measured(recipe, {} if shared is None else shared)
@@ -171,7 +165,7 @@ def devices(recipe: Recipe) -> int:
 
 
 def _tasks(
-    recipe: Recipe, stream: Stream, stages: Sequence[Task], kept: Retained, trial: Trial
+    recipe: Recipe, stream: Stream, stages: Sequence[Task], kept: RetentionNeed, trial: Trial
 ) -> Iterator[TaskEstimate]:
     """Walk the stages of a run as :class:`~clbench.runner.tasks.Run` does."""
     check_tasks(recipe, stages, trial.least)

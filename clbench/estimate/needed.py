@@ -1,150 +1,21 @@
-"""What a run needs: its stream in outline, weights, and what of them is not on this machine.
-
-:func:`outline` builds a recipe's stream as a run would, from a shelf of its own: images are random
-pixels of the right size, and data sets that are not there have stand-ins of their known size.
-Nothing is fetched, and no image is kept.
-"""
+"""What a run needs: its stream in outline, pretraining, and images for retention."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import timm
-import torch
-from torch import Tensor
 
-from clbench.data import datasets
-from clbench.data.cache import find_cache
-from clbench.data.datasets import DataSet, Labelled
-from clbench.data.datasets.sizes import SIZES, stand_in
-from clbench.data.images import FileImages, Images, TensorImages, from_array
-from clbench.errors import ClbenchError
-from clbench.machine import cores
 from clbench.measure.retention_sets import plan_sets
-from clbench.models import backbone, hub
+from clbench.models import backbone
 from clbench.models.pretraining import pretrained_path
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import pretraining_transform
-from clbench.seeding import generator
-from clbench.streams import Shelf, Storage, Stream
-from clbench.streams.storage import Loader
-
-#: Random images are drawn from a pool of so many.
-POOL = 64
-#: Seconds that a core takes to decode a photograph which is not there to be measured.
-PHOTOGRAPH = 0.005
-
-
-class Missing(NamedTuple):
-    """Something a run needs that is not on this machine."""
-
-    what: str  # its name, such as ``cifar10``
-    how: str  # where it comes from and where it belongs, in a sentence
-    fetched: bool  # whether the run fetches it itself, given a network
-    disk: int = 0  # bytes it will take
-
-
-@dataclass
-class Needed:
-    """What keeping the images of a stream takes."""
-
-    seconds: float = 0.0  # to prepare them, once
-    memory: int = 0  # bytes of those that lie there
-    cache: int = 0  # bytes of image caches still to be written
-    missing: list[Missing] = field(default_factory=list)  # data sets
-
-    def load(
-        self, fetches: bool, name: str, root: Path, _: bool, loader: Loader | None = None
-    ) -> DataSet:
-        """A data set or its stand-in; nothing is fetched, but a run may where it ``fetches``.
-
-        Raises:
-            ClbenchError: if it is missing and of no known size.
-        """
-        try:
-            return (loader or datasets.load)(name, root, False)
-        except ClbenchError as error:
-            fetched = fetches and "stream.download" in str(error)
-            if name not in SIZES and fetched:
-                raise ClbenchError(
-                    f"{name} is not in {root} yet and of no known size: a run would fetch it, "
-                    "which a dry run does not: start the run, or plan it once its data is there"
-                ) from error
-            if name not in SIZES:
-                raise
-            self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
-            return stand_in(name)
-
-    def keep(
-        self, storage: Storage, labelled: Labelled, side: int, name: str, data_dir: Path
-    ) -> Images:
-        """Take note of what :meth:`Storage.open` would do; random images."""
-        images, count = labelled.images, len(labelled.labels)
-        if isinstance(images, np.ndarray):
-            channels = 1 if images.ndim == 3 else 3
-            if images.shape[1:3] != (side, side):
-                self.seconds += _seconds(lambda: from_array(images[:32], side)) * count / 32
-            self.memory += count * channels * side * side
-            return Pixels(count, channels, side, slow=False)
-        files = storage.files(images, side)
-        if storage.keep == "files":
-            there = files if images[0].exists() else None
-            return Pixels(count, 3, side, slow=True, files=there)
-        self.decode(files, name, data_dir)
-        self.memory += count * 3 * side**2 * (storage.keep == "memory")
-        return Pixels(count, 3, side, slow=storage.keep != "memory")
-
-    def decode(self, files: FileImages, name: str, data_dir: Path) -> None:
-        """Take note of what :func:`clbench.data.cache.cache` would do with files."""
-        there, count = files.paths[0].exists(), len(files)
-        if there and find_cache(files, data_dir / "cache", name) is not None:
-            return
-        few, threads = torch.arange(min(8, count)), max(1, min(files.workers, cores()))
-        each = _seconds(lambda: files.take(few)) / len(few) if there else PHOTOGRAPH
-        self.seconds += each / threads * count
-        self.cache += count * 3 * files.size**2
-
-
-class Pixels(Images):
-    """N images that are given out from a small pool of random ones.
-
-    Args:
-        count: N.
-        channels: 1 or 3.
-        side: in pixels.
-        slow: as in :class:`~clbench.data.images.Images`.
-        files: what is taken in their place, where the run decodes its images again and again.
-    """
-
-    def __init__(
-        self, count: int, channels: int, side: int, slow: bool, files: FileImages | None = None
-    ) -> None:
-        self.count, self.slow = count, slow
-        shape = (min(POOL, count), channels, side, side)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0))
-        self._pool: Images = files or TensorImages(pixels)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def take(self, index: Tensor) -> Tensor:
-        """See :meth:`Images.take`."""
-        return self._pool.take(index % len(self._pool))
-
-    def fingerprint(self) -> str:
-        """Nothing identifies these images."""
-        return "outline"
-
-    def move(self, device: torch.device) -> None:
-        """Images in memory move, as those of a run do."""
-        if not self.slow:
-            self._pool.move(device)
+from clbench.streams import Shelf, Stream
+from clbench.streams.outline import Missing, Needed
 
 
 def outline(recipe: Recipe) -> tuple[Stream, Needed]:
@@ -159,32 +30,6 @@ def outline(recipe: Recipe) -> tuple[Stream, Needed]:
     stream = recipe.model_copy(update={"stream": config}).build_stream(shelf)
     needed.seconds += time.perf_counter() - began
     return stream, needed
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def missing_weights(recipe: Recipe) -> Missing | None:
-    """The recipe's pretrained weights, if they are not on this machine.
-
-    Raises:
-        ClbenchError: if there are no such weights or backbone at all.
-    """
-    model = recipe.model
-    try:
-        backbone.check(model)
-    except backbone.NotHere as error:
-        return Missing(model.weights, str(error), False)
-    if model.weights in ("none", "pretrain", "packaged") or backbone.is_file(model):
-        return None
-    tag = backbone.full_tag(model)
-    if not (place := hub.source(tag)):
-        return None
-    how = "without a network, download them elsewhere and give the file as model.weights"
-    return Missing(tag, f"from {place}; {how}", True)
 
 
 def pretraining_left(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[int, int]:
@@ -207,7 +52,7 @@ def pretraining_left(recipe: Recipe, stream: Stream, needed: Needed) -> tuple[in
     return rules.epochs * -(-images // rules.batch_size), rules.epochs * images
 
 
-class Retained(NamedTuple):
+class RetentionNeed(NamedTuple):
     """What retention will be measured on: how many images, of how many times the run's pixels."""
 
     images: int = 0
@@ -215,7 +60,9 @@ class Retained(NamedTuple):
     why: tuple[str, ...] = ()  # what could be measured is not
 
 
-def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | None) -> Retained:
+def retained(
+    recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | None
+) -> RetentionNeed:
     """What retention will be measured on; what keeping the images takes is added to ``needed``.
 
     Args:
@@ -229,9 +76,9 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | 
     """
     rules, pretraining = recipe.retention, stream.pretraining
     if rules.off:
-        return Retained()
+        return RetentionNeed()
     if weights and not weights.fetched:
-        return Retained(why=("retention is not counted, as its weights are not here",))
+        return RetentionNeed(why=("retention is not counted, as its weights are not here",))
     images, larger, planned = 0, 1.0, plan_sets(recipe, *_head(recipe))
     if rules.data == "auto" and recipe.model.weights == "pretrain" and pretraining:
         images = len(pretraining[1])
@@ -242,7 +89,7 @@ def retained(recipe: Recipe, stream: Stream, needed: Needed, weights: Missing | 
             needed.decode(one.train[0], one.cached_train, recipe.data_dir)
         if rules.transform == "timm":
             larger = (one.files.size / recipe.images.size) ** 2
-    return Retained(images, larger, tuple(planned.reasons))
+    return RetentionNeed(images, larger, tuple(planned.reasons))
 
 
 def _head(recipe: Recipe) -> tuple[int, Mapping[str, Any]]:

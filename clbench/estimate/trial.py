@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from clbench.data.batches import Split
 from clbench.files.disk import writing_to
 from clbench.machine import peak_memory, reset_peak
+from clbench.models.activations import kept_backward
 from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.recipe import Recipe
 from clbench.record.events import Part, TaskEvent, Took
@@ -260,23 +260,7 @@ def _forwards(setup: Setup) -> tuple[float, float, float]:
     for count in (2, 4):  # the first pass warms up
         began = time.perf_counter()
         with network.autocast():
-            found.append(kept(model, inputs[:count]))
+            found.append(kept_backward(model, inputs[:count]))
         seconds = (time.perf_counter() - began) / count
     few, more = found
     return seconds, max(0, sum(more) - sum(few)) / 2, max([*more, 0]) / 4
-
-
-def kept(model: nn.Module, inputs: Tensor) -> list[int]:
-    """Bytes of each tensor that a model in training keeps of a batch for the backward pass."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    found: dict[int, torch.UntypedStorage] = {}  # held, so that no two have one address
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            found[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        model(inputs)
-    return [storage.nbytes() for storage in found.values()]

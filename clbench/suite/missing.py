@@ -8,10 +8,12 @@ from functools import partial
 
 from clbench.data import datasets
 from clbench.errors import ClbenchError
-from clbench.estimate.needed import Missing, missing_weights, outline
+from clbench.estimate.needed import outline
 from clbench.models import backbone
+from clbench.models.missing import missing_weights
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import Recipe
+from clbench.streams.outline import Missing
 from clbench.suite.suite import Cell, Suite
 
 
@@ -51,7 +53,7 @@ class Inventory:
 
     def weights(self, recipe: Recipe) -> list[str]:
         """The pretrained weights without which a recipe cannot run: one name, or none."""
-        found = missing_weights(recipe)
+        found = missing_weights(recipe.model)
         get = partial(backbone.load, recipe.model, 1, recipe.images.size)
         return [found.what] if found and self._lacks(found, get) else []
 
