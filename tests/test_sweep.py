@@ -298,7 +298,12 @@ def test_without_validation_and_retention(data_dir, tmp_path, capsys):
         ("last", {"task_arithmetic": {}}, "--density 0.5", "was run without ties"),
         ("last", {}, "--alpha 1.5", r"methods.wise_ft.alpha = 1.5: .*less than or equal to 1"),
         ("last", {}, "--alpha 0.5 --scale 1", "got --alpha and --scale"),
-        ("last", {}, "", "clbench sweep needs one of --alpha, --scale, --density, --shrinkage, got none"),
+        (
+            "last",
+            {},
+            "",
+            "clbench sweep needs one of --alpha, --scale, --density, --shrinkage, got none",
+        ),
         ("last", {"ties": {}}, "--scale 1 --anchor previous", "ties has no anchor"),
         (
             "last",

@@ -124,7 +124,8 @@ class Redeployment:
             found["validation"] = meter.validation(model, task, seen)
         else:
             owner = setup.stream.task_of_class
-            alone = meter.evaluator.accuracy(model, [task.test], owner, seen)
+            tests = [one.test for one in setup.stream.tasks if one.index == task.index]
+            alone = meter.evaluator.accuracy(model, tests, owner, seen)
             found |= {"first": task.index, **asdict(alone)}
         found["retention"] = meter.retention(model) if last else None
         recorded = next(event for event in self.record.tasks if event.task == task.index)
