@@ -125,6 +125,12 @@ class RunEvent(_Line):
     test_images: list[Annotated[int, Field(ge=1, le=10**15)]] | None = Field(
         None, description="of each task; records before there was this field have none"
     )
+    classes: Annotated[list[tuple[Count, Count]], Field(min_length=1, max_length=TASKS)] | None = (
+        Field(
+            None,
+            description="global labels of each task, the first and one past the last; as above",
+        )
+    )
     class_names: list[Text]
     independent: bool = Field(description="whether every task starts from the pretrained weights")
     shared_labels: bool

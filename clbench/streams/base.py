@@ -22,23 +22,19 @@ from clbench.streams.storage import DISK, Shelf, Storage
 
 
 class Withheld(Split):
-    """In the place of a task's test data where methods see the task; final.
+    """In the place of data that is not to be had: whoever touches it gets a ClbenchError; final.
 
     Args:
-        task: its name.
+        told: what the error says.
     """
 
-    def __init__(self, task: str) -> None:
-        object.__setattr__(self, "task", task)  # images, index and labels are never set
+    def __init__(self, told: str) -> None:
+        object.__setattr__(self, "told", told)  # images, index and labels are never set
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # copies and pickles ask for what may be missing
             raise AttributeError(name)
-        raise ClbenchError(
-            f"a method asked for the test data of task {vars(self).get('task')} ({name}), which "
-            "must decide nothing: look at the task's `train` and `validation`; `arrange` hands "
-            "`test` on as it is"
-        )
+        raise ClbenchError(vars(self).get("told", "this data is withheld"))
 
     def __repr__(self) -> str:
         return "Withheld()"
@@ -67,7 +63,11 @@ class Task:
 
     def to_train_on(self) -> Task:
         """The task as methods see it: whoever touches its test data gets a ClbenchError."""
-        return replace(self, test=Withheld(self.name))
+        told = (
+            f"a method asked for the test data of task {self.name}, which must decide nothing: "
+            "look at the task's `train` and `validation`; `arrange` hands `test` on as it is"
+        )
+        return replace(self, test=Withheld(told))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Redeployment:
         refuse_classifiers(self.setup.methods, record.folder)
         theta = snapshot(self.setup.network.model, "cpu")
         for stage in self.setup.stages[: numbers[-1]]:
+            self.setup.recipe_of(stage)  # whose settings the methods take up
             theta = self.setup.network.adapt(self.setup.methods, stage, theta)
         for line in compare(record, self.setup.identity(), self.setup.stream.manifest):
             say(line)
