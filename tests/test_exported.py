@@ -149,7 +149,7 @@ def test_what_is_added_by_more_than_a_folder_has_is_refused(own, place):
         runpy.run_path(str(place / "run/load_model.py"))
     assert "\n" not in str(caught.value)
     loader = place / "run/load_model.py"
-    loader.write_text(loader.read_text().replace("'4, 5', (0, 2)", "'4, 5', None"))
+    loader.write_text(loader.read_text().replace("'4, 5', [0, 2]", "'4, 5', None"))
     with pytest.raises(ClbenchError, match="does not tell the classes of task 4, 5"):
         runpy.run_path(str(loader))
 

@@ -39,7 +39,7 @@ def rebuilt(
     backbone: str,
     options: Mapping[str, Any],
     methods: Mapping[str, Mapping[str, Any]],
-    tasks: Sequence[tuple[int, str, tuple[int, int] | None]],
+    tasks: Sequence[tuple[int, str, list[int] | None]],
     per_task: Mapping[str, Mapping[str, Mapping[str, Any]]],
     plugins: Sequence[str] = (),
 ) -> nn.Module:
@@ -74,7 +74,7 @@ def rebuilt(
     return model.eval()
 
 
-def _task(folder: Path, index: int, name: str, classes: tuple[int, int] | None) -> Task:
+def _task(folder: Path, index: int, name: str, classes: list[int] | None) -> Task:
     """A task without its images.
 
     Raises:

@@ -146,10 +146,10 @@ def _beyond_timm(record: Record) -> dict[str, Any]:
     }
 
 
-def _stages(record: Record) -> Iterator[tuple[int, str, tuple[int, int] | None]]:
+def _stages(record: Record) -> Iterator[tuple[int, str, list[int] | None]]:
     """Index, name and classes of what was learned; tasks that a method arranged anew have all."""
     ranges = dict(zip(record.run.tasks, record.run.classes or (), strict=False))
-    whole = (0, len(record.run.class_names)) if ranges else None
+    whole = [0, len(record.run.class_names)] if ranges else None
     for event in record.tasks:
         yield event.task, event.name, ranges.get(event.name, whole)
 
