@@ -43,7 +43,22 @@ class Twice(Method):
         self._table = state["table"]
 
 
-METHODS = {"twice": Twice}
+class Rows(Method):
+    summary = "what it adds depends on classes and on settings of a task"
+    width: int = 1
+    look: bool = False
+
+    def adapt(self, model, task):
+        name = f"rows{task.index}"
+        if not hasattr(model, name):
+            table = torch.randn(task.classes.stop, self.width)
+            model.register_buffer(name, table)
+        if self.look:
+            len(task.train)
+        return model
+
+
+METHODS = {"twice": Twice, "rows": Rows}
 """
 #: A plugin that is loaded again registers its backbone again.
 pytestmark = pytest.mark.filterwarnings("ignore:Overwriting own_net")
@@ -78,10 +93,24 @@ def evaluated(monkeypatch):
         {"methods": {"l2p": {"pool": 4}}, "model": VIT},
         {"methods": {"ranpac": {"features": 50}}},
         {"methods": {"twice": {}}, "plugins": ["net.py"]},
+        {
+            "methods": {"rows": {}},
+            "plugins": ["net.py"],
+            "per_task": {"4, 5": {"methods": {"rows": {"width": 3}}}},
+        },
+        {"methods": {"rows": {}, "multitask": {}}, "plugins": ["net.py"]},
         {"model": {"backbone": "own_net", "weights": "none"}, "plugins": ["net.py"]},
         {"methods": {}},
     ],
-    ids=["adapts", "classifies", "a method of one's own", "a backbone of one's own", "timm"],
+    ids=[
+        "adapts",
+        "classifies",
+        "a method of one's own",
+        "by classes and per_task",
+        "all tasks at once",
+        "a backbone of one's own",
+        "timm",
+    ],
 )
 def test_the_network_is_the_run_s(own, place, evaluated, monkeypatch, more):
     clbench.run(own | more, place / "run")
@@ -101,6 +130,28 @@ def test_what_classifies_must_have_been_kept(own, place):
     shutil.rmtree(place / "run/checkpoints")
     with pytest.raises(ClbenchError, match=r"ranpac classifies in place .* run again with"):
         runpy.run_path(str(place / "run/load_model.py"))
+
+
+def test_it_is_said_where_what_classifies_is_kept(own, place, capsys):
+    for keep, told in (("none", "run again with checkpoints"), ("last", "load_model.py takes")):
+        values = own | {"methods": {"ranpac": {"features": 50}}, "checkpoints": keep}
+        clbench.run(values, place / keep)
+        (line,) = (x for x in capsys.readouterr().out.splitlines() if "in place of the head" in x)
+        assert told in line
+    with pytest.raises(ClbenchError, match="run again with checkpoints: last"):
+        runpy.run_path(str(place / "none/load_model.py"))
+
+
+def test_what_is_added_by_more_than_a_folder_has_is_refused(own, place):
+    values = own | {"methods": {"rows": {"look": True}}, "plugins": ["net.py"]}
+    clbench.run(values, place / "run")
+    with pytest.raises(ClbenchError, match=r"`adapt` asks for images of task 4, 5") as caught:
+        runpy.run_path(str(place / "run/load_model.py"))
+    assert "\n" not in str(caught.value)
+    loader = place / "run/load_model.py"
+    loader.write_text(loader.read_text().replace("'4, 5', [0, 2]", "'4, 5', None"))
+    with pytest.raises(ClbenchError, match="does not tell the classes of task 4, 5"):
+        runpy.run_path(str(loader))
 
 
 def test_a_plugin_that_has_gone_is_named(own, place):

@@ -8,9 +8,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from helpers import fake_train, interrupt_after
 from plugins import LEASH, forget
+from safetensors.torch import load_file
 
 import clbench
 from clbench.cli.cli import main
@@ -64,6 +66,24 @@ def test_settings_of_one_task(leash, own):
     task = {"4, 5": {"methods": {"leash": {"pull": 0.5}}}}
     made = parse(admitted(own | {"per_task": task}))
     assert made.for_task("4, 5").methods["leash"].pull == 0.5
+
+
+def test_settings_of_one_task_are_trained_with_and_taken_up_again(leash, own, place, monkeypatch):
+    """All tasks by per_task, as by the method itself; gone on with where it was cut off."""
+    both = {name: {"methods": {"leash": {"pull": 0.5}}} for name in ("4, 5", "6, 7")}
+    one = {"6, 7": both["6, 7"]}
+    load(["leash.py"])
+    found = {}
+    for name, pull, tasks in (("same", 0.5, {}), ("both", 0.0, both), ("one", 0.0, one)):
+        values = own | {"methods": {"leash": {"pull": pull}}, "per_task": tasks}
+        clbench.run(values, place / name)
+        found[name] = load_file(place / name / "model.safetensors")
+    assert all(torch.equal(found["both"][n], x) for n, x in found["same"].items())
+    assert not all(torch.equal(found["one"][n], x) for n, x in found["same"].items())
+    interrupted(values, place / "cut", monkeypatch)  # the last of these
+    assert main(["--resume", "--output", "cut", "--plugins", "leash.py"]) == 0
+    again = load_file(place / "cut/model.safetensors")
+    assert all(torch.equal(again[n], x) for n, x in found["one"].items())
 
 
 def interrupted(own, folder, monkeypatch):
@@ -328,6 +348,34 @@ def test_a_changed_plugin_makes_its_runs_anew_and_no_others(leash, place, monkey
     assert "1 finished before, 1 to do" in told
     assert re.search(r"1 runs are not reused, as in .*the plugin leash\.py has changed", told)
     assert not any("plugins" in warning for s in made.sections for warning in s.warnings)
+
+
+def test_tries_are_runs_with_the_plugin_and_settings_of_it(leash, place, monkeypatch, capsys):
+    fake_train(monkeypatch, place)
+    words = []
+
+    def train(folder, *plugins):
+        words.append(plugins)
+        return [sys.executable, str(place / "fake.py"), str(folder)]
+
+    monkeypatch.setattr(comparison, "train_words", train)
+    tune = {"tries": 2, "tasks": 1, "methods": {"mine": {"methods.leash.pull": [0.1, 0.5]}}}
+    suite = {**SUITE, "methods": {"mine": {"leash": {}}}, "tune": tune}
+    comparison.compare(suite, place / "out")
+    assert words == [(str(leash),)] * 3  # two tries and a run
+    tries = [yaml.safe_load(p.read_text()) for p in place.glob("out/tries/*/config.yaml")]
+    assert {one["methods"]["leash"]["pull"] for one in tries} == {0.1, 0.5}
+    assert all(one["plugins"] == [str(leash)] for one in tries)
+    told = json.loads((place / "out/tuning.json").read_text())["cells"][0]
+    chosen = told["tries"][told["chosen"]]["settings"]["methods.leash.pull"]
+    (run,) = place.glob("out/runs/*/config.yaml")
+    assert yaml.safe_load(run.read_text())["methods"]["leash"]["pull"] == chosen
+    capsys.readouterr()
+    comparison.compare(suite, place / "out")
+    assert words == [(str(leash),)] * 3
+    told = suite | {"tune": tune | {"methods": {"mine": {"methods.leash.pul": [0.1]}}, "tries": 1}}
+    with pytest.raises(ClbenchError, match=r"did you mean methods\.leash\.pull"):
+        comparison.compare(told, place / "other")
 
 
 def test_plugins_cost_recipes_without_them_nothing(recipe):

@@ -11,9 +11,10 @@ from pydantic import Field
 from torch import nn
 
 from clbench.cli.cli import main
+from clbench.data.batches import Split
 from clbench.data.images import TensorImages
-from clbench.method import Method
-from clbench.streams import SplitConfig as Split
+from clbench.method import Method, Needs
+from clbench.streams import SplitConfig
 from clbench.testing import check_method, check_stream
 
 
@@ -271,6 +272,68 @@ class EditsWeights(Adapts):
         return theta
 
 
+class Replaces(Pull):
+    def deploy(self, theta, context):
+        for name in theta:
+            theta[name] = theta[name] * 0.9
+        return theta
+
+
+class EditsAnchor(Pull):
+    def deploy(self, theta, context):
+        for x in context.anchors.previous.state.values():
+            x.mul_(1)
+            x[...] = x + 0.5 if x.is_floating_point() else x
+        return dict(theta)
+
+
+class Counts(Pull):
+    """Remembers how often it was asked, in its state and in what it returns."""
+
+    _asked: int = 0
+
+    def deploy(self, theta, context):
+        self._asked += 1
+        return {name: x * (1 - 0.01 * self._asked) for name, x in theta.items()}
+
+
+class Tallies(Pull):
+    def deploy(self, theta, context):
+        self._seen += 1
+        return {name: x * 0.9 for name, x in theta.items()}
+
+
+class StartsOnTest(Pull):
+    def start(self, context):
+        super().start(context)
+        context.reader.batches(context.task.test, context.device)
+        self._seen += len(context.task.test)
+
+
+class LooksAtTest(Pull):
+    """Test labels decide the penalty."""
+
+    def start(self, context):
+        super().start(context)
+        self._task = context.task
+
+    def penalty(self, forward):
+        return forward.logits_BC[:, self._task.test.labels].mean()
+
+
+class AdaptsToTest(Adapts):
+    def adapt(self, model, task):
+        task.test.images.take(task.test.index)
+        return super().adapt(model, task)
+
+
+class TrainsOnTest(Pull):
+    needs: ClassVar[Needs] = Needs(past_data=True)
+
+    def arrange(self, tasks):
+        return [replace(task, train=Split.joined([task.train, task.test])) for task in tasks]
+
+
 @pytest.fixture
 def check(data_dir):
     def run(kind, **more):
@@ -299,6 +362,13 @@ def test_a_sound_method_has_no_fault(check):
         (Peeks, r"trains: .*needs\.past_data"),
         (Clashes, "trains: ValueError: no model like this"),
         (Rough, "settings: share is another"),
+        (Replaces, "deploy: it edits the weights it is given"),
+        (EditsAnchor, "deploy: it edits the anchor `previous`"),
+        (Counts, "deploy: asked twice for the same weights, it gives two answers"),
+        (Tallies, "deploy: it changes what the method remembers"),
+        (StartsOnTest, "trains: a method asked for the test data of task 4, 5"),
+        (LooksAtTest, "trains: a method asked for the test data of task 4, 5"),
+        (TrainsOnTest, "trains: a method asked for the test data of task 4, 5"),
     ],
 )
 def test_a_broken_twin_is_named(check, kind, told):
@@ -328,6 +398,7 @@ def test_a_broken_twin_is_named(check, kind, told):
         (Learns, "classifier: asked twice, it gives two answers"),
         (LosesTable, "resumes: the weights are the same, but what is made of images"),
         (EditsWeights, "deploy: it edits the weights it is given"),
+        (AdaptsToTest, "trains: a method asked for the test data"),
     ],
 )
 def test_the_fault_of_a_rarer_hook_is_named(check, kind, told):
@@ -360,13 +431,13 @@ def test_a_method_that_fails_beside_another_is_told(check, monkeypatch):
 SPLIT = {"name": "own_split", "tasks": 2, "train_per_class": 20, "test_per_class": 5}
 
 
-class OwnSplit(Split):
+class OwnSplit(SplitConfig):
     summary: ClassVar[str] = "digits"
     pretrain_classes: list = []
     leave_out: list = []
 
     def build(self, data_dir, storage, *shelf):
-        made = Split.model_validate({**self.model_dump(), "name": "split_digits"})
+        made = SplitConfig.model_validate({**self.model_dump(), "name": "split_digits"})
         return made.build(data_dir, storage, *shelf)
 
 

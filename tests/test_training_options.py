@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,9 +27,14 @@ from clbench.data.randaugment import OPERATIONS, randaugment
 from clbench.data.transforms import DRAWS, Augment, Transform, erase
 from clbench.errors import ClbenchError
 from clbench.estimate.estimating import estimate
+from clbench.learner import learner as learner_file
 from clbench.learner.average import MovingAverage
+from clbench.learner.learner import Learner
+from clbench.method import Method
+from clbench.methods import METHODS
 from clbench.models.loss import ClassLoss, smoothed
 from clbench.models.modes import checkpoint_gradients
+from clbench.recipe.foreseen import stopped_by_scored
 from clbench.recipe.recipe import merge, parse
 from clbench.seeding import generator, more_draws
 
@@ -335,6 +341,105 @@ def test_every_step_runs_a_compiled_graph(go, monkeypatch):
     for ours, theirs in zip(record.tasks, plain.tasks, strict=True):
         counts = [(part.trained, part.passed) for part in ours.parts.values()]
         assert counts == [(part.trained, part.passed) for part in theirs.parts.values()]
+
+
+@pytest.mark.parametrize("methods", [{"lwf": {}}, {"der_pp": {"size": 30}}, {"flow": {}}])
+def test_what_methods_see_of_a_compiled_pass(go, methods):
+    """Features, logits and the network itself, which DER++ asks once more."""
+    fields = {"steps": 3, "methods": methods, "train_logits": "all"}
+    plain, weights = go(fields)
+    compiled, ours = go(fields, model={"compile": "aot_eager"})
+    assert all(torch.allclose(weights[name], ours[name], atol=1e-5) for name in weights)
+    for one, two in zip(plain.tasks, compiled.tasks, strict=True):
+        assert one.methods == {
+            name: pytest.approx(did, abs=1e-4) for name, did in two.methods.items()
+        }
+    assert plain.tasks[-1].methods[next(iter(methods))]["active"]
+
+
+class Among(Method):
+    """Compares every sample with its own class and the next one alone."""
+
+    summary: ClassVar[str] = "with one other class"
+    others: bool = True
+
+    def admit(self, labels_B, excluded_BC):
+        classes = torch.arange(excluded_BC.shape[1])
+        following_B = (labels_B + 1) % len(classes)
+        return excluded_BC | (classes != following_B[:, None]) if self.others else excluded_BC
+
+
+def test_both_labels_of_a_mixture_are_compared_as_a_method_admits(go, monkeypatch):
+    monkeypatch.setitem(METHODS, "among", Among)
+    fields = {"augment": {"mixup": 1.0}, "train_logits": "all", "steps": 1}
+    looked, kept = [], []
+
+    def mix(*given):
+        kept.append(mix_inputs(*given))
+        return kept[-1]
+
+    forward = Learner._losses_of
+
+    def losses_of(self, logits, labels):
+        found = forward(self, logits, labels)
+        looked.append((logits.detach(), labels, found.detach()))
+        return found
+
+    monkeypatch.setattr(learner_file, "mix_inputs", mix)
+    monkeypatch.setattr(Learner, "_losses_of", losses_of)
+    record, one = go(fields, methods={"among": {}})
+    looked = looked[-4:]  # of two tasks, own labels and those of partners; one before the run
+    assert not torch.equal(looked[0][1], looked[1][1])
+    for logits, labels, losses in looked:
+        two = torch.stack([labels, (labels + 1) % 4], 1)
+        peer = F.cross_entropy(logits.gather(1, two), torch.zeros_like(labels), reduction="none")
+        assert torch.allclose(losses, peer, atol=1e-5)
+    share = kept[-1][1]
+    mean = share * looked[2][2].mean() + (1 - share) * looked[3][2].mean()
+    assert record.tasks[1].loss == pytest.approx(float(mean), rel=1e-5)
+    _, neutral = go(fields, methods={"among": {"others": False}})
+    _, plain = go(fields)
+    assert equal(neutral, plain)
+    assert not equal(one, plain)
+
+
+class Rates(Method):
+    """Half the rate for the head, twice for the first layer, none for biases."""
+
+    summary: ClassVar[str] = "rates of its own"
+
+    def rate(self, name):
+        return 0.0 if name.endswith("bias") else 0.5 if name.startswith("fc") else 2.0
+
+
+def test_rates_of_a_method_times_those_of_the_optimizer(go, monkeypatch):
+    monkeypatch.setitem(METHODS, "rates", Rates)
+    fields = {"steps": 1, "stream": {"classes": [[4, 5]]}}
+    start = go(fields, optimizer={"lr": 1e-30})[1]
+    _, plain = go(fields)
+    _, scaled = go(fields, optimizer={"head_rate": 3.0}, methods={"rates": {}})
+    for name, before in start.items():
+        if "running" in name or "num_batches" in name:
+            continue
+        factor = 0.0 if name.endswith("bias") else 1.5 if name.startswith("fc") else 2.0
+        moved = factor * (plain[name] - before)
+        assert torch.allclose(scaled[name] - before, moved, atol=1e-6), name
+
+
+def test_what_is_scored_is_also_what_stops_is_said(go, recipe, capsys):
+    fields = {"stream": {"validation": 0.3}, "steps": 2, "early_stopping": {"every": 2}}
+    go(fields)
+    assert "what is scored is also what stops" not in capsys.readouterr().out
+    go(fields, stream={"test_on": "validation"})
+    told = [line for line in capsys.readouterr().out.splitlines() if "also what stops" in line]
+    assert len(told) == 1
+    own = {
+        "early_stopping": {"every": None},
+        "per_task": {"4, 5": {"early_stopping": {"every": 1}}},
+    }
+    of_task = merge(merge(recipe, fields), own | {"stream": {"test_on": "validation"}})
+    assert stopped_by_scored(parse(of_task))
+    assert not stopped_by_scored(parse(merge(of_task, {"stream": {"test_on": "test"}})))
 
 
 def test_a_task_ends_early_and_the_stream_goes_on(go):

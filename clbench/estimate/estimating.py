@@ -22,7 +22,7 @@ from clbench.measure.loggers import check_loggers
 from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import admitted
 from clbench.processes.processes import apart, device_count
-from clbench.recipe.foreseen import foreseen, without_effect
+from clbench.recipe.foreseen import foreseen, stopped_by_scored, without_effect
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.steps import check_tasks, planned, stages_of, steps_of_stream
@@ -223,7 +223,7 @@ def _notes(recipe: Recipe, needed: Needed, trial: Trial, peak: int) -> Iterator[
 
 def _little(recipe: Recipe, names: Sequence[str], steps: Sequence[int]) -> Iterator[str]:
     """What the settings leave methods to do, where that is little or nothing."""
-    yield from without_effect(recipe, names).values()
+    yield from (*without_effect(recipe, names).values(), *stopped_by_scored(recipe))
     count = len(names)
     scopes = foreseen(recipe, list(zip(names, steps[:count], strict=True)), sum(steps[count:]))
     for name, scope in scopes.items():

@@ -131,9 +131,8 @@ class Meter:
         self.logger.save()
 
     def _tasks(self, task: Task) -> list[Task]:
-        if self.stream.independent:
-            return [task]
-        return [t for t in self.stream.tasks if t.index <= task.index]
+        first = task.index if self.stream.independent else 0
+        return [t for t in self.stream.tasks if first <= t.index <= task.index]
 
     def _scores(
         self, model: nn.Module, tasks: Sequence[Task], splits: Sequence[Split], seen: Tensor

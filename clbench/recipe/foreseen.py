@@ -46,6 +46,17 @@ def without_effect(recipe: Recipe, tasks: Sequence[str]) -> dict[str, str]:
     return {name: f"method {name} will have no effect: {why}" for name, why in found.items()}
 
 
+def stopped_by_scored(recipe: Recipe) -> list[str]:
+    """A line where a task ends by the images that it is scored on, in a run or a try in tuning."""
+    rules = (recipe, *map(recipe.for_task, recipe.per_task))
+    if recipe.stream.test_on == "test" or not any(rule.early_stopping.every for rule in rules):
+        return []
+    return [
+        "early_stopping looks at the validation images, and stream.test_on = 'validation' scores "
+        "on them: what is scored is also what stops a task, so scores are too good"
+    ]
+
+
 def foreseen(recipe: Recipe, tasks: Sequence[tuple[str, int]], rest: int = 0) -> dict[str, float]:
     """The mean scope of each method over the tasks in which it acts, as far as settings tell.
 

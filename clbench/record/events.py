@@ -35,6 +35,7 @@ Amount = (
     | Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 )
 Count = Annotated[int, Field(ge=0, le=10**15)]
+Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
 Scenario = Literal["task_incremental", "class_incremental"]
 
@@ -124,6 +125,9 @@ class RunEvent(_Line):
     tasks: Annotated[list[Text], Field(min_length=1, max_length=TASKS)]
     test_images: list[Annotated[int, Field(ge=1, le=10**15)]] | None = Field(
         None, description="of each task; records before there was this field have none"
+    )
+    classes: Annotated[list[Pair], Field(min_length=1, max_length=TASKS)] | None = Field(
+        None, description="global labels of each task, the first and one past the last; as above"
     )
     class_names: list[Text]
     independent: bool = Field(description="whether every task starts from the pretrained weights")

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import clbench.models  # noqa: F401  (registers the tiny backbones)
-from clbench.data.batches import Split
-from clbench.data.images import TensorImages
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
@@ -22,7 +19,7 @@ from clbench.plugins.installed import load_installed
 from clbench.plugins.loading import load
 from clbench.record import checkpoints
 from clbench.runner.products import WEIGHTS
-from clbench.streams import Task
+from clbench.streams.base import Task, Withheld
 
 
 class Classified(nn.Module):
@@ -42,7 +39,8 @@ def rebuilt(
     backbone: str,
     options: Mapping[str, Any],
     methods: Mapping[str, Mapping[str, Any]],
-    tasks: Sequence[str],
+    tasks: Sequence[tuple[int, str, list[int] | None]],
+    per_task: Mapping[str, Mapping[str, Mapping[str, Any]]],
     plugins: Sequence[str] = (),
 ) -> nn.Module:
     """The network of a run in evaluation mode, with what methods added to it.
@@ -51,26 +49,47 @@ def rebuilt(
         folder: of the run.
         backbone, options: for timm.
         methods: those that add to the network or classify, with their settings, in order.
-        tasks: names, in order.
+        tasks: index, name and classes of each that was learned, in order.
+        per_task: by task, the settings of methods that are others in it.
         plugins: that are to be loaded before.
 
     Raises:
-        ClbenchError: if a plugin cannot be loaded, or what classifies was not kept.
+        ClbenchError: if a plugin cannot be loaded, what classifies was not kept, or a method adds
+            to the network by what the run folder has not.
     """
     load_installed()
     load(plugins)
     made = {name: METHODS[name](**settings) for name, settings in methods.items()}
     model: nn.Module = timm.create_model(backbone, **options)
-    nothing = Split(TensorImages(torch.empty(0, 3, 1, 1)), *(2 * [torch.empty(0).long()]))
-    for number, name in enumerate(tasks):
-        task = Task(number, name, range(0), nothing, nothing, nothing)
+    for index, task, classes in tasks:
+        for name, method in made.items():
+            own = per_task.get(task, {}).get(name, methods[name])
+            method.take_settings(METHODS[name](**own))
         for method in overriding(list(made.values()), "adapt"):
-            model = method.adapt(model, task)
+            model = method.adapt(model, _task(folder, index, task, classes))
     model.load_state_dict(load_file(folder / WEIGHTS))
     for name, method in made.items():
         if overriding([method], "classifier"):
             model = Classified(model, _classifier(folder, name, method))
     return model.eval()
+
+
+def _task(folder: Path, index: int, name: str, classes: list[int] | None) -> Task:
+    """A task without its images.
+
+    Raises:
+        ClbenchError: if nobody knows its classes.
+    """
+    if classes is None:
+        raise ClbenchError(
+            f"{folder}: its record does not tell the classes of task {name}, which methods may add "
+            "to the network by: run again, with this clbench"
+        )
+    images = Withheld(
+        f"{folder}: a method's `adapt` asks for images of task {name}, which load_model.py has "
+        "not: let what is added depend on settings and on the task's index, name and classes alone"
+    )
+    return Task(index, name, range(*classes), images, images, images)
 
 
 def _classifier(folder: Path, name: str, method: Method) -> Callable[[Tensor], Tensor]:

@@ -195,12 +195,23 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
 
 
-def beyond(methods: Sequence[Method]) -> None:
-    """Say what of a network is not in the weights that a run leaves, or not in timm's network."""
+def beyond(methods: Sequence[Method], keep: str) -> None:
+    """Say what of a network is not in the weights that a run leaves, or not in timm's network.
+
+    Args:
+        methods: in order.
+        keep: the recipe's ``checkpoints``.
+    """
     for method in overriding(methods, "classifier"):
+        where = (
+            "what classifies goes with the checkpoints (checkpoints: none), so that load_model.py "
+            "cannot have it: for that, run again with checkpoints: last."
+            if keep == "none"
+            else "what classifies is in the checkpoint, from which load_model.py takes it."
+        )
         say(
-            f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk, "
-            "and what classifies is in the checkpoint, from which load_model.py takes it."
+            f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk; "
+            f"{where}"
         )
     for method in overriding(methods, "adapt"):
         say(

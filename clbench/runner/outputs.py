@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from clbench.errors import reason
 from clbench.files.disk import to_json, write_atomic
 from clbench.methods import METHODS
 from clbench.methods.base import Method
+from clbench.recipe.merging import merge
 from clbench.record.record import SCENARIOS, Record
 from clbench.report.figures import draw_figure
 from clbench.runner.products import CURVES, LOADER, MATRIX, PICTURES, SUMMARY, WEIGHTS
@@ -137,7 +138,29 @@ def _beyond_timm(record: Record) -> dict[str, Any]:
     if not methods and not foreign:
         return {}
     plugins = list(map(str, values.get("plugins") or ())) if foreign else []
-    return {"methods": methods, "tasks": list(record.run.tasks), "plugins": plugins}
+    return {
+        "methods": methods,
+        "tasks": list(_stages(record)),
+        "per_task": _per_task(values, methods),
+        "plugins": plugins,
+    }
+
+
+def _stages(record: Record) -> Iterator[tuple[int, str, list[int] | None]]:
+    """Index, name and classes of what was learned; tasks that a method arranged anew have all."""
+    ranges = dict(zip(record.run.tasks, record.run.classes or (), strict=False))
+    whole = [0, len(record.run.class_names)] if ranges else None
+    for event in record.tasks:
+        yield event.task, event.name, ranges.get(event.name, whole)
+
+
+def _per_task(values: Any, methods: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By task, whole settings of the methods that have others in it."""
+    found: dict[str, dict[str, Any]] = {}
+    for task, changes in (values.get("per_task") or {}).items():
+        own = changes.get("methods") or {}
+        found[task] = {name: merge(methods[name], own[name]) for name in methods if own.get(name)}
+    return found
 
 
 def _has(kind: type[Method], hook: str) -> bool:

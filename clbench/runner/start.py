@@ -82,6 +82,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         retention_images_sha256=identity["retention_images_sha256"],
         tasks=identity["tasks"],
         test_images=[len(task.test) for task in stream.tasks],
+        classes=[[task.classes.start, task.classes.stop] for task in stream.tasks],
         class_names=identity["class_names"],
         independent=stream.independent,
         shared_labels=stream.shared,

@@ -16,8 +16,11 @@ from clbench.streams import Stream, Task
 
 
 def stages_of(methods: Sequence[Method], stream: Stream) -> Sequence[Task]:
-    """What is trained on, in order: the tasks, unless a method arranges them anew."""
-    stages: Sequence[Task] = stream.tasks
+    """What is trained on, in order: the tasks, unless a method arranges them anew.
+
+    Their test data is withheld: the meter has it.
+    """
+    stages: Sequence[Task] = [task.to_train_on() for task in stream.tasks]
     for method in overriding(methods, "arrange"):
         stages = method.arrange(stages)
     return stages

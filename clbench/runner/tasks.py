@@ -25,7 +25,7 @@ from clbench.methods.plan import Plan
 from clbench.models import finite
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first, say, world_size
-from clbench.recipe.foreseen import plan_of, with_scope, without_effect
+from clbench.recipe.foreseen import plan_of, stopped_by_scored, with_scope, without_effect
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
@@ -81,14 +81,14 @@ class Run:
     def go(self) -> None:
         """Train on every task that is left, and write what a run leaves behind."""
         stages, logger = self.setup.stages, self.setup.logger
-        for told in self.idle.values():
+        for told in (*self.idle.values(), *stopped_by_scored(self.setup.recipe)):
             say(f"Warning: {told}")
         try:
             for task in stages[self.progress.done :]:
                 self.learn(task)
             if is_first():
                 state = snapshot(self.network.model, "cpu")
-                beyond(self.methods)
+                beyond(self.methods, self.setup.recipe.checkpoints)
                 finish(self.recorder, len(stages), self.setup.recipe, state, logger)
         except BaseException:
             logger.finalize("failed")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NoReturn
 
 import torch
 from pydantic import Field
@@ -21,6 +21,27 @@ from clbench.settings import Section
 from clbench.streams.storage import DISK, Shelf, Storage
 
 
+class Withheld(Split):
+    """In the place of data that is not to be had: whoever touches it gets a ClbenchError; final.
+
+    Args:
+        told: what the error says.
+    """
+
+    def __init__(self, told: str) -> None:
+        object.__setattr__(self, "told", told)  # images, index and labels are never set
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # copies and pickles ask for what may be missing
+            raise AttributeError(name)
+        raise ClbenchError(vars(self).get("told", "this data is withheld"))
+
+    def __repr__(self) -> str:
+        return "Withheld()"
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+
 @dataclass(frozen=True)
 class Task:
     """One stage of a stream.
@@ -30,6 +51,7 @@ class Task:
         name: for people.
         classes: the global labels it is about; tasks that share labels all have the same.
         train, validation, test: its data. The validation part is held out of the training data.
+            Methods see tasks without their test data, see :meth:`to_train_on`.
     """
 
     index: int
@@ -38,6 +60,14 @@ class Task:
     train: Split
     validation: Split
     test: Split
+
+    def to_train_on(self) -> Task:
+        """The task as methods see it: whoever touches its test data gets a ClbenchError."""
+        told = (
+            f"a method asked for the test data of task {self.name}, which must decide nothing: "
+            "look at the task's `train` and `validation`; `arrange` hands `test` on as it is"
+        )
+        return replace(self, test=Withheld(told))
 
 
 @dataclass(frozen=True)

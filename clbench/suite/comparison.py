@@ -14,6 +14,7 @@ from clbench.files.lock import alone
 from clbench.launch.choose import choose_launcher
 from clbench.launch.local import Job, Launch, train_words
 from clbench.recipe.addresses import addresses
+from clbench.recipe.foreseen import stopped_by_scored
 from clbench.record.record import Record
 from clbench.report.build import build
 from clbench.report.compare import Comparison
@@ -101,6 +102,9 @@ def _tune(
             cell.plan(tune.seed, try_of(tune, search.ask().settings))
             for cell, search in zip(suite.cells, searches, strict=True)
         ]
+        if not number:
+            for told in dict.fromkeys(line for r in runs for line in stopped_by_scored(r.recipe)):
+                print(f"Warning: {told}", flush=True)
         places = survey(runs, folder / "tries")
         places_once = list({place.folder: place for place in places}.values())
         failures = _run(places_once, folder, start, inventory)

@@ -46,6 +46,7 @@ class Redeployment:
             self.setup.meter.retention_test.remember(self.setup.network.model)
         theta = snapshot(self.setup.network.model, "cpu")
         for stage in self.setup.stages[: numbers[-1]]:
+            self.setup.recipe_of(stage)  # whose settings the methods take up
             theta = self.setup.network.adapt(self.setup.methods, stage, theta)
         for line in compare(record, self.setup.identity(), self.setup.stream.manifest):
             say(line)
@@ -126,7 +127,8 @@ class Redeployment:
             found["validation"] = meter.validation(model, task, seen)
         else:
             owner = setup.stream.task_of_class
-            alone = meter.evaluator.accuracy(model, [task.test], owner, seen)
+            tests = [one.test for one in setup.stream.tasks if one.index == task.index]
+            alone = meter.evaluator.accuracy(model, tests, owner, seen)
             found |= {"first": task.index, **asdict(alone)}
         found |= {"retained": {}} | (meter.retention(model) if last else {"retention": None})
         recorded = next(event for event in self.record.tasks if event.task == task.index)

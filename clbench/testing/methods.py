@@ -17,7 +17,7 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.recipe.recipe import parse
 from clbench.testing.bench import Bench, Made, row
-from clbench.testing.watch import not_copied, watching
+from clbench.testing.watch import equal, not_copied, watching
 from clbench.text.yamltext import dump, read_text
 
 
@@ -39,9 +39,11 @@ def check_method(
     * **state**: ``state_dict`` has tensors and primitives alone, and ``load_state_dict`` takes it;
     * **settings**: they are read back from ``config.yaml`` as they were;
     * **past data**: it is not touched, and no sample is kept, unless ``needs.past_data`` says so;
+      test data is never there;
     * **beside** every other method it trains, or the recipe is refused with the reason;
     * **adapt**, **rows**, **admit**, **rate**, **weights**, **penalty**, **observe**,
-      **classifier**, **deploy**: these hooks return what they should, and change nothing else.
+      **classifier**, **deploy**: these hooks return what they should, and change nothing else;
+      `deploy` gives the same twice.
 
     Args:
         kind: the method.
@@ -138,7 +140,7 @@ class _Checks:
             return f"state_dict has {strange}: tensors and primitives alone can be kept"
         copy = METHODS[self.name](**self.settings)
         copy.load_state_dict(state)
-        return "" if _equal(copy.state_dict(), state) else "load_state_dict loses some of it"
+        return "" if equal(copy.state_dict(), state) else "load_state_dict loses some of it"
 
     def past_data(self) -> str:
         """Whether it does without samples of the past, if it says so."""
@@ -206,13 +208,3 @@ def _strange(value: object) -> str:
     else:
         return f"a {type(value).__name__}"
     return next(filter(None, map(_strange, inner)), "")
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one.cpu(), other.cpu())
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return type(one) is type(other) and one == other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -151,10 +151,24 @@ def _classifier(own: Hook, tell: Tell, method: Method) -> Any:
 
 
 def _deploy(own: Hook, tell: Tell, method: Method, theta: State, at: Any) -> Any:
-    before = {name: x.clone() for name, x in theta.items()}
+    def given() -> dict[str, State]:
+        anchors = {
+            f"the anchor `{name}`": anchor.state for name, anchor in vars(at.anchors).items()
+        }
+        return {"the weights it is given": theta, **anchors}
+
+    before, remembered = copy.deepcopy(given()), copy.deepcopy(method.state_dict())
+    first = own(method, theta, at)
+    found = dict(first)
+    for name, weights in given().items():
+        if not _same(before[name], weights):
+            tell(f"it edits {name}: return others")
+            return first
+    if not equal(remembered, method.state_dict()):
+        tell("it changes what the method remembers: `absorb` does, once a task")
     shown = own(method, theta, at)
-    if not _same(before, theta):
-        tell("it edits the weights it is given: return others")
+    if not _same(found, shown):
+        tell("asked twice for the same weights, it gives two answers")
     return shown
 
 
@@ -201,6 +215,17 @@ def _shape(found: Any) -> str:
     if not isinstance(found, Tensor):
         return f"a {type(found).__name__}"
     return f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two states are the same, all tensors in them bit for bit."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one.cpu(), other.cpu())
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def _same(one: State, other: State) -> bool:
