@@ -77,13 +77,18 @@ def own(recipe, place, no_pictures):
 def evaluated(monkeypatch):
     """What the run's last evaluation was given, and made of it."""
     seen = {}
-    forward = Evaluator._forward
+    made = Evaluator._classifier
 
-    def look(self, model, function, inputs):
-        seen["inputs"], seen["logits"] = inputs.clone(), forward(self, model, function, inputs)
-        return seen["logits"]
+    def look(self, model):
+        classify = made(self, model)
 
-    monkeypatch.setattr(Evaluator, "_forward", look)
+        def seen_by(inputs):
+            seen["inputs"], seen["logits"] = inputs.clone(), classify(inputs)
+            return seen["logits"]
+
+        return seen_by
+
+    monkeypatch.setattr(Evaluator, "_classifier", look)
     return seen
 
 
@@ -114,7 +119,7 @@ def evaluated(monkeypatch):
 )
 def test_the_network_is_the_run_s(own, place, evaluated, monkeypatch, more):
     clbench.run(own | more, place / "run")
-    monkeypatch.setattr(Evaluator, "_forward", lambda *_: None)
+    monkeypatch.setattr(Evaluator, "_classifier", lambda *_: None)
     forget()
     model = runpy.run_path(str(place / "run/load_model.py"))["model"]
     with torch.no_grad():

@@ -292,7 +292,7 @@ def test_the_words_of_the_command_line(tmp_path, monkeypatch, capsys):
 
 
 class Made:
-    failures = {}
+    failures = skipped = {}
 
 
 def test_runs_over_several_nodes_are_not_started_here(tmp_path):

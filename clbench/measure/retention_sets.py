@@ -26,13 +26,14 @@ from clbench.data.images import FileImages
 from clbench.data.timm_resize import TimmResize
 from clbench.data.words import expanded, few
 from clbench.errors import ClbenchError
+from clbench.metrics.retained import MEASURES
 from clbench.metrics.retained.base import FeatureMeasure, Measure
 from clbench.metrics.retained.head import OriginalHead
 from clbench.recipe.recipe import Recipe
 from clbench.recipe.retention import RetentionSet
 
 #: What needs no head, as it is written into a recipe.
-HEADLESS = "retention.measures: [knn, ridge, ncm, cka]"
+HEADLESS = f"retention.measures: [{', '.join(name for name in MEASURES if name != 'head')}]"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ OTHERWISE = {
     ("models/settings.py", "linear_probe"),  # a value of model.head
     ("runner/tasks.py", "linear_probe"),
     ("report/confounds.py", "linear_probe"),
+    ("metrics/retained/__init__.py", "ncm"),  # a measure of what is kept
 }
 #: Lists of examples.
 EXAMPLES = ("cli/cli.py",)

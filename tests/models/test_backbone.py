@@ -240,7 +240,7 @@ def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
             asked.append(url)
             raise OSError("Name or service not known")
 
-    monkeypatch.setattr(hub, "cached", lambda repository: False)
+    monkeypatch.setattr(hub, "_cached", lambda repository: False)
     monkeypatch.setattr(hub.huggingface_hub, "get_session", Session)
     with pytest.raises(ClbenchError, match=r"\(Name or service not known\); without a network"):
         load(config("resnet18", "resnet18.tv_in1k"), 5, 32)

@@ -316,7 +316,7 @@ def test_screen_shows_the_scores_in_percent(tmp_path):
 
 def test_screen_says_what_was_not_measured(tmp_path):
     text = shown(write(tmp_path, 1, retention=False))
-    assert "Retention was not measured" in text
+    assert "Retention by the original head was not measured" in text
     line = next(line for line in text.splitlines() if "backward transfer" in line)
     assert line.count("–") == 2
 

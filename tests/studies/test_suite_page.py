@@ -81,7 +81,10 @@ def test_all_claims_are_those_of_the_pages(folder, tmp_path):
     suite_page.write(STUDY, folder)
     claims.main(["--output", str(tmp_path)])
     text = (tmp_path / "claims.md").read_text()
-    assert "Of 5 claims, 3 are decided: 1 reproduced, 2 not reproduced, 1 too noisy" in text
+    assert (
+        "Of 5 claims, 3 are decided: 1 reproduced, 2 not reproduced, 0 too small to count, 1 too noisy"
+        in text
+    )
     assert "## [Made up](kept/README.md)" in text
     page = folder / "README.md"
     page.write_text(page.read_text().replace("| not reproduced |", "| perhaps |"))
@@ -275,6 +278,6 @@ def test_next_to_no_difference_is_none_however_sure(tmp_path):
     )
     page = suite_page.write(Study("one", "One", "", claims_), tmp_path / "kept").read_text()
     found = judged(tmp_path / "kept")
-    assert found["by a point"]["verdict"] == "not reproduced"
+    assert found["by a point"]["verdict"] == "too small to count"
     assert found["by anything"]["verdict"] == "reproduced"
     assert "below one point for certain" in page
