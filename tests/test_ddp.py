@@ -82,14 +82,24 @@ SETTINGS = {
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
 }
+#: What some methods work with alone.
+OWN = {
+    "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
+    "l2p": {
+        "model": {
+            "backbone": "tiny_vit",
+            "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+            "pretraining": {"epochs": 1},
+        }
+    },
+}
 
 
 def recipes(data_dir, methods=()):
     base = copy.deepcopy(RECIPE) | {"data_dir": str(data_dir), "steps": 8, "batch_size": 31}
     cases = dict(CASES)
     for name in methods:
-        mofo = {"optimizer": {"name": "adamw", "lr": 0.02}} if name == "mofo" else {}
-        cases[name] = {"methods": {name: SETTINGS.get(name, {})}} | mofo
+        cases[name] = {"methods": {name: SETTINGS.get(name, {})}} | OWN.get(name, {})
     for name, case in cases.items():
         case = dict(case)
         model = base["model"] | case.pop("model", {})
