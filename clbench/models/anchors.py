@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from clbench.errors import ClbenchError
 from clbench.weights import State, recorded_distance
 
 #: Rows of the head that the anchor never learned, in an average: as they were trained, or averaged
@@ -45,8 +46,16 @@ class Anchor:
             model: the network; its state dict has the anchor's names.
             amount: in [0, 1].
             head: names of the head's parameters.
+
+        Raises:
+            ClbenchError: if weights are parametrized, so that there is nothing to move in place.
         """
         state = model.state_dict()
+        if any(".parametrizations." in name for name in state):
+            raise ClbenchError(
+                "weights that are a base and an update (LoRA) cannot be moved towards others in "
+                "training: leave lora out, or average after the task (wise_ft)"
+            )
         body = [name for name, x in state.items() if x.is_floating_point() and name not in head]
         if body:
             torch._foreach_lerp_(
