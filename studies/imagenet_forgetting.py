@@ -89,8 +89,8 @@ the order of the class names; one validation image for each of 500 ImageNet clas
 ## Why
 
 * With BatchNorm frozen, one rate and one optimiser for each compared pair, the papers' orders of what is kept
-  come out: SFA, FLOW, ℓ2 and WiSE-FT keep 9 to 14 points more of ImageNet than sequential fine-tuning, MoFO 4.5
-  more than AdamW and 3.5 more than HFT, and it helps GEM.
+  come out: SFA, FLOW, ℓ2 and WiSE-FT keep 10 to 13 points more of ImageNet than sequential fine-tuning, MoFO 4.5
+  more than AdamW and 3.4 more than HFT, and it helps GEM.
 * Tasks of two classes from probed heads leave little to learn (the probe alone has 90.4 %, sequential
   fine-tuning 87.5 %): SFA, at whichever p, learns 3 to 4 points more than sequential fine-tuning by OP, and what
   multitask and Task Arithmetic would be worth cannot be told. Multitask is one stage of as many steps, from

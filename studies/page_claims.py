@@ -28,7 +28,8 @@ POINT = 0.01
 COUNTS = (
     " Of a score in %, what is below one point for certain is too small to count. (Set for all pages "
     "alike when some of them had been measured; before, a difference next to nothing was too noisy "
-    "to say, however many the seeds.)"
+    "to say, however many the seeds.) Its p is of the test that decides: against 0 where it may hold, "
+    "against the point where it may not."
 )
 #: In place of a stream: all of the page.
 ALL = "all streams"
