@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 import torch
 from pydantic import Field
+from test_hooks import Scale
 from torch import nn
 
 from clbench.cli.cli import main
@@ -111,15 +112,6 @@ class Clashes(Pull):
 
 class Rough(Pull):
     share: float = Field(0.1, ge=0, le=1, exclude=True)
-
-
-class Scale(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.factor = nn.Parameter(1 + 0.1 * torch.randn(width))
-
-    def forward(self, module, inputs):
-        return (inputs[0] * self.factor,)
 
 
 class Adapts(Method):

@@ -86,19 +86,6 @@ def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}.{name}", getattr(module, name)
 
 
-def weight_names(model: nn.Module) -> set[str]:
-    """The names of :func:`named_weights`, without the weights."""
-    names = {name for name, _ in model.named_parameters()}
-    plain = {name for name in names if ".parametrizations." not in f".{name}"}
-    wrapped = {
-        f"{prefix}.{name}"
-        for prefix, module in model.named_modules()
-        if parametrize.is_parametrized(module)
-        for name in module.parametrizations  # type: ignore[union-attr]
-    }
-    return plain | wrapped
-
-
 @dataclass(frozen=True)
 class Anchors:
     """The two anchors, held once for all methods."""

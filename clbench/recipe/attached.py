@@ -18,19 +18,15 @@ from pydantic_core import PydanticCustomError
 from clbench.errors import ClbenchError, reason, shown
 from clbench.explain import nearest
 from clbench.plugins.tables import CALLBACKS
-from clbench.recipe.named import by_name, model_of, named_rows
+from clbench.recipe.named import models_of, named_rows
 from clbench.record.loggers import LOGGERS, RunLogger, TensorBoard
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
 
 
 def _loggers(value: Any) -> dict[str, RunLogger]:
-    return {
-        name: given
-        if isinstance(given, RunLogger)
-        else model_of(name, by_name(LOGGERS, name, "logger"), given)
-        for name, given in named_rows(value, "tensorboard, {csv: {}}").items()
-    }
+    rows = named_rows(value, "tensorboard, {csv: {}}")
+    return models_of(rows, LOGGERS, RunLogger, "logger")  # type: ignore[type-abstract]
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:

@@ -74,3 +74,26 @@ def model_of(name: str, cls: type[_Model], values: Any) -> _Model:
         return cls.model_validate({} if values is None else values)
     except ValidationError as error:
         raise within(name, cls.__name__, error) from error
+
+
+def models_of(
+    rows: Mapping[str, Any], table: Mapping[str, type[_Model]], base: type[_Model], kind: str
+) -> dict[str, _Model]:
+    """The models of rows of a table, by name; what is a model already stays.
+
+    Args:
+        rows: names to settings.
+        table: their classes by name.
+        base: of the classes.
+        kind: what a row is called.
+
+    Raises:
+        PydanticCustomError: if there is none of a name.
+        ValidationError: if settings do not fit.
+    """
+    return {
+        name: given
+        if isinstance(given, base)
+        else model_of(name, by_name(table, name, kind), given)
+        for name, given in rows.items()
+    }

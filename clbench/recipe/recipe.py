@@ -32,7 +32,7 @@ from clbench.plugins.recipes import completed
 from clbench.recipe import attached, trainer_arguments
 from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.merging import merge
-from clbench.recipe.named import by_name, model_of, name_in
+from clbench.recipe.named import by_name, models_of, name_in
 from clbench.recipe.per_task import check_settings
 from clbench.recipe.retention import Retention
 from clbench.record.baselines import PLAIN
@@ -141,12 +141,7 @@ class Recipe(Section):
             raise PydanticCustomError(
                 "methods", "must map names to settings, as in {sfa: {p: 0.98}}"
             )
-        return {
-            name: fields
-            if isinstance(fields, Method)
-            else model_of(name, by_name(METHODS, name, "method"), fields)
-            for name, fields in value.items()
-        }
+        return models_of(value, METHODS, Method, "method")
 
     @field_validator("metrics")
     @classmethod

@@ -11,19 +11,15 @@ from pydantic_core import PydanticCustomError
 from clbench.metrics.retained import MEASURES
 from clbench.metrics.retained.base import Measure
 from clbench.metrics.retained.head import OriginalHead
-from clbench.recipe.named import by_name, model_of, named_rows
+from clbench.recipe.named import models_of, named_rows
 from clbench.settings import Section
 from clbench.text.names import wrong_name
 from clbench.text.textfile import home
 
 
 def _measures(value: Any) -> dict[str, Measure]:
-    return {
-        name: given
-        if isinstance(given, Measure)
-        else model_of(name, by_name(MEASURES, name, "measure of retention"), given)
-        for name, given in named_rows(value, "head, {knn: {k: 20}}").items()
-    }
+    rows = named_rows(value, "head, {knn: {k: 20}}")
+    return models_of(rows, MEASURES, Measure, "measure of retention")
 
 
 def _usual() -> dict[str, Measure]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from clbench.record.record import Scenario
-from clbench.report.cells import NOTHING, Entry, Head, Table, score_cell
+from clbench.report.cells import Entry, Head, Table, score_cell
 from clbench.report.comparison import Compared
 from clbench.report.formats import csv_text
 from clbench.report.metrics import METRICS, bounds, show
@@ -198,7 +198,7 @@ def _each(parts: Spread | None) -> tuple[float | None, ...]:
 
 
 def _spread_cell(value: float | None) -> Entry:
-    return Entry(NOTHING) if value is None else Entry(show(value, "accuracy"), value)
+    return Entry(show(value, "accuracy"), value)
 
 
 def orders_csv(comparison: Compared) -> str:

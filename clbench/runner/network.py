@@ -15,7 +15,7 @@ from clbench.errors import ClbenchError
 from clbench.methods import name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.models import backbone
-from clbench.models.anchors import Anchor, Anchors, named_weights, weight_names
+from clbench.models.anchors import Anchor, Anchors, named_weights
 from clbench.models.pretraining import pretrain
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
@@ -234,9 +234,14 @@ def operated(methods: Sequence[Method], model: nn.Module) -> nn.Module:
     Raises:
         ClbenchError: if it has other weights than before, which nothing could be compared with.
     """
+
+    def names(of: nn.Module) -> set[str]:
+        with torch.no_grad():
+            return {name for name, _ in named_weights(of)}
+
     for method in overriding(methods, "surgery"):
         changed = method.surgery(model)
-        if apart := sorted(weight_names(changed) ^ weight_names(model)):
+        if apart := sorted(names(changed) ^ names(model)):
             raise ClbenchError(
                 f"{name_of(method)}: surgery adds or takes away {few(apart)}: put a "
                 "parametrization on a layer, whose name stays (torch.nn.utils.parametrize), or add "
