@@ -85,7 +85,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="The papers' claims, from the studies' pages.")
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
     folder = parser.parse_args(argv).output
-    (folder / "claims.md").write_text(table(sorted(folder.glob("*/README.md"))))
+    pages = sorted(folder.glob("*/README.md"))
+    if not pages:
+        parser.error(
+            f"--output {folder}: there are no pages of studies (*/README.md) to take claims from"
+        )
+    (folder / "claims.md").write_text(table(pages))
     print(folder / "claims.md")
 
 

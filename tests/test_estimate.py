@@ -257,6 +257,13 @@ def test_more_memory_than_there_is_is_said(recipe, monkeypatch):
     assert any("lower batch_size" in note for note in estimate(recipe).notes)
 
 
+def test_images_that_fill_the_memory_are_named(recipe, monkeypatch):
+    monkeypatch.setattr("clbench.estimate.estimating.memory_of", lambda _: 10**8)
+    made = estimate(recipe | {"images": {"size": 16, "stored": 512}, "batch_size": 2})
+    assert made.memory["images once more, while they are read"] == made.memory["images"] > 4e8
+    assert any("images.keep: disk" in note for note in made.notes)
+
+
 #: By method: images of a step with gradients beside its batch, in the first task and in the third.
 EXTRA = {
     "sfa": ({}, 0, 0),

@@ -118,7 +118,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         "run folder": trial.files + int(trial.weights * every),
     }
     steps = steps_of_stream(recipe, stream, stages, trial.least)
-    notes = [*_notes(recipe, needed, trial, memory["peak"]), *kept.why]
+    notes = [*_notes(recipe, needed, trial, memory), *kept.why]
     notes += _little(recipe, [task.name for task in tasks], steps)
     return Estimate(
         title=recipe.title,
@@ -203,16 +203,23 @@ def _memory(recipe: Recipe, needed: Needed, trial: Trial, tested: int) -> dict[s
     evaluated = 3 * trial.largest * min(tested, recipe.eval_batch_size)
     more = max(0, int(max(image * batch, evaluated) - image * tried))
     parts = {**trial.memory, "images": needed.memory, "activations": int(image * batch)}
+    if needed.memory > more:
+        parts["images once more, while they are read"] = needed.memory
     return parts | {"peak": trial.peak + needed.memory + max(more, needed.memory)}
 
 
-def _notes(recipe: Recipe, needed: Needed, trial: Trial, peak: int) -> Iterator[str]:
-    room = memory_of(trial.device)
+def _notes(
+    recipe: Recipe, needed: Needed, trial: Trial, memory: Mapping[str, int]
+) -> Iterator[str]:
+    room, peak = memory_of(trial.device), memory["peak"]
     if needed.missing:
         names = ", ".join(missing.what for missing in needed.missing)
         yield f"sizes of {names} are the well-known ones; images were made up"
     if peak > room:
-        yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: lower batch_size"
+        way = "lower batch_size"
+        if needed.memory > memory["activations"]:
+            way = "lower images.stored, or keep images on disk (images.keep: disk)"
+        yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: {way}"
     if trial.device.type == "cpu" and recipe.trainer.get("accelerator") in ("gpu", "cuda"):
         yield "there is no GPU here: time and memory are those of the CPU"
     if trial.world > 1:
