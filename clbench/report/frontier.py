@@ -86,7 +86,7 @@ def _said(shown: Sequence[Standing], panels: Sequence[Panel], bare: Sequence[str
     if len(shown) > WHISKERS:
         text += " Intervals are drawn for the front and the baselines; the tables have all."
     if panels[0].families:
-        text += " Lines join the settings of a method."
+        text += " Coloured lines join the settings of a method, which the legend names."
     if any(spot.beyond for panel in panels for spot in panel.spots):
         text += " Triangles at the edge stand for methods out of the picture, with their numbers."
     if bare:

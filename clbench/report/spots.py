@@ -208,8 +208,19 @@ def marker_legend(figure: Figure, panels: Sequence[Panel]) -> None:
     if any(spot.group.kind == "bound" for spot in found):
         look = {"marker": "D", "ms": 6, "mfc": "none"}
         handles.append(Line2D([], [], ls="", color=INK, label="multitask bound", **look))
+    drawn = {spot.group.number for spot in found}
+    for colour, sweep in zip(CURVES, panels[0].families, strict=False):
+        if len(drawn & {*sweep.groups}) > 1:
+            look = {"color": colour, "lw": 1.1, "marker": "o", "ms": 4}
+            handles.append(Line2D([], [], label=short(sweep.label, NAME), **look))
     figure.legend(
-        handles=handles, loc="upper center", ncols=len(handles), fontsize=8, frameon=False
+        handles=handles,
+        loc="upper center",
+        ncols=len(handles),
+        fontsize=7.5,
+        frameon=False,
+        columnspacing=1.2,
+        handletextpad=0.5,
     )
 
 
