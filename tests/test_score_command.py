@@ -42,6 +42,8 @@ def score(tmp_path, capsys):
         (",0,1,2\n0,0.9,,\n1,0.5,0.7,\n2,0.4,0.6,0.8\n", "fractions"),
         ("a,0.9,,\nb,0.5,0.7,\nc,0.4,0.6,0.8\n", "fractions"),
         ("t,1,2,3\n1,90,,\n2,50,70,\n3,40,60,80\n", "percent"),
+        ("after,a,b,c\n0,90,N/A,N/A\n1,50,70,N/A\n2,40,60,80\n", "percent"),
+        ("0.9,N/A,N/A\n0.5,0.7,\n0.4,0.6,0.8\n", "fractions"),
     ],
 )
 def test_reads_matrices_as_people_have_them(score, text, read_as):
@@ -92,6 +94,15 @@ def test_reads_what_a_run_leaves(tmp_path, capsys):
     assert "holds no accuracy_matrix.csv" in capsys.readouterr().err
 
 
+def test_rows_of_a_run_are_taken_in_time(score):
+    """As a spreadsheet leaves them that sorted by a score."""
+    for names in ("abc", "012", "123"):
+        rows = [f"{names[2]},0.4,0.6,0.8", f"{names[0]},0.9,,", f"{names[1]},0.5,0.7,"]
+        text = "scenario,after_task,a,b,c\n" + "".join(f"class_incremental,{row}\n" for row in rows)
+        found = json.loads(score(text, "--json")[1])["scores"]["class_incremental"]
+        assert found == scores.all_scores(R)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -110,6 +121,12 @@ def test_reads_what_a_run_leaves(tmp_path, capsys):
         (",\n,0\n".replace("0", ""), "is empty"),
         ("nan,nan\nnan,nan\n", "all of its cells are empty"),
         (b"\xff\xfe0", "matrix.csv"),
+        ("0.9,0.3,0.1*\n0.6,0.8,0.2\n0.5,0.7,0.9\n", "line 1, task 3: '0.1*' is no number"),
+        ("a,b,c\n0.9,0.1,0.2\n0.6,0.8,0.3\n", "holds 2 rows of 3 numbers"),
+        (
+            "scenario,after_task,a,b\nx,2,0.5,0.6\nx,2,0.4,\n",
+            "after_task should name each column once",
+        ),
     ],
 )
 def test_what_is_no_matrix_is_one_line(score, text, reason):
@@ -124,8 +141,13 @@ def test_what_is_no_matrix_is_one_line(score, text, reason):
     ("words", "reason"),
     [
         (("--images", "1", "2"), "--images: 2 numbers for 3 tasks"),
-        (("--images", "1", "2", "0"), "--images: every task has at least one"),
-        (("--images", "1", "2", "nan"), "--images: nan is not in 0…inf"),
+        (
+            ("--images", "1", "2", "0"),
+            "a whole number of them, at least one",
+        ),
+        (("--images", "1", "2", "nan"), "--images: nan is not in 0…1e+12"),
+        (("--images", "1", "2", "2.5"), "--images: every task has a whole number of them"),
+        (("--images", "1", "2", "1e308"), "--images: 1e+308 is not in 0…1e+12"),
         (("--baseline", "0.1", "0.2"), "--baseline: 2 numbers for 3 tasks"),
         (("--baseline", "10"), "--baseline: 10 is not in 0…1"),
         (("--reference", "0.5"), "--reference: 1 numbers for 3 tasks"),

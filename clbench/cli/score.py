@@ -17,8 +17,10 @@ from clbench.record.scores import LABELS, SIGNED, all_scores
 from clbench.text.textfile import read_file
 
 Matrix = NDArray[np.float64]
+#: Test images of a task at most.
+MOST = 1e12
 #: What stands in a cell where nothing was measured.
-EMPTY = ("", "nan", "na", "null", "none", "-", "–")
+EMPTY = ("", "nan", "na", "n/a", "null", "none", "-", "–")
 #: The first cells of the header of a run's own file.
 RUN = ["scenario", "after_task"]
 #: What a score needs besides the entries on and below the diagonal.
@@ -110,15 +112,15 @@ def score(
             return None
         if len(values) != tasks and not (option == "--baseline" and len(values) == 1):
             raise ClbenchError(f"{option}: {len(values)} numbers for {tasks} tasks: say one a task")
-        most = scale if option != "--images" else math.inf
+        most = scale if option != "--images" else MOST
         for value in values:
-            if not 0 <= value <= most or not math.isfinite(value):
+            if not 0 <= value <= most:
                 raise ClbenchError(f"{option}: {value:g} is not in 0…{most:g}, as {path} is")
         return np.full(tasks, values) if len(values) == 1 else np.asarray(values)
 
     counts = given("--images", images)
-    if counts is not None and not (counts >= 1).all():
-        raise ClbenchError("--images: every task has at least one")
+    if counts is not None and not ((counts >= 1) & (counts % 1 == 0)).all():
+        raise ClbenchError("--images: every task has a whole number of them, at least one")
     before, alone = given("--baseline", baseline), given("--reference", reference)
     found = {
         name: all_scores(
@@ -135,8 +137,9 @@ def score(
 def read(path: Path) -> dict[str, Matrix]:
     """The matrices in a file, by name: rows are time, columns are tasks, NaN is not measured.
 
-    Cells are parted by commas, semicolons (then 0,5 is a number too), tabs or spaces. A header and
-    a column of names before the numbers may be there.
+    Cells are parted by commas, semicolons (then 0,5 is a number too), tabs or spaces. A header of
+    names, and a column of names or counts before the numbers, may be there. Rows of a run's own
+    file are taken in the order of its ``after_task``.
 
     Raises:
         ClbenchError: for rows of different lengths, cells that are no accuracies, or no square.
@@ -148,17 +151,33 @@ def read(path: Path) -> dict[str, Matrix]:
     if first[:2] == RUN:
         parts: dict[str, list[tuple[int, list[str]]]] = {}
         for number, cells in rows[1:]:
-            parts.setdefault(cells[0], []).append((number, cells[2:]))
+            parts.setdefault(cells[0], []).append((number, cells[1:]))
         if not parts:
             _matrix(path, [])  # says so
-        return {name: _matrix(path, part) for name, part in parts.items()}
-    if any(_number(cell) is None for cell in first[1:] or first) or _counts(first):
-        rows = rows[1:]
-        if len(first) == len(rows) + 1:
-            rows = [(number, cells[1:]) for number, cells in rows]
-    elif all(_number(cells[0]) is None for _, cells in rows):
+        return {
+            name: _matrix(path, _in_time(path, part, first[2:])) for name, part in parts.items()
+        }
+    header = all(_number(cell) is None for cell in first[1:] or first) or _counts(first)
+    rows = rows[header:]
+    before = [cells[0] for _, cells in rows]
+    named = bool(rows) and all(_number(cell) is None for cell in before)
+    if named or (header and len(first) == len(rows) + 1 and before in _told(len(rows))):
         rows = [(number, cells[1:]) for number, cells in rows]
     return {"accuracy": _matrix(path, rows)}
+
+
+def _in_time(
+    path: Path, rows: Sequence[tuple[int, list[str]]], tasks: Sequence[str]
+) -> list[tuple[int, list[str]]]:
+    """Rows without their first cell, the task after which they were measured, in its order."""
+    times = {cells[0]: (number, cells[1:]) for number, cells in rows}
+    for told in (list(tasks), *_told(len(rows))):
+        if sorted(told) == sorted(times):
+            return [times[time] for time in told]
+    raise ClbenchError(
+        f"{path}, line {rows[0][0]}: after_task should name each column once, and is "
+        f"{', '.join(shown(cells[0]) for _, cells in rows[:9])}"
+    )
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -206,9 +225,13 @@ def _matrix(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> Matrix:
 
 def _counts(cells: Sequence[str]) -> bool:
     """Whether cells are a header as pandas writes it: no number, then some that count tasks."""
-    told = [[str(n + start) for n in range(len(cells) - 1)] for start in (0, 1)]
     nameless = cells[0] == "" or _number(cells[0]) is None
-    return nameless and len(cells) > 2 and list(cells[1:]) in told
+    return nameless and len(cells) > 2 and list(cells[1:]) in _told(len(cells) - 1)
+
+
+def _told(count: int) -> list[list[str]]:
+    """How so many tasks are counted."""
+    return [[str(number + start) for number in range(count)] for start in (0, 1)]
 
 
 def _number(cell: str) -> float | None:
