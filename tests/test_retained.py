@@ -176,3 +176,13 @@ def test_too_few_images_are_said():
     few = torch.ones(3, 2)
     with pytest.raises(ClbenchError, match=r"cka needs 4 images, and there are 3"):
         LinearCKA().score(Look(few, few, few[:, 0], few, few[:, 0], few))
+
+
+def test_cka_of_images_that_the_network_hardly_tells_apart_is_refused():
+    """The estimate without bias of their likeness to themselves is negative."""
+    own, labels = torch.zeros(10, 5), torch.arange(10)
+    own[0] = 1
+    with pytest.raises(ClbenchError, match="cka tells nothing of 10 images"):
+        LinearCKA().score(Look(own, own, labels, own, labels, own))
+    theirs = drawn(10, 5)
+    assert LinearCKA().score(Look(own, own, labels, own, labels, theirs)) == 0

@@ -24,7 +24,7 @@ def linear_cka(ours_NF: Tensor, theirs_NG: Tensor, debiased: bool = False) -> fl
     scale.
 
     Of fewer images than features it is near 1 whatever they are; the debiased estimate [1] is not,
-    and may be negative. 0 where one of the networks has equal features for all images.
+    and may be negative. 0 where one of the networks has features that tell no images apart.
 
     Args:
         ours_NF, theirs_NG: features of the same images.
@@ -33,8 +33,8 @@ def linear_cka(ours_NF: Tensor, theirs_NG: Tensor, debiased: bool = False) -> fl
     ours_NF, theirs_NG = (x.double() - x.double().mean(0) for x in (ours_NF, theirs_NG))
     across = _alignment(ours_NF, theirs_NG, debiased)
     ours, theirs = (_alignment(x, x, debiased) for x in (ours_NF, theirs_NG))
-    norm = (ours * theirs).clamp(min=0).sqrt()
-    return float(across / norm) if norm > 0 else 0.0
+    # The estimate of a likeness to oneself may be negative, too: two of them would pass for one.
+    return float(across / (ours * theirs).sqrt()) if ours > 0 and theirs > 0 else 0.0
 
 
 def _alignment(ours_NF: Tensor, theirs_NG: Tensor, debiased: bool) -> Tensor:
@@ -65,7 +65,8 @@ class LinearCKA(FeatureMeasure):
         """See :meth:`FeatureMeasure.score`; an estimate below 0 is 0.
 
         Raises:
-            ClbenchError: if there are fewer than four images.
+            ClbenchError: if there are fewer than four images, or too many of them are alike to the
+                pretrained network, of which training changes nothing.
         """
         if len(look.features_NF) < LEAST:
             raise ClbenchError(
@@ -73,7 +74,12 @@ class LinearCKA(FeatureMeasure):
                 "images, or leave it out of retention.measures"
             )
         assert look.before_NF is not None
-        found = linear_cka(
-            look.features_NF, look.before_NF.to(look.features_NF.device), self.debiased
-        )
+        before_NF = look.before_NF.to(look.features_NF.device)
+        if linear_cka(before_NF, before_NF, self.debiased) == 0:
+            raise ClbenchError(
+                f"retention: cka tells nothing of {len(before_NF)} images, which the pretrained "
+                "network hardly tells apart: add other images, or leave it out of "
+                "retention.measures"
+            )
+        found = linear_cka(look.features_NF, before_NF, self.debiased)
         return min(1.0, max(0.0, found))
