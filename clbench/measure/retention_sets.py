@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor
 
 from clbench.data.datasets.folders import (
     IMAGENET_HINT,
     ClassFolders,
     imagenet_classes,
-    imagenet_synsets,
     read_class_folders,
     refuse_others,
 )
@@ -26,14 +22,17 @@ from clbench.data.images import FileImages
 from clbench.data.timm_resize import TimmResize
 from clbench.data.words import expanded, few
 from clbench.errors import ClbenchError
-from clbench.metrics.retained import MEASURES
+from clbench.measure.retention_head import head_rows, synsets
+from clbench.measure.retention_texts import lacking_texts, refuse_other_towers, texts_of
+from clbench.metrics.retained import ANYWHERE
 from clbench.metrics.retained.base import FeatureMeasure, Measure
 from clbench.metrics.retained.head import OriginalHead
+from clbench.metrics.retained.zero_shot import ZeroShot
 from clbench.recipe.recipe import Recipe
 from clbench.recipe.retention import RetentionSet
 
 #: What needs no head, as it is written into a recipe.
-HEADLESS = f"retention.measures: [{', '.join(name for name in MEASURES if name != 'head')}]"
+HEADLESS = f"retention.measures: [{', '.join(ANYWHERE)}]"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class PlannedSet:
         head: whether the original head is measured.
         rows: int64 (K,), its rows that compete; None: all.
         train: other images to learn the labels from, with these; None: half of the images.
+        texts: float32 (K, D), of the classes by their numbers, then of others that compete; None:
+            they are not asked for.
     """
 
     name: str
@@ -58,6 +59,7 @@ class PlannedSet:
     head: bool = False
     rows: Tensor | None = None
     train: tuple[FileImages, Tensor] | None = None
+    texts: Tensor | None = None
 
     @property
     def cached(self) -> str:
@@ -120,6 +122,7 @@ class _Planner:
     def plan(self) -> SetPlan:
         """See :func:`plan_sets`."""
         rules = self.recipe.retention
+        refuse_other_towers(rules, self.recipe.model, self.outputs)
         here = rules.data == "auto" and self.recipe.model.weights == "pretrain"
         sets = [] if here or rules.data == "none" else [*self._main()]
         sets += [self._named(name, own) for name, own in rules.sets.items()]
@@ -168,6 +171,10 @@ class _Planner:
                 raise ClbenchError(f"{place}: {why}: say {HEADLESS.replace('retention', place)}")
             del measures["head"]
             self.reasons.append(f"{place} is not measured by the original head: {why}")
+        zero, fewer = measures.get("zero_shot"), not own.measures and len(measures) > 1
+        if isinstance(zero, ZeroShot) and fewer and (why := lacking_texts(zero, found.classes)):
+            del measures["zero_shot"]
+            self.reasons.append(f"{place} is not measured by zero_shot: {why}")
         return self._planned(name, place, found, measures, own.train, strict=True)
 
     def _planned(
@@ -188,7 +195,9 @@ class _Planner:
         output_of = torch.arange(len(found.classes))
         head, rows = measures.get("head"), None
         if isinstance(head, OriginalHead):
-            output_of, rows = self._outputs(place, head, found.classes)
+            output_of, rows, lacking = head_rows(head, found.classes, self.outputs)
+            self.reasons += [f"{place}: {lacking}"] * bool(lacking)
+        texts = self._texts(place, kept.get("zero_shot"), found.classes)
         others = None
         if train is not None and learning:
             theirs = read_class_folders(expanded(Path(train)), f"{place}.train")
@@ -201,7 +210,7 @@ class _Planner:
             others = self._files(theirs), output_of[torch.from_numpy(theirs.labels)]
         labels = output_of[torch.from_numpy(found.labels)]
         files, with_head = self._files(found), head is not None
-        return PlannedSet(name, files, labels, kept, with_head, rows, others)
+        return PlannedSet(name, files, labels, kept, with_head, rows, others, texts)
 
     def _files(self, found: ClassFolders) -> FileImages:
         size, workers = self.recipe.images.size, self.recipe.images.workers
@@ -216,6 +225,16 @@ class _Planner:
                 f"{resize.size}, or retention.transform: stored"
             )
         return FileImages(found.paths, resize.size, resize, workers=workers)
+
+    def _texts(self, place: str, zero: Measure | None, classes: tuple[str, ...]) -> Tensor | None:
+        if not isinstance(zero, ZeroShot):
+            return None
+        if lacking := lacking_texts(zero, classes):
+            raise ClbenchError(
+                f"{place}.measures: zero_shot: {lacking}: make a file of all classes with clbench "
+                "embed, or remove these folders"
+            )
+        return texts_of(zero, classes, self.outputs)
 
     def _halves(
         self, place: str, found: ClassFolders, learning: list[str], strict: bool
@@ -238,46 +257,3 @@ class _Planner:
             raise ClbenchError(f"{why}, or leave them out of the measures")
         self.reasons.append(why)
         return []
-
-    def _outputs(
-        self, place: str, head: OriginalHead, names: Sequence[str]
-    ) -> tuple[Tensor, Tensor | None]:
-        """The output for each class (K,) among those that compete, and their rows (None: all)."""
-        classes, known = imagenet_classes(names), synsets(self.outputs)
-        assert classes is not None
-        assert known is not None
-        row_of = {synset: row for row, synset in enumerate(known)}
-        rows = torch.tensor([row_of.get(imagenet_synsets()[number], -1) for number in classes])
-        lacks = rows < 0
-        if lacks.any():
-            gone = few(name for name, lacking in zip(names, lacks.tolist(), strict=True) if lacking)
-            self.reasons.append(
-                f"{place}: the head of {self.outputs:,} classes has none for {gone}, and is not "
-                "asked about them"
-            )
-        usual = len(known) > len(imagenet_synsets()) or {*classes} in (_listed("a"), _listed("r"))
-        if head.among == "all" or (head.among == "auto" and not usual):
-            output_of, count, compete = rows.clone(), len(known), None
-        else:
-            output_of, compete = (~lacks).cumsum(0) - 1, rows[~lacks]
-            count = len(compete)
-        output_of[lacks] = count + torch.arange(int(lacks.sum()))
-        return output_of, compete
-
-
-@cache
-def synsets(outputs: int) -> tuple[str, ...] | None:
-    """The WordNet ids of the classes of a head with so many, by timm's lists; None: it has none.
-
-    >>> len(synsets(21843)), synsets(10)
-    (21843, None)
-    """
-    subset = infer_imagenet_subset({"num_classes": outputs})
-    return None if subset is None else tuple(ImageNetInfo(subset).label_names())
-
-
-@cache
-def _listed(which: str) -> set[int]:
-    """The ImageNet-1k classes of ImageNet-A or -R, by timm's lists."""
-    path = files("timm.data") / "_info" / f"imagenet_{which}_indices.txt"
-    return {int(line) for line in path.read_text("utf-8").split()}

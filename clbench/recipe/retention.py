@@ -68,7 +68,7 @@ class Retention(Section):
     measures: Measures = Field(
         default_factory=_usual,
         description="head: the original one; knn, ridge, ncm, cka: of the features, for any "
-        "backbone; names, or names with settings: [head, {knn: {k: 20}}]",
+        "backbone; zero_shot: by texts, for CLIP; names, or names with settings: [head, {knn: {k: 20}}]",
     )
     sets: dict[str, RetentionSet] = Field(
         default_factory=dict,

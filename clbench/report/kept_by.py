@@ -13,7 +13,8 @@ from clbench.report.statistics import SAME, Mean
 NOTE = (
     "By every measure: accuracy in % (cka: likeness to the pretrained features) after the last "
     "task, and kept: that ÷ what it was before the first. head: with the original head; knn, "
-    "ridge, ncm: of classifiers made of the features anew; set/measure: on other images."
+    "ridge, ncm: of classifiers made of the features anew; zero_shot: by texts; set/measure: on "
+    "other images."
 )
 #: Columns of a CSV file.
 KEPT = ("before", "after", "change", "kept")
