@@ -84,9 +84,9 @@ class RetentionTest:
                     "retention.transform = 'timm' is how timm evaluates weights of its own, not "
                     "those pretrained in the run: say stored"
                 )
-            size = planned.sets[0].files.size  # nothing is cut off such images
-            plain = Transform(size, pretrained.mean, pretrained.std, Augment())
-            evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
+            if size := planned.size:  # nothing is cut off such images
+                plain = Transform(size, pretrained.mean, pretrained.std, Augment())
+                evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
         for one in planned.sets:
             sets.append(opened(one, recipe, head, device))
         return cls(tuple(sets), evaluator, batch_norm) if sets else None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Split
 from clbench.data.cache import cache
 from clbench.data.images import FileImages
+from clbench.measure.retention_data import ArrayImages
 from clbench.measure.retention_sets import PlannedSet
 from clbench.metrics.retained.base import FeatureMeasure, Look
 from clbench.recipe.recipe import Recipe
@@ -91,7 +92,9 @@ def opened(
 ) -> RetentionImages:
     """A planned set with its images decoded, and the rows of the head that compete."""
 
-    def split(files: FileImages, labels: Tensor, name: str) -> Split:
+    def split(files: FileImages | ArrayImages, labels: Tensor, name: str) -> Split:
+        if isinstance(files, ArrayImages):
+            return Split(files.open(), torch.arange(len(files)), labels)
         images = cache(files, recipe.data_dir / "cache", name, recipe.images.workers)
         return Split(images, torch.arange(len(files)), labels)
 
