@@ -314,6 +314,7 @@ def test_where_the_command_has_classes_and_words_from(open_clip, tmp_path, capsy
         (["digits"], "needs --pretrained"),
         (["digits", "--pretrained", "nowhere"], "open_clip has no model 'ViT-B-16' with weights"),
         (["nothing", "--pretrained", "laion"], "'nothing' is no folder of class folders"),
+        (["flowers102", "--pretrained", "laion"], "clbench data flowers102 says where"),
         (["words.yaml", "--pretrained", "laion"], "'owl' has no words, but 3"),
         (["list.yaml", "--pretrained", "laion"], "must be a mapping of classes to words"),
         (["digits", "--pretrained", "laion", "--templates", "a photo"], "'a photo' is no template"),

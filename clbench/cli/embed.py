@@ -17,6 +17,7 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo
 
 from clbench.data import datasets
+from clbench.data.datasets.base import MissingData
 from clbench.data.datasets.folders import imagenet_classes, imagenet_synsets, read_class_folders
 from clbench.errors import ClbenchError, first_line, shown
 from clbench.metrics.retained.texts import Texts, write_texts
@@ -115,7 +116,14 @@ def _words(what: str, data: Path, open_clip: Any) -> Mapping[str, str]:
     if what == "imagenet":
         names: Sequence[str] = imagenet_synsets()
     elif what in datasets.DATASETS:
-        names = datasets.load(what, data, False).classes
+        try:
+            names = datasets.load(what, data, False).classes
+        except MissingData as error:
+            raise ClbenchError(
+                f"clbench embed: what the classes of {what} are called is in its files, which are "
+                f"not in {data}: clbench data {what} says where they belong; or give a YAML file "
+                "of words by class"
+            ) from error
     elif path.is_file():
         return _written(path)
     elif path.is_dir():
