@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from clbench.errors import ClbenchError
-from clbench.metrics.retained import MEASURES
-from clbench.metrics.retained.base import FeatureMeasure, Look, one_hot
+from clbench.metrics.retained import ANYWHERE, MEASURES
+from clbench.metrics.retained.base import Look, one_hot
 from clbench.metrics.retained.cka import LinearCKA, linear_cka
 from clbench.metrics.retained.knn import KNN, nearest_votes
 from clbench.metrics.retained.ncm import NearestMean
@@ -129,10 +129,7 @@ def test_every_measure_has_a_summary_and_a_setting(name):
     assert MEASURES[name].model_fields  # by which runs are told apart
 
 
-BY_FEATURES = [name for name, kind in MEASURES.items() if issubclass(kind, FeatureMeasure)]
-
-
-@pytest.mark.parametrize("name", BY_FEATURES)
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_scale_alone_changes_nothing(name):
     """A network whose features are all scaled alike has forgotten nothing."""
     measure = KNN(k=5) if name == "knn" else MEASURES[name]()
@@ -151,7 +148,7 @@ def test_scale_alone_changes_nothing(name):
     assert name != "cka" or found == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", BY_FEATURES)
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_equal_features_are_worth_chance(name):
     same = torch.ones(24, 8)
     labels = torch.arange(4).repeat(6)

@@ -17,14 +17,14 @@ from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.retention import RetentionTest
 from clbench.measure.retention_sets import plan_sets, synsets
-from clbench.metrics.retained import MEASURES
+from clbench.metrics.retained import ANYWHERE
 from clbench.models import ModelConfig
 from clbench.models.backbone import features, load
 from clbench.recipe.recipe import parse
 from clbench.record.record import Record
 
 IMAGENET = ImageNetInfo("imagenet-1k").label_names()
-ALL = list(MEASURES)
+ALL = ["head", *ANYWHERE]
 #: A class that ImageNet-21k has under another id.
 LACKING = IMAGENET[850]
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
-from clbench.cli.tables import COMPARE, DATA, NEW, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
+from clbench.cli.tables import COMPARE, DATA, EMBED, NEW, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -134,6 +134,18 @@ def _data(given: Given) -> int:
     )
 
 
+def _embed(given: Given) -> int:
+    from clbench.cli.embed import embed
+
+    model, pretrained = given.get("model", "ViT-B-16"), given.get("pretrained")
+    output, data = given.get("output", Path("texts.npz")), given.get("data_dir", Path("data"))
+    print(
+        embed(given.get("classes"), model, pretrained, given.get("templates", []), output, data),
+        flush=True,
+    )
+    return 0
+
+
 def _new(given: Given) -> int:
     from clbench.cli.new import write_method
 
@@ -197,6 +209,7 @@ def _sweep(given: Given) -> int:
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
+    "embed": (EMBED, _embed),
     "new": (NEW, _new),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),

@@ -197,8 +197,9 @@ def columns(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
     """Lines of a title and a text, which goes on below itself."""
     lines = []
     for title, text in rows:
-        wrapped = textwrap.wrap(text, WIDTH - width - 3) or [""]
-        lines.append(f"  {title:<{width}} {wrapped[0]}")
+        beyond = " " * (len(title) - width)  # of a long title
+        wrapped = textwrap.wrap(text, WIDTH - width - 3, initial_indent=beyond) or [""]
+        lines.append(f"  {title:<{width}} {wrapped[0].removeprefix(beyond)}")
         lines += [" " * (width + 3) + line for line in wrapped[1:]]
     return lines
 

@@ -122,6 +122,29 @@ DATA = Command(
     "without a name, a list of all.",
     Option("names", "data sets or streams", "NAMES", many=True, optional=True),
 )
+EMBED = Command(
+    "embed",
+    (
+        Option("model", "a CLIP model, as open_clip names it (default: ViT-B-16)", "NAME"),
+        Option("pretrained", "its weights, as open_clip names them, or a file", "NAME"),
+        Option(
+            "templates",
+            "prompts with {} for the words of a class, whose embeddings are averaged; or openai: "
+            "the 80 of CLIP's paper, or simple: 7 of them (default: 'a photo of a {}.')",
+            "TEXT",
+            many=True,
+        ),
+        Option("output", "the file (default: texts.npz)", "FILE", folder),
+        Option("data_dir", "the data root (default: data)", "DIR", folder),
+    ),
+    "Write the text embeddings of classes, by which zero_shot measures what CLIP backbones keep. "
+    "It needs open_clip (pip install open_clip_torch); runs need the file alone. docs/retention.md",
+    Option(
+        "classes",
+        "a folder of class folders, a data set, imagenet, or a YAML file of words by class",
+        "CLASSES",
+    ),
+)
 NEW = Command(
     "new",
     (Option("output", "folder (default: here)", "DIR", folder),),

@@ -103,7 +103,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     quiet()
     with apart():
         stream, needed, trial = _measured(recipe, {} if shared is None else shared)
-    trial, needed = replace(trial, world=devices(recipe)), replace(needed)
+    trial, needed = replace(trial, world=devices(recipe)), needed.copy()
     pretraining = pretraining_left(recipe, stream, needed)
     kept = retained(recipe, stream, needed, weights)
     stages = stages_of(list(recipe.methods.values()), stream)

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 
+from clbench.data.datasets import Labelled
+from clbench.data.images import FileImages
+from clbench.measure.retention_data import ArrayImages
 from clbench.measure.retention_sets import plan_sets
 from clbench.models import backbone
 from clbench.models.pretraining import pretrained_path
@@ -79,17 +83,26 @@ def retained(
         return RetentionNeed()
     if weights and not weights.fetched:
         return RetentionNeed(why=("retention is not counted, as its weights are not here",))
-    images, larger, planned = 0, 1.0, plan_sets(recipe, *_head(recipe))
+    shelf = Shelf(partial(needed.load, recipe.stream.download), needed.keep)
+    images, larger, planned = 0, 1.0, plan_sets(recipe, *_head(recipe), shelf)
     if rules.data == "auto" and recipe.model.weights == "pretrain" and pretraining:
         images = len(pretraining[1])
     for one in planned.sets:
         images += len(one)
-        needed.decode(one.files, one.cached, recipe.data_dir)
+        _keep(one.files, one.cached, recipe, needed)
         if one.train:
-            needed.decode(one.train[0], one.cached_train, recipe.data_dir)
-        if rules.transform == "timm":
-            larger = (one.files.size / recipe.images.size) ** 2
+            _keep(one.train[0], one.cached_train, recipe, needed)
+    if rules.transform == "timm" and planned.size:
+        larger = (planned.size / recipe.images.size) ** 2
     return RetentionNeed(images, larger, tuple(planned.reasons))
+
+
+def _keep(images: FileImages | ArrayImages, name: str, recipe: Recipe, needed: Needed) -> None:
+    if isinstance(images, FileImages):
+        needed.decode(images, name, recipe.data_dir)
+    else:
+        labelled = Labelled(images.array, np.empty(len(images)))
+        needed.keep(recipe.images, labelled, images.side, name, recipe.data_dir)
 
 
 def _head(recipe: Recipe) -> tuple[int, Mapping[str, Any]]:

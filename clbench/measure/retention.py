@@ -26,7 +26,7 @@ from clbench.models import Pretrained
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.streams import Stream
-from clbench.weights import State, snapshot
+from clbench.weights import State, sha256, snapshot
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,22 @@ class RetentionTest:
                     "retention.transform = 'timm' is how timm evaluates weights of its own, not "
                     "those pretrained in the run: say stored"
                 )
-            size = planned.sets[0].files.size  # nothing is cut off such images
-            plain = Transform(size, pretrained.mean, pretrained.std, Augment())
-            evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
+            if size := planned.size:  # nothing is cut off such images
+                plain = Transform(size, pretrained.mean, pretrained.std, Augment())
+                evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
         for one in planned.sets:
             sets.append(opened(one, recipe, head, device))
         return cls(tuple(sets), evaluator, batch_norm) if sets else None
 
     def fingerprint(self) -> str:
-        """SHA-256 of all images."""
+        """SHA-256 of all images, and of the texts that they are compared with."""
         found = {}
         for one in self.sets:
             found[one.called("")] = one.split.images.fingerprint()
             if one.train is not None:
                 found[one.called("train")] = one.train.images.fingerprint()
+            if one.texts is not None:
+                found[one.called("texts")] = sha256({"": one.texts})
         if list(found) == [""]:
             return found[""]
         return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clbench.data.batches import Split
 from clbench.data.cache import cache
 from clbench.data.images import FileImages
+from clbench.measure.retention_data import ArrayImages
 from clbench.measure.retention_sets import PlannedSet
 from clbench.metrics.retained.base import FeatureMeasure, Look
 from clbench.recipe.recipe import Recipe
@@ -28,6 +29,8 @@ class RetentionImages:
         measures: of the features, by name.
         train: other images to learn the labels from; None: every second one of each class, and the
             others are asked about.
+        texts: float32 (K, D), those of the labels first, if they are asked for.
+        projection: from features (N, F) to the space of the texts, with these.
     """
 
     name: str
@@ -35,6 +38,8 @@ class RetentionImages:
     head: nn.Module | None
     measures: Mapping[str, FeatureMeasure]
     train: Split | None = None
+    texts: Tensor | None = None
+    projection: nn.Module | None = None
 
     @property
     def features(self) -> bool:
@@ -55,12 +60,16 @@ class RetentionImages:
         """
         device = features_NF.device
         labels = self.split.labels.to(device)
+        texts = embedded = None
+        if self.texts is not None and self.projection is not None:
+            texts, embedded = self.texts.to(device), self.projection(features_NF)
+        rest = (before_NF, labels, embedded, texts)
         if train_MF is not None and self.train is not None:
             theirs = self.train.labels.to(device)
-            return Look(features_NF, features_NF, labels, train_MF, theirs, before_NF)
+            return Look(features_NF, features_NF, labels, train_MF, theirs, *rest)
         learned = every_second(self.split.labels).to(device)
         parts = (features_NF[~learned], labels[~learned], features_NF[learned], labels[learned])
-        return Look(features_NF, *parts, before_NF)
+        return Look(features_NF, *parts, *rest)
 
 
 def every_second(labels_N: Tensor) -> Tensor:
@@ -83,7 +92,9 @@ def opened(
 ) -> RetentionImages:
     """A planned set with its images decoded, and the rows of the head that compete."""
 
-    def split(files: FileImages, labels: Tensor, name: str) -> Split:
+    def split(files: FileImages | ArrayImages, labels: Tensor, name: str) -> Split:
+        if isinstance(files, ArrayImages):
+            return Split(files.open(), torch.arange(len(files)), labels)
         images = cache(files, recipe.data_dir / "cache", name, recipe.images.workers)
         return Split(images, torch.arange(len(files)), labels)
 
@@ -91,9 +102,13 @@ def opened(
     if one.head:
         assert head is not None
         own = (head if one.rows is None else _some_rows(head, one.rows)).to(device)
+    projection = None
+    if one.texts is not None:
+        assert head is not None
+        projection = head.to(device)
     train = None if one.train is None else split(*one.train, one.cached_train)
     images = split(one.files, one.labels, one.cached)
-    return RetentionImages(one.name, images, own, one.measures, train)
+    return RetentionImages(one.name, images, own, one.measures, train, one.texts, projection)
 
 
 def _some_rows(head: nn.Linear, rows_K: Tensor) -> nn.Linear:

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor
 
-from clbench.data.datasets.folders import (
-    IMAGENET_HINT,
-    ClassFolders,
-    imagenet_classes,
-    imagenet_synsets,
-    read_class_folders,
-    refuse_others,
-)
+from clbench.data.datasets import Labelled
+from clbench.data.datasets.folders import IMAGENET_HINT, imagenet_classes, refuse_others
 from clbench.data.images import FileImages
 from clbench.data.timm_resize import TimmResize
-from clbench.data.words import expanded, few
 from clbench.errors import ClbenchError
-from clbench.metrics.retained import MEASURES
+from clbench.measure.retention_data import ArrayImages, ClassImages, of_folder, of_set, trains_on
+from clbench.measure.retention_head import head_rows, synsets
+from clbench.measure.retention_texts import lacking_texts, refuse_other_towers, texts_of
+from clbench.metrics.retained import ANYWHERE
 from clbench.metrics.retained.base import FeatureMeasure, Measure
 from clbench.metrics.retained.head import OriginalHead
+from clbench.metrics.retained.zero_shot import ZeroShot
 from clbench.recipe.recipe import Recipe
 from clbench.recipe.retention import RetentionSet
+from clbench.streams import DISK, Shelf
 
 #: What needs no head, as it is written into a recipe.
-HEADLESS = f"retention.measures: [{', '.join(name for name in MEASURES if name != 'head')}]"
+HEADLESS = f"retention.measures: [{', '.join(ANYWHERE)}]"
 
 
 @dataclass(frozen=True)
@@ -42,22 +37,25 @@ class PlannedSet:
 
     Attributes:
         name: of a set of the user's; empty: of what the network was pretrained for.
-        files: the images.
+        files: the images, in files or in an array.
         labels: int64 (N,): which of the competing outputs of the head is right, beyond the last
             one for classes that it lacks; without a head, the classes' numbers.
         measures: of the features, by name.
         head: whether the original head is measured.
         rows: int64 (K,), its rows that compete; None: all.
         train: other images to learn the labels from, with these; None: half of the images.
+        texts: float32 (K, D), of the classes by their numbers, then of others that compete; None:
+            they are not asked for.
     """
 
     name: str
-    files: FileImages
+    files: FileImages | ArrayImages
     labels: Tensor
     measures: Mapping[str, FeatureMeasure]
     head: bool = False
     rows: Tensor | None = None
-    train: tuple[FileImages, Tensor] | None = None
+    train: tuple[FileImages | ArrayImages, Tensor] | None = None
+    texts: Tensor | None = None
 
     @property
     def cached(self) -> str:
@@ -85,22 +83,30 @@ class SetPlan:
     sets: list[PlannedSet] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
+    @property
+    def size(self) -> int | None:
+        """Side of the images of files, in pixels; None where all are arrays."""
+        return next((s.files.size for s in self.sets if isinstance(s.files, FileImages)), None)
 
-def plan_sets(recipe: Recipe, outputs: int, about: Mapping[str, Any]) -> SetPlan:
-    """What the recipe has measured on image files.
 
-    What a network was pretrained on in the run itself is no file, and not among it.
+def plan_sets(
+    recipe: Recipe, outputs: int, about: Mapping[str, Any], shelf: Shelf = DISK
+) -> SetPlan:
+    """What the recipe has measured on folders of images and on data sets.
+
+    What a network was pretrained on in the run itself is the stream's, and not among it.
 
     Args:
         recipe: of the run.
         outputs: classes of the head that its weights come with; 0: they come without.
         about: the weights, as :func:`clbench.models.backbone.expected` has it.
+        shelf: where data sets come from.
 
     Raises:
         ClbenchError: if the recipe names a folder or a measure that does not fit, or asks for
             images of a size that the network does not take.
     """
-    return _Planner(recipe, outputs, about).plan()
+    return _Planner(recipe, outputs, about, shelf).plan()
 
 
 class _Planner:
@@ -110,16 +116,20 @@ class _Planner:
         recipe: of the run.
         outputs: classes of the original head.
         about: the weights.
+        shelf: where data sets come from.
     """
 
-    def __init__(self, recipe: Recipe, outputs: int, about: Mapping[str, Any]) -> None:
-        self.recipe, self.outputs, self.about = recipe, outputs, about
+    def __init__(
+        self, recipe: Recipe, outputs: int, about: Mapping[str, Any], shelf: Shelf
+    ) -> None:
+        self.recipe, self.outputs, self.about, self.shelf = recipe, outputs, about, shelf
         self.weights = f"model.weights = {recipe.model.weights!r}"
         self.reasons: list[str] = []
 
     def plan(self) -> SetPlan:
         """See :func:`plan_sets`."""
         rules = self.recipe.retention
+        refuse_other_towers(rules, self.recipe.model, self.outputs)
         here = rules.data == "auto" and self.recipe.model.weights == "pretrain"
         sets = [] if here or rules.data == "none" else [*self._main()]
         sets += [self._named(name, own) for name, own in rules.sets.items()]
@@ -147,67 +157,76 @@ class _Planner:
             self.reasons.append(f"retention is not measured: no ImageNet images in {root}/<wnid>/")
             return
         head = "head" in measures
-        found = read_class_folders(expanded(root), "retention.data", *[IMAGENET_HINT] * head)
+        found = of_folder(root, rules.train, "retention", *[IMAGENET_HINT] * head)
         if head:
             refuse_others(root, found.classes)
-        made = self._planned("", "retention", found, measures, rules.train, strict=named)
+        made = self._planned("", "retention", found, measures, strict=named)
         if made.head or made.measures:
             yield made
 
     def _named(self, name: str, own: RetentionSet) -> PlannedSet:
         place = f"retention.sets.{name}"
-        found = read_class_folders(expanded(Path(own.data)), f"{place}.data")
+        found = of_set(own, self.recipe, self.shelf, place)
         measures = dict(own.measures or self.recipe.retention.measures)
-        why = ""
+        if own.dataset and trains_on(self.recipe.stream, own.dataset):
+            self.reasons.append(
+                f"{place}: the stream trains on {own.dataset} too: what is measured there is "
+                "learned, and not only kept"
+            )
+        if found.absent:  # what its classes are called is not known: its images are counted
+            kept = {n: m for n, m in measures.items() if n not in ("head", "zero_shot")}
+            return self._planned(name, place, found, kept, strict=True)
+        why, images = "", own.dataset or f"the folders in {own.data}"
         if synsets(self.outputs) is None:
             why = f"{self.weights} have no head of the 1,000 ImageNet classes"
         elif imagenet_classes(found.classes) is None:
-            why = f"the folders in {own.data} are not ImageNet-1k classes"
+            why = f"{images} are not of ImageNet-1k classes"
         if "head" in measures and why:
             if own.measures or len(measures) == 1:
                 raise ClbenchError(f"{place}: {why}: say {HEADLESS.replace('retention', place)}")
             del measures["head"]
             self.reasons.append(f"{place} is not measured by the original head: {why}")
-        return self._planned(name, place, found, measures, own.train, strict=True)
+        zero, fewer = measures.get("zero_shot"), not own.measures and len(measures) > 1
+        if isinstance(zero, ZeroShot) and fewer and (why := lacking_texts(zero, found.classes)):
+            del measures["zero_shot"]
+            self.reasons.append(f"{place} is not measured by zero_shot: {why}")
+        return self._planned(name, place, found, measures, strict=True)
 
     def _planned(
         self,
         name: str,
         place: str,
-        found: ClassFolders,
+        found: ClassImages,
         measures: Mapping[str, Measure],
-        train: str | None,
         strict: bool,
     ) -> PlannedSet:
-        """A set of a folder; ``strict``: what cannot be measured is refused, not left out."""
+        """A set; ``strict``: what cannot be measured is refused, not left out."""
         kept = {n: m for n, m in measures.items() if isinstance(m, FeatureMeasure)}
         learning = [n for n, m in kept.items() if m.labels]
-        if learning and train is None:
-            learning = self._halves(place, found, learning, strict)
+        if learning and found.learn is None:
+            learning = self._halves(place, found.asked.labels, learning, strict)
             kept = {n: m for n, m in kept.items() if n in learning or not m.labels}
         output_of = torch.arange(len(found.classes))
         head, rows = measures.get("head"), None
         if isinstance(head, OriginalHead):
-            output_of, rows = self._outputs(place, head, found.classes)
+            output_of, rows, lacking = head_rows(head, found.classes, self.outputs)
+            self.reasons += [f"{place}: {lacking}"] * bool(lacking)
+        texts = self._texts(place, kept.get("zero_shot"), found.classes)
         others = None
-        if train is not None and learning:
-            theirs = read_class_folders(expanded(Path(train)), f"{place}.train")
-            if theirs.classes != found.classes:
-                apart = few(sorted({*theirs.classes} ^ {*found.classes}))
-                raise ClbenchError(
-                    f"{place}.train = {train} has other classes than {place}.data: only in one of "
-                    f"them {apart}; give both the same class folders"
-                )
+        if found.learn is not None and learning:
+            theirs = found.learn()
             others = self._files(theirs), output_of[torch.from_numpy(theirs.labels)]
-        labels = output_of[torch.from_numpy(found.labels)]
-        files, with_head = self._files(found), head is not None
-        return PlannedSet(name, files, labels, kept, with_head, rows, others)
+        labels = output_of[torch.from_numpy(found.asked.labels)]
+        files, with_head = self._files(found.asked), head is not None
+        return PlannedSet(name, files, labels, kept, with_head, rows, others, texts)
 
-    def _files(self, found: ClassFolders) -> FileImages:
+    def _files(self, found: Labelled) -> FileImages | ArrayImages:
         size, workers = self.recipe.images.size, self.recipe.images.workers
+        if isinstance(found.images, np.ndarray):  # as a stream keeps them
+            return ArrayImages(found.images, self.recipe.images.side(found, native=True))
         if self.recipe.retention.transform == "stored":
             stored = round(size / float(self.about.get("crop_pct") or 1.0))
-            return FileImages(found.paths, stored, "crop", workers=workers)
+            return FileImages(found.images, stored, "crop", workers=workers)
         resize = TimmResize.of(self.about)
         if self.about.get("fixed_input_size") and resize.size != size:
             raise ClbenchError(
@@ -215,14 +234,25 @@ class _Planner:
                 f"network is made for images.size = {size} and takes no other: set images.size: "
                 f"{resize.size}, or retention.transform: stored"
             )
-        return FileImages(found.paths, resize.size, resize, workers=workers)
+        return FileImages(found.images, resize.size, resize, workers=workers)
+
+    def _texts(self, place: str, zero: Measure | None, classes: tuple[str, ...]) -> Tensor | None:
+        if not isinstance(zero, ZeroShot):
+            return None
+        if lacking := lacking_texts(zero, classes):
+            raise ClbenchError(
+                f"{place}.measures: zero_shot: {lacking}: make a file of all classes with clbench "
+                "embed, or leave zero_shot out"
+            )
+        return texts_of(zero, classes, self.outputs)
 
     def _halves(
-        self, place: str, found: ClassFolders, learning: list[str], strict: bool
+        self, place: str, labels: np.ndarray, learning: list[str], strict: bool
     ) -> list[str]:
         """What of the measures can learn from half of the images."""
-        alone = int((np.bincount(found.labels) < 2).sum())
-        if alone < len(found.classes):
+        counts = np.bincount(labels)
+        alone = int((counts < 2).sum())
+        if alone < len(counts):
             if alone:
                 classes = f"{alone:,} class{'es' * (alone > 1)}"
                 self.reasons.append(
@@ -238,46 +268,3 @@ class _Planner:
             raise ClbenchError(f"{why}, or leave them out of the measures")
         self.reasons.append(why)
         return []
-
-    def _outputs(
-        self, place: str, head: OriginalHead, names: Sequence[str]
-    ) -> tuple[Tensor, Tensor | None]:
-        """The output for each class (K,) among those that compete, and their rows (None: all)."""
-        classes, known = imagenet_classes(names), synsets(self.outputs)
-        assert classes is not None
-        assert known is not None
-        row_of = {synset: row for row, synset in enumerate(known)}
-        rows = torch.tensor([row_of.get(imagenet_synsets()[number], -1) for number in classes])
-        lacks = rows < 0
-        if lacks.any():
-            gone = few(name for name, lacking in zip(names, lacks.tolist(), strict=True) if lacking)
-            self.reasons.append(
-                f"{place}: the head of {self.outputs:,} classes has none for {gone}, and is not "
-                "asked about them"
-            )
-        usual = len(known) > len(imagenet_synsets()) or {*classes} in (_listed("a"), _listed("r"))
-        if head.among == "all" or (head.among == "auto" and not usual):
-            output_of, count, compete = rows.clone(), len(known), None
-        else:
-            output_of, compete = (~lacks).cumsum(0) - 1, rows[~lacks]
-            count = len(compete)
-        output_of[lacks] = count + torch.arange(int(lacks.sum()))
-        return output_of, compete
-
-
-@cache
-def synsets(outputs: int) -> tuple[str, ...] | None:
-    """The WordNet ids of the classes of a head with so many, by timm's lists; None: it has none.
-
-    >>> len(synsets(21843)), synsets(10)
-    (21843, None)
-    """
-    subset = infer_imagenet_subset({"num_classes": outputs})
-    return None if subset is None else tuple(ImageNetInfo(subset).label_names())
-
-
-@cache
-def _listed(which: str) -> set[int]:
-    """The ImageNet-1k classes of ImageNet-A or -R, by timm's lists."""
-    path = files("timm.data") / "_info" / f"imagenet_{which}_indices.txt"
-    return {int(line) for line in path.read_text("utf-8").split()}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from clbench.data.datasets import DATASETS
+from clbench.errors import shown
+from clbench.explain import nearest
 from clbench.metrics.retained import MEASURES
 from clbench.metrics.retained.base import Measure
 from clbench.metrics.retained.head import OriginalHead
@@ -39,7 +42,15 @@ def _folder(given: str | None) -> str | None:
 class RetentionSet(Section):
     """Images of one's own that a network should go on telling apart."""
 
-    data: str = Field(description="folder of class folders")
+    data: str | None = Field(None, description="folder of class folders; or dataset")
+    dataset: str | None = Field(
+        None,
+        description="one of the data sets that clbench data lists: its test images are asked "
+        "about, and the labels are learned from its training images",
+    )
+    per_class: int | None = Field(
+        None, ge=1, description="at most so many images of a class to ask about and to learn from"
+    )
     train: str | None = Field(
         None, description="folder of the same classes to learn the labels from; see retention.train"
     )
@@ -49,6 +60,25 @@ class RetentionSet(Section):
     )
 
     _at_home = field_validator("data", "train")(_folder)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in DATASETS:
+            near = nearest(name, list(DATASETS))
+            raise PydanticCustomError(
+                "dataset",
+                f"there is no data set {shown(name)}{near}: clbench data lists them",  # type: ignore[misc]
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RetentionSet:
+        if (self.data is None) == (self.dataset is None) or (self.dataset and self.train):
+            raise PydanticCustomError(
+                "source", "needs either data, a folder, with train if you like, or dataset, a name"
+            )
+        return self
 
 
 class Retention(Section):
@@ -68,12 +98,13 @@ class Retention(Section):
     measures: Measures = Field(
         default_factory=_usual,
         description="head: the original one; knn, ridge, ncm, cka: of the features, for any "
-        "backbone; names, or names with settings: [head, {knn: {k: 20}}]",
+        "backbone; zero_shot: by texts, for CLIP; names, or names with settings: "
+        "[head, {knn: {k: 20}}]",
     )
     sets: dict[str, RetentionSet] = Field(
         default_factory=dict,
-        description="more image folders to measure on, by names of your own: "
-        "{birds: {data: photos/birds, measures: [knn]}}",
+        description="more image folders and data sets to measure on, by names of your own: "
+        "{birds: {data: photos/birds, measures: [knn]}, svhn: {dataset: svhn, per_class: 50}}",
     )
     batch_norm: Literal["current", "pretrained"] = Field(
         "current",

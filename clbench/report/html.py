@@ -133,7 +133,7 @@ def _section(number: int, section: Section, pictures: Pictures) -> dict[str, Any
             for s, title in titles.items()
         ],
         "kept": [(f"Retention and target, {title}", table) for title, table in tables if table],
-        "kept_by": kept_by.kept_by_table(section),
+        "kept_by": kept_by.kept_by_tables(section),
         "figures": list(_figures(number, pictures, titles)),
         "frontier": any(
             (number, s, name) in pictures

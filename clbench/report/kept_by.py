@@ -13,7 +13,8 @@ from clbench.report.statistics import SAME, Mean
 NOTE = (
     "By every measure: accuracy in % (cka: likeness to the pretrained features) after the last "
     "task, and kept: that ÷ what it was before the first. head: with the original head; knn, "
-    "ridge, ncm: of classifiers made of the features anew; set/measure: on other images."
+    "ridge, ncm: of classifiers made of the features anew; zero_shot: by texts. Sets of "
+    "images of the user’s have tables of their own."
 )
 #: Columns of a CSV file.
 KEPT = ("before", "after", "change", "kept")
@@ -27,15 +28,21 @@ def measures(section: Section) -> list[str]:
     return [*found] if found.keys() - {"head"} else []
 
 
-def kept_by_table(section: Section) -> Table | None:
-    """Every measure after the last task, and kept; None if there is only the head."""
-    found = measures(section)
-    if not found:
-        return None
+def kept_by_tables(section: Section) -> list[Table]:
+    """Every measure after the last task, and kept: a table for each set of images; none if there
+    is only the head."""
+    by_set: dict[str, list[str]] = {}
+    for measure in measures(section):
+        by_set.setdefault(measure.rpartition("/")[0], []).append(measure)
+    return [_table(section, name, found) for name, found in by_set.items()]
+
+
+def _table(section: Section, name: str, found: Sequence[str]) -> Table:
+    """The table of a set of the user's, or, without a name, of what networks are pretrained for."""
     heads = [Head("Method")]
     for measure in found:
         heads += [
-            Head(measure, f"{measure} after the last task", 1),
+            Head(measure.rpartition("/")[2], f"{measure} after the last task", 1),
             Head("kept", f"{measure}, after ÷ before, in %", 1),
         ]
     first: Scenario = next(iter(section.scenarios))
@@ -48,7 +55,8 @@ def kept_by_table(section: Section) -> Table | None:
                 value = group.estimate(f"{what}:{measure}", first)
                 line.append(score_cell(value, "accuracy", "", group.number))
         body.append(line)
-    return Table(f"{section.title}: kept by every measure", heads, body)
+    on = f" on {name}" if name else ""
+    return Table(f"{section.title}: kept by every measure{on}", heads, body)
 
 
 def _before(groups: Sequence[Group], found: Sequence[str], scenario: Scenario) -> list[Entry]:

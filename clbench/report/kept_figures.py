@@ -75,7 +75,9 @@ def frontier_by_measure(section: Section, scenario: Scenario) -> Drawn | None:
                 _way(panel, progress(group, scenario)[0], kept_course(group, measure))
         scatter(panel)
         dress(axis)
+        axis.xaxis.grid(False)  # panels further up have none
         axis.xaxis.set_major_formatter(PERCENT)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
         _entitle(axis, measure)
         axis.margins(0.18, 0.12)
         made.append(panel)
@@ -128,6 +130,7 @@ def kept_over_tasks(section: Section, scenario: Scenario) -> Drawn | None:
             (line,) = axis.plot(after, [start, *values], **look, lw=1.3, ms=3.5)
             handles.setdefault(group.label, line)
         dress(axis)
+        axis.xaxis.grid(False)
         _entitle(axis, measure)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.supxlabel("after task (0: pretrained)", fontsize=9)

@@ -16,7 +16,7 @@ from clbench.report.comparison import Compared
 from clbench.report.confounds import MARK
 from clbench.report.differences import differences
 from clbench.report.formats import csv_text, latex_table, markdown_table
-from clbench.report.kept_by import KEPT, kept_by_table, measures
+from clbench.report.kept_by import KEPT, kept_by_tables, measures
 from clbench.report.metrics import METRICS
 from clbench.report.orders import orders_tables
 from clbench.report.pooled import pooled
@@ -241,5 +241,6 @@ def _all(comparison: Compared) -> Iterator[Table]:
                 yield table
     for scenario in SCENARIOS:
         yield from kept_tables(comparison, scenario)
-    yield from filter(None, map(kept_by_table, comparison.sections))
+    for section in comparison.sections:
+        yield from kept_by_tables(section)
     yield from map(tuned_table, comparison.tunings)

@@ -25,6 +25,8 @@ PARTS = {
     "test": "testing",
     "retention": "retention",
 }
+#: Measures of retention in the line of a task; the end of a run has all.
+MOST = 3
 ROWS = (
     "overall_performance",
     "average_incremental_accuracy",
@@ -80,6 +82,8 @@ def _show_scores(record: Record, summary: dict[str, Any], console: Console) -> N
 
 def _show_retention(record: Record, retention: dict[str, Any], console: Console) -> None:
     if retention["pretrained"] is None:
+        if retention.get("measures"):
+            return  # others are shown; why not this was said at the start, if it was asked for
         console.print(
             "Retention by the original head was not measured: it needs weights with the head of "
             "their pretraining, and images for it; --dry_run says which is missing."
@@ -148,7 +152,9 @@ def line(event: TaskEvent, shared: bool = False) -> str:
     ]
     if event.retention:
         parts.append(f"retention {event.retention.top1:.1%}")
-    parts += [f"{name} {value:.1%}" for name, value in event.retained.items()]
+    kept = [f"{name} {value:.1%}" for name, value in event.retained.items()]
+    more = len(kept) - MOST
+    parts += kept if more <= 1 else [*kept[:MOST], f"{more} more measures"]
     return ", ".join([*parts, f"{event.seconds:.1f} s"])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,10 @@ class Needed:
     cache: int = 0  # bytes of image caches still to be written
     missing: list[Missing] = field(default_factory=list)  # data sets
 
+    def copy(self) -> Needed:
+        """The same, to be added to."""
+        return replace(self, missing=[*self.missing])
+
     def load(
         self, fetches: bool, name: str, root: Path, _: bool, loader: Loader | None = None
     ) -> DataSet:
@@ -69,7 +73,8 @@ class Needed:
                 ) from error
             if name not in SIZES:
                 raise
-            self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
+            if name not in [one.what for one in self.missing]:
+                self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
             return stand_in(name)
 
     def keep(

@@ -39,10 +39,14 @@ class Inventory:
         Raises:
             ClbenchError: for images of the user's own that are not there.
         """
-        key = recipe.model_dump_json(include={"stream", "images", "data_dir"})
+        key = recipe.model_dump_json(include={"stream", "images", "data_dir", "retention"})
         if key not in self._streams:
             try:
-                self._streams[key] = outline(recipe)[1].missing
+                needed = outline(recipe)[1]
+                for own in recipe.retention.sets.values():
+                    if own.dataset:
+                        needed.load(recipe.stream.download, own.dataset, recipe.data_dir, False)
+                self._streams[key] = needed.missing
             except ClbenchError as error:
                 self._streams[key] = error
         found = self._streams[key]
@@ -116,7 +120,7 @@ def skip(suite: Suite, inventory: Inventory) -> tuple[Suite, dict[str, str]]:
             skipped[cell.name] = str(error)
             continue
         there = [name for name in recipe.stream.can_miss if name not in gone]
-        if gone and there:
+        if gone and there and {*gone} <= {*recipe.stream.can_miss}:
             cell = replace(cell, values=merge(cell.values, {"stream": {"datasets": there}}))
             gone = []
         if reason := lacking(gone, weights):

@@ -5,12 +5,14 @@ import io
 
 import matplotlib as mpl
 import pytest
+import records
 from report.made_up import run_folder
 
 from clbench.report import kept_figures, tables
 from clbench.report.build import build
 from clbench.report.compare import compare
-from clbench.report.kept_by import kept_by_table, measures
+from clbench.report.kept_by import kept_by_tables, measures
+from clbench.runner.screen import line
 
 FIGURES = kept_figures.frontier_by_measure, kept_figures.kept_over_tasks
 
@@ -35,21 +37,29 @@ def cells(table):
 
 
 def test_the_table_has_every_measure_before_after_and_kept(section):
-    table = kept_by_table(section())
+    table, birds = kept_by_tables(section())
     heads = [head.text for head in table.heads]
-    assert heads == ["Method", "head", "kept", "knn", "kept", "birds/cka", "kept"]
+    assert heads == ["Method", "head", "kept", "knn", "kept"]
     first, better, worse = cells(table)
-    assert first == ["pretrained", "70.0", "100.0", "80.0", "100.0", "80.0", "100.0"]
+    assert first == ["pretrained", "70.0", "100.0", "80.0", "100.0"]
     # after the second task: the mean of 0.8 and what the run was given
     assert better[0] == "sfa"
     assert better[3:5] == ["71.0 ± 1.0", "88.7 ± 1.3"]
-    assert (worse[0], worse[3], worse[5]) == ("sequential", "61.0 ± 1.0", "50.0 ± 0.0")
+    assert (worse[0], worse[3]) == ("sequential", "61.0 ± 1.0")
+    # Images of the user's have a table of their own.
+    assert birds.title == f"{table.title} on birds"
+    assert [head.text for head in birds.heads] == ["Method", "cka", "kept"]
+    assert [line[:2] for line in cells(birds)] == [
+        ["pretrained", "80.0"],
+        ["sfa", "55.0 ± 0.0"],
+        ["sequential", "50.0 ± 0.0"],
+    ]
 
 
 def test_without_a_head_the_rest_is_shown(section, tmp_path):
     found = section(retention=None)
     assert measures(found) == ["knn", "birds/cka"]
-    assert len(kept_by_table(found).heads) == 5
+    assert [len(table.heads) for table in kept_by_tables(found)] == [3, 3]
     page = build(compare([tmp_path]), tmp_path / "out").read_text()
     assert "No frontier" not in page
     assert "Kept, by every measure" in page
@@ -70,7 +80,7 @@ def test_with_the_head_alone_nothing_is_added(tmp_path):
         run_folder(tmp_path, seed=seed)
     comparison = compare([tmp_path])
     (found,) = comparison.sections
-    assert kept_by_table(found) is None
+    assert kept_by_tables(found) == []
     assert measures(found) == []
     assert all(figure(found, "task_incremental") is None for figure in FIGURES)
     assert "kept by every measure" not in tables.markdown(comparison)
@@ -108,3 +118,11 @@ def test_a_run_that_measured_less_is_left_out_of_the_panel(section, tmp_path):
     names = [{t.get_text() for t in axis.findobj(mpl.text.Text)} for axis in figure.axes]
     assert any("l2" in text for text in names[0])
     assert not any("l2" in text for text in names[1])
+
+
+def test_the_line_of_a_task_names_a_few_measures():
+    many = {f"birds/{name}": 0.5 for name in ("knn", "ridge", "ncm", "cka")}
+    retained = [many, many | {"knn": 0.25}]
+    few, more = (line(records.task_event(0, retained=one)) for one in retained)
+    assert "birds/ncm 50.0%, birds/cka 50.0%" in few
+    assert "birds/ncm 50.0%, 2 more measures" in more

@@ -29,12 +29,16 @@ class Labelled:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set's training and test parts; `classes[k]` is the name of label k."""
+    """A data set's training and test parts; `classes[k]` is the name of label k.
+
+    A `stand_in` has the sizes of one that is not there, and made-up names.
+    """
 
     name: str
     train: Labelled
     test: Labelled
     classes: tuple[str, ...]
+    stand_in: bool = False
 
 
 class MissingData(ClbenchError):

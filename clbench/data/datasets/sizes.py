@@ -91,7 +91,7 @@ def stand_in(name: str) -> DataSet:
 
     classes = tuple(str(label) for label in range(size.classes))
     test = part(size.test, size.tested or size.classes)
-    return DataSet(name, part(size.train, size.classes), test, classes)
+    return DataSet(name, part(size.train, size.classes), test, classes, stand_in=True)
 
 
 def as_published(data: DataSet, source: Source, root: Path) -> DataSet:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from clbench.metrics.retained.base import Measure
+from clbench.metrics.retained.base import FeatureMeasure, Measure
 from clbench.metrics.retained.cka import LinearCKA
 from clbench.metrics.retained.head import OriginalHead
 from clbench.metrics.retained.knn import KNN
 from clbench.metrics.retained.ncm import NearestMean
 from clbench.metrics.retained.ridge import RidgeProbe
+from clbench.metrics.retained.zero_shot import ZeroShot
 
 MEASURES: dict[str, type[Measure]] = {
     "head": OriginalHead,
@@ -15,4 +16,9 @@ MEASURES: dict[str, type[Measure]] = {
     "ridge": RidgeProbe,
     "ncm": NearestMean,
     "cka": LinearCKA,
+    "zero_shot": ZeroShot,
 }
+#: Those that any backbone can have, without a head and without settings.
+ANYWHERE = [
+    name for name, kind in MEASURES.items() if issubclass(kind, FeatureMeasure) and not kind.reads
+]

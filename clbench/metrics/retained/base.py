@@ -22,6 +22,9 @@ class Look:
         reference_MF, reference_labels_M: of those that the labels are learned from; both empty
             where no measure needs any.
         before_NF: what the pretrained network sees, float32; None where no measure needs it.
+        labels_N: int64 labels of all images.
+        embedded_ND: all images in the space of texts, float32; None where no measure needs it.
+        texts_KD: the texts of the classes, float32: row k is that of label k; with embedded_ND.
     """
 
     features_NF: Tensor
@@ -30,6 +33,9 @@ class Look:
     reference_MF: Tensor
     reference_labels_M: Tensor
     before_NF: Tensor | None = None
+    labels_N: Tensor | None = None
+    embedded_ND: Tensor | None = None
+    texts_KD: Tensor | None = None
 
 
 class Measure(Section, ABC):
@@ -39,15 +45,17 @@ class Measure(Section, ABC):
         summary: what it is, in a line for ``--list``.
         labels: whether it learns the labels from reference images.
         looks_back: whether it compares with the features of the pretrained network.
+        reads: whether it compares with texts, which only networks of CLIP do.
     """
 
     summary: ClassVar[str]
     labels: ClassVar[bool] = False
     looks_back: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
 
 
 class FeatureMeasure(Measure, ABC):
-    """Needs no head: the trunk's features alone say it; abstract."""
+    """Needs no classifier: the trunk's features say it; abstract."""
 
     @abstractmethod
     def score(self, look: Look) -> float:
