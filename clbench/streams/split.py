@@ -51,7 +51,7 @@ SPLITS = {
         "omnibenchmark", 10, "OmniBenchmark in PILOT's folders, 10 of 30"
     ),
     "split_vtab": Preset("vtab", 5, "VTAB in PILOT's folders, 5 tasks of 10, in label order"),
-    "split_core50": Preset("core50", (10, *[5] * 8), "CORe50 in 9 tasks of new objects (NC)"),
+    "split_core50": Preset("core50", (10, *[5] * 8), "CORe50 in 9 tasks, objects in label order"),
 }
 
 

@@ -9,6 +9,9 @@ from PIL import Image
 from scipy.io import savemat
 from writers import write_image
 
+#: Sessions with their objects.
+Frames = Sequence[tuple[int, Sequence[int]]]
+
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file, with its folders."""
@@ -85,6 +88,27 @@ def write_core50(root: Path, sessions: int = 11, objects: int = 50) -> None:
             folder = root / "core50_128x128" / f"s{session}" / f"o{item}"
             folder.mkdir(parents=True)
             (folder / f"C_{session:02d}_{item:02d}_000.png").touch()
+
+
+def write_core50_lists(root: Path, scenario: str, run: int, batches: Sequence[Frames]) -> Path:
+    """Write a run's lists: session and objects, from 1, of each batch; one frame an object.
+
+    NC counts the objects in the order of the batches, the other two from 0.
+    """
+    place = root / "batches_filelists" / f"{scenario}_inc" / f"run{run}"
+    counted = list(dict.fromkeys(item for batch in batches for _, items in batch for item in items))
+    number = {item: place if scenario == "NC" else item - 1 for place, item in enumerate(counted)}
+
+    def lines(frames: Frames) -> Iterable[str]:
+        for session, items in frames:
+            for item in items:
+                yield f"s{session}/o{item}/C_{session:02d}_{item:02d}_000.png {number[item]}"
+
+    for batch, frames in enumerate(batches):
+        write_lines(place / f"train_batch_{batch:02d}_filelist.txt", lines(frames))
+    tests = [(session, sorted(counted)) for session in (3, 7, 10)]
+    write_lines(place / "test_filelist.txt", lines(tests))
+    return place
 
 
 def write_svhn(folder: Path, name: str, images: np.ndarray, labels: Sequence[int]) -> Path:

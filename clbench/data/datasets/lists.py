@@ -217,7 +217,13 @@ def _numbers(name: str, words: Sequence[str]) -> list[int]:
 
 
 def lines_of(source: Source, root: Path, path: Path, fields: int) -> list[list[str]]:
-    """The lines of a text file, each of so many words.
+    """The lines of a text file, each of so many words; empty lines are passed over.
+
+    Args:
+        source: the data set's source, for the message.
+        root: the data root.
+        path: the file.
+        fields: how many words.
 
     Raises:
         ClbenchError: the file is absent or unreadable, or a line has other words.
@@ -229,8 +235,8 @@ def lines_of(source: Source, root: Path, path: Path, fields: int) -> list[list[s
         raise source.missing(root, f"{path}: {reason}") from error
     found = [line.split() for line in text.splitlines()]
     for number, words in enumerate(found, 1):
-        if len(words) != fields:
+        if words and len(words) != fields:
             raise source.disagree(f"line {number} of {path} has {len(words)} words, not {fields}")
-    if not found:
+    if not any(found):
         raise source.missing(root, f"{path} is empty")
-    return found
+    return [words for words in found if words]

@@ -168,7 +168,7 @@ def rendered_sst2(root: Path, download: bool) -> DataSet:
         labels = [label for _, label in found._samples]
         parts.append(labelled(RENDERED_SST2, title, paths, labels, len(found.classes)))
     classes = ("negative", "positive")
-    return as_published(DataSet("rendered_sst2", *parts, classes), RENDERED_SST2, root)
+    return as_published(DataSet("rendered_sst2", parts[0], parts[1], classes), RENDERED_SST2, root)
 
 
 def _number(name: str) -> int:
