@@ -55,12 +55,18 @@ class Core50Config(StreamConfig):
 
     def _group(self, data: DataSet, batch: int) -> Group:
         """A batch: of new objects, or of all that share the head."""
-        first = OBJECTS * batch
-        labels = data.train.labels
-        there = np.unique(labels[(labels >= first) & (labels < first + OBJECTS)]) - first
-        own = there.tolist() if self.scenario == "nc" else list(range(OBJECTS))
+        first, labels = OBJECTS * batch, data.train.labels
+        mine = np.flatnonzero((labels >= first) & (labels < first + OBJECTS))
+        there = np.unique(labels[mine]) - first
+        session, objects = data.train.images[mine[0]].parts[-3], [data.classes[k] for k in there]
+        name = {
+            "nc": task_name(objects),
+            "ni": session,
+            "nic": f"{session}: {', '.join(objects)}",
+        }[self.scenario]
+        own = range(OBJECTS) if self.shares_labels else there.tolist()
         return Group(
-            f"batch {batch}: {task_name([data.classes[item] for item in there])}",
+            name,
             0,
             tuple(first + item for item in own),
             tested=tuple(own),

@@ -225,7 +225,13 @@ def test_imagenet_r_has_a_fixed_fifth_for_testing(tmp_path, sized):
     assert f"there are no folders {names[0]}; of no class are n00000000" in told
 
 
-@pytest.mark.parametrize("name", ["imagenet_r_pilot", "imagenet_a", "vtab", "notmnist"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("imagenet_r_pilot", "imagenet_a", "vtab", "notmnist"),
+        *("cub200_pilot", "objectnet", "omnibenchmark"),
+    ],
+)
 def test_packed_folders(name, tmp_path, sized):
     lists = {"imagenet_r_pilot": "imagenet_r", "imagenet_a": "imagenet_a"}
     names = synsets(lists[name]) if name in lists else ["F", "A"]
