@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from clbench.streams.assemble import assemble
-from clbench.streams.base import Stream
-from clbench.streams.called import usable
-from clbench.streams.divide import Classes, DividedConfig
-from clbench.streams.storage import DISK, Shelf, Storage
+from clbench.data.datasets import DataSet
+from clbench.streams.single import DividedSetConfig
+from clbench.streams.storage import Shelf
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,10 @@ SPLITS = {
 }
 
 
-class SplitConfig(DividedConfig):
+class SplitConfig(DividedSetConfig):
     """The classes of one data set, divided into tasks in label order or in a drawn one."""
 
     summary: ClassVar[str] = "the classes of one data set, split into tasks"
-
-    pretrain_classes: Classes = Field(
-        description="classes set apart, by name or number: for `model.weights: pretrain`, and for "
-        "retention"
-    )
-    leave_out: Classes = Field(description="classes that are not used at all, by name or number")
-
-    @property
-    def sets_apart(self) -> bool | None:
-        """See :attr:`StreamConfig.sets_apart`."""
-        return bool(self.pretrain_classes)
 
     @model_validator(mode="before")
     @classmethod
@@ -84,9 +71,6 @@ class SplitConfig(DividedConfig):
             } | values
         return values
 
-    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
-        """See :meth:`StreamConfig.build`."""
-        data = shelf.load(SPLITS[self.name].dataset, data_dir, self.download)
-        labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
-        groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)
+    def data_set(self, data_dir: Path, shelf: Shelf) -> DataSet:
+        """See :meth:`SingleConfig.data_set`."""
+        return shelf.load(SPLITS[self.name].dataset, data_dir, self.download)

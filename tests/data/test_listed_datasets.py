@@ -333,6 +333,15 @@ def test_clbench_data_says_what_goes_where(tmp_path, sized, capsys):
     assert "in another state: it has 2 training and 2 test images" in capsys.readouterr().out
 
 
+def test_clbench_data_says_what_a_stream_needs_besides(tmp_path, capsys):
+    place = f"{tmp_path / 'batches_filelists'}, which stream core50_runs needs,"
+    assert main(["data", "core50_runs", "--data_dir", str(tmp_path)]) == 1
+    assert f"besides     {place} is not there" in capsys.readouterr().out
+    (tmp_path / "batches_filelists").mkdir()
+    assert main(["data", "core50", "--data_dir", str(tmp_path)]) == 1
+    assert f"besides     {place} is there" in capsys.readouterr().out
+
+
 def test_clbench_data_lists_all(tmp_path, capsys):
     (tmp_path / "cub").mkdir()
     assert main(["data", "--data_dir", str(tmp_path)]) == 0

@@ -21,6 +21,7 @@ CORE50 = Source(
     "core50_128x128",
     "s1/ to s11/, each with o1/ to o50/ and their frames C_*.png",
     False,
+    ("batches_filelists", "core50_runs"),
 )
 LISTS = Source(
     "CORe50's lists",
