@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import clbench
 from clbench.data.datasets.core50 import TRAIN_SESSIONS
 from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
@@ -97,10 +98,30 @@ def test_new_instances_and_classes_share_a_head(root):
     assert (stream.manifest["scenario"], stream.manifest["run"]) == ("nic", 3)
 
 
-def test_batches_of_a_few_objects_train(root):
-    recipe = {"images": {"size": 8}, "data_dir": str(root)}
-    values = {"name": "core50_runs", "scenario": "nic", "run": 3, "validation": 0}
-    check_stream(values, recipe=recipe)
+NIC = {"name": "core50_runs", "scenario": "nic", "run": 3, "validation": 0}
+
+
+def test_batches_of_a_few_objects_train(root, tmp_path, no_pictures):
+    record = clbench.run(
+        {
+            "stream": NIC | {"first_tasks": 3},
+            "model": {"backbone": "tiny_cnn", "weights": "none"},
+            "methods": {"lwf": {}, "replay": {"fraction": 0.5}},
+            "images": {"size": 8},
+            "data_dir": str(root),
+            "batch_size": 8,
+            "steps": 2,
+        },
+        tmp_path / "run",
+    )
+    for number, task in enumerate(record.tasks, 1):  # on all fifty objects, in every task
+        assert len(task.class_incremental) == number
+        assert len(set(task.class_incremental + task.task_incremental)) == 1
+
+
+@pytest.mark.slow
+def test_it_keeps_to_what_is_asked_of_streams(root):
+    check_stream(NIC, recipe={"images": {"size": 8}, "data_dir": str(root)})
 
 
 def test_one_test_set_of_all_tasks_is_read_once(root):

@@ -24,7 +24,7 @@ CORE50 = Source(
     ("batches_filelists", "core50_runs"),
 )
 LISTS = Source(
-    "CORe50's lists",
+    "CORe50's set of lists",
     "https://vlomonaco.github.io/core50/ (batches_filelists.zip)",
     "batches_filelists",
     "NC_inc/, NI_inc/ and NIC_inc/, each with run0/ to run9/ and their lists",
