@@ -76,3 +76,23 @@ class Reader:
             else:
                 inputs = self.transform.train(pixels, draws_ND[positions].to(device))
             yield Inputs(inputs, split.labels[positions].to(device, non_blocking=True), positions)
+
+
+def distinct(splits: Sequence[Split]) -> tuple[list[Split], list[int]]:
+    """The splits that differ, and for each of ``splits`` the place of the one that is the same.
+
+    Tasks that meet the same classes again may all be tested on the same images, which need be read
+    only once.
+    """
+    found: list[Split] = []
+    places = []
+    for split in splits:
+        place = next((n for n, other in enumerate(found) if _same(split, other)), len(found))
+        found += [split] * (place == len(found))
+        places.append(place)
+    return found, places
+
+
+def _same(one: Split, other: Split) -> bool:
+    pairs = ((one.index, other.index), (one.labels, other.labels))
+    return one.images is other.images and all(torch.equal(*pair) for pair in pairs)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from clbench.data.reader import distinct
 from clbench.estimate.needed import RetentionNeed, outline, pretraining_left, retained
 from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import quiet
@@ -175,7 +176,8 @@ def _tasks(
         own = stage.index if stream.independent else 0
         seen = [task for task in stream.tasks if own <= task.index <= stage.index]
         later = [t for t in stream.tasks if t.index > stage.index and recipe.evaluate == "all"]
-        test, held = sum(len(task.test) for task in seen), [len(t.validation) for t in seen]
+        test = sum(map(len, distinct([task.test for task in seen])[0]))
+        held = [len(task.validation) for task in seen]
         points = (before + plan.steps) // every - before // every if every else 0
         before += plan.steps
         tests, ahead = [test, sum(held) * all(held)], [len(task.test) for task in later]

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from clbench.data.batches import Split
-from clbench.data.reader import Inputs, Reader
+from clbench.data.reader import Inputs, Reader, distinct
 from clbench.errors import ClbenchError
 from clbench.metrics import METRICS
 from clbench.metrics.accuracy import Accuracy, Flaws, TopAccuracy
@@ -57,6 +57,8 @@ class Evaluator:
     ) -> Scores:
         """Scores on each of ``splits``, reduced over all processes; no sample counts twice.
 
+        Splits that are the same are read once, and have the same scores.
+
         Args:
             model: the network; its training mode is restored.
             splits: the images of each task that is to be reported, of one source.
@@ -66,6 +68,7 @@ class Evaluator:
         Raises:
             ClbenchError: if the network's output for an image is not finite.
         """
+        splits, places = distinct(splits)
         device, count = next(model.parameters()).device, len(splits)
         kinds = {"accuracy": Accuracy} | {name: METRICS[name] for name in self.metrics}
         by_task, by_class = (
@@ -90,12 +93,12 @@ class Evaluator:
         _refuse(flaws)
         right, among_seen = by_task.pop("accuracy"), by_class.pop("accuracy")
         return Scores(
-            _reduced(right),
-            _reduced(among_seen),
+            _reduced(right, places),
+            _reduced(among_seen, places),
             {
                 name: {
-                    "task_incremental": _reduced(metric),
-                    "class_incremental": _reduced(by_class[name]),
+                    "task_incremental": _reduced(metric, places),
+                    "class_incremental": _reduced(by_class[name], places),
                 }
                 for name, metric in by_task.items()
             },
@@ -143,7 +146,7 @@ class Evaluator:
         _refuse(flaws)
         scores = None
         if head is not None:
-            scores = {"top1": _reduced(top1)[0], "top5": _reduced(top5)[0]}
+            scores = {"top1": _reduced(top1, [0])[0], "top5": _reduced(top5, [0])[0]}
         return scores, _in_order(kept, places, device) if keep else None
 
     @contextmanager
@@ -169,12 +172,12 @@ def _in_order(kept: list[Tensor], places: list[Tensor], device: torch.device) ->
     return gathered(rows)[gathered(where).argsort()]
 
 
-def _reduced(metric: TaskMetric) -> list[float]:
-    """A metric's numbers over the samples of all processes."""
+def _reduced(metric: TaskMetric, places: Sequence[int]) -> list[float]:
+    """A metric's numbers over the samples of all processes, those at ``places``."""
     with warnings.catch_warnings():  # a process may have no sample
         warnings.simplefilter("ignore")
         numbers: list[float] = metric.compute().view(-1).tolist()  # torchmetrics squeezes one
-    return numbers
+    return [numbers[place] for place in places]
 
 
 def _refuse(flaws: Flaws) -> None:

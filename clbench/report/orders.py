@@ -38,7 +38,7 @@ NOTE = (
     "analysis of variance); with one seed the orders' has the rest in it."
 )
 #: Settings of a stream that decide the order of its classes.
-ORDERS = ("stream.order", "stream.order_seed")
+ORDERS = ("stream.order", "stream.order_seed", "stream.run")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from clbench.text.yamltext import read_text
 
 #: What the ``run`` event says of what goes into a run, and what that is called.
 IDENTITY = {
+    "stream_version": "rules of the stream",  # first, as they change what follows
     "class_names": "classes",
     "tasks": "tasks",
     "split_manifest_sha256": "data",
@@ -190,6 +191,8 @@ def _changed(folder: Path, what: str, then: object, now: object, part: str = "")
     details = [part] if part else []
     if isinstance(then, str) and isinstance(now, str):
         details.append(f"SHA-256 {now[:12]}, then {then[:12]}")
+    elif isinstance(then, int) and isinstance(now, int):
+        details.append(f"version {now}, then {then}")
     elif isinstance(then, list) and isinstance(now, list):
         lost = [repr(x) for x in then if x not in now and isinstance(x, str)]
         new = [repr(x) for x in now if x not in then and isinstance(x, str)]

@@ -186,6 +186,7 @@ class Setup:
         """What must be the same when the run goes on, see :mod:`clbench.runner.identity`."""
         test = self.meter.retention_test
         return {
+            "stream_version": self.recipe.stream.version,
             "class_names": list(self.stream.class_names),
             "tasks": [task.name for task in self.stream.tasks],
             "split_manifest_sha256": self.stream.manifest_hash,

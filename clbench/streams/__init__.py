@@ -2,6 +2,7 @@
 
 from clbench.streams.avalanche import AvalancheConfig
 from clbench.streams.base import Stream, StreamConfig, Task
+from clbench.streams.core50 import Core50Config
 from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedConfig
 from clbench.streams.domains import DOMAINS, DomainsConfig
 from clbench.streams.folder import FolderConfig
@@ -16,6 +17,7 @@ STREAMS: dict[str, type[StreamConfig]] = {
     **dict.fromkeys(ROTATED, RotatedConfig),
     **dict.fromkeys(DOMAINS, DomainsConfig),
     **dict.fromkeys(TRANSFERS, TransferConfig),
+    "core50_runs": Core50Config,
     "image_folder": FolderConfig,
     "avalanche": AvalancheConfig,
     "torchvision": TorchvisionConfig,
@@ -39,6 +41,8 @@ def data_sets(name: str) -> list[str]:
     for rows in (SPLITS, PERMUTED, ROTATED, DOMAINS):
         if name in rows:
             return [rows[name].dataset]
+    if name == "core50_runs":
+        return ["core50"]
     return TRANSFERS.get(name, [])
 
 

@@ -179,7 +179,8 @@ def _refuse_empty(
         for label, test_label in zip(group.labels, group.test_labels, strict=True):
             count = int((trained[group.dataset].labels == label).sum())
             lack = ""
-            if count <= round(count * config.validation):
+            none = count <= round(count * config.validation)
+            if none and not (group.partial and count == 0):
                 lack = "training images left"
             elif not (tested[group.dataset].labels == test_label).any():
                 lack = "test images"

@@ -252,6 +252,8 @@ class Group:
         labels: theirs in it.
         arrangement: number of the arrangement its images are seen in, see :func:`assemble`.
         tested: labels of the test images, where tasks share them; None: the same labels.
+        partial: whether some classes may have no training images in this task, as where tasks
+            share labels of which each has images of a few; they are tested all the same.
     """
 
     name: str
@@ -259,6 +261,7 @@ class Group:
     labels: tuple[int, ...]
     arrangement: int = 0
     tested: tuple[int, ...] | None = None
+    partial: bool = False
 
     @property
     def test_labels(self) -> tuple[int, ...]:

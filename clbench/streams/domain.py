@@ -19,10 +19,11 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from clbench.data.arranged import permutations, rotations
+from clbench.data.datasets import DataSet
 from clbench.streams.assemble import assemble
-from clbench.streams.base import Group, Stream, StreamConfig
-from clbench.streams.called import usable
+from clbench.streams.base import Group, Stream
 from clbench.streams.divide import Classes
+from clbench.streams.single import SingleConfig
 from clbench.streams.storage import DISK, Shelf, Storage
 
 Angle = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
@@ -53,7 +54,7 @@ ROTATED = {
 }
 
 
-class DomainConfig(StreamConfig, ABC):
+class DomainConfig(SingleConfig, ABC):
     """All classes of one data set in every task; one head, and the task is never told."""
 
     #: By name, and the field that a row sets.
@@ -75,11 +76,6 @@ class DomainConfig(StreamConfig, ABC):
         return values
 
     @property
-    def sets_apart(self) -> bool | None:
-        """See :attr:`StreamConfig.sets_apart`."""
-        return bool(self.pretrain_classes)
-
-    @property
     def shares_labels(self) -> bool:
         """Always."""
         return True
@@ -92,10 +88,14 @@ class DomainConfig(StreamConfig, ABC):
     def arrangements(self, side: int) -> Tensor:
         """Of the pixels, int64 (tasks, side²), see :class:`ArrangedImages`."""
 
+    def data_set(self, data_dir: Path, shelf: Shelf) -> DataSet:
+        """See :meth:`SingleConfig.data_set`."""
+        return shelf.load(self.rows[self.name].dataset, data_dir, self.download)
+
     def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
-        data = shelf.load(self.rows[self.name].dataset, data_dir, self.download)
-        labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
+        data = self.data_set(data_dir, shelf)
+        labels, apart = self.usable(data)
         groups = [
             Group(name, 0, tuple(labels), arrangement)
             for arrangement, name in enumerate(self.task_names())

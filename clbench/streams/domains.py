@@ -50,7 +50,7 @@ DOMAINS = {
     "core50_ni": DomainPreset(
         "core50_sessions",
         tuple(f"s{number}" for number in TRAIN_SESSIONS),
-        "CORe50, 50 objects in 8 sessions (NI), one test set",
+        "CORe50, 50 objects in 8 sessions, in their order, one test set",
         one_test=True,
     ),
 }

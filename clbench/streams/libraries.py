@@ -11,25 +11,15 @@ from pydantic import Field, model_validator
 from clbench.data.datasets import DataSet
 from clbench.data.datasets.hub_sets import hub_set
 from clbench.data.datasets.torchvision_sets import torchvision_set
-from clbench.streams.assemble import assemble
-from clbench.streams.base import Stream
-from clbench.streams.called import usable
-from clbench.streams.divide import TASKS, Classes, DividedConfig, Sizes
-from clbench.streams.storage import DISK, Shelf, Storage
+from clbench.streams.divide import TASKS, Sizes
+from clbench.streams.single import DividedSetConfig
+from clbench.streams.storage import Shelf
 
 
-class LibraryConfig(DividedConfig, ABC):
+class LibraryConfig(DividedSetConfig, ABC):
     """One data set of another library, divided into tasks; abstract."""
 
     tasks: Sizes = Field(1, description=TASKS)
-    pretrain_classes: Classes = Field(
-        default_factory=list,
-        description="classes set apart, by name or number: for `model.weights: pretrain`, and for "
-        "retention",
-    )
-    leave_out: Classes = Field(
-        default_factory=list, description="classes that are not used at all, by name or number"
-    )
     dataset: str
     train_split: str | None = Field(
         None, description="the library's name for the training part; default: the usual one"
@@ -39,11 +29,6 @@ class LibraryConfig(DividedConfig, ABC):
         description="the same for the test part; where there is none, every fifth image of each "
         "class is held out",
     )
-
-    @property
-    def sets_apart(self) -> bool | None:
-        """See :attr:`StreamConfig.sets_apart`."""
-        return bool(self.pretrain_classes)
 
     @model_validator(mode="before")
     @classmethod
@@ -64,13 +49,10 @@ class LibraryConfig(DividedConfig, ABC):
             ClbenchError: if it is missing, or no classification.
         """
 
-    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
-        """See :meth:`StreamConfig.build`."""
+    def data_set(self, data_dir: Path, shelf: Shelf) -> DataSet:
+        """See :meth:`SingleConfig.data_set`."""
         name = f"{self.name} {self.dataset}"  # as none of clbench's own is called
-        data = shelf.load(name, data_dir, self.download, self.load)
-        labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
-        groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)
+        return shelf.load(name, data_dir, self.download, self.load)
 
 
 class TorchvisionConfig(LibraryConfig):

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from clbench.streams.assemble import assemble
-from clbench.streams.base import Stream
-from clbench.streams.called import usable
-from clbench.streams.divide import Classes, DividedConfig
-from clbench.streams.storage import DISK, Shelf, Storage
+from clbench.data.datasets import DataSet
+from clbench.streams.single import DividedSetConfig
+from clbench.streams.storage import Shelf
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,14 @@ SPLITS = {
         "omnibenchmark", 10, "OmniBenchmark in PILOT's folders, 10 of 30"
     ),
     "split_vtab": Preset("vtab", 5, "VTAB in PILOT's folders, 5 tasks of 10, in label order"),
-    "split_core50": Preset("core50", (10, *[5] * 8), "CORe50 in 9 tasks of new objects (NC)"),
+    "split_core50": Preset("core50", (10, *[5] * 8), "CORe50 in 9 tasks, objects in label order"),
 }
 
 
-class SplitConfig(DividedConfig):
+class SplitConfig(DividedSetConfig):
     """The classes of one data set, divided into tasks in label order or in a drawn one."""
 
     summary: ClassVar[str] = "the classes of one data set, split into tasks"
-
-    pretrain_classes: Classes = Field(
-        description="classes set apart, by name or number: for `model.weights: pretrain`, and for "
-        "retention"
-    )
-    leave_out: Classes = Field(description="classes that are not used at all, by name or number")
-
-    @property
-    def sets_apart(self) -> bool | None:
-        """See :attr:`StreamConfig.sets_apart`."""
-        return bool(self.pretrain_classes)
 
     @model_validator(mode="before")
     @classmethod
@@ -84,9 +71,6 @@ class SplitConfig(DividedConfig):
             } | values
         return values
 
-    def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
-        """See :meth:`StreamConfig.build`."""
-        data = shelf.load(SPLITS[self.name].dataset, data_dir, self.download)
-        labels, apart = usable(data.classes, self.pretrain_classes, self.leave_out)
-        groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)
+    def data_set(self, data_dir: Path, shelf: Shelf) -> DataSet:
+        """See :meth:`SingleConfig.data_set`."""
+        return shelf.load(SPLITS[self.name].dataset, data_dir, self.download)

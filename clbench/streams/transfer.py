@@ -22,8 +22,29 @@ MTIL = [
     *("fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "flowers102", "food101"),
     *("mnist", "oxford_pets", "stanford_cars", "sun397"),
 ]
+#: Ilharco et al., *Editing models with task arithmetic*: what merging is measured on.
+VISION8 = [
+    *("stanford_cars", "dtd", "eurosat", "gtsrb", "mnist", "resisc45", "sun397", "svhn"),
+]
+#: Wang et al., *Localizing task information for improved model merging and compression*, who added
+#: six, and six again; `emnist_digits` is what their program takes of EMNIST.
+VISION14 = [
+    *VISION8,
+    *("cifar100", "stl10", "flowers102", "oxford_pets", "pcam", "fer2013"),
+]
+VISION20 = [
+    *VISION14,
+    *("emnist_digits", "cifar10", "food101", "fashion_mnist", "rendered_sst2", "kmnist"),
+]
 #: By name of the stream.
-TRANSFERS = {"transfer6": SIX, "five_datasets": FIVE, "mtil": MTIL}
+TRANSFERS = {
+    "transfer6": SIX,
+    "five_datasets": FIVE,
+    "mtil": MTIL,
+    "vision8": VISION8,
+    "vision14": VISION14,
+    "vision20": VISION20,
+}
 
 
 class TransferConfig(StreamConfig):

@@ -18,13 +18,20 @@ from clbench.suite.suite import Planned
 
 
 def hashes_below(folder: Path) -> dict[str, Path]:
-    """The runs in the folders below, by the hash of their recipes; finished ones win."""
-    found, changed = dict[str, Path](), list[Changed]()
+    """The runs in the folders below, by the hash of their recipes; finished ones win.
+
+    Those on another version of their stream are other runs.
+    """
+    found, changed, older = dict[str, Path](), list[Changed](), list[str]()
     for config in sorted(folder.glob("*/config.yaml")):
         try:
             recipe = recipe_of(config.parent)
             if events := _events(config.parent):
-                compare_recipe(Record(config.parent, events), recipe)
+                record = Record(config.parent, events)
+                compare_recipe(record, recipe)
+                if record.run.stream_version != recipe.stream.version:
+                    older.append(f"{config.parent} (version {record.run.stream_version})")
+                    continue
         except Changed as error:
             changed.append(error)
             continue
@@ -33,6 +40,11 @@ def hashes_below(folder: Path) -> dict[str, Path]:
         key = recipe_hash(recipe)
         if key not in found or finished(config.parent):
             found[key] = config.parent
+    if older:
+        print(
+            f"{len(older)} runs on other versions of their streams are not reused, as {older[0]}.",
+            flush=True,
+        )
     if changed:
         print(f"{len(changed)} runs are not reused, as in {changed[0]}.", flush=True)
     return found
@@ -72,13 +84,19 @@ class Place:
     state: str
 
 
+def _name_of(run: Planned) -> str:
+    """The run's, with the version of its stream if there were others before."""
+    version = run.recipe.stream.version
+    return run.name if version == 1 else f"version{version}-{run.name}"
+
+
 def survey(runs: Sequence[Planned], folder: Path) -> list[Place]:
     """Where each run lies below the folder, and how far it is."""
     there = hashes_below(folder)
     places = []
     for run in runs:
         found = there.get(run.hash)
-        own = folder / run.name
+        own = folder / _name_of(run)
         if found is None:
             state = "new"
         else:

@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 from writers import write_image
+
+#: Sessions with their objects.
+Frames = Sequence[tuple[int, Sequence[int]]]
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -85,9 +90,98 @@ def write_core50(root: Path, sessions: int = 11, objects: int = 50) -> None:
             (folder / f"C_{session:02d}_{item:02d}_000.png").touch()
 
 
+def write_core50_lists(root: Path, scenario: str, run: int, batches: Sequence[Frames]) -> Path:
+    """Write a run's lists: session and objects, from 1, of each batch; one frame an object.
+
+    NC counts the objects in the order of the batches, the other two from 0.
+    """
+    place = root / "batches_filelists" / f"{scenario}_inc" / f"run{run}"
+    counted = list(dict.fromkeys(item for batch in batches for _, items in batch for item in items))
+    number = {item: place if scenario == "NC" else item - 1 for place, item in enumerate(counted)}
+
+    def lines(frames: Frames) -> Iterable[str]:
+        for session, items in frames:
+            for item in items:
+                yield f"s{session}/o{item}/C_{session:02d}_{item:02d}_000.png {number[item]}"
+
+    for batch, frames in enumerate(batches):
+        write_lines(place / f"train_batch_{batch:02d}_filelist.txt", lines(frames))
+    tests = [(session, sorted(counted)) for session in (3, 7, 10)]
+    write_lines(place / "test_filelist.txt", lines(tests))
+    return place
+
+
 def write_svhn(folder: Path, name: str, images: np.ndarray, labels: Sequence[int]) -> Path:
     """Write one file of SVHN: images (N, 32, 32, 3), and 10 for the digit 0."""
     folder.mkdir(parents=True, exist_ok=True)
     column = np.array(labels, dtype=np.uint8)[:, None]
     savemat(folder / name, {"X": images.transpose(1, 2, 3, 0), "y": column})
     return folder / name
+
+
+def write_gtsrb(root: Path, train: Mapping[str, int], test: Sequence[tuple[int, int]]) -> None:
+    """Write GTSRB: so many training images a class folder, and (number, class) of each test image.
+
+    Beside the images of a class lies a list of their boxes.
+    """
+    base = root / "gtsrb"
+    picture = Image.new("RGB", (4, 3), (200, 100, 50))
+    for name, count in train.items():
+        rows = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+        place = base / "GTSRB" / "Training" / name
+        write_lines(place / f"GT-{name}.csv", rows)
+        for number in range(count):
+            picture.save(place / f"00000_{number:05d}.ppm")
+    (base / "GTSRB" / "Final_Test" / "Images").mkdir(parents=True)
+    rows = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    for number, label in test:
+        picture.save(base / "GTSRB" / "Final_Test" / "Images" / f"{number:05d}.ppm")
+        rows.append(f"{number:05d}.ppm;4;3;0;0;4;3;{label}")
+    write_lines(base / "GT-final_test.csv", rows)
+
+
+def write_resisc45(root: Path, lists: Mapping[str, Sequence[str]]) -> None:
+    """Write RESISC45 with its lists by part, such as ``airplane_001.jpg``."""
+    base = root / "resisc45"
+    for part, files in lists.items():
+        write_lines(base / f"resisc45-{part}.txt", files)
+        for file in files:
+            write_image(base / "NWPU-RESISC45" / file.rpartition("_")[0] / file)
+
+
+def write_stl10(
+    folder: Path, names: Sequence[str], *parts: tuple[np.ndarray, Sequence[int]]
+) -> None:
+    """Write STL-10: images (N, 96, 96, 3) and labels from 1 of the training and the test part."""
+    folder.mkdir(parents=True)
+    for part, (images, labels) in zip(("train", "test"), parts, strict=True):
+        # Columns first, one channel after the other.
+        (folder / f"{part}_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
+        (folder / f"{part}_y.bin").write_bytes(np.array(labels, dtype=np.uint8).tobytes())
+    (folder / "unlabeled_X.bin").write_bytes(bytes(3 * 96 * 96))
+    write_lines(folder / "class_names.txt", names)
+
+
+def write_fer2013(path: Path, images: np.ndarray, rows: Sequence[tuple[object, str]]) -> Path:
+    """Write one of FER2013's tables: images (N, 48, 48), and label and part of each."""
+    title = {
+        "icml_face_data.csv": "emotion, Usage, pixels",
+        "train.csv": "emotion,pixels",
+        "test.csv": "pixels",
+    }.get(path.name, "emotion,pixels,Usage")
+    lines = [title]
+    for image, (label, part) in zip(images, rows, strict=True):
+        cells = {"emotion": str(label), "pixels": " ".join(map(str, image.ravel())), "Usage": part}
+        lines.append(",".join(cells[name.strip()] for name in title.split(",")))
+    write_lines(path, lines)
+    return path
+
+
+def write_pcam(h5py: Any, folder: Path, part: str, images: np.ndarray, labels: list[int]) -> None:
+    """Write a part of PCam: images (N, 96, 96, 3)."""
+    folder.mkdir(exist_ok=True)
+    name = f"camelyonpatch_level_2_split_{part}"
+    with h5py.File(folder / f"{name}_x.h5", "w") as file:
+        file.create_dataset("x", data=images, compression="gzip")
+    with h5py.File(folder / f"{name}_y.h5", "w") as file:
+        file.create_dataset("y", data=np.array(labels, dtype=np.uint8).reshape(-1, 1, 1, 1))

@@ -95,7 +95,11 @@ def test_digits_split_is_every_fifth_image_of_a_class(tmp_path: Path, network: l
     assert list(tmp_path.iterdir()) == []
 
 
-IDX_SETS = [("mnist", "MNIST", tv.MNIST), ("fashion_mnist", "FashionMNIST", tv.FashionMNIST)]
+IDX_SETS = [
+    ("mnist", "MNIST", tv.MNIST),
+    ("fashion_mnist", "FashionMNIST", tv.FashionMNIST),
+    ("kmnist", "KMNIST", tv.KMNIST),
+]
 
 
 @pytest.mark.parametrize(("name", "folder", "kind"), IDX_SETS)
@@ -483,6 +487,18 @@ FOLDERS = {
     "sun397": ("SUN397", "https://vision.princeton.edu/projects/2010/SUN/"),
     "svhn": ("svhn", "http://ufldl.stanford.edu/housenumbers/"),
     "notmnist": ("notMNIST", "https://github.com/facebookresearch/Adversarial-Continual-Learning"),
+    "gtsrb": ("gtsrb", "https://benchmark.ini.rub.de/"),
+    "resisc45": ("resisc45", "https://huggingface.co/datasets/torchgeo/resisc45"),
+    "stl10": ("stl10_binary", "https://cs.stanford.edu/~acoates/stl10/"),
+    "pcam": ("pcam", "https://github.com/basveeling/pcam"),
+    "fer2013": ("fer2013", "https://www.kaggle.com/c/challenges-in-representation-learning-"),
+    "emnist_digits": (
+        "EMNIST/raw",
+        "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+    ),
+    "kmnist": ("KMNIST/raw", "https://github.com/rois-codh/kmnist"),
+    "rendered_sst2": ("rendered-sst2", "https://github.com/openai/CLIP/"),
+    "eurosat_splits": ("EuroSAT_splits", "https://github.com/mlfoundations/task_vectors/issues/1"),
 }
 NOT_DOWNLOADED = {name for name, source in SOURCES.items() if not source.downloads}
 

@@ -225,7 +225,13 @@ def test_imagenet_r_has_a_fixed_fifth_for_testing(tmp_path, sized):
     assert f"there are no folders {names[0]}; of no class are n00000000" in told
 
 
-@pytest.mark.parametrize("name", ["imagenet_r_pilot", "imagenet_a", "vtab", "notmnist"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("imagenet_r_pilot", "imagenet_a", "vtab", "notmnist"),
+        *("cub200_pilot", "objectnet", "omnibenchmark"),
+    ],
+)
 def test_packed_folders(name, tmp_path, sized):
     lists = {"imagenet_r_pilot": "imagenet_r", "imagenet_a": "imagenet_a"}
     names = synsets(lists[name]) if name in lists else ["F", "A"]
@@ -325,6 +331,15 @@ def test_clbench_data_says_what_goes_where(tmp_path, sized, capsys):
     sized("cub200", 2, 3, 3)
     assert main(["data", "cub200", "--data_dir", str(tmp_path)]) == 1
     assert "in another state: it has 2 training and 2 test images" in capsys.readouterr().out
+
+
+def test_clbench_data_says_what_a_stream_needs_besides(tmp_path, capsys):
+    place = f"{tmp_path / 'batches_filelists'}, which stream core50_runs needs,"
+    assert main(["data", "core50_runs", "--data_dir", str(tmp_path)]) == 1
+    assert f"besides     {place} is not there" in capsys.readouterr().out
+    (tmp_path / "batches_filelists").mkdir()
+    assert main(["data", "core50", "--data_dir", str(tmp_path)]) == 1
+    assert f"besides     {place} is there" in capsys.readouterr().out
 
 
 def test_clbench_data_lists_all(tmp_path, capsys):

@@ -2,15 +2,19 @@
 
 import re
 import unicodedata
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clbench.cli.cli import field_help
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
+from clbench.streams import STREAMS
 from clbench.streams.called import class_numbers
 from clbench.streams.divide import divide
 from clbench.streams.folder import FolderConfig
+from clbench.streams.split import SPLITS
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox")
 
@@ -212,6 +216,37 @@ def test_the_legacy_order_is_that_of_the_literature():
     # Of the classes that tasks can learn, not of their labels.
     assert divide([5, 7, 9], 3, None, "legacy-0") == [[9], [7], [5]]
     assert groups(order="legacy-1", tasks=3) == [[2, 1], [4, 0], [3, 5]]
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1993, 100), (1, 100), (0, 100), (1993, 200)])
+@pytest.mark.parametrize(
+    ("program", "order"), [("pilot", ""), ("pycil", ""), ("mammoth", "-inverse")]
+)
+def test_orders_are_those_that_the_programs_draw(program, order, seed, count):
+    """Each with the label that the program gave it, the classes count from 0."""
+    known = np.load(Path(__file__).parents[1] / "reference/class_orders.npz")
+    new_label = known[f"{program}/seed{seed}_of{count}/new_label_of_class"]
+    tasks = divide(range(count), 10, None, f"legacy-{seed}{order}")
+    assert [new_label[c] for task in tasks for c in task] == list(range(count))
+
+
+@pytest.mark.parametrize("name", [*SPLITS, "torchvision", "huggingface", "image_folder"])
+def test_every_stream_of_one_set_of_classes_takes_orders_and_sizes(name):
+    """B50-Inc10, uneven tasks and the class orders of others: one meaning for all of them."""
+    needed = {"torchvision": "GTSRB", "huggingface": "a/b"}
+    values = {"name": name, "pretrain_classes": [], "leave_out": [], "order": "legacy-1993"}
+    values |= {"dataset": needed[name]} if name in needed else {}
+    if name == "image_folder":
+        values = {"name": name, "order": "legacy-1993", "train": "pictures"}
+    names = [str(label) for label in range(100)]
+    for fields, sizes in (
+        ({"tasks": 6, "first": 50}, [50, *[10] * 5]),
+        ({"tasks": [40, 1, 59]}, [40, 1, 59]),
+    ):
+        config = STREAMS[name].model_validate(values | fields)
+        made = config.groups(names, range(100))
+        assert [len(group.labels) for group in made] == sizes
+        assert [label for group in made for label in group.labels] == ORDER_1993
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from clbench.recipe.recipe import parse
         ("split_vtab", 5, 50, 1796, 8619),
         ("permuted_mnist", 10, 10, 600_000, 100_000),
         ("five_datasets", 5, 50, 260_108, 57_905),
+        ("vision20", 20, 1159, 1_076_394, 254_968),
     ],
 )
 def test_streams_without_their_data(name, tasks, classes, train, test, tmp_path):

@@ -7,7 +7,7 @@ from clbench.data.datasets import DATASETS, DataSet, Labelled
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
 from clbench.streams import Shelf, Storage, transfer
-from clbench.streams.transfer import SIX, TransferConfig
+from clbench.streams.transfer import SIX, TRANSFERS, TransferConfig
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,14 @@ def test_unknown_and_repeated_data_sets_are_refused(names):
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "first"), [("five_datasets", 5, "svhn"), ("mtil", 11, "fgvc_aircraft")]
+    ("name", "count", "first"),
+    [
+        ("five_datasets", 5, "svhn"),
+        ("mtil", 11, "fgvc_aircraft"),
+        ("vision8", 8, "stanford_cars"),
+        ("vision14", 14, "stanford_cars"),
+        ("vision20", 20, "stanford_cars"),
+    ],
 )
 def test_other_streams_of_data_sets(name, count, first, tmp_path, monkeypatch):
     config = TransferConfig.model_validate({"name": name, "validation": 0})
@@ -143,5 +150,12 @@ def test_other_streams_of_data_sets(name, count, first, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer.datasets, "load", load)
     stream = config.build(tmp_path, Storage(size=28))
     assert [task.name for task in stream.tasks] == config.datasets
+    assert len(set(config.datasets)) == count
     assert len(stream.class_names) == 2 * count
     assert stream.train_images.take(torch.tensor([0, 4])).shape == (2, 3, 32, 32)
+
+
+def test_the_sets_of_the_merging_papers_begin_with_one_another():
+    eight, fourteen, twenty = (TRANSFERS[f"vision{count}"] for count in (8, 14, 20))
+    assert fourteen[:8] == eight
+    assert twenty[:14] == fourteen

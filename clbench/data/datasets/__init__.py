@@ -6,7 +6,17 @@ Official splits are kept where they exist; what each set needs on disk is in `da
 from collections.abc import Callable
 from pathlib import Path
 
-from clbench.data.datasets import arrays, core50, files, lists, packed, stanford, transfers
+from clbench.data.datasets import (
+    arrays,
+    core50,
+    files,
+    lists,
+    merged,
+    more_arrays,
+    packed,
+    stanford,
+    transfers,
+)
 from clbench.data.datasets.base import DataSet, Labelled, Source
 from clbench.data.datasets.folders import image_folder, imagenet_validation
 from clbench.errors import ClbenchError
@@ -53,6 +63,15 @@ DATASETS: dict[str, Callable[[Path, bool], DataSet]] = {
     "sun397": lists.sun397,
     "svhn": transfers.svhn,
     "notmnist": packed.NOTMNIST,
+    "gtsrb": merged.gtsrb,
+    "resisc45": merged.resisc45,
+    "stl10": more_arrays.stl10,
+    "pcam": merged.pcam,
+    "fer2013": more_arrays.fer2013,
+    "emnist_digits": more_arrays.emnist_digits,
+    "kmnist": more_arrays.kmnist,
+    "rendered_sst2": merged.rendered_sst2,
+    "eurosat_splits": merged.EUROSAT_SPLITS,
 }
 #: Where each but `digits`, which comes with scikit-learn, comes from, and where its files belong.
 SOURCES: dict[str, Source] = {
@@ -85,6 +104,15 @@ SOURCES: dict[str, Source] = {
     "sun397": lists.SUN397,
     "svhn": transfers.SVHN,
     "notmnist": packed.NOTMNIST.source,
+    "gtsrb": merged.GTSRB,
+    "resisc45": merged.RESISC45,
+    "stl10": more_arrays.STL10,
+    "pcam": merged.PCAM,
+    "fer2013": more_arrays.FER2013,
+    "emnist_digits": more_arrays.EMNIST,
+    "kmnist": more_arrays.KMNIST,
+    "rendered_sst2": merged.RENDERED_SST2,
+    "eurosat_splits": merged.EUROSAT_SPLITS.source,
 }
 
 

@@ -19,16 +19,16 @@ from clbench.data.datasets.base import (
 )
 from clbench.data.datasets.repacked import IDX_SHAPES, other_archives, read_idx, unpack_checked
 
-_IDX_CONTENTS = (
+IDX_CONTENTS = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, or the four .gz files of these names"
 )
-MNIST = Source("MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw", _IDX_CONTENTS, True)
+MNIST = Source("MNIST", "http://yann.lecun.com/exdb/mnist/", "MNIST/raw", IDX_CONTENTS, True)
 FASHION_MNIST = Source(
     "Fashion-MNIST",
     "https://github.com/zalandoresearch/fashion-mnist",
     "FashionMNIST/raw",
-    _IDX_CONTENTS,
+    IDX_CONTENTS,
     True,
 )
 _CIFAR_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -84,7 +84,7 @@ def mnist(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _idx("mnist", tv.MNIST, MNIST, root, download)
+    return idx("mnist", tv.MNIST, MNIST, root, download)
 
 
 def fashion_mnist(root: Path, download: bool) -> DataSet:
@@ -96,7 +96,7 @@ def fashion_mnist(root: Path, download: bool) -> DataSet:
     Raises:
         ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
     """
-    return _idx("fashion_mnist", tv.FashionMNIST, FASHION_MNIST, root, download)
+    return idx("fashion_mnist", tv.FashionMNIST, FASHION_MNIST, root, download)
 
 
 def cifar10(root: Path, download: bool) -> DataSet:
@@ -122,8 +122,19 @@ def cifar100(root: Path, download: bool) -> DataSet:
     return _cifar("cifar100", tv.CIFAR100, CIFAR100, root, download)
 
 
-def _idx(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
-    """Read MNIST or a set in its format; `kind` is torchvision's class."""
+def idx(name: str, kind: Any, source: Source, root: Path, download: bool) -> DataSet:
+    """Read MNIST or a set in its format.
+
+    Args:
+        name: of the data set.
+        kind: torchvision's class.
+        source: where it comes from.
+        root: the data root.
+        download: whether the network may be used.
+
+    Raises:
+        ClbenchError: files absent, damaged, disagreeing, or not to be downloaded.
+    """
     archives = [(root / source.folder / file, md5) for file, md5 in kind.resources]
     classes = tuple(kind.classes)
     found = _repacked_idx(root, download, source, archives)

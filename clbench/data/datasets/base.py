@@ -57,6 +57,7 @@ class Source:
         folder: the folder below the data root that holds the files.
         contents: the files or folders expected there.
         downloads: whether clbench can fetch it.
+        besides: a folder below the data root that one stream needs besides, and that stream.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Source:
     folder: str
     contents: str
     downloads: bool
+    besides: tuple[str, str] | None = None
 
     def missing(self, root: Path, reason: str = "") -> MissingData:
         """The error for absent or incomplete data: what, from where, into which folder.

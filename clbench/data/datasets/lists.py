@@ -70,7 +70,7 @@ def cub200(root: Path, download: bool) -> DataSet:
     folder = root / CUB200.folder
 
     def by_number(name: str) -> dict[str, str]:
-        return dict(_rows(CUB200, root, folder / name, 2))
+        return dict(lines_of(CUB200, root, folder / name, 2))
 
     names, images = by_number("classes.txt"), by_number("images.txt")
     classes, split = by_number("image_class_labels.txt"), by_number("train_test_split.txt")
@@ -109,7 +109,7 @@ def tiny_imagenet(root: Path, download: bool) -> DataSet:
         ClbenchError: files absent, unreadable or disagreeing.
     """
     folder = root / TINY_IMAGENET.folder
-    listed = _rows(TINY_IMAGENET, root, folder / "wnids.txt", 1)
+    listed = lines_of(TINY_IMAGENET, root, folder / "wnids.txt", 1)
     classes = tuple(sorted(wnid for (wnid,) in listed))
     label = {wnid: number for number, wnid in enumerate(classes)}
     train = class_folders(TINY_IMAGENET, root, folder / "train")
@@ -119,7 +119,7 @@ def tiny_imagenet(root: Path, download: bool) -> DataSet:
     paths = [path for images in train.images for path in images]
     labels = np.repeat(np.arange(len(classes)), [len(images) for images in train.images])
     # A row: file, wnid, and the corners of a box.
-    rows = _rows(TINY_IMAGENET, root, folder / "val" / "val_annotations.txt", 6)
+    rows = lines_of(TINY_IMAGENET, root, folder / "val" / "val_annotations.txt", 6)
     strange = sorted({row[1] for row in rows} - label.keys())
     if strange:
         raise TINY_IMAGENET.disagree(f"val_annotations.txt has {few(strange)}, wnids.txt has not")
@@ -148,11 +148,11 @@ def sun397(root: Path, download: bool) -> DataSet:
         ClbenchError: files absent, unreadable or disagreeing.
     """
     folder = root / SUN397.folder
-    listed = _rows(SUN397, root, folder / "ClassName.txt", 1)
+    listed = lines_of(SUN397, root, folder / "ClassName.txt", 1)
     label = {name: number for number, (name,) in enumerate(listed)}
     parts = []
     for part, name in (("training", "Training_01.txt"), ("test", "Testing_01.txt")):
-        files = [row[0] for row in _rows(SUN397, root, folder / name, 1)]
+        files = [row[0] for row in lines_of(SUN397, root, folder / name, 1)]
         held = [file.rpartition("/")[0] for file in files]
         strange = sorted(set(held) - label.keys())
         if strange:
@@ -185,7 +185,7 @@ def domainnet(root: Path, download: bool) -> DataSet:
         found: list[tuple[int, list[str], list[int]]] = []
         for number, domain in enumerate(DOMAINNET_DOMAINS):
             name = f"{domain}_{part}.txt"
-            rows = _rows(DOMAINNET, root, folder / name, 2)
+            rows = lines_of(DOMAINNET, root, folder / name, 2)
             files, labels = [row[0] for row in rows], _numbers(name, [row[1] for row in rows])
             for file, label in zip(files, labels, strict=True):
                 kind = Path(file).parent.name
@@ -216,8 +216,14 @@ def _numbers(name: str, words: Sequence[str]) -> list[int]:
         raise DOMAINNET.disagree(f"{name} has a label that is no number ({error})") from error
 
 
-def _rows(source: Source, root: Path, path: Path, fields: int) -> list[list[str]]:
-    """The lines of a text file, each of so many words.
+def lines_of(source: Source, root: Path, path: Path, fields: int) -> list[list[str]]:
+    """The lines of a text file, each of so many words; empty lines are passed over.
+
+    Args:
+        source: the data set's source, for the message.
+        root: the data root.
+        path: the file.
+        fields: how many words.
 
     Raises:
         ClbenchError: the file is absent or unreadable, or a line has other words.
@@ -229,8 +235,8 @@ def _rows(source: Source, root: Path, path: Path, fields: int) -> list[list[str]
         raise source.missing(root, f"{path}: {reason}") from error
     found = [line.split() for line in text.splitlines()]
     for number, words in enumerate(found, 1):
-        if len(words) != fields:
+        if words and len(words) != fields:
             raise source.disagree(f"line {number} of {path} has {len(words)} words, not {fields}")
-    if not found:
+    if not any(found):
         raise source.missing(root, f"{path} is empty")
-    return found
+    return [words for words in found if words]

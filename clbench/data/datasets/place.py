@@ -42,6 +42,10 @@ def look(name: str, root: Path, fetch: bool) -> tuple[list[str], bool]:
         how = "--fetch gets it" if source.downloads else "it must be fetched by hand"
         lines.append(f"  comes from  {source.page}; {how}")
         lines.append(f"  belongs in  {root / source.folder}: {source.contents}")
+        if source.besides:
+            folder, stream = root / source.besides[0], source.besides[1]
+            state = "is there" if folder.is_dir() else "is not there"
+            lines.append(f"  besides     {folder}, which stream {stream} needs, {state}")
     try:
         data = load(name, root, fetch)
     except MissingData as error:  # what belongs where is said above

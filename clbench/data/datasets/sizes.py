@@ -69,6 +69,15 @@ SIZES = {
     "sun397": Size(397, 19_850, 19_850, None, 37_000 * MB),
     "svhn": Size(10, 73_257, 26_032, (32, 32, 3), 246 * MB),
     "notmnist": Size(10, 16_851, 1873, None, 40 * MB, drawn=True),
+    "gtsrb": Size(43, 26_640, 12_630, None, 750 * MB),
+    "resisc45": Size(45, 18_900, 6300, None, 850 * MB),
+    "stl10": Size(10, 5000, 8000, (96, 96, 3), 5800 * MB),
+    "pcam": Size(2, 262_144, 32_768, None, 15_000 * MB),
+    "fer2013": Size(7, 28_709, 7178, (48, 48), 300 * MB),
+    "emnist_digits": Size(10, 240_000, 40_000, (28, 28), 2300 * MB),
+    "kmnist": Size(10, 60_000, 10_000, (28, 28), 76 * MB),
+    "rendered_sst2": Size(2, 6920, 1821, None, 280 * MB),
+    "eurosat_splits": Size(10, 21_600, 2700, None, 100 * MB),
 }
 
 
