@@ -41,7 +41,7 @@ Scenario = Literal["task_incremental", "class_incremental"]
 
 
 #: Of a task.
-Part = Literal["prepare", "fit", "finish", "deploy", "test", "retention"]
+Part = Literal["prepare", "fit", "finish", "deploy", "test", "retention", "representation"]
 
 
 class _Part(BaseModel):
@@ -150,6 +150,8 @@ class RetentionScores(_Part):
 Retained = Annotated[
     dict[Annotated[str, StringConstraints(max_length=300)], Fraction], Field(max_length=100)
 ]
+#: Accuracies on tasks in a row, by names of measures.
+Probed = Annotated[dict[MetricName, list[Fraction]], Field(max_length=100)]
 
 
 class Measured(_Part):
@@ -245,6 +247,9 @@ class TaskEvent(Measured, _Line):
     retained: Retained = Field({}, description="the same measures as before the first task")
     ahead: Measured | None = Field(
         None, description="of the tasks to come, where they were to be tested and there are any"
+    )
+    representation: Probed = Field(
+        {}, description="of each of the tasks, by classifiers that are made anew of the features"
     )
     curve: list[CurvePoint]
     methods: dict[Text, Activity]

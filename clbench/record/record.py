@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
-from clbench.record import measured, retained, scores, stability
+from clbench.record import measured, probed, retained, scores, stability
 from clbench.record.events import (
     EndEvent,
     Event,
@@ -160,6 +160,7 @@ class Record:
             "finished": self.finished,
             **{scenario: self._scores(scenario, retention["kept"]) for scenario in SCENARIOS},
             **self._metrics(),
+            **({"representation": found} if (found := self.probes()) else {}),
             "retention": retention,
             "footprint": self._footprint(),
             "inactive": self._inactive(),
@@ -190,6 +191,10 @@ class Record:
         count, alone = len(self.run.tasks), self.run.independent
         found = measured.summary(self.tasks, count, alone, SCENARIOS)
         return {"metrics": found} if found else {}
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """What classifiers made anew of the features say; empty if none were."""
+        return probed.summary(self.tasks, len(self.run.tasks))
 
     def _stability(self, scenario: Scenario) -> dict[str, float | None]:
         """How low it went: known where every task was looked at while later ones were trained."""

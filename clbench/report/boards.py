@@ -43,6 +43,8 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("min_accuracy", None),
     ("worst_case_accuracy", None),
     ("retention", None),
+    ("probe_change:ridge", None),
+    ("probe_change:knn", None),
     ("average", None),
     ("calibration_error", None),
     ("nll", None),

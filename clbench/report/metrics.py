@@ -94,6 +94,14 @@ METRICS: dict[str, Metric] = {
         1,
         True,
     ),
+    "probe_change:ridge": Metric(
+        "Δ ridge probe",
+        "accuracy on earlier tasks of a linear probe of the features, made anew: in the end, minus "
+        "right after each was learned",
+        "change",
+        1,
+    ),
+    "probe_change:knn": Metric("Δ kNN", "the same of nearest neighbours", "change", 1),
     "average": Metric("Average", "FLOW's average: mean of retention and OP", "accuracy", 1, True),
     "calibration_error": Metric(
         "ECE",
@@ -129,7 +137,7 @@ SCENARIO_ABOUT = {
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the largest value that a score can have."""
     about = METRICS.get(metric)
-    if metric.startswith(("before:", "after:")):
+    if metric.startswith(("before:", "after:", "probe_learned:", "probe_final:")):
         return (0.0, 1.0)
     if about is None:
         return (-math.inf, math.inf)

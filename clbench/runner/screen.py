@@ -24,6 +24,7 @@ PARTS = {
     "deploy": "deploying",
     "test": "testing",
     "retention": "retention",
+    "representation": "asking the features",
 }
 ROWS = (
     "overall_performance",
@@ -53,6 +54,13 @@ def show(record: Record, console: Console | None = None) -> None:
         of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
         told = sentence(name, summary["scope"][name], of)
         console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
+    for name, found in summary.get("representation", {}).items():
+        learned, change = percent(found["learned"]), percent(found["change"], True)
+        console.print(
+            f"Features by {name} anew, mean over tasks: {percent(found['final'])} % in the end, "
+            f"{learned} % once learned; of earlier tasks, change {change} points.",
+            highlight=False,
+        )
     _show_costs(summary["footprint"], summary["cost"], console)
     folder = escape(str(record.folder))
     console.print(f"Files in {folder}:", highlight=False)

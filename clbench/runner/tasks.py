@@ -260,6 +260,9 @@ class Run:
                 ahead["ahead"] = self.meter.ahead(model, task, seen)
         with parts("retention"):
             kept = self.meter.retention(model)
+        if self.meter.representation_test:
+            with parts("representation"):
+                kept["representation"] = self.meter.representation(model, task)
         return {
             "task": task.index,
             "name": task.name,
