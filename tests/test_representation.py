@@ -60,7 +60,9 @@ def slow(meter, model, task, per_class):
             {c: sum(np.exp(row[j] / 0.07) for j in js if labels[j] == c) for c in one.classes}
             for row, js in zip(cosines, near, strict=True)
         ]
-        found["knn"].append(np.mean([max(v, key=v.get) == a for v, a in zip(votes, asked, strict=True)]))
+        found["knn"].append(
+            np.mean([max(v, key=v.get) == a for v, a in zip(votes, asked, strict=True)])
+        )
     model.train()
     return found
 

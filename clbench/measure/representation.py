@@ -65,7 +65,7 @@ class RepresentationTest:
         if self.per_class is None:
             chosen = torch.arange(len(split))
         else:
-            chosen = spread(split.labels, self.per_class)
+            chosen = evenly(split.labels, self.per_class)
         # Not through the guard that keeps past data from training.
         return Split(self.stream.train_images, split.index[chosen], split.labels[chosen])
 
@@ -103,12 +103,12 @@ class RepresentationTest:
         return features
 
 
-def spread(labels_N: Tensor, per_class: int) -> Tensor:
+def evenly(labels_N: Tensor, per_class: int) -> Tensor:
     """Positions of at most ``per_class`` images of each class, evenly among them, in order.
 
     Images of a class may be sorted, as frames of a video are: its first ones would be of one kind.
 
-    >>> spread(torch.tensor([0, 0, 0, 0, 0, 1]), 3).tolist()
+    >>> evenly(torch.tensor([0, 0, 0, 0, 0, 1]), 3).tolist()
     [0, 2, 4, 5]
     """
     chosen = []

@@ -34,6 +34,7 @@ Amount = (
     Annotated[int, Field(ge=0, le=10**18)]
     | Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 )
+Operations = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Index = Annotated[int, Field(ge=0, lt=TASKS)]
@@ -264,6 +265,7 @@ class TaskEvent(Measured, _Line):
     seconds: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
     parts: dict[Part, Took]
     peak_memory_bytes: Count
+    flops: Operations | None = Field(None, description="of training, all processes; null: not counted")
     footprint: dict[Text, Footprint]
 
     def course(self) -> Iterator[tuple[int, Measured]]:

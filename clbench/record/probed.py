@@ -12,7 +12,7 @@ from clbench.record import scores
 from clbench.record.events import TaskEvent
 
 
-def matrix(tasks: Sequence[TaskEvent], count: int, name: str) -> NDArray[np.float64]:
+def probe_matrix(tasks: Sequence[TaskEvent], count: int, name: str) -> NDArray[np.float64]:
     """P (T, T): accuracy on task i after task t of a classifier made then; NaN if there was none.
 
     Args:
@@ -27,18 +27,18 @@ def matrix(tasks: Sequence[TaskEvent], count: int, name: str) -> NDArray[np.floa
     return found
 
 
-def summary(tasks: Sequence[TaskEvent], count: int) -> dict[str, dict[str, Any]]:
+def probe_scores(tasks: Sequence[TaskEvent], count: int) -> dict[str, dict[str, Any]]:
     """Of each measure: ``matrix``; ``learned`` and ``final``, means over tasks right after each was
     learned and in the end; ``change``, of earlier tasks, from the one to the other.
 
     A number is None where a task is missing, and ``change`` where there is one task.
 
     Args:
-        tasks, count: as for :func:`matrix`.
+        tasks, count: as for :func:`probe_matrix`.
     """
     found = {}
     for name in dict.fromkeys(name for event in tasks for name in event.representation):
-        P = matrix(tasks, count, name)
+        P = probe_matrix(tasks, count, name)
         told = {
             "learned": scores.learning_accuracy(P),
             "final": scores.overall_performance(P),

@@ -194,7 +194,7 @@ class Record:
 
     def probes(self) -> dict[str, dict[str, Any]]:
         """What classifiers made anew of the features say; empty if none were."""
-        return probed.summary(self.tasks, len(self.run.tasks))
+        return probed.probe_scores(self.tasks, len(self.run.tasks))
 
     def _stability(self, scenario: Scenario) -> dict[str, float | None]:
         """How low it went: known where every task was looked at while later ones were trained."""
@@ -267,11 +267,17 @@ class Record:
         return {
             "seconds": sum(event.seconds for event in tasks),
             "seconds_by_part": self._parts(),
+            "flops": self._flops(),
             "train_steps": tasks[-1].last_step if tasks else 0,
             "samples": sum(event.samples for event in tasks),
             "parameters": self.run.parameters,
             "peak_memory_bytes": max((e.peak_memory_bytes for e in tasks), default=0),
         }
+
+    def _flops(self) -> float | None:
+        """Of training on all tasks; None where one is not known."""
+        known = [event.flops for event in self.tasks if event.flops is not None]
+        return sum(known) if len(known) == len(self.tasks) else None
 
     def _parts(self) -> dict[str, float]:
         """Seconds of each part of all tasks; empty where the record is of an older version."""

@@ -52,6 +52,7 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("stored_bytes", None),
     ("weight_copies", None),
     ("extra_passes_per_step", None),
+    ("flops", None),
     ("seconds", None),
 )
 

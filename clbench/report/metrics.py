@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clbench.record.record import TITLES as SCENARIO_TITLES
+from clbench.text.numbers import flops
 
 __all__ = ["METRICS", "SCENARIO_ABOUT", "SCENARIO_TITLES", "Metric", "Unit", "bounds", "show"]
 
-Unit = Literal["accuracy", "change", "bytes", "number", "seconds"]
+Unit = Literal["accuracy", "change", "bytes", "flops", "number", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,13 @@ METRICS: dict[str, Metric] = {
     "extra_passes_per_step": Metric(
         "Passes", "extra passes through the network a step", "number", -1
     ),
+    "flops": Metric(
+        "FLOPs",
+        "matrix products, convolutions and attention of training, forwards and backwards, in all "
+        "passes of the methods; tests, optimisers and what is not a layer's are left out",
+        "flops",
+        -1,
+    ),
     "seconds": Metric("Time", "wall-clock time of the whole stream", "seconds", -1),
 }
 SCENARIO_ABOUT = {
@@ -161,6 +169,8 @@ def show(value: float | None, unit: Unit, signed: bool = False) -> str:
         unit_of = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
         size, name = next(((s, n) for s, n in unit_of if value >= s), (1, "B"))
         return f"{value / size:.3g} {name}"
+    if unit == "flops":
+        return flops(value)
     if unit == "seconds":
         return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
     return f"{value:.2g}"

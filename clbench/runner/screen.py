@@ -13,6 +13,7 @@ from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 from clbench.record.scores import LABELS, SIGNED
 from clbench.runner.products import LOADER, NUMBERS, PICTURES, WEIGHTS
+from clbench.text.numbers import flops
 
 #: What is named at the end of a run.
 FILES = (*NUMBERS, *PICTURES, "record.jsonl", "config.yaml", "environment.json", WEIGHTS, LOADER)
@@ -129,6 +130,7 @@ def _show_costs(needs: dict[str, Any], cost: dict[str, Any], console: Console) -
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
         f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s{_where(cost)}."
+        + ("" if cost["flops"] is None else f" Training took {flops(cost['flops'])}.")
     )
 
 
