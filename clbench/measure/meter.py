@@ -126,12 +126,14 @@ class Meter:
             mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
         if event.retention:
-            values |= {f"retention/{name}": value for name, value in event.retention}
+            found = event.retention
+            told = {"top1": found.top1, "top5": found.top5, **found.metrics}
+            values |= {f"retention/{name}": value for name, value in told.items()}
         values |= {f"retention/{name}": value for name, value in event.retained.items()}
-        for name, told in event.representation.items():
+        for name, asked in event.representation.items():
             values |= {
                 f"representation/{name}/task_{number + 1:02}": value
-                for number, value in zip(event.evaluated, told, strict=True)
+                for number, value in zip(event.evaluated, asked, strict=True)
             }
         for acting, activity in event.methods.items():
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}

@@ -229,6 +229,7 @@ class Record:
             "after_task_top5": [retention.top5 for retention in kept],
             "change": own["change"],
             "kept": own["kept"],
+            **retained.of_metrics(before, kept, alone),
             **({"measures": {retained.HEAD: own} | others} if others else {}),
         }
 

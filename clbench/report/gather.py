@@ -101,7 +101,7 @@ class Run:
         """Everything that can make a difference but the seed, as dotted keys to plain values."""
         run = self.record.run
         source: Mapping[str, Any] = self.recipe or {
-            "stream": {"name": run.stream},
+            "stream": {"name": run.stream} | ({"independent": True} if run.independent else {}),
             "methods": run.methods,
             "model": {"backbone": run.backbone, "options": run.options},
             "images": {"size": run.size},
@@ -163,6 +163,11 @@ class Run:
         elif metric.startswith("probe_"):
             what, measure = metric.removeprefix("probe_").split(":", 1)
             value = self.summary.get("representation", {}).get(measure, {}).get(what)
+        elif metric.startswith("retention:"):
+            course = kept.get("metrics", {}).get(metric.split(":", 1)[1], {})
+            value = (
+                course["before"] + course["change"] if course.get("change") is not None else None
+            )
         elif ":" in metric:
             value = self._kept(*metric.split(":", 1))
         elif metric == "retention":

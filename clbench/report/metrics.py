@@ -116,6 +116,15 @@ METRICS: dict[str, Metric] = {
         "number",
         -1,
     ),
+    "retention:calibration_error": Metric(
+        "ECE retention", "expected calibration error of the original head, at the end", "number", -1
+    ),
+    "retention:nll": Metric(
+        "NLL retention",
+        "negative log-likelihood of the original head in nats, at the end",
+        "number",
+        -1,
+    ),
     "kept": Metric("Kept", "retention after ÷ before", "number", 1),
     "geometric_mean": Metric(
         "√(OP·kept)", "geometric mean of OP and the share of retention that is kept", "accuracy", 1

@@ -6,6 +6,7 @@ from itertools import product
 
 from clbench.record.record import Scenario
 from clbench.report.cells import Entry, Head, Table, score_cell
+from clbench.report.metrics import Unit
 from clbench.report.section import Section
 
 NOTE = (
@@ -42,7 +43,7 @@ def representation_table(section: Section) -> Table | None:
         line = [Entry(group.label, group.label, group=group.number)]
         for measure, part in product(found, PARTS):
             value = group.estimate(f"probe_{part}:{measure}", first)
-            unit = "change" if part == "change" else "accuracy"
+            unit: Unit = "change" if part == "change" else "accuracy"
             line.append(score_cell(value, unit, "", group.number))
         body.append(line)
     return Table(f"{section.title}: what the features still tell of earlier tasks", heads, body)

@@ -53,7 +53,7 @@ def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
                     flat |= _interval(metric, found)
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
-                for baseline in BASELINES:
+                for baseline in dict.fromkeys((*BASELINES, section.reference)):
                     nearest = section.baseline(baseline, row.group)
                     flat[f"nearest_{baseline}"] = nearest.label if nearest else ""
                     besides = "; ".join(c.words for c in row.besides[baseline])
@@ -69,6 +69,10 @@ def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
                         flat[f"{name}_pairs"] = gap.n if gap else None
                         flat[f"{name}_could_see"] = seen(gap)
                         flat[f"{name}_p_holm"] = row.p[baseline].get(metric)
+                alone, gap = section.alone(row.group), row.intransigence
+                flat["intransigence_from"] = alone.label if alone and gap else ""
+                flat["intransigence_mean"] = gap.mean if gap else None
+                flat |= _interval("intransigence", gap)
                 flat["runs"] = " ".join(run.folder.name for run in row.group.finished)
                 yield flat
 

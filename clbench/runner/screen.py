@@ -100,6 +100,10 @@ def _show_retention(record: Record, retention: dict[str, Any], console: Console)
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
+        for name, found in retention.get("metrics", {}).items():
+            end = number(found["before"] + found["change"])
+            told = f"{escape(name)} of retention: {end}, {number(found['before'])} pretrained."
+            console.print(told, highlight=False)
 
 
 def _show_retained(record: Record, retention: dict[str, Any], console: Console) -> None:
