@@ -73,6 +73,7 @@ CASES = {
         "model": {"head": "linear_probe"},
         "steps": 1,
         "retention": {"measures": ["head", *ANYWHERE]},
+        "representation": {"measures": ["ridge", "knn", "ncm"], "per_class": 30},
     },
 }
 #: Settings other than the defaults, where a short run needs them.
@@ -214,7 +215,7 @@ def test_equal_weights_are_evaluated_exactly_equally(compared):
     assert list(kept[0]) == ["head", *ANYWHERE]
     for name, course in kept[0].items():  # features of other batches differ in their last bits
         assert course["after_task"] == pytest.approx(kept[1][name]["after_task"], abs=1e-6)
-    for key in ("task_incremental", "class_incremental", "retention"):
+    for key in ("task_incremental", "class_incremental", "retention", "representation"):
         assert one[key] == two[key]
 
 

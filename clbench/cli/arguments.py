@@ -96,6 +96,7 @@ def _annotations(name: str) -> Iterator[Any]:
     from clbench.metrics.retained import MEASURES
     from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
+    from clbench.recipe.representation import OF_MEASURES
     from clbench.streams import STREAMS
 
     for key, info in fields(Recipe):
@@ -111,7 +112,7 @@ def _annotations(name: str) -> Iterator[Any]:
     elif section == "loggers":
         logger, _, rest = rest.partition(".")
         kinds = [LOGGERS[logger]] if logger in LOGGERS else []
-    elif name.startswith("retention.measures."):
+    elif name.startswith(tuple(f"{key}." for key in OF_MEASURES)):
         _, measure, rest = rest.split(".", 2) if rest.count(".") > 1 else ("", "", "")
         kinds = [MEASURES[measure]] if measure in MEASURES else []
     for kind in kinds:

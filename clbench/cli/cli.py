@@ -144,6 +144,7 @@ def field_help() -> str:
     from clbench.metrics.retained import MEASURES
     from clbench.recipe.attached import LOGGERS
     from clbench.recipe.recipe import Recipe, fields
+    from clbench.recipe.representation import OF_MEASURES
     from clbench.streams import STREAMS, owners
 
     rows = []
@@ -173,7 +174,7 @@ def field_help() -> str:
             for logger, rules in LOGGERS.items():
                 for name, inner in rules.model_fields.items():
                     add(f"loggers.{logger}.{name}", inner)
-        if key == "retention.measures":
+        if key in OF_MEASURES:
             for measure, settings in MEASURES.items():
                 for name, inner in settings.model_fields.items():
                     add(f"{key}.{measure}.{name}", inner)

@@ -108,10 +108,11 @@ def _slurm(given: Given) -> dict[str, Any]:
 
 
 def _report(given: Given) -> int:
+    from clbench.record.baselines import PLAIN
     from clbench.report.build import build
     from clbench.report.compare import compare
 
-    comparison = compare(given.get("runs"))
+    comparison = compare(given.get("runs"), reference=given.get("reference", PLAIN))
     output = given.get("output", Path("report"))
     page = build(comparison, output, given.get("title", "clbench report"))
     for line in comparison.problems[:SHOWN]:

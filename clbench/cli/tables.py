@@ -156,6 +156,11 @@ REPORT = Command(
     "report",
     (
         Option("output", "folder (default: report)", "DIR", folder),
+        Option(
+            "reference",
+            "method that the others are compared with, as tables name it (default: sequential)",
+            "NAME",
+        ),
         Option("title", "heading of the page", "TEXT"),
     ),
     "Compare runs by their records alone: a page, tables and figures.",

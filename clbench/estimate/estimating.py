@@ -20,6 +20,7 @@ from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import quiet
 from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
+from clbench.measure.representation import RepresentationTest
 from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import admitted
 from clbench.processes.processes import apart, device_count
@@ -48,6 +49,7 @@ class TaskEstimate(NamedTuple):
     tested: int  # images evaluated after the task: of tests and of validation parts
     curve: int  # images evaluated while it is trained
     retained: int  # images of retention
+    probed: int  # images of all tasks so far whose features are asked
     passed: int  # training images that go through the network beside: for a probe, Fisher, …
     seconds: float  # in all
     looks: float  # those of them that a try of tuning does without
@@ -171,6 +173,7 @@ def _tasks(
     """Walk the stages of a run as :class:`~clbench.runner.tasks.Run` does."""
     check_tasks(recipe, stages, trial.least)
     before, every = 0, recipe.eval_every
+    representation = RepresentationTest.make(recipe, stream)
     for number, plan in enumerate(planned(recipe, stages, trial.least)):
         stage, count = stages[number], len(stages[number].train)
         own = stage.index if stream.independent else 0
@@ -183,6 +186,8 @@ def _tasks(
         tests, ahead = [test, sum(held) * all(held)], [len(task.test) for task in later]
         looks = [points * trial.test(test), kept.larger * trial.test(kept.images)]
         looks += map(trial.test, ahead)
+        probed = representation.images(seen) if representation else 0
+        looks.append(trial.test(probed))
         learned = trial.task(number, count, plan.steps, plan.samples) + sum(map(trial.test, tests))
         yield TaskEstimate(
             name=stage.name,
@@ -191,6 +196,7 @@ def _tasks(
             tested=sum(tests + ahead),
             curve=points * test,
             retained=kept.images,
+            probed=probed,
             passed=round(trial.passed(count)),
             seconds=learned + sum(looks),
             looks=sum(looks),

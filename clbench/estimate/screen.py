@@ -19,6 +19,7 @@ COLUMNS = {
     "tested": "tests",
     "curve": "curves",
     "retained": "retention",
+    "probed": "features",
     "passed": "other passes",
 }
 
@@ -54,7 +55,7 @@ def _lines(estimate: Estimate) -> Iterator[str]:
     memory, total = dict(estimate.memory), estimate.total
     on = "resident memory" if estimate.device.startswith("cpu") else "GPU memory"
     each, peak = " each" * (estimate.devices > 1), memory.pop("peak")
-    evaluated = estimate.pretrained + total.tested + total.curve + total.retained
+    evaluated = estimate.pretrained + total.tested + total.curve + total.retained + total.probed
     yield (
         f"Time    about {duration(estimate.seconds)}, imports not counted: "
         f"{duration(estimate.start)} to start, {duration(estimate.end)} to write the results "

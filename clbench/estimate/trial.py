@@ -215,6 +215,7 @@ def alone(recipe: Recipe) -> Recipe:
         "schedule": recipe.schedule.model_copy(update={"over": "task"}),
         "loggers": {name: one for name, one in recipe.loggers.items() if name == "tensorboard"},
     }
+    update |= {"representation": type(recipe.representation)()}
     update |= {"per_task": {}, "eval_every": None, "evaluate": "seen", "name": None}
     return one_process(recipe.model_copy(update=update), **here)
 

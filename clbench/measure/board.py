@@ -194,6 +194,9 @@ def final_scores(record: Record) -> dict[str, float]:
     for name, course in told["retention"].get("measures", {}).items():
         if course["kept"] is not None:
             found[f"final/kept/{name}"] = course["kept"]
+    for name, about in told.get("representation", {}).items():
+        if about["change"] is not None:
+            found[f"final/representation_change/{name}"] = about["change"]
     return found
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -111,7 +112,7 @@ class Evaluator:
 
     def look(
         self, model: nn.Module, split: Split, head: nn.Module | None = None, keep: bool = False
-    ) -> tuple[dict[str, float] | None, Tensor | None]:
+    ) -> tuple[dict[str, Any] | None, Tensor | None]:
         """One pass over images of which the trunk's features are asked.
 
         Args:
@@ -121,7 +122,8 @@ class Evaluator:
             keep: whether the features are returned.
 
         Returns:
-            Top-1 and top-5 accuracy of the head, if there is one; and features (N, F), float32, of
+            Top-1 and top-5 accuracy of the head, if there is one, with the evaluator's ``metrics``
+            of its logits, if there are some; and features (N, F), float32, of
             the images of all processes, if they are kept.
 
         Raises:
@@ -130,6 +132,8 @@ class Evaluator:
         device = next(model.parameters()).device
         top1, top5 = TopAccuracy(1, 1).to(device), TopAccuracy(1, 5).to(device)
         flaws = Flaws(1).to(device)
+        names = () if head is None else self.metrics
+        others = {name: METRICS[name](1).to(device) for name in names}
         kept: list[Tensor] = []
         places: list[Tensor] = []
         for inputs, labels, positions in self._batches(split, device):
@@ -138,15 +142,17 @@ class Evaluator:
                 logits = (found if head is None else head(found)).float()
             if head is not None and (known := labels < logits.shape[1]).logical_not().any():
                 logits, labels = logits[known], labels[known]
-            for metric in (top1, top5, flaws):
+            for metric in (top1, top5, flaws, *others.values()):
                 metric.update(logits, labels, torch.zeros_like(labels))
             if keep:
                 kept.append(found.float())
                 places.append(positions.to(device))
         _refuse(flaws)
-        scores = None
+        scores: dict[str, Any] | None = None
         if head is not None:
             scores = {"top1": _reduced(top1, [0])[0], "top5": _reduced(top5, [0])[0]}
+            if others:
+                scores["metrics"] = {name: _reduced(one, [0])[0] for name, one in others.items()}
         return scores, _in_order(kept, places, device) if keep else None
 
     @contextmanager

@@ -14,6 +14,7 @@ from clbench.data.reader import Reader
 from clbench.files.disk import recordable
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.loggers import Loggers
+from clbench.measure.representation import RepresentationTest
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
@@ -31,12 +32,14 @@ class Meter:
         evaluator: how networks are evaluated.
         retention_test: measures retention; None where there is nothing to measure it on.
         logger: all loggers of the run.
+        representation_test: asks the features about earlier tasks; None if that is not wanted.
     """
 
     stream: Stream
     evaluator: Evaluator
     retention_test: RetentionTest | None
     logger: Loggers
+    representation_test: RepresentationTest | None = None
 
     def through(self, reader: Reader) -> Meter:
         """The same meter, which reads the tasks' images by ``reader``."""
@@ -93,6 +96,11 @@ class Meter:
         """What is kept, as events have it: see :meth:`RetentionTest.measure`."""
         return self.retention_test.measure(model) if self.retention_test else {"retention": None}
 
+    def representation(self, model: nn.Module, task: Task) -> dict[str, list[float]]:
+        """Accuracies of classifiers made anew on the tasks up to ``task``, by name."""
+        assert self.representation_test is not None
+        return self.representation_test.measure(self.evaluator, model, self._tasks(task))
+
     def curve(
         self, model: nn.Module, every: int, task: Task, seen: Tensor, points: list[dict[str, Any]]
     ) -> Callable[[int], None]:
@@ -118,8 +126,15 @@ class Meter:
             mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
         if event.retention:
-            values |= {f"retention/{name}": value for name, value in event.retention}
+            found = event.retention
+            told = {"top1": found.top1, "top5": found.top5, **found.metrics}
+            values |= {f"retention/{name}": value for name, value in told.items()}
         values |= {f"retention/{name}": value for name, value in event.retained.items()}
+        for name, asked in event.representation.items():
+            values |= {
+                f"representation/{name}/task_{number + 1:02}": value
+                for number, value in zip(event.evaluated, asked, strict=True)
+            }
         for acting, activity in event.methods.items():
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event.distance.items()}

@@ -34,6 +34,7 @@ from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.merging import merge
 from clbench.recipe.named import by_name, models_of, name_in
 from clbench.recipe.per_task import check_settings
+from clbench.recipe.representation import OF_MEASURES, Representation
 from clbench.recipe.retention import Retention
 from clbench.record.baselines import PLAIN
 from clbench.record.checkpoints import Keep
@@ -101,6 +102,9 @@ class Recipe(Section):
     )
     eval_batch_size: int = Field(256, ge=1, description="samples of a batch in evaluation")
     retention: Retention = Field(default_factory=Retention, description="of pretraining")
+    representation: Representation = Field(
+        default_factory=Representation, description="of earlier tasks, by their features"
+    )
     checkpoints: Keep = Field(
         "last",
         description="weights to keep: last: after the last task; all: after every task, for sweeps "
@@ -176,12 +180,16 @@ class Recipe(Section):
         over_stream = self.schedule.over == "stream"
         refuse_clashes(self.methods, self.optimizer.name, independent)
         refuse_settings(self.methods, self)
-        if self.evaluate == "all" and independent:
-            raise PydanticCustomError(
-                "evaluate",
-                "evaluate: all needs one network for all tasks, but with stream.independent each "
-                "task has its own: say evaluate: seen",
-            )
+        for asked, what, way_out in (
+            (self.evaluate == "all", "evaluate: all", "evaluate: seen"),
+            (self.representation.measures, "representation", "representation.measures: []"),
+        ):
+            if asked and independent:
+                raise PydanticCustomError(
+                    "independent",
+                    f"{what} needs one network for all tasks, but with stream.independent each "  # type: ignore[misc]
+                    f"task has its own: say {way_out}",
+                )
         if over_stream and independent:
             raise PydanticCustomError(
                 "schedule",
@@ -273,7 +281,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         if name == "loggers":
             for logger, rules in attached.LOGGERS.items():
                 yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
-        if name == "retention.measures":
+        if name in OF_MEASURES:
             for measure, settings in MEASURES.items():
                 yield from (f"{name}.{measure}.{key}" for key in settings.model_fields)
 

@@ -16,32 +16,21 @@ from typing_extensions import NotRequired, Self, TypedDict
 
 from clbench.files.disk import recordable, to_json
 from clbench.record.reading import fit
+from clbench.record.values import TASKS as TASKS
+from clbench.record.values import Amount as Amount
+from clbench.record.values import Count as Count
+from clbench.record.values import Fraction as Fraction
+from clbench.record.values import Index as Index
+from clbench.record.values import MetricName as MetricName
+from clbench.record.values import Number as Number
+from clbench.record.values import Operations as Operations
+from clbench.record.values import Pair as Pair
+from clbench.record.values import Part as Part
+from clbench.record.values import Scenario as Scenario
+from clbench.record.values import Text as Text
 
 #: Of the records that are written. 0 are those of before records had versions.
 VERSION = 1
-#: More tasks would make matrices of any size; ImageNet-21k in tasks of ten classes fits.
-TASKS = 2_200
-
-Text = Annotated[str, StringConstraints(max_length=10_000)]
-MetricName = Annotated[str, StringConstraints(max_length=100)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-#: As it was written: 1 stays 1, and 1.0 stays 1.0.
-Number = (
-    Annotated[int, Field(ge=-(10**18), le=10**18)]
-    | Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
-)
-Amount = (
-    Annotated[int, Field(ge=0, le=10**18)]
-    | Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
-)
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
-Index = Annotated[int, Field(ge=0, lt=TASKS)]
-Scenario = Literal["task_incremental", "class_incremental"]
-
-
-#: Of a task.
-Part = Literal["prepare", "fit", "finish", "deploy", "test", "retention"]
 
 
 class _Part(BaseModel):
@@ -144,12 +133,15 @@ class RetentionScores(_Part):
 
     top1: Fraction
     top5: Fraction
+    metrics: dict[MetricName, Number | None] = Field({}, description="others, as of the tasks")
 
 
 #: Names of measures, of sets of the user's as ``set/measure``.
 Retained = Annotated[
     dict[Annotated[str, StringConstraints(max_length=300)], Fraction], Field(max_length=100)
 ]
+#: Accuracies on tasks in a row, by names of measures.
+Probed = Annotated[dict[MetricName, list[Fraction]], Field(max_length=100)]
 
 
 class Measured(_Part):
@@ -246,6 +238,9 @@ class TaskEvent(Measured, _Line):
     ahead: Measured | None = Field(
         None, description="of the tasks to come, where they were to be tested and there are any"
     )
+    representation: Probed = Field(
+        {}, description="of each of the tasks, by classifiers that are made anew of the features"
+    )
     curve: list[CurvePoint]
     methods: dict[Text, Activity]
     remarks: Annotated[list[RemarkMade], Field(max_length=100)]
@@ -259,6 +254,9 @@ class TaskEvent(Measured, _Line):
     seconds: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
     parts: dict[Part, Took]
     peak_memory_bytes: Count
+    flops: Operations | None = Field(
+        None, description="of training, in all processes; null: unknown"
+    )
     footprint: dict[Text, Footprint]
 
     def course(self) -> Iterator[tuple[int, Measured]]:

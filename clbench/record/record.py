@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clbench.errors import ClbenchError
-from clbench.record import measured, retained, scores, stability
+from clbench.record import measured, probed, retained, scores, stability
 from clbench.record.events import (
     EndEvent,
     Event,
@@ -160,6 +160,7 @@ class Record:
             "finished": self.finished,
             **{scenario: self._scores(scenario, retention["kept"]) for scenario in SCENARIOS},
             **self._metrics(),
+            **({"representation": found} if (found := self.probes()) else {}),
             "retention": retention,
             "footprint": self._footprint(),
             "inactive": self._inactive(),
@@ -190,6 +191,10 @@ class Record:
         count, alone = len(self.run.tasks), self.run.independent
         found = measured.summary(self.tasks, count, alone, SCENARIOS)
         return {"metrics": found} if found else {}
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """What classifiers made anew of the features say; empty if none were."""
+        return probed.probe_scores(self.tasks, len(self.run.tasks))
 
     def _stability(self, scenario: Scenario) -> dict[str, float | None]:
         """How low it went: known where every task was looked at while later ones were trained."""
@@ -224,6 +229,7 @@ class Record:
             "after_task_top5": [retention.top5 for retention in kept],
             "change": own["change"],
             "kept": own["kept"],
+            **retained.of_metrics(before, kept, alone),
             **({"measures": {retained.HEAD: own} | others} if others else {}),
         }
 
@@ -262,11 +268,17 @@ class Record:
         return {
             "seconds": sum(event.seconds for event in tasks),
             "seconds_by_part": self._parts(),
+            "flops": self._flops(),
             "train_steps": tasks[-1].last_step if tasks else 0,
             "samples": sum(event.samples for event in tasks),
             "parameters": self.run.parameters,
             "peak_memory_bytes": max((e.peak_memory_bytes for e in tasks), default=0),
         }
+
+    def _flops(self) -> float | None:
+        """Of training on all tasks; None where one is not known."""
+        known = [event.flops for event in self.tasks if event.flops is not None]
+        return sum(known) if len(known) == len(self.tasks) else None
 
     def _parts(self) -> dict[str, float]:
         """Seconds of each part of all tasks; empty where the record is of an older version."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clbench.record.events import TaskEvent
+from clbench.record.events import RetentionScores, TaskEvent
 
 #: Retention before the first task of which a share can be kept.
 LEAST = 1e-6
@@ -45,3 +45,25 @@ def courses(
         name: course(value, [event.retained[name] for event in tasks], independent)
         for name, value in before.items()
     }
+
+
+def of_metrics(
+    before: RetentionScores, after: Sequence[RetentionScores], independent: bool
+) -> dict[str, dict[str, Any]]:
+    """``metrics``: the course of those that were measured beside accuracy; empty if none were.
+
+    There is no ``kept``: of a calibration error, a share says nothing.
+
+    Args:
+        before: the first task.
+        after: every task.
+        independent: as for :func:`course`.
+    """
+    found = {}
+    for name, start in before.metrics.items():
+        values = [scores.metrics.get(name) for scores in after]
+        known = [value for value in values if value is not None]
+        if start is not None and len(known) == len(values):
+            found[name] = course(start, known, independent)
+            del found[name]["kept"]
+    return {"metrics": found} if found else {}

@@ -45,7 +45,7 @@ ROLES: Mapping[Role, str] = {
         schedule.name schedule.warmup schedule.over schedule.options
         epochs steps batch_size train_logits per_task eval_every metrics evaluate callbacks
         retention.data retention.train retention.measures retention.sets retention.batch_norm
-        retention.transform plugins_sha256
+        retention.transform representation.measures representation.per_class plugins_sha256
         trainer trainer.precision trainer.accumulate_grad_batches trainer.gradient_clip_val
         trainer.gradient_clip_algorithm trainer.sync_batchnorm""",
     "repeats": "seed",

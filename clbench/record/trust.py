@@ -130,6 +130,10 @@ def _tasks(record: Record) -> None:
                 raise ClbenchError(f"{where} has metrics of other tasks than it evaluated")
             if point.evaluated.stop > count:
                 raise ClbenchError(f"{where} evaluated {point.evaluated.stop} tasks of {count}")
+        if any(len(v) != len(event.evaluated) for v in event.representation.values()):
+            raise ClbenchError(f"{where} has representation of other tasks than it evaluated")
+        if event.representation.keys() != tasks[0].representation.keys():
+            raise ClbenchError(f"{where} and the first task differ in representation")
         _ahead(event.ahead, range(event.task + 1, count), where)
         if event.task >= count:
             raise ClbenchError(f"{where}: there are {count} tasks only")

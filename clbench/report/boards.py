@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isclose
 
-from clbench.record.baselines import BASELINES, BOUND, PLAIN
+from clbench.record.baselines import BOUND, PLAIN
 from clbench.record.record import Scenario
 from clbench.report import kept
 from clbench.report.cells import (
@@ -25,7 +25,8 @@ from clbench.report.pooled import POOLED, PooledRow, pooled
 from clbench.report.section import Section, Standing
 from clbench.report.tuning import Tuned
 
-#: Columns of a leaderboard: metric, and the baseline it is compared with.
+#: Columns of a leaderboard: metric, and the baseline it is compared with; in the place of the
+#: plain one, the report's reference.
 COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("overall_performance", None),
     ("overall_performance", PLAIN),
@@ -43,25 +44,38 @@ COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("min_accuracy", None),
     ("worst_case_accuracy", None),
     ("retention", None),
+    ("retention", PLAIN),
+    ("probe_change:ridge", None),
+    ("probe_change:knn", None),
     ("average", None),
     ("calibration_error", None),
     ("nll", None),
+    ("retention:calibration_error", None),
+    ("retention:nll", None),
     ("geometric_mean", None),
     ("stored_bytes", None),
     ("weight_copies", None),
     ("extra_passes_per_step", None),
+    ("flops", None),
     ("seconds", None),
+)
+
+INTRANSIGENCE = (
+    "accuracy right after learning of networks trained on each task alone, minus the method’s, in "
+    "points; positive: too stiff to learn"
 )
 
 
 def leaderboard(section: Section, scenario: Scenario) -> Table:
     """All methods of a section; columns that no method fills are left out."""
     rows = section.leaderboard(scenario)
+    columns = ((m, section.reference if name == PLAIN else name) for m, name in COLUMNS)
     shown = [
         (metric, baseline)
-        for metric, baseline in COLUMNS
+        for metric, baseline in dict.fromkeys(columns)
         if any(_filled(row, metric, baseline) for row in rows) and not repeats(rows, metric)
     ]
+    stiff = any(row.intransigence for row in rows)
     heads = [Head("Method"), Head("Seeds", "runs that finished", 1)]
     for metric, baseline in shown:
         about = METRICS[metric]
@@ -72,6 +86,7 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
             heads.append(
                 Head(about.label, about.about, about.better, metric == "overall_performance")
             )
+    heads += [Head("Intransigence", INTRANSIGENCE, -1)] * stiff
     body = []
     for row in rows:
         number = row.group.number
@@ -85,15 +100,33 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
                 line.append(versus(row, baseline, metric, number))
             else:
                 line.append(score_cell(row.scores[metric], unit, row.marks.get(metric, ""), number))
-        body.append(line)
-    note = " ".join(_compared(section, name) for name in BASELINES)
-    return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note.strip())
+        body.append(line + [_stiffness(section, row)] * stiff)
+    notes = [_compared(section, name) for name in section.baselines]
+    notes += [_told_alone(section)] * stiff
+    note = " ".join(filter(None, notes))
+    return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note)
+
+
+def _stiffness(section: Section, row: Standing) -> Entry:
+    """Intransigence, with what makes it none."""
+    gap, other = row.intransigence, section.alone(row.group)
+    besides = other is not None and bool(section.confounds(row.group, other))
+    return gap_cell(gap, "accuracy", row.group.number, bool(gap and gap.within_noise), besides)
+
+
+def _told_alone(section: Section) -> str:
+    """What intransigence is measured from."""
+    found = dict.fromkeys(o.label for g in section.groups if (o := section.alone(g)))
+    return (
+        f"Intransigence is measured from {', '.join(found)}: plain fine-tuning of every task "
+        "alone, from the pretrained weights."
+    )
 
 
 def _compared(section: Section, name: str) -> str:
     """Which of several baselines a method is compared with, and how these differ; empty if there
     is only one."""
-    bases = [group for group in section.groups if group.base == name]
+    bases = section.bases(name)
     if len(bases) < 2:
         return ""
     compared = section.compared(name)
@@ -205,7 +238,11 @@ def pooled_table(comparison: Compared, scenario: Scenario) -> Table | None:
         Head("Method"),
         Head("Mean rank", "rank by OP, 1 the best, mean over streams", -1),
         Head(METRICS[first].label, METRICS[first].about, 1, True),
-        Head("ΔOP sequential", "paired difference from sequential, mean over streams", 1),
+        Head(
+            f"ΔOP {comparison.reference}",
+            f"paired difference from {comparison.reference}, mean over streams",
+            1,
+        ),
         *(Head(METRICS[m].label, METRICS[m].about, METRICS[m].better) for m in rest),
     ]
     body = [

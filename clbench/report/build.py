@@ -35,6 +35,7 @@ def build(comparison: Compared, output: Path, title: str = "clbench report") -> 
         **{_figure_file(comparison, *place): svg for place, (svg, _) in pictures.items()},
         "retention.csv": tables.kept_csv(comparison),
         "measures.csv": tables.measures_csv(comparison),
+        "representation.csv": tables.representation_csv(comparison),
         "all_streams.csv": tables.pooled_csv(comparison),
         "class_orders.csv": orders_csv(comparison),
         "tuning.csv": tables.tuning_csv(comparison),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError
-from clbench.record.baselines import PLAIN
+from clbench.record.baselines import BOUND, PLAIN
 from clbench.record.events import VERSION
 from clbench.record.record import Scenario
 from clbench.report import tuning as tunings
@@ -96,6 +96,7 @@ def compare(
     failures: Mapping[str, str] | None = None,
     tuning: Tuned | Mapping[str, Any] | Path | None = None,
     skipped: Mapping[str, str] | None = None,
+    reference: str = PLAIN,
 ) -> Comparison:
     """Read runs and sort them by what may be compared.
 
@@ -106,9 +107,10 @@ def compare(
         tuning: how the methods were tuned, its values or its file; by default, the files
             ``tuning.json`` in ``places`` and above the runs.
         skipped: what a suite left out, with the reason.
+        reference: the method that the others are compared with, as tables name it.
 
     Raises:
-        ClbenchError: if there are no runs.
+        ClbenchError: if there are no runs, or none of the reference.
     """
     roots = [Path(place) for place in places]
     found, problems = gather(roots)
@@ -141,11 +143,12 @@ def compare(
     titles = Counter(section.title for section in made)
     if any(count > 1 for count in titles.values()):
         made = [
-            Section(f"{s.title} ({_order(s.tasks, shared)})", s.groups, s.tasks, s.warnings)
-            if titles[s.title] > 1
-            else s
+            replace(s, title=f"{s.title} ({_order(s.tasks, shared)})") if titles[s.title] > 1 else s
             for s, (*_, shared) in zip(made, sections, strict=True)
         ]
+    if reference != PLAIN:
+        made = _against(reference, made)
+        notes.append(f"Differences are from {reference}, and from {BOUND} where it was run.")
     return Comparison(
         tuple(made),
         (*problems, *unread, *warnings_of(runs, everywhere=True)),
@@ -154,7 +157,26 @@ def compare(
         tuple(notes),
         (*problems, *unread),
         dict(skipped or {}),
+        reference,
     )
+
+
+def _against(reference: str, sections: Sequence[Section]) -> list[Section]:
+    """The sections with another reference than plain fine-tuning.
+
+    Raises:
+        ClbenchError: if none of them has it.
+    """
+    if not any(section.bases(reference) for section in sections):
+        known = dict.fromkeys(group.label for section in sections for group in section.groups)
+        raise ClbenchError(
+            cut_line(f"--reference: there are no runs of {reference}; there are {', '.join(known)}")
+        )
+    lacks = (f"There are no runs of {reference} to compare with.",)
+    return [
+        replace(s, reference=reference, warnings=s.warnings + lacks * (not s.bases(reference)))
+        for s in sections
+    ]
 
 
 def _tunings(

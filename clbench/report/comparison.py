@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clbench.record.baselines import PLAIN
 from clbench.record.record import TITLES, Scenario
 from clbench.report.gather import Run
 from clbench.report.section import Section
@@ -24,6 +25,7 @@ class Compared:
         tunings: how the methods were tuned, one for each suite that was.
         notes: what else to know, each a sentence.
         problems: what could not be read, a line for each folder; among the warnings too.
+        reference: what methods are compared with, besides the bound.
     """
 
     sections: tuple[Section, ...]
@@ -33,6 +35,7 @@ class Compared:
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    reference: str = PLAIN
     #: What was worked out once, for the tables and the figures that ask again.
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 

@@ -25,7 +25,7 @@ from clbench.text.texts import cut_line
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "metrics", "evaluate", "retention.data", "retention.train")
 #: Sections of such settings.
-ASIDE_SECTIONS = ("retention.measures.", "retention.sets.")
+ASIDE_SECTIONS = ("retention.measures.", "retention.sets.", "representation.")
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.

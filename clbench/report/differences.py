@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from clbench.record.baselines import BASELINES
 from clbench.record.record import Scenario
 from clbench.report.boards import leaderboard
 from clbench.report.cells import NOTHING, Entry, Head, Table, versus
@@ -21,8 +20,8 @@ NOTE = (
 
 
 def differences(section: Section, scenario: Scenario) -> Table | None:
-    """Differences of overall performance from the baselines with what else differs; None if there
-    is no baseline to compare with."""
+    """Differences of overall performance from the baselines or the reference, with what else
+    differs; None if there is none of them."""
     heads = [
         Head("Method"),
         Head("From", "the baseline that differs least besides the method"),
@@ -38,7 +37,7 @@ def differences(section: Section, scenario: Scenario) -> Table | None:
         Head("What differs besides the method"),
     ]
     metric, body = "overall_performance", []
-    for name in BASELINES:
+    for name in section.baselines:
         for row in section.leaderboard(scenario):
             base, gap = section.baseline(name, row.group), row.versus[name].get(metric)
             if base is None or gap is None:

@@ -101,7 +101,7 @@ class Run:
         """Everything that can make a difference but the seed, as dotted keys to plain values."""
         run = self.record.run
         source: Mapping[str, Any] = self.recipe or {
-            "stream": {"name": run.stream},
+            "stream": {"name": run.stream} | ({"independent": True} if run.independent else {}),
             "methods": run.methods,
             "model": {"backbone": run.backbone, "options": run.options},
             "images": {"size": run.size},
@@ -147,8 +147,9 @@ class Run:
 
         Args:
             metric: its key in :data:`clbench.report.metrics.METRICS`; ``pretrained`` and
-                ``retention_change``: the retention before training, and the difference from it; or
-                ``before``, ``after``, ``change`` or ``kept`` of a measure, as in ``kept:knn``.
+                ``retention_change``: the retention before training, and the difference from it;
+                ``before``, ``after``, ``change`` or ``kept`` of a measure, as in ``kept:knn``; or
+                ``probe_learned``, ``probe_final`` or ``probe_change`` of one.
             scenario: which accuracies to read.
         """
         if not self.finished:
@@ -159,6 +160,14 @@ class Run:
         value: float | None
         if metric in scores:
             value = scores[metric]
+        elif metric.startswith("probe_"):
+            what, measure = metric.removeprefix("probe_").split(":", 1)
+            value = self.summary.get("representation", {}).get(measure, {}).get(what)
+        elif metric.startswith("retention:"):
+            course = kept.get("metrics", {}).get(metric.split(":", 1)[1], {})
+            value = (
+                course["before"] + course["change"] if course.get("change") is not None else None
+            )
         elif ":" in metric:
             value = self._kept(*metric.split(":", 1))
         elif metric == "retention":

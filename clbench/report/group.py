@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clbench.record.baselines import BOUND, PLAIN
+from clbench.record.baselines import BASELINES, BOUND, PLAIN
 from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import bounds
 from clbench.report.statistics import Mean, mean_of
 
+#: Scores of what is kept, and the power of it that they grow with.
+KEPT = {"kept": 1.0, "geometric_mean": 0.5}
 GroupKind = Literal["bound", "past", "oblivious"]
 
 
@@ -46,6 +48,17 @@ class Group:
         return BOUND if {*run.methods} == run.having("joint") else None
 
     @property
+    def independent(self) -> bool:
+        """Whether every task starts from the pretrained weights."""
+        return self.runs[0].independent
+
+    def called(self, name: str) -> bool:
+        """Whether it goes by a name: a baseline's, the one in tables, or that of its methods."""
+        if name in BASELINES:
+            return self.base == name
+        return name in (self.label, self.name, "+".join(self.runs[0].methods))
+
+    @property
     def kind(self) -> GroupKind:
         """``bound`` (all tasks at once), ``past`` (the methods see past data) or ``oblivious``."""
         if self.runs[0].having("joint"):
@@ -60,4 +73,14 @@ class Group:
 
     def estimate(self, metric: str, scenario: Scenario) -> Mean | None:
         """The score over the seeds; None if no run has it."""
-        return mean_of(list(self.by_seed(metric, scenario).values()), within=bounds(metric))
+        values = list(self.by_seed(metric, scenario).values())
+        return mean_of(values, within=self._within(metric, scenario))
+
+    def _within(self, metric: str, scenario: Scenario) -> tuple[float, float]:
+        """The least and the largest value of a score: more can be kept than there was, but no more
+        than everything."""
+        least, most = bounds(metric)
+        before = self.by_seed("pretrained", scenario).values() if metric in KEPT else ()
+        if before and min(before) > 0:
+            most = min(before) ** -KEPT[metric]
+        return least, most

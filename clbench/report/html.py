@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import __version__
 from clbench.record.record import Scenario
-from clbench.report import kept, kept_by
+from clbench.report import kept, kept_by, representation
 from clbench.report.boards import kept_table, leaderboard, pooled_table
 from clbench.report.checks import known
 from clbench.report.comparison import Compared
@@ -88,6 +88,7 @@ def _templates() -> Environment:
         "board_note": NOTE,
         "kept_note": kept.NOTE,
         "kept_by_note": kept_by.NOTE,
+        "representation_note": representation.NOTE,
         "marks": {"best": "best", "tie": "within noise of the best"},
     }
     made.filters |= {
@@ -134,6 +135,7 @@ def _section(number: int, section: Section, pictures: Pictures) -> dict[str, Any
         ],
         "kept": [(f"Retention and target, {title}", table) for title, table in tables if table],
         "kept_by": kept_by.kept_by_tables(section),
+        "representation": representation.representation_table(section),
         "figures": list(_figures(number, pictures, titles)),
         "frontier": any(
             (number, s, name) in pictures

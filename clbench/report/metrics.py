@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clbench.record.record import TITLES as SCENARIO_TITLES
+from clbench.text.numbers import flops
 
 __all__ = ["METRICS", "SCENARIO_ABOUT", "SCENARIO_TITLES", "Metric", "Unit", "bounds", "show"]
 
-Unit = Literal["accuracy", "change", "bytes", "number", "seconds"]
+Unit = Literal["accuracy", "change", "bytes", "flops", "number", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ METRICS: dict[str, Metric] = {
         1,
         True,
     ),
+    "probe_change:ridge": Metric(
+        "Δ ridge probe",
+        "accuracy on earlier tasks of a linear probe of the features, made anew: in the end, minus "
+        "right after each was learned",
+        "change",
+        1,
+    ),
+    "probe_change:knn": Metric("Δ kNN", "the same of nearest neighbours", "change", 1),
     "average": Metric("Average", "FLOW's average: mean of retention and OP", "accuracy", 1, True),
     "calibration_error": Metric(
         "ECE",
@@ -107,6 +116,15 @@ METRICS: dict[str, Metric] = {
         "number",
         -1,
     ),
+    "retention:calibration_error": Metric(
+        "ECE retention", "expected calibration error of the original head, at the end", "number", -1
+    ),
+    "retention:nll": Metric(
+        "NLL retention",
+        "negative log-likelihood of the original head in nats, at the end",
+        "number",
+        -1,
+    ),
     "kept": Metric("Kept", "retention after ÷ before", "number", 1),
     "geometric_mean": Metric(
         "√(OP·kept)", "geometric mean of OP and the share of retention that is kept", "accuracy", 1
@@ -115,6 +133,13 @@ METRICS: dict[str, Metric] = {
     "weight_copies": Metric("Copies", "extra copies of the weights", "number", -1),
     "extra_passes_per_step": Metric(
         "Passes", "extra passes through the network a step", "number", -1
+    ),
+    "flops": Metric(
+        "FLOPs",
+        "matrix products, convolutions and attention of training, forwards and backwards, in all "
+        "passes of the methods; tests, optimisers and what is not a layer's are left out",
+        "flops",
+        -1,
     ),
     "seconds": Metric("Time", "wall-clock time of the whole stream", "seconds", -1),
 }
@@ -129,7 +154,7 @@ SCENARIO_ABOUT = {
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the largest value that a score can have."""
     about = METRICS.get(metric)
-    if metric.startswith(("before:", "after:")):
+    if metric.startswith(("before:", "after:", "probe_learned:", "probe_final:")):
         return (0.0, 1.0)
     if about is None:
         return (-math.inf, math.inf)
@@ -153,6 +178,8 @@ def show(value: float | None, unit: Unit, signed: bool = False) -> str:
         unit_of = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
         size, name = next(((s, n) for s, n in unit_of if value >= s), (1, "B"))
         return f"{value / size:.3g} {name}"
+    if unit == "flops":
+        return flops(value)
     if unit == "seconds":
         return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
     return f"{value:.2g}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clbench.record.baselines import PLAIN
 from clbench.record.record import Scenario
 from clbench.report.comparison import Compared
 from clbench.report.confounds import Confound
@@ -37,9 +36,9 @@ class PooledRow:
         groups: its runs on each stream.
         rank: mean over streams of its rank by OP, 1 the best; None for the multitask bound.
         scores: by metric, mean over streams.
-        gap: paired difference of OP from sequential fine-tuning.
+        gap: paired difference of OP from the reference.
         mark: ``best`` overall performance, ``tie`` (within noise of it) or nothing.
-        besides: what differs from sequential fine-tuning besides the method on any stream.
+        besides: what differs from the reference besides the method on any stream.
         noise: whether the gap is within noise, corrected by Holm if it tests the method.
     """
 
@@ -102,7 +101,7 @@ def _pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     bound = {label for label in values if groups[label][0].kind == "bound"}
     rivals = {label: v for label, v in values.items() if label not in bound}
     ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
-    plain = [x for x in values if all(g.base == PLAIN for g in groups[x])]
+    plain = [x for x in values if all(g.called(comparison.reference) for g in groups[x])]
     scores = {
         label: {
             m: mean_of(*_lists(_by_stream(groups[label], m, scenario)), within=bounds(m))

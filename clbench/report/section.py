@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from clbench.record.baselines import BASELINES
+from clbench.record.baselines import BASELINES, BOUND, PLAIN
 from clbench.record.record import SCENARIOS, Scenario
 from clbench.report.confounds import Confound, confounds
 from clbench.report.group import Group
@@ -24,10 +24,13 @@ class Standing:
         group: its runs.
         scores: by metric; None where there is none.
         marks: by metric: ``best``, ``tie`` (within noise of the best) or nothing.
-        versus: by baseline (``sequential``, ``multitask``) and metric.
+        versus: by baseline (``sequential``, ``multitask``, the report's reference) and metric.
         besides: by baseline: what differs from it besides the method.
         p: by baseline and metric: p values of the differences that test the method, corrected by
             Holm over the methods of the leaderboard.
+        intransigence: accuracy right after learning of networks trained on each task alone, minus
+            the method's; None where there are no such runs, and class-incremental, as a network
+            for one task chooses among its classes alone.
     """
 
     group: Group
@@ -36,6 +39,7 @@ class Standing:
     versus: Mapping[str, Mapping[str, Difference | None]]
     besides: Mapping[str, tuple[Confound, ...]]
     p: Mapping[str, Mapping[str, float]]
+    intransigence: Difference | None = None
 
     def within_noise(self, baseline: str, metric: str) -> bool:
         """Whether a difference is within noise, corrected for so many if it tests the method."""
@@ -52,12 +56,19 @@ class Section:
         groups: the methods.
         tasks: names of the stream's tasks.
         warnings: reasons not to trust the numbers, each a sentence.
+        reference: what methods are compared with, besides the bound.
     """
 
     title: str
     groups: tuple[Group, ...]
     tasks: tuple[str, ...]
     warnings: tuple[str, ...]
+    reference: str = PLAIN
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """What the tables compare methods with."""
+        return tuple(dict.fromkeys((self.reference, BOUND)))
 
     @property
     def stream(self) -> str:
@@ -77,7 +88,7 @@ class Section:
     @property
     def independent(self) -> bool:
         """Whether every task starts from the pretrained weights."""
-        return self.groups[0].runs[0].independent
+        return all(group.independent for group in self.groups)
 
     def leaderboard(self, scenario: Scenario) -> list[Standing]:
         """All methods, the best overall performance first."""
@@ -100,19 +111,20 @@ class Section:
         for metric in (name for name, about in METRICS.items() if about.contest):
             for number, mark in self._contest(metric, scenario).items():
                 marks[number][metric] = mark
+        names = tuple(dict.fromkeys((*BASELINES, self.reference)))
         versus = {
-            name: {g.number: self._versus(g, name, scenario) for g in self.groups}
-            for name in BASELINES
+            name: {g.number: self._versus(g, name, scenario) for g in self.groups} for name in names
         }
-        p = {name: self._corrected(name, versus[name]) for name in BASELINES}
+        p = {name: self._corrected(name, versus[name]) for name in names}
         rows = [
             Standing(
                 group,
                 scores[group.number],
                 marks[group.number],
-                {name: versus[name][group.number] for name in BASELINES},
-                {name: self.besides(name, group) for name in BASELINES},
-                {name: p[name].get(group.number, {}) for name in BASELINES},
+                {name: versus[name][group.number] for name in names},
+                {name: self.besides(name, group) for name in names},
+                {name: p[name].get(group.number, {}) for name in names},
+                self._intransigence(group, scenario),
             )
             for group in self.groups
         ]
@@ -128,7 +140,24 @@ class Section:
 
         One that differs in nothing else, if there is one; else the one that differs least.
         """
-        return self.nearest([group for group in self.groups if group.base == name], of)
+        found = self.bases(name)
+        alike = [group for group in found if group.independent == of.independent]
+        return self.nearest(alike if name == PLAIN and alike else found, of)
+
+    def bases(self, name: str) -> list[Group]:
+        """The groups that go by the name of a baseline."""
+        return [group for group in self.groups if group.called(name)]
+
+    def alone(self, of: Group) -> Group | None:
+        """Plain fine-tuning of every task alone, to measure a method's intransigence from."""
+        found = [group for group in self.groups if group.base == PLAIN and group.independent]
+        return None if of.independent else self.nearest(found, of)
+
+    def _intransigence(self, group: Group, scenario: Scenario) -> Difference | None:
+        other, metric = self.alone(group), "learning_accuracy"
+        if other is None or scenario != "task_incremental":
+            return None
+        return difference(other.by_seed(metric, scenario), group.by_seed(metric, scenario))
 
     def nearest(self, among: Sequence[Group], of: Group) -> Group | None:
         """The group among some that differs least from one besides the methods; None for itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -20,6 +20,8 @@ from clbench.report.kept_by import KEPT, kept_by_tables, measures
 from clbench.report.metrics import METRICS
 from clbench.report.orders import orders_tables
 from clbench.report.pooled import pooled
+from clbench.report.representation import PARTS, asked, representation_table
+from clbench.report.section import Section
 from clbench.report.statistics import Difference, Mean
 from clbench.report.verdicts import seen
 
@@ -51,7 +53,7 @@ def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
                     flat |= _interval(metric, found)
                     if METRICS[metric].contest:
                         flat[f"{metric}_mark"] = row.marks.get(metric, "")
-                for baseline in BASELINES:
+                for baseline in dict.fromkeys((*BASELINES, section.reference)):
                     nearest = section.baseline(baseline, row.group)
                     flat[f"nearest_{baseline}"] = nearest.label if nearest else ""
                     besides = "; ".join(c.words for c in row.besides[baseline])
@@ -67,6 +69,10 @@ def rows(comparison: Compared) -> Iterator[dict[str, Any]]:
                         flat[f"{name}_pairs"] = gap.n if gap else None
                         flat[f"{name}_could_see"] = seen(gap)
                         flat[f"{name}_p_holm"] = row.p[baseline].get(metric)
+                alone, gap = section.alone(row.group), row.intransigence
+                flat["intransigence_from"] = alone.label if alone and gap else ""
+                flat["intransigence_mean"] = gap.mean if gap else None
+                flat |= _interval("intransigence", gap)
                 flat["runs"] = " ".join(run.folder.name for run in row.group.finished)
                 yield flat
 
@@ -139,13 +145,28 @@ def kept_csv(comparison: Compared) -> str:
 
 def measures_csv(comparison: Compared) -> str:
     """What every measure says is kept, a row for each method and measure."""
+    return _by_measure(comparison, measures, {what: what for what in KEPT})
+
+
+def representation_csv(comparison: Compared) -> str:
+    """What the features still tell of earlier tasks, a row for each method and measure."""
+    return _by_measure(comparison, asked, {part: f"probe_{part}" for part in PARTS})
+
+
+def _by_measure(
+    comparison: Compared, names: Callable[[Section], list[str]], parts: Mapping[str, str]
+) -> str:
+    """A row for each method and measure that it has; ``parts``: columns to kinds of score."""
 
     def lines() -> Iterator[dict[str, Any]]:
         for section in comparison.sections:
             scenario = next(iter(section.scenarios))
-            for group, measure in product(section.groups, measures(section)):
-                found = {what: group.estimate(f"{what}:{measure}", scenario) for what in KEPT}
-                if found["before"] is None:
+            for group, measure in product(section.groups, names(section)):
+                found = {
+                    part: group.estimate(f"{kind}:{measure}", scenario)
+                    for part, kind in parts.items()
+                }
+                if not any(found.values()):
                     continue
                 line: dict[str, Any] = {
                     "stream": section.title,
@@ -243,4 +264,5 @@ def _all(comparison: Compared) -> Iterator[Table]:
         yield from kept_tables(comparison, scenario)
     for section in comparison.sections:
         yield from kept_by_tables(section)
+    yield from filter(None, map(representation_table, comparison.sections))
     yield from map(tuned_table, comparison.tunings)

@@ -20,6 +20,7 @@ from clbench.models.pretraining import pretrain
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
+from clbench.runner.flops import Flops
 from clbench.runner.parts import Passes
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Stream, Task
@@ -64,6 +65,7 @@ class Network:
         self.head = backbone.head_names(self.model)
         self.theta_pretrained = snapshot(self.model, anchor_device)
         self.passes = Passes(self.model)
+        self.flops = Flops(self.passes, recipe.images.size)
 
     def transform(self, recipe: Recipe) -> Transform:
         """From stored images to input, with the augmentation of a task's recipe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,10 +18,11 @@ class Passes:
     Attributes:
         trained: with gradients.
         passed: without.
+        looked: of these, while points of curves were measured.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.trained = self.passed = 0
+        self.trained = self.passed = self.looked = 0
         leaves = (m for m in model.modules() if not list(m.children()) and list(m.parameters()))
         next(leaves).register_forward_pre_hook(self._count)
 
@@ -34,6 +35,18 @@ class Passes:
             self.trained += len(inputs[0])
         else:
             self.passed += len(inputs[0])
+
+    def looking(self, on_step: Callable[[int], None] | None) -> Callable[[int], None] | None:
+        """What measures curves after a step, if anything does, with its images counted."""
+        if on_step is None:
+            return None
+
+        def look(step: int) -> None:
+            before = self.passed
+            on_step(step)
+            self.looked += self.passed - before
+
+        return look
 
     def __deepcopy__(self, memo: object) -> Passes:
         """Copies of the network count here too."""

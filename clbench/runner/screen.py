@@ -13,6 +13,7 @@ from clbench.record.record import SCENARIOS, Record
 from clbench.record.scopes import sentence
 from clbench.record.scores import LABELS, SIGNED
 from clbench.runner.products import LOADER, NUMBERS, PICTURES, WEIGHTS
+from clbench.text.numbers import flops
 
 #: What is named at the end of a run.
 FILES = (*NUMBERS, *PICTURES, "record.jsonl", "config.yaml", "environment.json", WEIGHTS, LOADER)
@@ -24,6 +25,7 @@ PARTS = {
     "deploy": "deploying",
     "test": "testing",
     "retention": "retention",
+    "representation": "asking the features",
 }
 #: Measures of retention in the line of a task; the end of a run has all.
 MOST = 3
@@ -55,6 +57,13 @@ def show(record: Record, console: Console | None = None) -> None:
         of = METHODS[name].scope_means if name in METHODS else "see docs/methods.md"
         told = sentence(name, summary["scope"][name], of)
         console.print(f"[bold red]WARNING: {escape(told)}", highlight=False)
+    for name, found in summary.get("representation", {}).items():
+        learned, change = percent(found["learned"]), percent(found["change"], True)
+        console.print(
+            f"Features by {name} anew, mean over tasks: {percent(found['final'])} % in the end, "
+            f"{learned} % once learned; of earlier tasks, change {change} points.",
+            highlight=False,
+        )
     _show_costs(summary["footprint"], summary["cost"], console)
     folder = escape(str(record.folder))
     console.print(f"Files in {folder}:", highlight=False)
@@ -95,6 +104,10 @@ def _show_retention(record: Record, retention: dict[str, Any], console: Console)
             f"{percent(retention['pretrained'])} % pretrained, "
             f"change {percent(retention['change'], True)} points."
         )
+        for name, found in retention.get("metrics", {}).items():
+            end = number(found["before"] + found["change"])
+            told = f"{escape(name)} of retention: {end}, {number(found['before'])} pretrained."
+            console.print(told, highlight=False)
 
 
 def _show_retained(record: Record, retention: dict[str, Any], console: Console) -> None:
@@ -125,6 +138,7 @@ def _show_costs(needs: dict[str, Any], cost: dict[str, Any], console: Console) -
     console.print(
         f"{cost['train_steps']:,} steps, {cost['samples']:,} samples, "
         f"{cost['parameters']:,} parameters, {cost['seconds']:.1f} s{_where(cost)}."
+        + ("" if cost["flops"] is None else f" Training took {flops(cost['flops'])}.")
     )
 
 

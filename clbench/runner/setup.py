@@ -16,6 +16,7 @@ from clbench.learner.trainer import make_trainer, quiet
 from clbench.measure.evaluate import Evaluator
 from clbench.measure.loggers import Loggers, check_loggers
 from clbench.measure.meter import Meter
+from clbench.measure.representation import RepresentationTest
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
 from clbench.models.anchors import Anchors
@@ -94,13 +95,14 @@ class Setup:
         check_tasks(recipe, stages, least)
         copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")
+        representation = RepresentationTest.make(recipe, stream)
         network = Network(recipe, stream, device, anchors_at, autocast)
         logger = Loggers(folder, recipe, first_step)
         own = overriding(list(methods.values()), "classifier")
         classifier = own[0].classifier if own else None
         evaluator = Evaluator(network.reader(recipe), recipe.metrics, classifier)
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
-        meter = Meter(stream, evaluator, retention, logger)
+        meter = Meter(stream, evaluator, retention, logger, representation)
         return cls(recipe, stream, stages, methods, network, meter, logger, least)
 
     @property

@@ -109,6 +109,7 @@ class Run:
         curve: list[dict[str, Any]] = []
         every, stream_steps = recipe.eval_every, sum(self.steps) or None
         on_step = self.meter.curve(context.model, every, task, seen, curve) if every else None
+        on_step = self.network.passes.looking(on_step)
         learner = Learner(context, self.methods, recipe, first_step, clock, on_step, stream_steps)
         with parts("fit"):
             self._fit(learner, batches, title)
@@ -127,6 +128,7 @@ class Run:
         told = self._measure(context, learner, plan, weights, parts, curve)
         told["seconds"] = seconds = parts.seconds
         told["parts"] = parts.found
+        told["flops"] = self.network.flops.spent(parts.found, self.network.device)
         told["peak_memory_bytes"] = peak_memory(self.network.device)
         told["footprint"] = {
             name: footprint.measure(m, self.setup.image_bytes, clock.of(m), seconds)
@@ -186,6 +188,7 @@ class Run:
         if not restrict(model, self.methods):
             context = replace(context, total_steps=0)
             say(f"Task {task.name}: the methods leave nothing to train, 0 steps.")
+        network.flops.look(model)
         return context, seen, batches
 
     def _plan(self, recipe: Recipe, number: int, context: Context) -> Plan:
@@ -255,11 +258,13 @@ class Run:
         with parts("test"):
             tested = self.meter.test(model, task, seen)
             validation = self.meter.validation(model, task, seen)
-            ahead = {}
-            if self.setup.recipe.evaluate == "all":
-                ahead["ahead"] = self.meter.ahead(model, task, seen)
+            every = self.setup.recipe.evaluate == "all"
+            ahead = {"ahead": self.meter.ahead(model, task, seen)} if every else {}
         with parts("retention"):
             kept = self.meter.retention(model)
+        if self.meter.representation_test:
+            with parts("representation"):
+                kept["representation"] = self.meter.representation(model, task)
         return {
             "task": task.index,
             "name": task.name,

@@ -199,6 +199,7 @@ def try_of(tuning: Tuning, settings: Mapping[str, Value]) -> dict[str, Any]:
         "retention": {"data": "none", "sets": {}},
         "eval_every": None,
         "evaluate": "seen",
+        "representation": {"measures": {}},
     }
 
 

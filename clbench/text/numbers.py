@@ -25,3 +25,15 @@ def size(count: float) -> str:
     ('0.0 MB', '3.5 MB', '12.0 GB')
     """
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def flops(count: float) -> str:
+    """Floating-point operations for people.
+
+    >>> flops(1.234e9), flops(4.5678e16), flops(12)
+    ('1.23 GFLOPs', '45.7 PFLOPs', '1.2e-08 GFLOPs')
+    """
+    scales = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
+    scale, prefix = next((found for found in scales if count >= found[0]), scales[-1])
+    shown = count / scale
+    return f"{shown:.3g} {prefix}FLOPs" if shown >= 1 else f"{shown:.2g} {prefix}FLOPs"

@@ -1,0 +1,129 @@
+"""FLOPs of training: by hand where that can be done, whatever the methods are, and for nothing."""
+
+import copy
+
+import pytest
+import records
+import torch
+from report.made_up import run_folder
+from torch import nn
+
+import clbench
+from clbench.report.boards import leaderboard
+from clbench.report.compare import compare
+from clbench.runner.flops import Flops
+from clbench.runner.parts import Passes
+from clbench.text.numbers import flops
+
+
+class Attention(nn.Module):
+    """A linear layer, attention without weights, a mean and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm = nn.Conv2d(3, 8, 4, 4), nn.BatchNorm1d(16)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images):
+        x = self.norm(self.embed(images).flatten(2).transpose(1, 2))
+        return self.head(nn.functional.scaled_dot_product_attention(x, x, x).mean(1))
+
+
+#: Of an image of 16 pixels: a convolution to 16 places, scores and values of attention, the head.
+EMBED, ATTEND, HEAD = 2 * 16 * 8 * 48, 2 * 2 * 16 * 16 * 8, 2 * 8 * 5
+
+
+def counted(model):
+    found = Flops(Passes(model), 16)
+    found.look(model)
+    return found
+
+
+def test_an_image_takes_what_it_does_by_hand():
+    model = Attention()
+    before = copy.deepcopy(model.state_dict())
+    found = counted(model)
+    both, forward = found._now
+    assert forward == EMBED + ATTEND + HEAD
+    # Backwards each product takes two, but the first, whose input needs no gradient.
+    assert both - forward == EMBED + 2 * ATTEND + 2 * HEAD
+    assert (found.passes.trained, found.passes.passed) == (0, 0)
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training
+    parts = {"fit": {"trained": 10, "passed": 3}, "test": {"trained": 0, "passed": 99}}
+    assert found.spent(parts, torch.device("cpu")) == 10 * both + 3 * forward
+
+
+def test_groups_of_a_convolution_count_once():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8))
+    first, second = 2 * 256 * 8 * 3, 2 * 256 * 8 * 9
+    assert counted(model)._now == (2 * first + 3 * second, first + second)
+
+
+def test_a_network_that_looks_at_its_numbers_is_counted_with_numbers(capsys):
+    model = Attention()
+    model.embed.register_forward_hook(
+        lambda _, inputs, outputs: outputs * bool(outputs.isfinite().all())
+    )
+    assert counted(model)._now == counted(Attention())._now
+    assert not capsys.readouterr().out
+
+
+def test_what_is_frozen_takes_no_way_back():
+    model = Attention()
+    for part in (model.embed, model.norm):
+        part.requires_grad_(False)
+    found = counted(model)
+    assert found._now == (EMBED + ATTEND + 2 * HEAD, EMBED + ATTEND + HEAD)
+    model.head.requires_grad_(False)
+    found.look(model)
+    assert found._now[0] == found._now[1]
+    assert len(found._known) == 2
+
+
+def test_what_cannot_be_counted_is_said_once_and_costs_nothing(capsys):
+    model = Attention()
+    model.embed.register_forward_pre_hook(lambda *_: 1 / 0)
+    found = counted(model)
+    found.look(model)
+    assert found.spent({}, torch.device("cpu")) is None
+    assert capsys.readouterr().out == "Note: FLOPs are not counted (division by zero).\n"
+
+
+def test_a_run_counts_the_passes_of_its_methods(recipe, tmp_path, no_pictures, capsys):
+    found = {}
+    for name, methods in {"plain": {}, "lwf": {"lwf": {}}, "still": {"linear_probe": {}}}.items():
+        changes = {"steps": 2, "methods": methods, "eval_every": 1}
+        record = clbench.run(recipe | changes, tmp_path / name)
+        found[name] = [event.flops for event in record.tasks]
+        assert record.summary()["cost"]["flops"] == sum(found[name])
+    image = record_of_image(recipe)
+    assert found["plain"] == [2 * 32 * image[0]] * 3
+    # LwF asks the network before about every image from the second task on.
+    assert found["lwf"] == [2 * 32 * image[0]] + [2 * 32 * (image[0] + image[1])] * 2
+    assert all(one < few for one, few in zip(found["still"], found["plain"], strict=True))
+
+
+def record_of_image(recipe):
+    """FLOPs of an image of the tiny network, on its way forwards and back, and forwards."""
+    import timm
+
+    model = timm.create_model("tiny_cnn", num_classes=6, **recipe["model"]["options"])
+    found = Flops(Passes(model), recipe["images"]["size"])
+    found.look(model)
+    return found._now
+
+
+@pytest.mark.parametrize("told", [[1e15, 2e15], [1e15, None]])
+def test_reports_have_it_where_all_of_it_is_known(tmp_path, told):
+    folder = run_folder(tmp_path)
+    records.edit(
+        folder, lambda e: e.update(flops=told[e["task"]]) if e["event"] == "task" else None
+    )
+    (section,) = compare([folder]).sections
+    table = leaderboard(section, "task_incremental")
+    shown = dict(zip([head.text for head in table.heads], table.body[0], strict=True))
+    assert ("FLOPs" in shown) == (None not in told)
+    if None not in told:
+        assert shown["FLOPs"].text == flops(3e15) == "3 PFLOPs"
