@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
 from clbench.methods.der import DERpp
 from clbench.methods.ewc import EWC
@@ -24,6 +25,7 @@ from clbench.methods.replay import Replay
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
 from clbench.methods.slda import SLDA
+from clbench.methods.slow_trunk import SlowTrunk
 from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
@@ -53,6 +55,8 @@ METHODS: dict[str, type[Method]] = {
     "ncm": NCM,
     "slda": SLDA,
     "ranpac": RanPAC,
+    "slow_trunk": SlowTrunk,
+    "align_head": AlignHead,
 }
 
 
