@@ -15,6 +15,7 @@ from clbench.methods.l2p import L2P
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
+from clbench.methods.mas import MAS
 from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
@@ -22,8 +23,10 @@ from clbench.methods.ncm import NCM
 from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
+from clbench.methods.rwalk import RWalk
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
+from clbench.methods.si import SI
 from clbench.methods.slda import SLDA
 from clbench.methods.slow_trunk import SlowTrunk
 from clbench.methods.wise_ft import WiSEFT
@@ -57,6 +60,9 @@ METHODS: dict[str, type[Method]] = {
     "ranpac": RanPAC,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
+    "si": SI,
+    "mas": MAS,
+    "rwalk": RWalk,
 }
 
 

@@ -77,6 +77,9 @@ NEUTRAL = {
     "ranpac": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
+    "si": {"strength": 0},
+    "mas": {"strength": 0},
+    "rwalk": {"strength": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -91,12 +94,12 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head",),
+        *("align_head", "si", "mas", "rwalk"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk")
 }
 MEET = {"l2", "sfa", "replay", "mofo", "lora", "l2p", "wise_ft"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
