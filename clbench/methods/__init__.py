@@ -12,6 +12,7 @@ from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.l2p import L2P
+from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
@@ -63,6 +64,7 @@ METHODS: dict[str, type[Method]] = {
     "si": SI,
     "mas": MAS,
     "rwalk": RWalk,
+    "ldifs": LDIFS,
 }
 
 

@@ -80,6 +80,7 @@ NEUTRAL = {
     "si": {"strength": 0},
     "mas": {"strength": 0},
     "rwalk": {"strength": 0},
+    "ldifs": {"strength": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -99,7 +100,7 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs")
 }
 MEET = {"l2", "sfa", "replay", "mofo", "lora", "l2p", "wise_ft"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
