@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
-from clbench.methods.der import DERpp
+from clbench.methods.der import DER, DERpp
+from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
@@ -65,6 +66,8 @@ METHODS: dict[str, type[Method]] = {
     "mas": MAS,
     "rwalk": RWalk,
     "ldifs": LDIFS,
+    "der": DER,
+    "er_ace": ERACE,
 }
 
 

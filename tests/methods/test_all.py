@@ -35,6 +35,8 @@ SETTINGS = {
     "l1": {"strength": 1e-4},
     "ranpac": {"features": 64},
     "der_pp": {"size": 20},
+    "der": {"size": 20},
+    "er_ace": {"size": 20},
 }
 #: The network of methods that do not work on any.
 NETWORK = {
@@ -81,6 +83,8 @@ NEUTRAL = {
     "mas": {"strength": 0},
     "rwalk": {"strength": 0},
     "ldifs": {"strength": 0},
+    "der": {"alpha": 0},
+    "er_ace": {"strength": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -95,12 +99,12 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace")
 }
 MEET = {"l2", "sfa", "replay", "mofo", "lora", "l2p", "wise_ft"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -292,6 +296,7 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"flow": {}, "l2": {}, "replay": {}, "mofo": {}, "sfa": {}},
         {"lwf": {}, "der_pp": {}, "sfa": {}},
         {"slow_trunk": {}, "align_head": {}},
+        {"er_ace": {}, "ldifs": {}, "rwalk": {}, "align_head": {}},
     ],
     ids="+".join,
 )
