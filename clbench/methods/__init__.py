@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
+from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
@@ -17,6 +18,7 @@ from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
+from clbench.methods.magmax import MagMax
 from clbench.methods.mas import MAS
 from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
@@ -68,6 +70,8 @@ METHODS: dict[str, type[Method]] = {
     "ldifs": LDIFS,
     "der": DER,
     "er_ace": ERACE,
+    "magmax": MagMax,
+    "dare": DARE,
 }
 
 

@@ -85,6 +85,8 @@ NEUTRAL = {
     "ldifs": {"strength": 0},
     "der": {"alpha": 0},
     "er_ace": {"strength": 0},
+    "magmax": None,
+    "dare": {"drop": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -104,7 +106,7 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
 }
 MEET = {"l2", "sfa", "replay", "mofo", "lora", "l2p", "wise_ft"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
