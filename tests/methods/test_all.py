@@ -108,7 +108,7 @@ PASTLESS = [
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
 }
-MEET = {"l2", "sfa", "replay", "mofo", "lora", "l2p", "wise_ft"}
+MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo", "lwf", "der_pp"]
 
