@@ -53,6 +53,16 @@ CASES = {
     # Nothing is trained, and the processes meet all the same, for one pass over the images.
     "slda": {"methods": {"slda": {}}},
     "der_pp": {"methods": {"der_pp": {"size": 40, "batch": 15}, "lwf": {}}},
+    "er_ace": {
+        "methods": {
+            "er_ace": {"size": 40, "batch": 15},
+            "ldifs": {},
+            "rwalk": {"every": 3},
+            "mas": {},
+            "align_head": {"epochs": 1},
+        },
+        "train_logits": "seen",
+    },
     "shared": {
         "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
         "stream": {"name": "split_digits", "labels": "shared"},

@@ -302,7 +302,7 @@ def test_without_validation_and_retention(data_dir, tmp_path, capsys):
             "last",
             {},
             "",
-            "clbench sweep needs one of --alpha, .*--shrinkage, got none",
+            "clbench sweep needs one of --alpha, .*--shrinkage, .*got none",
         ),
         ("last", {"ties": {}}, "--scale 1 --anchor previous", "ties has no anchor"),
         (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
-from clbench.methods.der import DERpp
+from clbench.methods.dare import DARE
+from clbench.methods.der import DER, DERpp
+from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
@@ -11,9 +14,12 @@ from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.l2p import L2P
+from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
+from clbench.methods.magmax import MagMax
+from clbench.methods.mas import MAS
 from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
@@ -21,9 +27,12 @@ from clbench.methods.ncm import NCM
 from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
+from clbench.methods.rwalk import RWalk
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
+from clbench.methods.si import SI
 from clbench.methods.slda import SLDA
+from clbench.methods.slow_trunk import SlowTrunk
 from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
@@ -53,6 +62,16 @@ METHODS: dict[str, type[Method]] = {
     "ncm": NCM,
     "slda": SLDA,
     "ranpac": RanPAC,
+    "slow_trunk": SlowTrunk,
+    "align_head": AlignHead,
+    "si": SI,
+    "mas": MAS,
+    "rwalk": RWalk,
+    "ldifs": LDIFS,
+    "der": DER,
+    "er_ace": ERACE,
+    "magmax": MagMax,
+    "dare": DARE,
 }
 
 

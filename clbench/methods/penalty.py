@@ -128,7 +128,7 @@ def penalty_activity(
 
     Returns:
         ``penalty`` and ``gradient_norm`` at the end of the task; ``active`` if the last step's
-        penalty was above zero.
+        penalty was not zero.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     values = {"penalty": 0.0, "gradient_norm": 0.0}
@@ -139,7 +139,7 @@ def penalty_activity(
             "penalty": float(penalty.detach()),
             "gradient_norm": float(torch.stack(norms).norm()),
         }
-    return values | {"active": float(last is not None and float(last) > 0)}
+    return values | {"active": float(last is not None and float(last) != 0)}
 
 
 class _Towards(Method):

@@ -2,6 +2,7 @@
 
 [0] Ilharco et al., *Editing models with task arithmetic*, section 2.
 [1] Yadav et al., *TIES-Merging: resolving interference when merging models*, Algorithm 1.
+[2] Marczak et al., *MagMax: leveraging model merging for seamless continual learning*, section 4.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def _add_signed(total: Total, vector: Tensor) -> Total:
     return tuple(a + b for a, b in zip(total, own, strict=True)) if total else own
 
 
+def _add_largest(total: Total, vector: Tensor) -> Total:
+    return (torch.where(vector.abs() >= total[0].abs(), vector, total[0]),) if total else (vector,)
+
+
 def _read_elected(total: Total) -> Tensor:
     positive, negative, above, below = total
     elected = positive + negative
@@ -55,6 +60,7 @@ def _read_elected(total: Total) -> Tensor:
 RULES = {
     "task_arithmetic": Rule(_add_sum, lambda total: total[0]),
     "ties": Rule(_add_signed, _read_elected),
+    "magmax": Rule(_add_largest, lambda total: total[0]),
 }
 
 
@@ -113,6 +119,27 @@ def ties(
     tensor([ 2., -4.])
     """
     return _merge(base, models, scale, Store("ties", density, trim))
+
+
+def magmax(base: Vector, models: Sequence[Vector], scale: float) -> Vector:
+    """The weights base + λ·τ, τ_j the largest of the models' changes, the later one of equals [2].
+
+    Args:
+        base: what the models started from, long ago; a tensor of any shape, or a state dict.
+        models: at least one, of the same structure and shapes, in order.
+        scale: λ.
+
+    Returns:
+        New weights; exactly the model for one model at scale 1. Running statistics and entries
+        that are not floating point are as in :func:`task_arithmetic`.
+
+    Raises:
+        ValueError: if there are no models, or names or shapes differ.
+
+    >>> magmax(torch.zeros(2), [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 1.0])], 1.0)
+    tensor([-1.,  2.])
+    """
+    return _merge(base, models, scale, Store("magmax"))
 
 
 def _merge(base: Vector, models: Sequence[Vector], scale: Scale, store: Store) -> Vector:

@@ -35,6 +35,8 @@ SETTINGS = {
     "l1": {"strength": 1e-4},
     "ranpac": {"features": 64},
     "der_pp": {"size": 20},
+    "der": {"size": 20},
+    "er_ace": {"size": 20},
 }
 #: The network of methods that do not work on any.
 NETWORK = {
@@ -75,6 +77,16 @@ NEUTRAL = {
     "ncm": None,
     "slda": None,
     "ranpac": None,
+    "slow_trunk": {"factor": 1},
+    "align_head": {"epochs": 0},
+    "si": {"strength": 0},
+    "mas": {"strength": 0},
+    "rwalk": {"strength": 0},
+    "ldifs": {"strength": 0},
+    "der": {"alpha": 0},
+    "er_ace": {"strength": 0},
+    "magmax": None,
+    "dare": {"drop": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -87,8 +99,16 @@ BESIDE = {
 #: What lives on past tasks has none beside multitask training.
 PASTLESS = [
     {"multitask", name}
-    for name in ("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem")
+    for name in (
+        *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
+    )
 ]
+#: Their hooks are those of others as well: only some of their pairs are tried every time.
+KIN = {
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+}
+MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo", "lwf", "der_pp"]
 
@@ -227,7 +247,13 @@ def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path,
     assert same(plain, neutral)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def seldom(pair):
+    """A pair, among the slow ones unless it is to be tried every time."""
+    often = KIN.isdisjoint(pair) or not MEET.isdisjoint(pair)
+    return pytest.param(pair, marks=() if often else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("pair", map(seldom, PAIRS), ids="+".join)
 def test_pairs_train(small, tmp_path, pair):
     methods = dict.fromkeys(pair)
     if set(pair) == {"multitask", "sfa"}:  # one stage has none before it
@@ -271,6 +297,8 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"sfa": {}, "replay": {}},
         {"flow": {}, "l2": {}, "replay": {}, "mofo": {}, "sfa": {}},
         {"lwf": {}, "der_pp": {}, "sfa": {}},
+        {"slow_trunk": {}, "align_head": {}},
+        {"er_ace": {}, "ldifs": {}, "rwalk": {}, "align_head": {}},
     ],
     ids="+".join,
 )
