@@ -139,6 +139,14 @@ def test_other_images_to_measure_retention_on(place, monkeypatch):
     assert "the images that retention is measured on of run" in refused()
 
 
+def test_other_labels_of_the_images_to_measure_retention_on(place):
+    path = place / "run" / "record.jsonl"
+    told = '"retention_labels_sha256": '
+    assert f"{told}null" in path.read_text()
+    path.write_text(path.read_text().replace(f"{told}null", f'{told}"{"0" * 64}"'))
+    assert "the labels of the images that retention is measured on of run" in refused()
+
+
 def test_a_manifest_that_is_not_the_runs(place):
     manifest = place / "run" / "split_manifest.json"
     values = json.loads(manifest.read_text())

@@ -158,7 +158,7 @@ def test_some_rows_of_the_head_are_measured(tmp_path):
 
 
 def test_without_a_head_features_are_measured_and_the_head_is_said(tmp_path, capsys):
-    folders(tmp_path / "imagenet" / "val", IMAGENET[:3], 2)
+    folders(tmp_path / "imagenet" / "val", IMAGENET[:3], 14)
     one, (line,) = only(tmp_path, 0, measures=ALL)
     assert (one.head, list(one.measures)) == (False, ["knn", "ridge", "ncm", "cka"])
     assert "is not measured by the original head" in line
@@ -190,21 +190,56 @@ def test_every_second_image_is_learned_from_or_it_is_said(tmp_path):
     with pytest.raises(ClbenchError, match=r"no class has two: give retention.train, or leave"):
         plan_sets(recipe(tmp_path, data=root, measures=["knn"]), 1000, {})
     (tmp_path / "one" / "owl" / "more.png").write_bytes(b"x")
-    one, (line,) = only(tmp_path, 1000, data=root, measures=["ridge", "cka"])
-    assert list(one.measures) == ["ridge", "cka"]
+    one, (line,) = only(tmp_path, 1000, data=root, measures=["ridge", "ncm"])
+    assert list(one.measures) == ["ridge", "ncm"]
     assert "do not ask about 1 class of one image" in line
     # Where nobody named the folder, what cannot be measured is left out.
-    folders(tmp_path / "imagenet" / "val", IMAGENET[:2])
+    folders(tmp_path / "imagenet" / "val", IMAGENET[:4])
     one, (line,) = only(tmp_path, 1000, measures=["head", "knn", "cka"])
     assert (one.head, list(one.measures)) == (True, ["cka"])
     assert "is not measured by knn" in line
+    (tmp_path / "imagenet" / "val" / IMAGENET[0] / "more.png").write_bytes(b"x")
+    one, (_, line) = only(tmp_path, 1000, measures=["head", "knn", "cka"])
+    assert (one.head, list(one.measures)) == (True, ["cka"])
+    assert "is not measured by knn: knn.k = 20, but there are 4" in line
+
+
+def test_too_few_images_are_said_of_the_set_before_one_is_decoded(tmp_path):
+    data = folders(tmp_path / "data", ["owl", "wren"], 5)
+    few = {"birds": {"data": data, "measures": [{"knn": {"k": 7}}]}}
+    with pytest.raises(ClbenchError, match=r"retention.sets.birds: knn.k = 7, but there are 6"):
+        plan_sets(recipe(tmp_path, data="none", sets=few), 1000, {})
+    one, _ = only(tmp_path, 1000, data=data, measures=[{"knn": {"k": 6}}])
+    assert len(one) == 10
+    three = folders(tmp_path / "three", ["owl"], 3)
+    with pytest.raises(ClbenchError, match=r"retention: cka needs 4 images, and there are 3"):
+        plan_sets(recipe(tmp_path, data=three, measures=["cka"]), 1000, {})
+
+
+def test_what_would_be_asked_about_what_it_learned_is_refused(tmp_path):
+    data = folders(tmp_path / "data", ["owl", "wren"], 5)
+    again = f"{data}/../data"
+    with pytest.raises(ClbenchError, match=r"retention.train = .* is retention.data: it would be"):
+        plan_sets(recipe(tmp_path, data=data, train=again, measures=["ncm"]), 1000, {})
+
+
+@pytest.mark.parametrize("given", [{"data": "none"}, {"data": "auto", "weights": "pretrain"}])
+def test_images_to_learn_from_that_nothing_asks_for_are_refused(tmp_path, given):
+    with pytest.raises(ClbenchError, match=r"retention.train = birds would not be used"):
+        plan_sets(recipe(tmp_path, train="birds", **given), 4, {})
+
+
+def test_images_to_learn_from_that_no_measure_uses_are_said(tmp_path):
+    data = folders(tmp_path / "data", ["owl", "wren"], 5)
+    _, (line,) = only(tmp_path, 1000, data=data, train="nowhere", measures=["cka"])
+    assert line == "retention.train = nowhere is not used: none of its measures learns labels"
 
 
 def test_other_images_to_learn_from_have_the_same_classes(tmp_path):
-    data, train = (folders(tmp_path / name, ["owl", "wren"]) for name in ("data", "train"))
+    data, train = (folders(tmp_path / name, ["owl", "wren"], 10) for name in ("data", "train"))
     one, _ = only(tmp_path, 1000, data=data, train=train, measures=["knn"])
-    assert len(one) == 4
-    assert one.train[1].tolist() == one.labels.tolist() == [0, 1]
+    assert len(one) == 40
+    assert one.train[1].tolist() == one.labels.tolist() == [0] * 10 + [1] * 10
     (tmp_path / "train" / "wren").rename(tmp_path / "train" / "robin")
     with pytest.raises(ClbenchError, match=r"only in one of them robin, wren; give both the same"):
         plan_sets(recipe(tmp_path, data=data, train=train, measures=["knn"]), 1000, {})

@@ -104,6 +104,12 @@ class RetentionTest:
             return found[""]
         return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
+    def labels(self) -> str:
+        """SHA-256 of the images' labels: classes, or outputs of the head that are right."""
+        found = {one.called("labels"): one.split.labels for one in self.sets}
+        found |= {one.called("learned"): one.train.labels for one in self.sets if one.train}
+        return sha256(found)
+
     def remember(self, model: nn.Module) -> None:
         """Take down the features of the pretrained network, if a measure compares with them.
 

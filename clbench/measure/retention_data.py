@@ -44,12 +44,14 @@ class ClassImages(NamedTuple):
         classes: their names, by label.
         learn: gives others, of the same classes, to learn the labels from; None: there are none.
         absent: whether the data set is not here: as many images without pixels, and no names.
+        trained: the folder of those to learn from, if the recipe names one.
     """
 
     asked: Labelled
     classes: tuple[str, ...]
     learn: Callable[[], Labelled] | None = None
     absent: bool = False
+    trained: str | None = None
 
 
 def of_folder(folder: Path, train: str | None, place: str, *hint: str) -> ClassImages:
@@ -65,6 +67,11 @@ def of_folder(folder: Path, train: str | None, place: str, *hint: str) -> ClassI
         ClbenchError: if there are no such images.
     """
     found = read_class_folders(expanded(folder), f"{place}.data", *hint)
+    if train is not None and expanded(Path(train)).resolve() == expanded(folder).resolve():
+        raise ClbenchError(
+            f"{place}.train = {train} is {place}.data: it would be asked about what it has "
+            f"learned; give other images, or leave {place}.train out: then half of them are learned"
+        )
 
     def learn() -> Labelled:
         theirs = read_class_folders(expanded(Path(train or "")), f"{place}.train")
@@ -77,7 +84,7 @@ def of_folder(folder: Path, train: str | None, place: str, *hint: str) -> ClassI
         return Labelled(theirs.paths, theirs.labels)
 
     asked = Labelled(found.paths, found.labels)
-    return ClassImages(asked, found.classes, learn if train is not None else None)
+    return ClassImages(asked, found.classes, learn if train is not None else None, trained=train)
 
 
 def of_set(own: RetentionSet, recipe: Recipe, shelf: Shelf, place: str) -> ClassImages:

@@ -131,6 +131,12 @@ class _Planner:
         rules = self.recipe.retention
         refuse_other_towers(rules, self.recipe.model, self.outputs)
         here = rules.data == "auto" and self.recipe.model.weights == "pretrain"
+        if rules.train is not None and (here or rules.data == "none"):
+            images = "those of the stream that it was pretrained on" if here else "none"
+            raise ClbenchError(
+                f"retention.train = {rules.train} would not be used: the images of retention are "
+                f"{images}; leave it out, or give retention.data"
+            )
         sets = [] if here or rules.data == "none" else [*self._main()]
         sets += [self._named(name, own) for name, own in rules.sets.items()]
         return SetPlan(sets, self.reasons)
@@ -206,6 +212,10 @@ class _Planner:
         if learning and found.learn is None:
             learning = self._halves(place, found.asked.labels, learning, strict)
             kept = {n: m for n, m in kept.items() if n in learning or not m.labels}
+        elif found.trained is not None and not learning:
+            self.reasons.append(
+                f"{place}.train = {found.trained} is not used: none of its measures learns labels"
+            )
         output_of = torch.arange(len(found.classes))
         head, rows = measures.get("head"), None
         if isinstance(head, OriginalHead):
@@ -216,6 +226,14 @@ class _Planner:
         if found.learn is not None and learning:
             theirs = found.learn()
             others = self._files(theirs), output_of[torch.from_numpy(theirs.labels)]
+        halves = int((-(-np.bincount(found.asked.labels) // 2)).sum())
+        references = halves if others is None else len(others[1])
+        few = {n: m.lacks(len(found.asked.labels), references) for n, m in kept.items()}
+        for measure, why in few.items():
+            if why and strict:
+                raise ClbenchError(f"{place}: {why}")
+            self.reasons += [f"{place} is not measured by {measure}: {why}"] * bool(why)
+        kept = {n: m for n, m in kept.items() if not few[n]}
         labels = output_of[torch.from_numpy(found.asked.labels)]
         files, with_head = self._files(found.asked), head is not None
         return PlannedSet(name, files, labels, kept, with_head, rows, others, texts)

@@ -111,6 +111,9 @@ class RunEvent(_Line):
     weights: Origin
     split_manifest_sha256: Text | None
     retention_images_sha256: Text | None
+    retention_labels_sha256: Text | None = Field(
+        None, description="of these images; records before there was this field have none"
+    )
     tasks: Annotated[list[Text], Field(min_length=1, max_length=TASKS)]
     test_images: list[Annotated[int, Field(ge=1, le=10**15)]] | None = Field(
         None, description="of each task; records before there was this field have none"

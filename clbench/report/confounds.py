@@ -24,8 +24,10 @@ from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "metrics", "evaluate", "retention.data", "retention.train")
-#: Sections of such settings.
+#: Sections of such settings; of measures of the features, settings are part of their names.
 ASIDE_SECTIONS = ("retention.measures.", "retention.sets.", "representation.")
+#: What of them decides the retention that all tables have.
+NOT_ASIDE = "retention.measures.head."
 #: Settings that are judged by what came of them: the record has steps and samples.
 LENGTH = ("epochs", "steps")
 #: Settings that every optimiser has; the others are part of which one it is.
@@ -56,6 +58,7 @@ NAMES = {
     "model.weights": "weights",
     "batch_norm": "BatchNorm layers in training mode",
     "train_logits": "logits in the loss",
+    "retention_labels": "labels of the images of retention",
     "tuning": "tries of tuning",
 }
 MARK = "†"
@@ -142,7 +145,9 @@ def _settings(a: Run, b: Run) -> Iterator[Confound]:
 
 def _idle(part: str, a: Run, b: Run) -> bool:
     """Whether a setting is the method itself, or says nothing that the records do not say."""
-    if part == "methods" or part in ASIDE or part.startswith(ASIDE_SECTIONS):
+    if part == "methods" or part in ASIDE:
+        return True
+    if part.startswith(ASIDE_SECTIONS) and not part.startswith(NOT_ASIDE):
         return True
     if part in LENGTH:
         return a.finished and b.finished
@@ -193,7 +198,7 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
 
 def _start(a: Run, b: Run) -> Iterator[Confound]:
     """Other weights, splits or images to retain under the same settings."""
-    kinds = {"splits": _splits, "retention": _retained}
+    kinds = {"splits": _splits, "retention": _retained, "retention_labels": _labelled}
     if a.seed == b.seed:
         kinds["weights"] = _digest  # those that a run makes are others for each seed
     for part, kind in kinds.items():
@@ -232,6 +237,10 @@ def _splits(run: Run) -> Any:
 
 def _retained(run: Run) -> Any:
     return run.record.run.retention_images_sha256
+
+
+def _labelled(run: Run) -> Any:
+    return run.record.run.retention_labels_sha256
 
 
 def _same(a: Run, b: Run, kind: Callable[[Run], Any]) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from clbench.record.retained import HEAD
 
 PLACE = Path(__file__).with_name("defaults.json")
 
@@ -19,6 +21,27 @@ def of_recipe() -> dict[str, Any]:
 def of_stream(name: str) -> dict[str, Any]:
     """The defaults of a stream's keys."""
     return _table()["streams"].get(name, {})
+
+
+def measured(name: str, settings: Mapping[str, Any]) -> str:
+    """Settings of a measure of retention that are not the defaults, as `` (k=5)``.
+
+    Those of the original head are no part of its name.
+
+    Args:
+        name: of the measure, as in ``birds/knn`` where it is of a set.
+        settings: of the run, by dotted keys.
+    """
+    where, _, measure = name.rpartition("/")
+    usual = {} if name == HEAD else _table()["measures"].get(measure, {})
+    given, own = "retention.measures.", f"retention.sets.{where}.measures."
+    if where and any(key.startswith(own) for key in settings):
+        given = own
+    found = {
+        key: settings.get(f"{given}{measure}.{key}", default) for key, default in usual.items()
+    }
+    told = [f"{key}={value}" for key, value in found.items() if value != usual[key]]
+    return f" ({', '.join(told)})" * bool(told)
 
 
 def traits_of(method: str) -> Sequence[str] | None:

@@ -117,10 +117,16 @@ class Run:
 
     @property
     def courses(self) -> Mapping[str, Mapping[str, Any]]:
-        """What every measure says is kept, by name; see :mod:`clbench.record.retained`."""
+        """What every measure says is kept, by name; see :mod:`clbench.record.retained`.
+
+        Settings other than the defaults are part of a name: numbers by others are no column of one.
+        """
         kept = self.summary["retention"]
         if "measures" in kept:
-            return dict(kept["measures"])
+            return {
+                name + defaults.measured(name, self.settings): course
+                for name, course in kept["measures"].items()
+            }
         own = {
             "before": kept["pretrained"],
             **{k: kept[k] for k in ("after_task", "change", "kept")},

@@ -25,6 +25,7 @@ IDENTITY = {
     "tasks": "tasks",
     "split_manifest_sha256": "data",
     "retention_images_sha256": "images that retention is measured on",
+    "retention_labels_sha256": "labels of the images that retention is measured on",
     "pretrained_sha256": "pretrained weights",
 }
 #: The same, of the split manifest.
@@ -57,7 +58,7 @@ def compare(record: Record, now: Mapping[str, Any], manifest: Mapping[str, Any])
     lines = []
     for key, what in IDENTITY.items():
         # Without images to measure it on there is no retention: then null is what is told.
-        told = key == "retention_images_sha256" and record.pretrained is None
+        told = key.startswith("retention_") and record.pretrained is None
         if then[key] is None and not told:
             lines.append(
                 f"{record.folder} is of an older version and says nothing of the {what}: they are "

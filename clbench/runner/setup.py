@@ -193,5 +193,6 @@ class Setup:
             "tasks": [task.name for task in self.stream.tasks],
             "split_manifest_sha256": self.stream.manifest_hash,
             "retention_images_sha256": test and test.fingerprint(),
+            "retention_labels_sha256": test and test.labels(),
             "pretrained_sha256": self.network.pretrained.sha256,
         }

@@ -80,6 +80,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         weights=weights,
         split_manifest_sha256=identity["split_manifest_sha256"],
         retention_images_sha256=identity["retention_images_sha256"],
+        retention_labels_sha256=identity["retention_labels_sha256"],
         tasks=identity["tasks"],
         test_images=[len(task.test) for task in stream.tasks],
         classes=[[task.classes.start, task.classes.stop] for task in stream.tasks],

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from clbench.methods import METHODS
 from clbench.methods.statements import traits
+from clbench.metrics.retained import MEASURES as RETAINED
 from clbench.recipe.recipe import Recipe, fields
 from clbench.record.same_run import flatten
 from clbench.report.defaults import PLACE
@@ -41,6 +42,7 @@ def table() -> dict[str, Any]:
     made = {
         "recipe": plain(every),
         "streams": {name: plain(fields(cls, "stream.")) for name, cls in STREAMS.items()},
+        "measures": {name: plain(fields(cls)) for name, cls in RETAINED.items()},
         "traits": {name: traits(method) for name, method in METHODS.items()},
     }
     return json.loads(json.dumps(made))

@@ -126,3 +126,16 @@ def test_the_line_of_a_task_names_a_few_measures():
     few, more = (line(records.task_event(0, retained=one)) for one in retained)
     assert "birds/ncm 50.0%, birds/cka 50.0%" in few
     assert "birds/ncm 50.0%, 2 more measures" in more
+
+
+def test_measures_by_other_settings_are_other_columns(tmp_path):
+    """Their numbers cannot be compared."""
+    sets = {"birds": {"data": "birds", "measures": {"knn": {"k": 5}}}}
+    for seed, settings in enumerate(({}, {"k": 20}, {"k": 1, "temperature": 0.07})):
+        config = {"retention": {"measures": {"knn": settings}, "sets": sets}}
+        run_folder(tmp_path, seed=seed, retained={"knn": 0.5, "birds/knn": 0.4}, config=config)
+    section = compare([tmp_path]).sections[0]
+    assert sorted(measures(section)) == ["birds/knn (k=5)", "head", "knn", "knn (k=1)"]
+    kept = {seed: run.courses for g in section.groups for run in g.finished for seed in [run.seed]}
+    assert "knn" not in kept[2]
+    assert kept[0]["knn"]["kept"] == kept[1]["knn"]["kept"] == kept[2]["knn (k=1)"]["kept"]

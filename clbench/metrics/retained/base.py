@@ -65,6 +65,15 @@ class FeatureMeasure(Measure, ABC):
             ClbenchError: if the images do not suffice.
         """
 
+    def lacks(self, images: int, references: int) -> str:
+        """Why so few images do not suffice, and what to do; empty if they do.
+
+        Args:
+            images: on which it measures.
+            references: of which it learns the labels.
+        """
+        return ""
+
 
 class Classifier(FeatureMeasure, ABC):
     """Top-1 accuracy on the queries of a classifier made of the reference images; abstract."""

@@ -68,11 +68,8 @@ class LinearCKA(FeatureMeasure):
             ClbenchError: if there are fewer than four images, or too many of them are alike to the
                 pretrained network, of which training changes nothing.
         """
-        if len(look.features_NF) < LEAST:
-            raise ClbenchError(
-                f"retention: cka needs {LEAST} images, and there are {len(look.features_NF)}: add "
-                "images, or leave it out of retention.measures"
-            )
+        if why := self.lacks(len(look.features_NF), 0):
+            raise ClbenchError(f"retention: {why}")
         assert look.before_NF is not None
         before_NF = look.before_NF.to(look.features_NF.device)
         if linear_cka(before_NF, before_NF, self.debiased) == 0:
@@ -83,3 +80,9 @@ class LinearCKA(FeatureMeasure):
             )
         found = linear_cka(look.features_NF, before_NF, self.debiased)
         return min(1.0, max(0.0, found))
+
+    def lacks(self, images: int, references: int) -> str:
+        """See :meth:`FeatureMeasure.lacks`."""
+        if images >= LEAST:
+            return ""
+        return f"cka needs {LEAST} images, and there are {images}: add images, or leave it out"

@@ -67,12 +67,18 @@ class KNN(Classifier):
         Raises:
             ClbenchError: if there are fewer than k reference images.
         """
-        if self.k > len(reference_MF):
-            raise ClbenchError(
-                f"retention: knn.k = {self.k}, but there are {len(reference_MF)} reference images: "
-                "lower k, or give more images as train"
-            )
+        if why := self.lacks(len(queries_QF), len(reference_MF)):
+            raise ClbenchError(f"retention: {why}")
         votes_QC = nearest_votes(
             queries_QF, reference_MF, labels_M, classes, self.k, self.temperature
         )
         return votes_QC.argmax(1)
+
+    def lacks(self, images: int, references: int) -> str:
+        """See :meth:`FeatureMeasure.lacks`."""
+        if self.k <= references:
+            return ""
+        return (
+            f"knn.k = {self.k}, but there are {references} reference images: lower k, or give more "
+            "images as train"
+        )
