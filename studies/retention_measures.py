@@ -3,7 +3,7 @@
     python studies/retention_measures.py [--run --stream YAML --data_dir DIR]
 
 See :mod:`suite_page` for the words, ``suites/retention_measures.yaml`` for the runs. Nothing is claimed and
-nothing is decided: the page shows what the measures are, on real images, with three seeds.
+nothing is decided: the page shows what the measures are, on real images, with one seed.
 """
 
 from __future__ import annotations
