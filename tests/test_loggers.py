@@ -114,6 +114,9 @@ def test_csv_has_what_tensorboard_has_and_goes_on(made, tmp_path, monkeypatch):
     assert {
         int(row["step"]) for row in found if row["scores/class_incremental/mean_of_seen_tasks"]
     } == {6, 12}
+    kept = {int(row["step"]): row["retention/top1"] for row in found if row["retention/top1"]}
+    assert list(kept) == [0, 6, 12]
+    assert float(kept[0]) == whole.summary()["retention"]["pretrained"]
     final = [row["final/task_incremental/overall_performance"] for row in found]
     score = whole.summary()["task_incremental"]["overall_performance"]
     assert float(final[-1]) == pytest.approx(score)
@@ -123,7 +126,7 @@ def test_csv_has_what_tensorboard_has_and_goes_on(made, tmp_path, monkeypatch):
         clbench.run(made(loggers=["csv"]), tmp_path / "cut")
     path = tmp_path / "cut" / "csv" / "metrics.csv"
     (path.parent / "other").write_text(path.read_text())
-    path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("2,", "8,") + "\n")
+    path.write_text(path.read_text() + path.read_text().splitlines()[2].replace("2,", "8,") + "\n")
     again = clbench.run(made(loggers=["csv"]), tmp_path / "cut", resume=True)
     assert [int(row["step"]) for row in rows(again.folder)] == [int(row["step"]) for row in found]
     for ours, theirs in zip(rows(again.folder), found, strict=True):

@@ -18,7 +18,7 @@ from clbench.measure.representation import RepresentationTest
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
-from clbench.record.events import CurvePoint, Measured, TaskEvent
+from clbench.record.events import CurvePoint, Measured, PretrainedEvent, TaskEvent
 from clbench.record.record import SCENARIOS
 from clbench.streams import Stream, Task
 
@@ -118,6 +118,11 @@ class Meter:
 
         return on_step
 
+    def log_pretrained(self, event: PretrainedEvent) -> None:
+        """Tell the loggers what the network knew before the first step."""
+        if known := _retained(event):
+            self.logger.log_metrics(known, 0)
+
     def log(self, event: TaskEvent, methods: Mapping[str, Method]) -> None:
         """Tell the loggers of a finished task and of what the methods did in it."""
         step = event.last_step
@@ -125,11 +130,7 @@ class Meter:
         for scenario in SCENARIOS:
             mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
-        if event.retention:
-            found = event.retention
-            told = {"top1": found.top1, "top5": found.top5, **found.metrics}
-            values |= {f"retention/{name}": value for name, value in told.items()}
-        values |= {f"retention/{name}": value for name, value in event.retained.items()}
+        values |= _retained(event)
         for name, asked in event.representation.items():
             values |= {
                 f"representation/{name}/task_{number + 1:02}": value
@@ -169,3 +170,11 @@ def _tagged(point: Measured) -> dict[str, Any]:
         for task, value in zip(point.evaluated, values, strict=True)
         if value is not None
     }
+
+
+def _retained(event: PretrainedEvent | TaskEvent) -> dict[str, float]:
+    """What is kept, by what loggers call it; what is no number is left out."""
+    told: dict[str, float | None] = dict(event.retained)
+    if found := event.retention:
+        told |= {"top1": found.top1, "top5": found.top5, **found.metrics}
+    return {f"retention/{name}": value for name, value in told.items() if value is not None}

@@ -98,7 +98,9 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     told = setup.meter.retention(network.model)
     if recipe.evaluate == "all":
         told["ahead"] = setup.meter.ahead(network.model, None, unlearned)
-    recorder.add(PretrainedEvent.made(**told))
+    before = PretrainedEvent.made(**told)
+    recorder.add(before)
+    setup.meter.log_pretrained(before)
     return recorder, Progress(0, 0, snapshot(network.model, "cpu"), unlearned)
 
 
