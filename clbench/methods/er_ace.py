@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -22,7 +21,7 @@ from clbench.processes.processes import gathered
 def present(labels_B: Tensor, classes: int) -> Tensor:
     """The classes bool (C,) that a batch has samples of.
 
-    >>> present(torch.tensor([2, 0, 2]), 4).tolist()
+    >>> present(Tensor([2, 0, 2]).long(), 4).tolist()
     [True, False, True, False]
     """
     return F.one_hot(labels_B, classes).sum(0) > 0
@@ -74,7 +73,8 @@ class ERACE(Rehearsing):
         assert self._known is not None
         chosen, logits_BC, share = self._replayed(forward, FIRST)
         labels_B = self._labels[chosen].to(logits_BC.device)
-        among_BC = logits_BC.masked_fill(~self._known, -torch.inf)
-        value = share * forward.batch.part * F.cross_entropy(among_BC, labels_B)
+        unknown_BC = (~self._known).expand_as(logits_BC)
+        losses_B = self._context.losses(logits_BC, labels_B, unknown_BC)
+        value = share * forward.batch.part * losses_B.mean()
         self._last.add(forward.step, "replayed_loss", value)
         return self.strength * value
