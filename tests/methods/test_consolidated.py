@@ -190,7 +190,7 @@ def test_steps_that_are_left_over_count():
         ("rwalk", {"strength": 1.0, "every": 5}),
     ],
 )
-def test_a_run_keeps_its_tasks_and_frees_what_none_has_learned(
+def test_a_run_forgets_less_and_says_what_it_did(
     recipe, tmp_path, no_pictures, name, fields
 ):
     recipe |= {"steps": 20}
