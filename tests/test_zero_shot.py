@@ -287,7 +287,7 @@ def test_the_command_averages_prompts(open_clip, birds, tmp_path, capsys):
     for name, row in zip(words, texts.rows_CD, strict=True):
         rows = [[sum(map(ord, text)), len(text)] for text in (f"{name}!", f"one {name}")]
         mean = np.mean([row / np.linalg.norm(row) for row in rows], axis=0)
-        assert row.tolist() == pytest.approx((mean / np.linalg.norm(mean)).tolist())
+        assert (row / row.norm()).tolist() == pytest.approx((mean / np.linalg.norm(mean)).tolist())
     assert (
         "3 classes, each 2 numbers of 2 prompts, such as 'jay!' for jay" in capsys.readouterr().out
     )
@@ -338,3 +338,18 @@ def test_without_open_clip_the_way_out_is_said(monkeypatch, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "pip install open_clip_torch" in line
     assert "bring the file" in line
+
+
+@pytest.mark.parametrize("length", [1e300, 1e30, 1e-20, 1e-60])
+def test_texts_of_any_length_have_their_direction(tmp_path, length):
+    """Whose squares a float cannot hold, or which it cannot hold itself."""
+    rows = np.random.default_rng(0).normal(size=(3, 8))
+    images = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for name, longer in (("plain", 1.0), ("longer", length)):
+        given = rows * np.array([[1.0], [longer], [1.0]])
+        np.savez(tmp_path / f"{name}.npz", classes=np.array(["a", "b", "c"]), embeddings=given)
+        texts = read_texts(tmp_path / f"{name}.npz").rows_CD
+        found.append(nearest_text(images, texts))
+    assert torch.equal(*found)
+    assert found[0].unique().tolist() == [0, 1, 2]

@@ -167,7 +167,7 @@ def _against(reference: str, sections: Sequence[Section]) -> list[Section]:
     Raises:
         ClbenchError: if none of them has it.
     """
-    if not any(section.bases(reference) for section in sections):
+    if not reference or not any(section.bases(reference) for section in sections):
         known = dict.fromkeys(group.label for section in sections for group in section.groups)
         raise ClbenchError(
             cut_line(f"--reference: there are no runs of {reference}; there are {', '.join(known)}")

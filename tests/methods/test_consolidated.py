@@ -190,9 +190,7 @@ def test_steps_that_are_left_over_count():
         ("rwalk", {"strength": 1.0, "every": 5}),
     ],
 )
-def test_a_run_forgets_less_and_says_what_it_did(
-    recipe, tmp_path, no_pictures, name, fields
-):
+def test_a_run_forgets_less_and_says_what_it_did(recipe, tmp_path, no_pictures, name, fields):
     recipe |= {"steps": 20}
     plain = clbench.run(recipe, tmp_path / "plain").summary()
     recipe |= {"methods": {name: fields}, "train_logits": "all"}

@@ -71,8 +71,10 @@ def test_what_else_differs_is_marked(runs):
 
 
 def test_a_reference_that_is_not_there_is_named_with_those_that_are(runs):
-    with pytest.raises(ClbenchError, match="--reference: there are no runs of lwf; there are ewc"):
-        compare([runs], reference="lwf")
+    for name in ("lwf", ""):
+        told = f"--reference: there are no runs of {name}; there are ewc"
+        with pytest.raises(ClbenchError, match=told):
+            compare([runs], reference=name)
 
 
 def test_the_command_takes_it(runs, tmp_path, capsys):
@@ -118,3 +120,14 @@ def test_an_interval_of_what_is_kept_ends_where_everything_is(tmp_path):
     found = group.estimate("geometric_mean", "task_incremental")
     assert found.high == pytest.approx((1 / 0.9) ** 0.5)  # of no more than every image
     assert found.interval == "t"
+
+
+def test_networks_for_each_task_alone_are_no_baseline_of_a_stream(tmp_path):
+    """They have nothing to keep."""
+    for seed in range(3):
+        run_folder(tmp_path, seed=seed, op=0.9, independent=True)
+        run_folder(tmp_path, {"sfa": {"p": 0.9}}, seed, op=0.7)
+    section = compare([tmp_path]).sections[0]
+    (sfa,) = (group for group in section.groups if not group.independent)
+    assert section.bases("sequential")
+    assert section.baseline("sequential", sfa) is None

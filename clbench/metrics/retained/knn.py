@@ -80,5 +80,5 @@ class KNN(Classifier):
             return ""
         return (
             f"knn.k = {self.k}, but there are {references} reference images: lower k, or give more "
-            "images as train"
+            "images to learn from"
         )

@@ -22,7 +22,7 @@ class Texts(NamedTuple):
 
     Attributes:
         classes: C names, as the folders of images have them.
-        rows_CD: float32, an embedding each, of any length but 0.
+        rows_CD: float32, an embedding each, of any length but 0; as read, its largest entry is 1.
     """
 
     classes: tuple[str, ...]
@@ -70,7 +70,9 @@ def read_texts(path: Path) -> Texts:
     if wrong := _flaw(classes, rows):
         raise ClbenchError(f"{path}: {wrong}: {MAKE}")
     names = tuple(str(name) for name in classes)
-    return Texts(names, torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)))
+    # Lengths do not matter, and their squares may be out of a float's range.
+    rows_CD = rows / np.abs(rows).max(axis=1, keepdims=True)
+    return Texts(names, torch.from_numpy(np.ascontiguousarray(rows_CD, dtype=np.float32)))
 
 
 def _flaw(classes: np.ndarray, rows: np.ndarray) -> str:
