@@ -34,10 +34,9 @@ other: 600 training images a class, 100 steps a task.
 * **SFA is above sequential fine-tuning (by 11.0 points [8.3, 13.7] at p = 0.96, 10.0 at p = 0.5), above one
   average at the end with its own β (by 9.0 [6.8, 11.2] at p = 0.96), and not below replay of 5 %**, as in the
   paper. One average with β = 0.75 is where SFA is: on these ten seeds nothing is between them (-0.8
-  [-6.1, 4.5]), so that how far the average goes back may be what counts, [as on
-  digits](../sfa_stream/README.md).
+  [-6.1, 4.5]): what counts may be how far back the average goes, which was not tested.
 * **Task Arithmetic is 11.3 points above sequential fine-tuning [9.0, 13.7] by task-incremental accuracy,
-  against the paper**, as on digits, and 2.0 below it by class-incremental accuracy, as in the paper.
+  against the paper**, as [on digits](../sfa_stream/README.md), and 2.0 below it by class-incremental accuracy, as in the paper.
 * ℓ2 and EWC have ten seeds, which differ by 5 to 8 points: whether SFA is above them is not decided.
 * Class-incremental accuracy is near that of the last task alone (20 % at most) for all but multitask: nothing
   that sees no past data keeps the five tasks apart, so that the orders on digits cannot be tested here.
