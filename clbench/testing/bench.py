@@ -139,9 +139,12 @@ class Made:
 
 
 def comparable(record: Record) -> dict[str, Any]:
-    """The summary of a run without what is measured with a clock or in memory."""
+    """The summary of a run without what is measured with a clock or in memory.
+
+    Nor with FLOPs: of the passes of a method that is watched, some are only looks at it.
+    """
     summary = record.summary()
-    for measured in ("seconds", "seconds_by_part", "peak_memory_bytes"):
+    for measured in ("seconds", "seconds_by_part", "peak_memory_bytes", "flops"):
         del summary["cost"][measured]
     del summary["footprint"]["time_share"]
     return summary
