@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from clbench.data.batches import Split
 from clbench.methods.base import Context
 from clbench.methods.consolidated import Consolidated
 from clbench.models.differentiated import sample_gradients
@@ -80,12 +79,6 @@ class MAS(Consolidated):
     )
 
     def _matters(self, context: Context) -> State:
-        split = context.task.train
-        if self.samples is not None and self.samples < len(split):
-            random = generator(context.seed, 8)
-            chosen = torch.randperm(len(split), generator=random)[: self.samples].sort().values
-            split = Split(split.images, split.index[chosen], split.labels[chosen])
-        seen_C = context.anchors.previous.learned.to(context.device).clone()
-        seen_C[context.task.classes.start : context.task.classes.stop] = True
+        split = context.drawn(self.samples, generator(context.seed, 8))
         batches = context.reader.batches(split, context.device)
-        return sensitivity(context.model, (batch.inputs for batch in batches), seen_C)
+        return sensitivity(context.model, (batch.inputs for batch in batches), context.seen_C)
