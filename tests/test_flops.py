@@ -4,11 +4,14 @@ import copy
 
 import pytest
 import records
+import timm
 import torch
 from report.made_up import run_folder
 from torch import nn
 
 import clbench
+from clbench.methods.ewc import fisher_diagonal
+from clbench.methods.mas import sensitivity
 from clbench.report.boards import leaderboard
 from clbench.report.compare import compare
 from clbench.runner.flops import Flops
@@ -105,10 +108,61 @@ def test_a_run_counts_the_passes_of_its_methods(recipe, tmp_path, no_pictures, c
     assert all(one < few for one, few in zip(found["still"], found["plain"], strict=True))
 
 
+@pytest.mark.parametrize(("method", "compared"), [("mas", 0), ("ewc", 4)])
+def test_a_run_counts_the_way_back_of_each_sample(recipe, tmp_path, no_pictures, method, compared):
+    changes = {"steps": 2, "methods": {method: {"samples": 40}}}
+    record = clbench.run(recipe | changes, tmp_path / method)
+    both, _ = record_of_image(recipe)
+    for event in record.tasks:
+        finish = event.parts["finish"]
+        # EWC compares its two routes on two images, of which each takes both.
+        assert (finish.trained, finish.passed) == (40 + compared, 0)
+        assert event.flops == (2 * 32 + 40 + compared) * both
+
+
+class Scale(nn.Linear):
+    """A layer of its own kind: no rule is known for it."""
+
+
+class Twice(nn.Module):
+    """Uses a layer twice, so that gradients of single samples take the functional route."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.head = Scale(12, 12), nn.Linear(12, 5)
+
+    def forward(self, images):
+        return self.head(self.scale(self.scale(images.flatten(1)).tanh()))
+
+
+def tiny(name):
+    return lambda: timm.create_model(name, num_classes=5)
+
+
+#: By network: side of its images; passes of the two images on which EWC compares its routes; routes
+#: that an image takes; how often the counted layer is in a pass.
+ROUTES = {
+    "conv": (tiny("tiny_cnn"), 16, 2, 1, 1),
+    "position embeddings": (tiny("tiny_vit"), 32, 3, 1, 1),
+    "functional": (Twice, 2, 2, 2, 2),
+}
+
+
+@pytest.mark.parametrize("kind", ROUTES)
+def test_frozen_copies_that_are_differentiated_count_as_trained(kind):
+    make, side, compared, routes, often = ROUTES[kind]
+    model = make()
+    passes = Passes(model)
+    images, labels = torch.rand(70, 3, side, side), torch.arange(70) % 5
+    sensitivity(model, [images])
+    assert (passes.trained, passes.passed) == (often * 70, 0)
+    passes.trained = 0
+    fisher_diagonal(model, [(images, labels)])
+    assert (passes.trained, passes.passed) == (often * (2 * compared + routes * 70), 0)
+
+
 def record_of_image(recipe):
     """FLOPs of an image of the tiny network, on its way forwards and back, and forwards."""
-    import timm
-
     model = timm.create_model("tiny_cnn", num_classes=6, **recipe["model"]["options"])
     found = Flops(Passes(model), recipe["images"]["size"])
     found.look(model)

@@ -67,11 +67,9 @@ class Consolidated(Method):
         self._activity = penalty_activity(self._at(context.model), context.model, last)
         if self.strength == 0:
             return
-        learned = context.anchors.previous.learned.clone()
-        learned[context.task.classes.start : context.task.classes.stop] = True
         self._importance = self._taken_up(self._matters(context))
         for name in context.head:
-            self._importance[name][~learned.to(context.device)] = 0
+            self._importance[name][~context.seen_C] = 0
 
     @abstractmethod
     def _matters(self, context: Context) -> State:

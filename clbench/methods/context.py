@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from clbench.data.batches import Split
 from clbench.models.anchors import Anchors
 from clbench.models.settings import Probe
 
@@ -82,3 +83,23 @@ class Context:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @property
+    def seen_C(self) -> Tensor:
+        """The classes known when this task ends, its own included: bool (C,), on the device."""
+        seen_C = self.anchors.previous.learned.to(self.device).clone()
+        seen_C[self.task.classes.start : self.task.classes.stop] = True
+        return seen_C
+
+    def drawn(self, count: int | None, random: torch.Generator) -> Split:
+        """So many of the task's training images, in order; all, undrawn, if it has no more.
+
+        Args:
+            count: None: all.
+            random: on the CPU.
+        """
+        split = self.task.train
+        if count is None or count >= len(split):
+            return split
+        chosen = torch.randperm(len(split), generator=random)[:count].sort().values
+        return Split(split.images, split.index[chosen], split.labels[chosen])

@@ -56,8 +56,7 @@ class ERACE(Rehearsing):
 
     def start(self, context: Context) -> None:
         super().start(context)
-        self._known = context.anchors.previous.learned.to(context.device).clone()
-        self._known[context.task.classes.start : context.task.classes.stop] = True
+        self._known = context.seen_C
 
     def rows(self, context: Context) -> Tensor | None:
         return self._known if self._on else None

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.data.batches import Split
 from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
 from clbench.models.anchors import named_weights
@@ -219,11 +218,8 @@ def fisher_of_task(
         labels: as for :func:`fisher_diagonal`.
         samples: training images it is computed on; None: all.
     """
-    split = context.task.train
     random = generator(context.seed)
-    if samples is not None and samples < len(split):
-        chosen = torch.randperm(len(split), generator=random)[:samples].sort().values
-        split = Split(split.images, split.index[chosen], split.labels[chosen])
+    split = context.drawn(samples, random)
     fisher = fisher_diagonal(
         context.model,
         (batch[:2] for batch in context.reader.batches(split, context.device)),
@@ -232,10 +228,8 @@ def fisher_of_task(
         random,
         chunk=min(CHUNK, context.batch_size),  # more than training has room for may not fit
     )
-    learned = context.anchors.previous.learned.clone()
-    learned[context.task.classes.start : context.task.classes.stop] = True
     for name in context.head:
-        fisher[name][~learned] = 0
+        fisher[name][~context.seen_C] = 0
     return fisher
 
 

@@ -11,12 +11,11 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import functional_call
 
-from clbench.data.batches import Split
 from clbench.methods.base import Context
 from clbench.methods.consolidated import Consolidated
+from clbench.models.differentiated import sample_gradients
 from clbench.models.reference import plain_network
 from clbench.seeding import generator
 from clbench.weights import State
@@ -54,14 +53,11 @@ def sensitivity(
     chunk = max(1, min(CHUNK, ROOM // sum(p.numel() for p in parameters.values())))
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
-    # vmap has no rule for the fused attention kernels, and would go sample by sample.
-    with sdpa_kernel(SDPBackend.MATH):
-        gradients = vmap(grad(length), (None, 0), randomness="different")
-        for inputs in batches:
-            count += len(inputs)
-            for part in inputs.split(chunk):
-                for name, found in gradients(parameters, part).items():
-                    total[name] += found.abs().sum(0)
+    for inputs in batches:
+        count += len(inputs)
+        for part in inputs.split(chunk):
+            for name, found in sample_gradients(length, parameters, part).items():
+                total[name] += found.abs().sum(0)
     if not count:
         raise ValueError("batches holds no samples, so there is nothing to be sensitive to")
     return {name: x / count for name, x in total.items()}
@@ -83,12 +79,6 @@ class MAS(Consolidated):
     )
 
     def _matters(self, context: Context) -> State:
-        split = context.task.train
-        if self.samples is not None and self.samples < len(split):
-            random = generator(context.seed, 8)
-            chosen = torch.randperm(len(split), generator=random)[: self.samples].sort().values
-            split = Split(split.images, split.index[chosen], split.labels[chosen])
-        seen_C = context.anchors.previous.learned.to(context.device).clone()
-        seen_C[context.task.classes.start : context.task.classes.stop] = True
+        split = context.drawn(self.samples, generator(context.seed, 8))
         batches = context.reader.batches(split, context.device)
-        return sensitivity(context.model, (batch.inputs for batch in batches), seen_C)
+        return sensitivity(context.model, (batch.inputs for batch in batches), context.seen_C)

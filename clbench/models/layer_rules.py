@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from clbench.models.differentiated import differentiated
 from clbench.weights import State
 
 #: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name.
@@ -97,7 +98,7 @@ def _by_vmap(layer: nn.Module, x: Tensor, g: Tensor) -> State:
         return cast(Tensor, (output * g_1[None]).sum())
 
     parameters: State = {name: weight.detach() for name, weight in layer.named_parameters()}
-    with torch.enable_grad():
+    with torch.enable_grad(), differentiated(images=0):  # of a layer alone, not a pass
         return cast(State, vmap(grad(pulled), (None, 0, 0))(parameters, x, g))
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call, grad, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import functional_call
 
+from clbench.models.differentiated import differentiated, sample_gradients
 from clbench.models.layer_rules import layer_squares
 from clbench.models.reference import plain_network
 from clbench.weights import State
@@ -94,7 +94,7 @@ class PerSample:
         weights = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
         rows: list[tuple[Tensor, ...]] = []
         for one, label in zip(inputs.split(1), labels.split(1), strict=True):
-            with torch.enable_grad():
+            with torch.enable_grad(), differentiated():
                 loss = self.loss(functional_call(self.model, weights, (one,)), label).sum()
             rows.append(
                 torch.autograd.grad(
@@ -137,7 +137,7 @@ class PerSample:
             tape.loose[name] = repeated.clone().requires_grad_()
         handles = [layer.register_forward_hook(tape.record) for layer in self.layers]
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), differentiated():
                 logits = functional_call(self.model, tape.loose, (inputs,))
         finally:
             for handle in handles:
@@ -177,10 +177,7 @@ class PerSample:
             logits = functional_call(self.model, parameters, (image[None],))
             return self.loss(logits, label[None]).sum()
 
-        # vmap has no rule for the fused attention kernels, and would go sample by sample.
-        with sdpa_kernel(SDPBackend.MATH):
-            per_sample = vmap(grad(sample_loss), (None, 0, 0), randomness="different")
-            return cast(State, per_sample(chosen, inputs, labels_B))
+        return sample_gradients(sample_loss, chosen, inputs, labels_B)
 
 
 @dataclass

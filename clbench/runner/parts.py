@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from clbench.models.differentiated import images_each
 from clbench.record.events import Part
 
 
@@ -16,7 +17,7 @@ class Passes:
     """Counts the images that go through a network and its copies; not those of compiled passes.
 
     Attributes:
-        trained: with gradients.
+        trained: with gradients; those that methods take of frozen copies, too.
         passed: without.
         looked: of these, while points of curves were measured.
     """
@@ -29,12 +30,14 @@ class Passes:
     def _count(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if torch.compiler.is_compiling():  # a number that changes would compile every step anew
             return
+        each = images_each()
+        images = len(inputs[0]) * (1 if each is None else each)
         # FLOW's reference is a frozen copy; a trunk that is frozen is still in training mode.
         learns = layer.training or any(p.requires_grad for p in layer.parameters())
-        if learns and torch.is_grad_enabled():
-            self.trained += len(inputs[0])
+        if torch.is_grad_enabled() and (learns or each is not None):
+            self.trained += images
         else:
-            self.passed += len(inputs[0])
+            self.passed += images
 
     def looking(self, on_step: Callable[[int], None] | None) -> Callable[[int], None] | None:
         """What measures curves after a step, if anything does, with its images counted."""

@@ -32,8 +32,13 @@ def flops(count: float) -> str:
 
     >>> flops(1.234e9), flops(4.5678e16), flops(12)
     ('1.23 GFLOPs', '45.7 PFLOPs', '1.2e-08 GFLOPs')
+    >>> flops(999.7e9), flops(2e21)
+    ('1 TFLOPs', '2,000 EFLOPs')
     """
+    rounded = float(f"{count:.3g}")  # 999.7 G is 1 T
     scales = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
-    scale, prefix = next((found for found in scales if count >= found[0]), scales[-1])
-    shown = count / scale
-    return f"{shown:.3g} {prefix}FLOPs" if shown >= 1 else f"{shown:.2g} {prefix}FLOPs"
+    scale, prefix = next((found for found in scales if rounded >= found[0]), (1e9, "G"))
+    if rounded < scale:
+        return f"{count / scale:.2g} {prefix}FLOPs"
+    digits = ",.0f" if rounded >= 100 * scale else ".3g"
+    return f"{rounded / scale:{digits}} {prefix}FLOPs"

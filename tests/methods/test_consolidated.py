@@ -12,6 +12,7 @@ from torch import nn
 import clbench
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
+from clbench.methods.base import Context
 from clbench.methods.mas import sensitivity
 from clbench.methods.rwalk import RWalk, scaled_sum
 from clbench.methods.si import SI, path_importance
@@ -44,12 +45,16 @@ def flat(state, model):
 
 def context(model):
     anchor = Anchor(snapshot(model), torch.ones(3, dtype=torch.bool))
-    return SimpleNamespace(
+    return Context(
+        task=SimpleNamespace(classes=range(3)),
         model=model,
         head=HEAD,
-        device=torch.device("cpu"),
         anchors=Anchors(anchor, anchor),
-        task=SimpleNamespace(classes=range(3)),
+        total_steps=10,
+        reader=None,
+        losses=None,
+        seed=0,
+        batch_size=1,
     )
 
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from clbench.data.batches import Split
 from clbench.data.images import TensorImages
 from clbench.data.reader import Reader
 from clbench.data.transforms import Augment, Transform
+from clbench.methods.base import Context
 from clbench.methods.ewc import (
     EWC,
     add_quadratic,
@@ -244,16 +246,16 @@ def context_of(model, task, logits="task"):
     learned = torch.arange(6) < 2 * task
     owner = torch.tensor([0, 0, 1, 1, 2, 2])
     anchor = Anchor(snapshot(model), learned)
-    return SimpleNamespace(
+    return Context(
         task=Task(task, "t", range(2 * task, 2 * task + 2), split, split, split),
         model=model,
         head=HEAD,
         anchors=Anchors(anchor, anchor),
+        total_steps=10,
         reader=Reader(Transform(2, (0.5,) * 3, (0.5,) * 3, Augment())),
         losses=ClassLoss(logits, labels.unique(), owner, torch.ones(6, dtype=torch.bool)),
         seed=3,
         batch_size=8,
-        device=torch.device("cpu"),
     )
 
 
@@ -317,6 +319,24 @@ def test_no_more_samples_at_once_than_in_training(monkeypatch):
     assert sizes == [8, 8, 8, 6]
 
 
+def test_a_context_has_the_classes_known_when_its_task_ends():
+    context = context_of(network(), 1)
+    assert context.seen_C.tolist() == [True] * 4 + [False] * 2
+    assert context.anchors.previous.learned.tolist() == [True] * 2 + [False] * 4
+
+
+def test_a_context_draws_some_images_in_order():
+    context, random = context_of(network(), 0), torch.Generator().manual_seed(0)
+    before, whole = random.get_state(), context.task.train
+    assert context.drawn(None, random) is context.drawn(30, random) is whole
+    assert torch.equal(random.get_state(), before)
+    few = context.drawn(8, random)
+    assert len(few) == 8
+    assert (few.index.diff() > 0).all()
+    assert torch.equal(few.labels, whole.labels[few.index])
+    assert not torch.equal(few.index, context.drawn(8, random).index)
+
+
 def test_rows_of_the_head_that_no_task_learned_are_free():
     model, method = network(), EWC(strength=1.0)
     context = context_of(model, 1, logits="all")  # classes 4 and 5 take part in the loss
@@ -348,7 +368,8 @@ def test_one_step_is_merging_by_the_fisher():
     model, eta = network().double(), 0.05
     method = EWC(strength=1.0)
     first = context_of(model, 0)
-    first.reader = Reader(SimpleNamespace(test=lambda images: images.double() / 255))
+    double = Reader(SimpleNamespace(test=lambda images: images.double() / 255))
+    first = replace(first, reader=double)
     method.start(first)
     method.finish(first)
     theta_o = snapshot(model)
