@@ -161,11 +161,16 @@ def test_the_estimate_counts_it(recipe):
     assert not estimate(recipe).total.probed
 
 
-def runs(place):
-    """Two methods, three seeds: of earlier tasks, 0.9 becomes 0.8, or 0.7 by sequential."""
+def runs(place, settings=None):
+    """Two methods, three seeds: of earlier tasks, 0.9 becomes 0.8, or 0.7 by sequential.
+
+    With settings of the representation, by the name of the method, their recipes have them.
+    """
     for seed in range(3):
         for methods, end in (({}, 0.7), ({"sfa": {"p": 0.9}}, 0.8)):
-            folder = run_folder(place, methods, seed)
+            about = (settings or {}).get("".join(methods))
+            config = about and {"optimizer": {"name": "sgd", "lr": 0.1}, "representation": about}
+            folder = run_folder(place, methods, seed, config=config)
             lines = [json.loads(x) for x in (folder / "record.jsonl").read_text().splitlines()]
             lines[2]["representation"] = {"ridge": [0.9], "ncm": [0.5]}
             lines[3]["representation"] = {"ridge": [end + 0.01 * seed, 0.6], "ncm": [0.5, 0.5]}
@@ -196,6 +201,35 @@ def test_reports_have_a_column_a_table_and_a_file(tmp_path):
     assert float(rows[2]["change"]) == pytest.approx(-0.09)
     plain = compare([run_folder(tmp_path / "plain")])
     assert representation_table(plain.sections[0]) is None
+
+
+def test_other_settings_are_other_columns(tmp_path):
+    usual = {"ridge": {"strength": 0.1}, "ncm": {"metric": "cosine"}}
+    few = {"measures": usual | {"ridge": {"strength": 2.0}}, "per_class": 5}
+    settings = {"": {"measures": usual, "per_class": None}, "sfa": few}
+    comparison = runs(tmp_path / "runs", settings)
+    (section,) = comparison.sections
+    table = representation_table(section)
+    heads = [head.text.removesuffix(", Δ") for head in table.heads if head.text.endswith("Δ")]
+    told = ["ridge (strength=2.0, per_class=5)", "ncm (per_class=5)"]
+    assert sorted(heads) == sorted(["ridge", "ncm", *told])
+    lines = {
+        line[0].text: dict(zip([h.text for h in table.heads], line, strict=True))
+        for line in table.body
+    }
+    for name in heads:
+        theirs, ours = (lines[x][f"{name}, Δ"].text for x in ("sequential", "sfa"))
+        assert (theirs == "–", ours == "–") == (name in told, name not in told)
+    board = leaderboard(section, "class_incremental")
+    place = [head.text for head in board.heads].index("Δ ridge probe")
+    assert {line[0].text: line[place].text != "–" for line in board.body} == {
+        "sequential": True, "sfa": False,
+    }  # fmt: skip
+    build(comparison, tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "representation.csv").open()))
+    assert {(row["method"], row["measure"]) for row in rows if row["change"]} == {
+        *(("sequential", name) for name in ("ridge", "ncm")), *(("sfa", name) for name in told),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("told", [{"ridge": [0.5]}, {"ridge": [0.5] * 3}, {}, {"knn": [0.5, 0.5]}])

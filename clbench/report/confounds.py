@@ -24,7 +24,7 @@ from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "metrics", "evaluate", "retention.data", "retention.train")
-#: Sections of such settings; of measures of the features, settings are part of their names.
+#: Sections of such settings; of measures of what is kept, settings are part of their names.
 ASIDE_SECTIONS = ("retention.measures.", "retention.sets.", "representation.")
 #: What of them decides the retention that all tables have.
 NOT_ASIDE = "retention.measures.head."
