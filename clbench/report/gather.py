@@ -202,9 +202,11 @@ class Run:
 
 def _kept(what: str, course: Mapping[str, Any] | None) -> float | None:
     """One number of a measure's course; None without one."""
-    if course is None or what != "after":
-        return course and course[what]
-    return None if course["change"] is None else course["before"] + course["change"]
+    if course is None or (what == "after" and course["change"] is None):
+        return None
+    value: float | None
+    value = course["before"] + course["change"] if what == "after" else course[what]
+    return value
 
 
 def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
