@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from helpers import comparable, interrupt_after
 from report.made_up import run_folder
 
 import clbench
+from clbench.data.batches import Split
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
 from clbench.measure.board import final_scores
 from clbench.measure.meter import Meter
+from clbench.measure.representation import RepresentationTest
+from clbench.metrics.retained.knn import KNN
+from clbench.metrics.retained.ncm import NearestMean
 from clbench.models import features
 from clbench.recipe.recipe import parse
 from clbench.record import trust
@@ -137,12 +142,57 @@ def test_what_is_no_classifier_is_refused(recipe, asked, why):
 
 def test_too_few_images_are_refused_before_training_and_by_the_estimate(recipe, tmp_path):
     recipe |= {"representation": {"measures": ["knn"], "per_class": 9}}
-    why = r"representation.measures.knn.k = 20, but there are 18 images of task 4, 5 to learn from"
+    why = (
+        r"representation.measures.knn, task 4, 5: knn.k = 20, but there are 18 reference images: "
+        r"lower k, .* \(or raise representation.per_class\)$"
+    )
     with pytest.raises(ClbenchError, match=why):
         estimate(recipe)
     with pytest.raises(ClbenchError, match=why):
         clbench.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "record.jsonl").exists()
+
+
+class Perfect:
+    """An evaluator of a network that tells all classes apart; counts what it looks at."""
+
+    def __init__(self):
+        self.looks = []
+
+    def look(self, model, split, keep):
+        self.looks.append(len(split))
+        return None, torch.eye(10)[split.labels]
+
+
+def all_tested(recipe):
+    """A stream whose tasks are all tested on all classes, of which each trains two."""
+    stream = parse(recipe).build_stream()
+    joined = [Split.joined([task.test for task in stream.tasks]) for _ in stream.tasks]
+    pairs = zip(stream.tasks, joined, strict=True)
+    return replace(stream, tasks=tuple(replace(task, test=test) for task, test in pairs))
+
+
+def test_classes_that_a_task_does_not_train_are_not_asked_about(recipe):
+    own, stream = parse(recipe).build_stream(), all_tested(recipe)
+    test = RepresentationTest(stream, {"ncm": NearestMean(), "knn": KNN(k=3)}, 9)
+    for count in (1, 2, 3):
+        evaluator = Perfect()
+        found = test.measure(evaluator, None, stream.tasks[:count])
+        assert found == {"ncm": [1.0] * count, "knn": [1.0] * count}
+        # The images that tasks are tested on alike are looked at once.
+        tested = sum(len(task.test) for task in own.tasks[:count])
+        assert sorted(evaluator.looks) == [*[18] * count, tested]
+        assert test.images(stream.tasks[:count]) == 18 * count + tested
+    assert test.measure(Perfect(), None, stream.tasks[::-1][:1]) == {"ncm": [1.0], "knn": [1.0]}
+
+
+def test_a_task_that_is_tested_on_nothing_it_trains_is_refused(recipe):
+    asked = parse(recipe | {"representation": ASKED})
+    first, *rest = asked.build_stream().tasks
+    stream = replace(asked.build_stream(), tasks=(replace(first, test=rest[0].test), *rest))
+    why = f"task {first.name} is tested on none of the classes that it trains: leave"
+    with pytest.raises(ClbenchError, match=why):
+        RepresentationTest.make(asked, stream)
 
 
 def test_independent_tasks_have_no_network_for_all(recipe):
