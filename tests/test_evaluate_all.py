@@ -1,6 +1,7 @@
 """``evaluate: all``: the tasks to come are tested too, and nothing else changes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from report.made_up import run_folder
 import clbench
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
-from clbench.measure.meter import Meter
+from clbench.measure.meter import Meter, unlike
 from clbench.recipe.recipe import parse
 from clbench.record import scores, trust
 from clbench.record.record import SCENARIOS, Record
@@ -37,6 +38,30 @@ def slow(meter, model, task, seen):
         found[later.index] = [right[scenario] / len(later.test) for scenario in SCENARIOS]
     model.train()
     return found
+
+
+@pytest.mark.parametrize("labels", ["own", "shared"])
+def test_equal_images_among_equal_classes_are_read_once(recipe, monkeypatch, labels):
+    stream = parse(recipe | {"stream": {"name": "split_digits", "labels": labels}}).build_stream()
+    one = stream.tasks[0].test
+    tasks = tuple(
+        replace(task, test=replace(one, index=one.index.clone())) for task in stream.tasks
+    )
+    asked = []
+
+    def scores(self, model, tasks, splits, seen):
+        asked.append(seen.tolist())
+        return {scenario: [float(len(asked))] for scenario in SCENARIOS}
+
+    monkeypatch.setattr(Meter, "_scores", scores)
+    meter = Meter(replace(stream, tasks=tasks), None, None, None)
+    found = meter.ahead(None, None, torch.zeros(len(stream.class_names), dtype=torch.bool))
+    kinds = 1 if labels == "shared" else len(tasks)
+    assert len(asked) == kinds
+    assert found["first"] == 0
+    expected = [1.0] * len(tasks) if labels == "shared" else [1.0, 2.0, 3.0]
+    assert [found[scenario] for scenario in SCENARIOS] == [expected] * len(SCENARIOS)
+    assert len(unlike(tasks)[0]) == kinds
 
 
 @pytest.mark.parametrize("labels", ["own", "shared"])

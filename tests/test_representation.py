@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from helpers import comparable, interrupt_after
 from report.made_up import run_folder
 
 import clbench
+from clbench.data.batches import Split
 from clbench.errors import ClbenchError
 from clbench.estimate import estimate
 from clbench.measure.board import final_scores
 from clbench.measure.meter import Meter
+from clbench.measure.representation import RepresentationTest
+from clbench.metrics.retained.knn import KNN
+from clbench.metrics.retained.ncm import NearestMean
 from clbench.models import features
 from clbench.recipe.recipe import parse
 from clbench.record import trust
@@ -137,12 +142,57 @@ def test_what_is_no_classifier_is_refused(recipe, asked, why):
 
 def test_too_few_images_are_refused_before_training_and_by_the_estimate(recipe, tmp_path):
     recipe |= {"representation": {"measures": ["knn"], "per_class": 9}}
-    why = r"representation.measures.knn.k = 20, but there are 18 images of task 4, 5 to learn from"
+    why = (
+        r"representation.measures.knn, task 4, 5: knn.k = 20, but there are 18 reference images: "
+        r"lower k, .* \(or raise representation.per_class\)$"
+    )
     with pytest.raises(ClbenchError, match=why):
         estimate(recipe)
     with pytest.raises(ClbenchError, match=why):
         clbench.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "record.jsonl").exists()
+
+
+class Perfect:
+    """An evaluator of a network that tells all classes apart; counts what it looks at."""
+
+    def __init__(self):
+        self.looks = []
+
+    def look(self, model, split, keep):
+        self.looks.append(len(split))
+        return None, torch.eye(10)[split.labels]
+
+
+def all_tested(recipe):
+    """A stream whose tasks are all tested on all classes, of which each trains two."""
+    stream = parse(recipe).build_stream()
+    joined = [Split.joined([task.test for task in stream.tasks]) for _ in stream.tasks]
+    pairs = zip(stream.tasks, joined, strict=True)
+    return replace(stream, tasks=tuple(replace(task, test=test) for task, test in pairs))
+
+
+def test_classes_that_a_task_does_not_train_are_not_asked_about(recipe):
+    own, stream = parse(recipe).build_stream(), all_tested(recipe)
+    test = RepresentationTest(stream, {"ncm": NearestMean(), "knn": KNN(k=3)}, 9)
+    for count in (1, 2, 3):
+        evaluator = Perfect()
+        found = test.measure(evaluator, None, stream.tasks[:count])
+        assert found == {"ncm": [1.0] * count, "knn": [1.0] * count}
+        # The images that tasks are tested on alike are looked at once.
+        tested = sum(len(task.test) for task in own.tasks[:count])
+        assert sorted(evaluator.looks) == [*[18] * count, tested]
+        assert test.images(stream.tasks[:count]) == 18 * count + tested
+    assert test.measure(Perfect(), None, stream.tasks[::-1][:1]) == {"ncm": [1.0], "knn": [1.0]}
+
+
+def test_a_task_that_is_tested_on_nothing_it_trains_is_refused(recipe):
+    asked = parse(recipe | {"representation": ASKED})
+    first, *rest = asked.build_stream().tasks
+    stream = replace(asked.build_stream(), tasks=(replace(first, test=rest[0].test), *rest))
+    why = f"task {first.name} is tested on none of the classes that it trains: leave"
+    with pytest.raises(ClbenchError, match=why):
+        RepresentationTest.make(asked, stream)
 
 
 def test_independent_tasks_have_no_network_for_all(recipe):
@@ -161,11 +211,16 @@ def test_the_estimate_counts_it(recipe):
     assert not estimate(recipe).total.probed
 
 
-def runs(place):
-    """Two methods, three seeds: of earlier tasks, 0.9 becomes 0.8, or 0.7 by sequential."""
+def runs(place, settings=None):
+    """Two methods, three seeds: of earlier tasks, 0.9 becomes 0.8, or 0.7 by sequential.
+
+    With settings of the representation, by the name of the method, their recipes have them.
+    """
     for seed in range(3):
         for methods, end in (({}, 0.7), ({"sfa": {"p": 0.9}}, 0.8)):
-            folder = run_folder(place, methods, seed)
+            about = (settings or {}).get("".join(methods))
+            config = about and {"optimizer": {"name": "sgd", "lr": 0.1}, "representation": about}
+            folder = run_folder(place, methods, seed, config=config)
             lines = [json.loads(x) for x in (folder / "record.jsonl").read_text().splitlines()]
             lines[2]["representation"] = {"ridge": [0.9], "ncm": [0.5]}
             lines[3]["representation"] = {"ridge": [end + 0.01 * seed, 0.6], "ncm": [0.5, 0.5]}
@@ -196,6 +251,35 @@ def test_reports_have_a_column_a_table_and_a_file(tmp_path):
     assert float(rows[2]["change"]) == pytest.approx(-0.09)
     plain = compare([run_folder(tmp_path / "plain")])
     assert representation_table(plain.sections[0]) is None
+
+
+def test_other_settings_are_other_columns(tmp_path):
+    usual = {"ridge": {"strength": 0.1}, "ncm": {"metric": "cosine"}}
+    few = {"measures": usual | {"ridge": {"strength": 2.0}}, "per_class": 5}
+    settings = {"": {"measures": usual, "per_class": None}, "sfa": few}
+    comparison = runs(tmp_path / "runs", settings)
+    (section,) = comparison.sections
+    table = representation_table(section)
+    heads = [head.text.removesuffix(", Δ") for head in table.heads if head.text.endswith("Δ")]
+    told = ["ridge (strength=2.0, per_class=5)", "ncm (per_class=5)"]
+    assert sorted(heads) == sorted(["ridge", "ncm", *told])
+    lines = {
+        line[0].text: dict(zip([h.text for h in table.heads], line, strict=True))
+        for line in table.body
+    }
+    for name in heads:
+        theirs, ours = (lines[x][f"{name}, Δ"].text for x in ("sequential", "sfa"))
+        assert (theirs == "–", ours == "–") == (name in told, name not in told)
+    board = leaderboard(section, "class_incremental")
+    place = [head.text for head in board.heads].index("Δ ridge probe")
+    assert {line[0].text: line[place].text != "–" for line in board.body} == {
+        "sequential": True, "sfa": False,
+    }  # fmt: skip
+    build(comparison, tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "representation.csv").open()))
+    assert {(row["method"], row["measure"]) for row in rows if row["change"]} == {
+        *(("sequential", name) for name in ("ridge", "ncm")), *(("sfa", name) for name in told),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("told", [{"ridge": [0.5]}, {"ridge": [0.5] * 3}, {}, {"knn": [0.5, 0.5]}])

@@ -20,6 +20,7 @@ from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
 from clbench.learner.trainer import quiet
 from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
+from clbench.measure.meter import unlike
 from clbench.measure.representation import RepresentationTest
 from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import admitted
@@ -111,7 +112,8 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     kept = retained(recipe, stream, needed, weights)
     stages = stages_of(list(recipe.methods.values()), stream)
     tasks, size = tuple(_tasks(recipe, stream, stages, kept, trial)), trial.memory["parameters"]
-    ahead = [len(task.test) for task in stream.tasks if recipe.evaluate == "all"]
+    later = stream.tasks if recipe.evaluate == "all" else ()
+    ahead = [len(task.test) for task in unlike(later)[0]]
     looks = trial.test(kept.images) * kept.larger + sum(map(trial.test, ahead))
     memory = _memory(recipe, needed, trial, max(task.tested for task in tasks))
     every = len(tasks) / STAGES if recipe.checkpoints == "all" else 1
@@ -183,7 +185,7 @@ def _tasks(
         held = [len(task.validation) for task in seen]
         points = (before + plan.steps) // every - before // every if every else 0
         before += plan.steps
-        tests, ahead = [test, sum(held) * all(held)], [len(task.test) for task in later]
+        tests, ahead = [test, sum(held) * all(held)], [len(task.test) for task in unlike(later)[0]]
         looks = [points * trial.test(test), kept.larger * trial.test(kept.images)]
         looks += map(trial.test, ahead)
         probed = representation.images(seen) if representation else 0

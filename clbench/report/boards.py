@@ -103,6 +103,7 @@ def leaderboard(section: Section, scenario: Scenario) -> Table:
         body.append(line + [_stiffness(section, row)] * stiff)
     notes = [_compared(section, name) for name in section.baselines]
     notes += [_told_alone(section)] * stiff
+    notes.append(_told_aside(section))
     note = " ".join(filter(None, notes))
     return Table(f"{section.title}, {section.scenarios[scenario]}", heads, body, note)
 
@@ -121,6 +122,16 @@ def _told_alone(section: Section) -> str:
         f"Intransigence is measured from {', '.join(found)}: plain fine-tuning of every task "
         "alone, from the pretrained weights."
     )
+
+
+def _told_aside(section: Section) -> str:
+    """Which methods contend with no other; empty if there are none."""
+    found = [group.label for group in section.groups if group.aside]
+    told = (
+        f"{', '.join(found)}: a network for each task alone, not ranked with networks for all "
+        "tasks, and without an accuracy among the classes of all."
+    )
+    return told * bool(found)
 
 
 def _compared(section: Section, name: str) -> str:

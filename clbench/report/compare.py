@@ -18,7 +18,7 @@ from clbench.report.comparison import Compared
 from clbench.report.confounds import complete
 from clbench.report.fonts import literal
 from clbench.report.gather import Run, gather
-from clbench.report.group import Group
+from clbench.report.group import Group, set_aside
 from clbench.report.names import title
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.section import Section
@@ -219,15 +219,17 @@ def _section(
                 by_seed[run.seed] = run
         found.append([by_seed[seed] for seed in sorted(by_seed)])
     names = _names(found, named)
-    made = tuple(
-        Group(
-            text,
-            tuple(members),
-            next(numbers),
-            tunings.tries_of(tuned, members[0], name),
-            name if names.count(name) == 1 else text,
-        )
-        for name, text, members in zip(names, _labels(found, named), found, strict=True)
+    made = set_aside(
+        [
+            Group(
+                text,
+                tuple(members),
+                next(numbers),
+                tunings.tries_of(tuned, members[0], name),
+                name if names.count(name) == 1 else text,
+            )
+            for name, text, members in zip(names, _labels(found, named), found, strict=True)
+        ]
     )
     warnings = [
         f"{run.folder.name} repeats the recipe and the seed of {first.folder.name}; only the "

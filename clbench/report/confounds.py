@@ -24,7 +24,7 @@ from clbench.text.texts import cut_line
 
 #: Settings of what is looked at, not of what is learned.
 ASIDE = ("eval_every", "metrics", "evaluate", "retention.data", "retention.train")
-#: Sections of such settings; of measures of the features, settings are part of their names.
+#: Sections of such settings; of measures of what is kept, settings are part of their names.
 ASIDE_SECTIONS = ("retention.measures.", "retention.sets.", "representation.")
 #: What of them decides the retention that all tables have.
 NOT_ASIDE = "retention.measures.head."
@@ -58,6 +58,7 @@ NAMES = {
     "model.weights": "weights",
     "batch_norm": "BatchNorm layers in training mode",
     "train_logits": "logits in the loss",
+    "retention": "images of retention, or texts that they are compared with,",
     "retention_labels": "labels of the images of retention",
     "tuning": "tries of tuning",
 }
@@ -70,7 +71,7 @@ class Confound:
 
     Attributes:
         part: the dotted key of the setting, or ``steps``, ``samples``, ``weights``, ``splits``,
-            ``retention`` (its images), ``batch_norm``, ``tuning``, ``recipe`` (unknown).
+            ``retention`` (its images and texts), ``batch_norm``, ``tuning``, ``recipe`` (unknown).
         ours: the first's value, for people.
         theirs: the other's.
         times: for how many tasks it was set apart; 0 for all at once.
@@ -197,7 +198,7 @@ def _length(a: Run, b: Run) -> Iterator[Confound]:
 
 
 def _start(a: Run, b: Run) -> Iterator[Confound]:
-    """Other weights, splits or images to retain under the same settings."""
+    """Other weights, splits, or images or texts of retention under the same settings."""
     kinds = {"splits": _splits, "retention": _retained, "retention_labels": _labelled}
     if a.seed == b.seed:
         kinds["weights"] = _digest  # those that a run makes are others for each seed

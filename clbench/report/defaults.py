@@ -37,9 +37,24 @@ def measured(name: str, settings: Mapping[str, Any]) -> str:
     given, own = "retention.measures.", f"retention.sets.{where}.measures."
     if where and any(key.startswith(own) for key in settings):
         given = own
-    found = {
-        key: settings.get(f"{given}{measure}.{key}", default) for key, default in usual.items()
-    }
+    return _unusual(settings, f"{given}{measure}.", usual)
+
+
+def probed(name: str, settings: Mapping[str, Any]) -> str:
+    """The same of a classifier that is made anew, and of the images that make it.
+
+    >>> probed("knn", {"representation.measures.knn.k": 1, "representation.per_class": 5})
+    ' (k=1, per_class=5)'
+    """
+    section = "representation."
+    own = _unusual(settings, f"{section}measures.{name}.", _table()["measures"].get(name, {}))
+    shared = _unusual(settings, section, {"per_class": None})
+    return (own + shared).replace(") (", ", ")
+
+
+def _unusual(settings: Mapping[str, Any], where: str, usual: Mapping[str, Any]) -> str:
+    """Settings that differ from the usual ones, as `` (k=5)``; empty if none do."""
+    found = {key: settings.get(where + key, default) for key, default in usual.items()}
     told = [f"{key}={value}" for key, value in found.items() if value != usual[key]]
     return f" ({', '.join(told)})" * bool(told)
 

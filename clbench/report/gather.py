@@ -134,6 +134,12 @@ class Run:
         return {} if kept["pretrained"] is None else {HEAD: own}
 
     @property
+    def probes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the features still tell by every measure, by name, with settings as of courses."""
+        found = self.summary.get("representation", {})
+        return {n + defaults.probed(n, self.settings): about for n, about in found.items()}
+
+    @property
     def is_try(self) -> bool:
         """Whether the scores are those on validation data, as in tuning."""
         return self.record.run.test_on == "validation"
@@ -168,14 +174,12 @@ class Run:
             value = scores[metric]
         elif metric.startswith("probe_"):
             what, measure = metric.removeprefix("probe_").split(":", 1)
-            value = self.summary.get("representation", {}).get(measure, {}).get(what)
+            value = self.probes.get(measure, {}).get(what)
         elif metric.startswith("retention:"):
-            course = kept.get("metrics", {}).get(metric.split(":", 1)[1], {})
-            value = (
-                course["before"] + course["change"] if course.get("change") is not None else None
-            )
+            value = _kept("after", kept.get("metrics", {}).get(metric.split(":", 1)[1]))
         elif ":" in metric:
-            value = self._kept(*metric.split(":", 1))
+            what, measure = metric.split(":", 1)
+            value = _kept(what, self.courses.get(measure))
         elif metric == "retention":
             value = retention
         elif metric == "kept":
@@ -195,15 +199,14 @@ class Run:
             value = self.summary["cost"][metric]
         return None if value is None else float(value)
 
-    def _kept(self, what: str, measure: str) -> float | None:
-        """One number of a measure's course."""
-        course = self.courses.get(measure)
-        if course is None:
-            return None
-        if what == "after":
-            return None if course["change"] is None else course["before"] + course["change"]
-        value: float | None = course[what]
-        return value
+
+def _kept(what: str, course: Mapping[str, Any] | None) -> float | None:
+    """One number of a measure's course; None without one."""
+    if course is None or (what == "after" and course["change"] is None):
+        return None
+    value: float | None
+    value = course["before"] + course["change"] if what == "after" else course[what]
+    return value
 
 
 def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clbench.record.baselines import BASELINES, BOUND, PLAIN
 from clbench.record.record import Scenario
-from clbench.report.gather import Run
+from clbench.report.gather import MEASURED, Run
 from clbench.report.metrics import bounds
 from clbench.report.statistics import Mean, mean_of
 
@@ -26,6 +27,8 @@ class Group:
         number: unique within the report.
         tries: settings that were tried in tuning before.
         name: what the suite or the recipe calls the method; its label where others are called so.
+        aside: whether it is networks for each task alone, beside networks for all tasks: they
+            contend with none, and have no accuracy among the classes of all tasks.
     """
 
     label: str
@@ -33,6 +36,7 @@ class Group:
     number: int
     tries: int = 0
     name: str = ""
+    aside: bool = False
 
     @property
     def finished(self) -> list[Run]:
@@ -66,8 +70,15 @@ class Group:
         seen = (run.summary["footprint"] for run in self.runs if run.record.tasks)
         return "oblivious" if all(part["data_oblivious"] for part in seen) else "past"
 
+    @property
+    def rival(self) -> bool:
+        """Whether it contends for the best score."""
+        return self.kind != "bound" and not self.aside
+
     def by_seed(self, metric: str, scenario: Scenario) -> dict[int, float]:
         """The score of each finished seed that has one."""
+        if self.aside and scenario == "class_incremental" and self._chosen(metric):
+            return {}
         found = {run.seed: run.score(metric, scenario) for run in self.finished}
         return {seed: value for seed, value in found.items() if value is not None}
 
@@ -84,3 +95,16 @@ class Group:
         if before and min(before) > 0:
             most = min(before) ** -KEPT[metric]
         return least, most
+
+    def _chosen(self, metric: str) -> bool:
+        """Whether a score depends on the classes that an answer is chosen among."""
+        return metric in ("average", *MEASURED, *self.runs[0].summary["class_incremental"])
+
+
+def set_aside(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Groups of one stream, of which those of independent tasks are aside if there are others.
+
+    The multitask bound is none of these.
+    """
+    others = any(group.kind != "bound" and not group.independent for group in groups)
+    return tuple(replace(group, aside=others and group.independent) for group in groups)

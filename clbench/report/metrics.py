@@ -98,7 +98,7 @@ METRICS: dict[str, Metric] = {
     "probe_change:ridge": Metric(
         "Δ ridge probe",
         "accuracy on earlier tasks of a linear probe of the features, made anew: in the end, minus "
-        "right after each was learned",
+        "right after each was learned; by the default settings",
         "change",
         1,
     ),

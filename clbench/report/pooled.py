@@ -34,7 +34,8 @@ class PooledRow:
     Attributes:
         label: the method, named alike in all sections.
         groups: its runs on each stream.
-        rank: mean over streams of its rank by OP, 1 the best; None for the multitask bound.
+        rank: mean over streams of its rank by OP, 1 the best; None for no rivals: the multitask
+            bound, and networks for each task alone.
         scores: by metric, mean over streams.
         gap: paired difference of OP from the reference.
         mark: ``best`` overall performance, ``tie`` (within noise of it) or nothing.
@@ -98,8 +99,7 @@ def _pooled(comparison: Compared, scenario: Scenario) -> list[PooledRow]:
     values = {label: v for label, v in values.items() if all(v)}
     if len(values) < 2:
         return []
-    bound = {label for label in values if groups[label][0].kind == "bound"}
-    rivals = {label: v for label, v in values.items() if label not in bound}
+    rivals = {label: v for label, v in values.items() if all(g.rival for g in groups[label])}
     ranks = dict(zip(rivals, mean_ranks([_lists(v) for v in rivals.values()]), strict=True))
     plain = [x for x in values if all(g.called(comparison.reference) for g in groups[x])]
     scores = {

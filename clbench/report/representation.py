@@ -13,7 +13,8 @@ NOTE = (
     "Accuracy on each task’s test images of a classifier (ridge: a linear probe) that its training "
     "images make anew of the features: mean over tasks, right after each was learned and in the "
     "end. Δ: of the tasks but the last, the end minus right after it was learned; what a head lost "
-    "and the features did not is not in it. Among a task’s own classes."
+    "and the features did not is not in it. Among a task’s own classes. Settings that are not the "
+    "defaults, and per_class (images of a class to learn from), are part of a measure’s name."
 )
 #: Of a measure: the head of the column, and what it is.
 PARTS = {
@@ -24,9 +25,9 @@ PARTS = {
 
 
 def asked(section: Section) -> list[str]:
-    """The measures by which finished runs of a section asked the features."""
+    """The measures by which finished runs of a section asked the features, with their settings."""
     runs = [run for group in section.groups for run in group.finished]
-    return [*dict.fromkeys(name for run in runs for name in run.summary.get("representation", ()))]
+    return [*dict.fromkeys(name for run in runs for name in run.probes)]
 
 
 def representation_table(section: Section) -> Table | None:

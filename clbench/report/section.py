@@ -218,8 +218,8 @@ class Section:
         return found
 
     def _contest(self, metric: str, scenario: Scenario) -> dict[int, str]:
-        """The best and those within noise of it; what learns all tasks at once is a bound."""
-        values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.kind != "bound"}
+        """The best of the rivals and those within noise of it."""
+        values = {g.number: g.by_seed(metric, scenario) for g in self.groups if g.rival}
         means = {n: sum(v.values()) / len(v) for n, v in values.items() if v}
         if len(means) < 2:
             return {}

@@ -75,7 +75,7 @@ def families(section: Section, scenario: Scenario) -> list[Curve]:
 
 def spots(places: Sequence[tuple[Group, float, float]]) -> list[Spot]:
     """Methods at their places, with whether they are on the Pareto front."""
-    rivals = [place for place in places if place[0].kind != "bound"]
+    rivals = [place for place in places if place[0].rival]
     best = {rivals[i][0].number for i in pareto([(x, y) for _, x, y in rivals])}
     return [Spot(group, x, y, group.number in best) for group, x, y in places]
 

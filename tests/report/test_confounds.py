@@ -142,6 +142,18 @@ def test_what_the_records_say(tmp_path, about, expected):
     assert parts(tmp_path, ({}, recipe(), same | about), ({"l2": {}}, recipe(), same)) == expected
 
 
+def test_texts_of_retention_are_told_with_its_images(tmp_path):
+    """One fingerprint is of both: the file's name alone says nothing, as of images."""
+    runs = []
+    for methods, path, digest in (({"l2": {}}, "a.npz", "d"), ({}, "b.npz", "e")):
+        config = recipe(retention__measures={"zero_shot": {"embeddings": path}})
+        runs.append((methods, config, {"retention_images_sha256": digest * 64}))
+    section, one, other = section_of(tmp_path, *runs)
+    assert [c.words for c in section.confounds(one, other)] == [
+        "images of retention, or texts that they are compared with, dddddddddddd, not eeeeeeeeeeee"
+    ]
+
+
 def test_places_of_equal_data_are_no_difference(tmp_path):
     here, there = recipe(stream__train="here"), recipe(stream__train="there")
     assert not parts(tmp_path, ({"l2": {}}, here, {}), ({}, there, {}))

@@ -13,6 +13,8 @@ from clbench.report import tables
 from clbench.report.boards import leaderboard
 from clbench.report.compare import compare
 from clbench.report.differences import differences
+from clbench.report.pooled import pooled
+from clbench.report.spots import spots
 
 
 def place(folder, methods, seed, values, **more):
@@ -64,10 +66,14 @@ def test_differences_are_from_the_reference_that_was_named(runs):
 
 def test_what_else_differs_is_marked(runs):
     for seed in range(3):
-        config = {"optimizer": {"name": "sgd", "lr": 0.1 if seed < 9 else 0}}
-        place(runs, {"l2": {}}, seed, [[0.8], [0.6, 0.7]], config=config)
-    found = shown(compare([runs], reference="ewc").sections[0])
-    assert found["l2"]["ΔOP ewc"].text.endswith("†")
+        for name, methods, rate in (("ewc", {"ewc": {}}, 0.1), ("a", {"l2": {}}, 0.1),
+                                    ("b", {"mas": {}}, 0.2)):  # fmt: skip
+            config = {"optimizer": {"name": "sgd", "lr": rate}}
+            title, values = f"own {name}-seed{seed}", [[0.8], [0.6, 0.7]]
+            place(runs / "rates", methods, seed, values, config=config, title=title)
+    found = shown(compare([runs / "rates"], reference="ewc").sections[0])
+    marked = {name: line["ΔOP ewc"].text.endswith("†") for name, line in found.items()}
+    assert marked == {"own ewc": False, "own a": False, "own b": True}
 
 
 def test_a_reference_that_is_not_there_is_named_with_those_that_are(runs):
@@ -85,16 +91,72 @@ def test_the_command_takes_it(runs, tmp_path, capsys):
     assert ">ΔOP ewc</button>" in page
 
 
+def alone(place, seed, **more):
+    """A run of two networks for a task each, right in 0.9 of its images."""
+    name = f"{more.get('stream', '')}alone"
+    made = run_folder(place, {}, seed, folder=f"{name}-{seed}", independent=True, **more)
+    lines = [json.loads(x) for x in (made / "record.jsonl").read_text().splitlines()]
+    for task in (0, 1):
+        own = {"first": task, "task_incremental": [0.9], "class_incremental": [0.9]}
+        lines[2 + task] |= own | {"curve": []}
+    lines[0]["title"] = f"alone-seed{seed}"
+    (made / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_networks_for_each_task_alone_contend_with_none(runs, tmp_path):
+    for seed in range(3):
+        alone(runs, seed)
+    (section,) = compare([runs]).sections
+    for scenario in ("task_incremental", "class_incremental"):
+        rows = {row.group.label: row for row in section.leaderboard(scenario)}
+        assert not rows["alone"].marks
+        assert [n for n, r in rows.items() if r.marks.get("overall_performance") == "best"] == [
+            "sfa"
+        ]
+        board = leaderboard(section, scenario)
+        assert "alone: a network for each task alone, not ranked" in board.note
+        texts = shown(section, scenario)["alone"]
+        assert (texts["OP"].text == "–") == (scenario == "class_incremental")
+        assert texts["Retention"].text == "70.0 ± 0.0"  # whatever the classes
+        frontier = spots([(row.group, 0.9 if row is rows["alone"] else 0.5, 0.5)
+                          for row in rows.values()])  # fmt: skip
+        assert not any(spot.front for spot in frontier if spot.group.label == "alone")
+        assert any(spot.front for spot in frontier)
+
+
+def test_they_have_no_rank_over_all_streams(tmp_path):
+    for stream in ("one", "two"):
+        for seed in range(3):
+            for methods, op in (({}, 0.5), ({"sfa": {}}, 0.7)):
+                name = "".join(methods) or "plain"
+                about = {"folder": f"{stream}{name}{seed}", "title": f"{name}-seed{seed}"}
+                run_folder(tmp_path, methods, seed, op, stream=stream, **about)
+            alone(tmp_path, seed, stream=stream)
+    comparison = compare([tmp_path])
+    rows = {row.label: row for row in pooled(comparison, "task_incremental")}
+    assert {name: row.rank and row.rank.mean for name, row in rows.items()} == {
+        "alone": None, "sfa": 1, "plain": 2,
+    }  # fmt: skip
+    assert [name for name, row in rows.items() if row.mark == "best"] == ["sfa"]
+    assert {row.label for row in pooled(comparison, "class_incremental")} == {"sfa", "plain"}
+
+
+def test_among_themselves_and_beside_the_bound_they_contend(tmp_path):
+    for seed in range(3):
+        alone(tmp_path, seed)
+        about = {"independent": True, "title": f"sfa-seed{seed}"}
+        run_folder(tmp_path, {"sfa": {}}, seed, 0.4, **about)
+        run_folder(tmp_path, {"multitask": {}}, seed, 0.95)
+    (section,) = compare([tmp_path]).sections
+    rows = section.leaderboard("task_incremental")
+    best = [row.group.label for row in rows if row.marks.get("overall_performance") == "best"]
+    assert best == ["alone"]
+
+
 def test_intransigence_is_measured_from_networks_for_each_task_alone(runs):
     assert "Intransigence" not in shown(compare([runs]).sections[0])["sfa"]
     for seed in range(3):
-        made = run_folder(runs, {}, seed, folder=f"alone-{seed}", independent=True)
-        lines = [json.loads(x) for x in (made / "record.jsonl").read_text().splitlines()]
-        for task in (0, 1):
-            own = {"first": task, "task_incremental": [0.9], "class_incremental": [0.9]}
-            lines[2 + task] |= own | {"curve": []}
-        lines[0]["title"] = f"alone-seed{seed}"
-        (made / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        alone(runs, seed)
     comparison = compare([runs])
     (section,) = comparison.sections
     found = shown(section)
