@@ -42,7 +42,7 @@ ClaimKind = Literal["above", "no_less", "equal"]
 RULE = (
     "By one rule: the paired difference of equal seeds, positive in the claim's favour, with its "
     "95 % t interval; its two-sided p is corrected by Holm over all claims of the page (and "
-    "doubled where seeds were added after a first look), and a "
+    "multiplied by the looks where seeds were added after a first), and a "
     "claim is reproduced or not reproduced where the corrected p is below 0.05, by the sign; it is "
     "too small to count where the difference is below the claim's margin for certain, and not "
     "below 0; less than three pairs decide nothing. "
