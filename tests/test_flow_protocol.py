@@ -135,9 +135,8 @@ def heads(monkeypatch):
 
 def numbers(event):
     """What was measured in a task, but for clocks, memory and its place in the stream."""
-    found = {key: getattr(event, key) for key in ("loss", "steps", "samples")} | dict(
-        event.retention
-    )
+    found = {key: getattr(event, key) for key in ("loss", "steps", "samples")}
+    found |= event.retention.model_dump(include={"top1", "top5"})
     for name, activity in event.methods.items():
         found |= {f"{name}.{key}": value for key, value in activity.items()}
     validation = event.validation.task_incremental[-1]

@@ -259,6 +259,7 @@ def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
             final = any(value.tag.startswith(FINAL) for value in event.summary.value)
             if event.session_log.status == SessionLog.START:
                 kept = [(step, earlier) for step, earlier in kept if step < event.step]
-            elif event.HasField("summary") and event.step <= last_step and not final:
+            # Without a finished task the run begins anew, and measures before its first step again.
+            elif event.HasField("summary") and event.step <= last_step > 0 and not final:
                 kept.append((event.step, data))
     return kept

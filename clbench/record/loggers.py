@@ -109,7 +109,7 @@ def _whole_rows(path: Path, last_step: int) -> list[dict[str, Any]]:
     return [
         {key: value for key, value in row.items() if value}
         for row in whole
-        if row.get("step", "").isdecimal() and int(row["step"]) <= last_step
+        if row.get("step", "").isdecimal() and int(row["step"]) <= last_step > 0
     ]
 
 

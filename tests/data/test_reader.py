@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import timm
 import torch
@@ -9,6 +7,7 @@ from clbench.data.images import TensorImages
 from clbench.data.reader import Reader
 from clbench.data.transforms import DRAWS, Augment, Transform
 from clbench.learner.deploy import refresh_batch_norm
+from clbench.methods.context import Context
 from clbench.methods.ewc import EWC
 from clbench.methods.flow import FLOW
 from clbench.methods.gem import AGEM, GEM
@@ -131,18 +130,16 @@ def test_everything_reads_through_the_runs_reader(reads, sizes):
     model.norm1 = torch.nn.BatchNorm2d(8)
     rows = torch.ones(3, dtype=torch.bool)
     anchor = Anchor(snapshot(model), rows)
-    context = SimpleNamespace(
+    context = Context(
         task=Task(0, "task", range(3), data, data, data),
         model=model,
         head=head_names(model),
         anchors=Anchors(anchor, anchor),
         reader=Watched(CHANGING, 7, 2, Noted),
-        transform=CHANGING,
         losses=ClassLoss("all", data.labels.unique(), torch.zeros(3).long(), rows),
         seed=3,
         batch_size=5,
         total_steps=1,
-        device=CPU,
         probe_losses=None,
         probe=Probe(),
     )
