@@ -17,17 +17,16 @@ import torch
 from clbench.data.reader import distinct
 from clbench.estimate.needed import RetentionNeed, outline, pretraining_left, retained
 from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
-from clbench.learner.trainer import quiet
+from clbench.learner.trainer import devices, quiet
 from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
 from clbench.measure.meter import unlike
 from clbench.measure.representation import RepresentationTest
 from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import admitted
-from clbench.processes.processes import apart, device_count
-from clbench.recipe.foreseen import foreseen, stopped_by_scored, without_effect
+from clbench.processes.processes import apart
+from clbench.recipe.foreseen import little
 from clbench.recipe.recipe import Recipe, parse
-from clbench.record.scopes import is_little, sentence
 from clbench.runner.steps import check_tasks, planned, stages_of, steps_of_stream
 from clbench.streams import Stream, Task
 from clbench.streams.outline import Missing, Needed
@@ -124,7 +123,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
     }
     steps = steps_of_stream(recipe, stream, stages, trial.least)
     notes = [*_notes(recipe, needed, trial, memory), *kept.why]
-    notes += _little(recipe, [task.name for task in tasks], steps)
+    notes += little(recipe, [task.name for task in tasks], steps)
     return Estimate(
         title=recipe.title,
         tasks=tasks,
@@ -160,13 +159,6 @@ def _measured(recipe: Recipe, shared: Shared) -> tuple[Stream, Needed, Trial]:
     room = min(BATCH, own.batch_size), min(BATCH, *(len(task.train) for task in stream.tasks))
     trial = partial(try_out, own, stream)
     return stream, needed, once(trial, own.model_dump_json(exclude=ALIKE), shape, room)
-
-
-def devices(recipe: Recipe) -> int:
-    """How many devices a run trains on."""
-    nodes = int(recipe.trainer.get("num_nodes", 1))
-    gpus = torch.cuda.device_count() if recipe.trainer.get("accelerator") != "cpu" else 0
-    return nodes * (device_count(recipe.trainer.get("devices", "auto")) or max(1, gpus))
 
 
 def _tasks(
@@ -226,9 +218,10 @@ def _notes(
         names = ", ".join(missing.what for missing in needed.missing)
         yield f"sizes of {names} are the well-known ones; images were made up"
     if peak > room:
-        way = "lower batch_size"
-        if needed.memory > memory["activations"]:
-            way = "lower images.stored, or keep images on disk (images.keep: disk)"
+        of_images = needed.memory > memory["activations"]
+        way = (
+            "lower batch_size" if not of_images else "lower images.stored or set images.keep: disk"
+        )
         yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: {way}"
     if trial.device.type == "cpu" and recipe.trainer.get("accelerator") in ("gpu", "cuda"):
         yield "there is no GPU here: time and memory are those of the CPU"
@@ -236,13 +229,3 @@ def _notes(
         yield f"{trial.world} devices: measured on one; memory is that of each"
     if recipe.early_stopping.every:
         yield "early_stopping: these are the most steps there can be, without its looks"
-
-
-def _little(recipe: Recipe, names: Sequence[str], steps: Sequence[int]) -> Iterator[str]:
-    """What the settings leave methods to do, where that is little or nothing."""
-    yield from (*without_effect(recipe, names).values(), *stopped_by_scored(recipe))
-    count = len(names)
-    scopes = foreseen(recipe, list(zip(names, steps[:count], strict=True)), sum(steps[count:]))
-    for name, scope in scopes.items():
-        if is_little(scope):
-            yield sentence(name, scope, recipe.methods[name].scope_means)

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import timm
 
-from clbench.data.datasets import Labelled
-from clbench.data.images import FileImages
-from clbench.measure.retention_data import ArrayImages
+from clbench.measure.retention_data import take_note
 from clbench.measure.retention_sets import plan_sets
 from clbench.models import backbone
 from clbench.models.pretraining import pretrained_path
@@ -89,20 +86,12 @@ def retained(
         images = len(pretraining[1])
     for one in planned.sets:
         images += len(one)
-        _keep(one.files, one.cached, recipe, needed)
+        take_note(one.files, one.cached, recipe, needed)
         if one.train:
-            _keep(one.train[0], one.cached_train, recipe, needed)
+            take_note(one.train[0], one.cached_train, recipe, needed)
     if rules.transform == "timm" and planned.size:
         larger = (planned.size / recipe.images.size) ** 2
     return RetentionNeed(images, larger, tuple(planned.reasons))
-
-
-def _keep(images: FileImages | ArrayImages, name: str, recipe: Recipe, needed: Needed) -> None:
-    if isinstance(images, FileImages):
-        needed.decode(images, name, recipe.data_dir)
-    else:
-        labelled = Labelled(images.array, np.empty(len(images)))
-        needed.keep(recipe.images, labelled, images.side, name, recipe.data_dir)
 
 
 def _head(recipe: Recipe) -> tuple[int, Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from clbench.errors import ClbenchError, reason
 from clbench.learner.progress import TaskProgress
-from clbench.processes.processes import by_srun, is_apart, placement, torchelastic
+from clbench.processes.processes import by_srun, device_count, is_apart, placement, torchelastic
 from clbench.recipe.attached import make_callbacks
 from clbench.recipe.recipe import Recipe
 
@@ -136,6 +136,13 @@ def count_steps(recipe: Recipe, batches: int) -> int:
 def accumulated(recipe: Recipe) -> int:
     """Batches whose gradients are accumulated for a step."""
     return int(recipe.trainer.get("accumulate_grad_batches", 1))
+
+
+def devices(recipe: Recipe) -> int:
+    """How many devices a run trains on."""
+    nodes = int(recipe.trainer.get("num_nodes", 1))
+    gpus = torch.cuda.device_count() if recipe.trainer.get("accelerator") != "cpu" else 0
+    return nodes * (device_count(recipe.trainer.get("devices", "auto")) or max(1, gpus))
 
 
 def quiet() -> None:

@@ -12,13 +12,14 @@ import numpy as np
 
 from clbench.data.datasets import Labelled
 from clbench.data.datasets.folders import read_class_folders
-from clbench.data.images import TensorImages, from_array
+from clbench.data.images import FileImages, TensorImages, from_array
 from clbench.data.words import expanded, few
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import Recipe
 from clbench.recipe.retention import RetentionSet
 from clbench.streams import Shelf, StreamConfig, data_sets
 from clbench.streams.draws import choose
+from clbench.streams.outline import Needed
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,12 @@ def _plain(name: str) -> str:
     last = name.rpartition("/")[2].lower()
     bare = last.removesuffix("_pilot").removesuffix("_sessions")
     return "".join(letter for letter in bare if letter.isalnum())
+
+
+def take_note(images: FileImages | ArrayImages, name: str, recipe: Recipe, needed: Needed) -> None:
+    """Add what keeping the images takes to ``needed``; by ``name`` a run keeps them."""
+    if isinstance(images, FileImages):
+        needed.decode(images, name, recipe.data_dir)
+    else:
+        labelled = Labelled(images.array, np.empty(len(images)))
+        needed.keep(recipe.images, labelled, images.side, name, recipe.data_dir)

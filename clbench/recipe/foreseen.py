@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from clbench.methods.base import Method
 from clbench.methods.plan import Plan
 from clbench.recipe.recipe import Recipe
+from clbench.record.scopes import is_little, sentence
 
 
 def plan_of(
@@ -100,3 +101,19 @@ def with_scope(
     if not activity.get("active", 1):
         return {key: value for key, value in activity.items() if key != "scope"}
     return {"scope": method.scope(plan) if measured is None else measured, **activity}
+
+
+def little(recipe: Recipe, names: Sequence[str], steps: Sequence[int]) -> Iterator[str]:
+    """What the settings leave methods to do, where that is little or nothing, a line each.
+
+    Args:
+        recipe: of a run.
+        names: of the tasks of its stages, in order.
+        steps: of each stage, and then of tasks of the stream that are no stage of this run.
+    """
+    yield from (*without_effect(recipe, names).values(), *stopped_by_scored(recipe))
+    count = len(names)
+    scopes = foreseen(recipe, list(zip(names, steps[:count], strict=True)), sum(steps[count:]))
+    for name, scope in scopes.items():
+        if is_little(scope):
+            yield sentence(name, scope, recipe.methods[name].scope_means)
