@@ -244,7 +244,7 @@ def main() -> int:
             if not pair.ours:
                 print(f"{name}: left out, it trains nothing in the second task", flush=True)
                 continue
-            print(f"{name} …", file=sys.stderr, flush=True)
+            print(f"{name}: {statistics.median(pair.ratios):.3f}x", file=sys.stderr, flush=True)
             pairs.append(pair)
     return show(pairs, "plain")
 
