@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
+from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
@@ -72,6 +73,7 @@ METHODS: dict[str, type[Method]] = {
     "er_ace": ERACE,
     "magmax": MagMax,
     "dare": DARE,
+    "cofima": CoFiMA,
 }
 
 
