@@ -25,6 +25,7 @@ from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
 from clbench.methods.ncm import NCM
+from clbench.methods.opcm import OPCM
 from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
@@ -74,6 +75,7 @@ METHODS: dict[str, type[Method]] = {
     "magmax": MagMax,
     "dare": DARE,
     "cofima": CoFiMA,
+    "opcm": OPCM,
 }
 
 

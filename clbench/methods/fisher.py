@@ -52,6 +52,7 @@ class _Fisher(Method):
         "lora": "Fisher merging averages weights, and LoRA trains factors of them",
         "task_arithmetic": MERGES,
         "ties": MERGES,
+        "opcm": MERGES,
     }
 
     labels: Literal["data", "model"] = Field(

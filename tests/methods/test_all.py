@@ -88,6 +88,7 @@ NEUTRAL = {
     "magmax": None,
     "dare": {"drop": 0},
     "cofima": {"alpha": 1},
+    "opcm": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -108,7 +109,7 @@ PASTLESS = [
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    *("cofima",),
+    *("cofima", "opcm"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
