@@ -77,6 +77,13 @@ CASES = {
         0.3,
         {"wise_ft": {"alpha": 0.3}, "task_arithmetic": {}},
     ),
+    "opcm": (
+        {},
+        {"opcm": {"convolutions": "project"}},
+        "alpha",
+        0.9,
+        {"opcm": {"alpha": 0.9, "convolutions": "project"}},
+    ),
     "ties_scale": ({}, {"ties": {}}, "scale", 0.7, {"ties": {"scale": 0.7}}),
     "ties_density": ({}, {"ties": {}}, "density", 0.6, {"ties": {"density": 0.6}}),
 }

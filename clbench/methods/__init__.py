@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
+from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
@@ -24,6 +25,7 @@ from clbench.methods.merge import TIES, TaskArithmetic
 from clbench.methods.mofo import MoFO
 from clbench.methods.multitask import Multitask
 from clbench.methods.ncm import NCM
+from clbench.methods.opcm import OPCM
 from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
@@ -72,6 +74,8 @@ METHODS: dict[str, type[Method]] = {
     "er_ace": ERACE,
     "magmax": MagMax,
     "dare": DARE,
+    "cofima": CoFiMA,
+    "opcm": OPCM,
 }
 
 

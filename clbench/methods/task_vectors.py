@@ -178,6 +178,7 @@ class Store:
         self.rule, self.density, self.trim = RULES[rule], density, trim
         self.count = 0
         self.totals: dict[str, Total] = {}
+        self.numbers: list[float] = []  # with which a rule goes on
 
     def add(self, base: State, model: State) -> None:
         """Take up the task vector model − base of one more model.
