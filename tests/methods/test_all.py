@@ -87,6 +87,10 @@ NEUTRAL = {
     "er_ace": {"strength": 0},
     "magmax": None,
     "dare": {"drop": 0},
+    "freeze": {"first": 0},
+    "bitfit": None,
+    "ln_only": None,
+    "l2_sp": {"alpha": 0, "beta": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -106,7 +110,8 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    *("freeze", "bitfit", "ln_only", "l2_sp"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -299,6 +304,7 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"lwf": {}, "der_pp": {}, "sfa": {}},
         {"slow_trunk": {}, "align_head": {}},
         {"er_ace": {}, "ldifs": {}, "rwalk": {}, "align_head": {}},
+        {"freeze": {}, "lora": {}, "l2_sp": {}},
     ],
     ids="+".join,
 )
