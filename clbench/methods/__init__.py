@@ -5,18 +5,22 @@ from __future__ import annotations
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
 from clbench.methods.cofima import CoFiMA
+from clbench.methods.bitfit import BitFit
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
+from clbench.methods.freeze import Freeze
 from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
+from clbench.methods.l2_sp import L2SP
 from clbench.methods.l2p import L2P
 from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
+from clbench.methods.ln_only import LNOnly
 from clbench.methods.lora import LoRA
 from clbench.methods.lwf import LwF
 from clbench.methods.magmax import MagMax
@@ -76,6 +80,10 @@ METHODS: dict[str, type[Method]] = {
     "dare": DARE,
     "cofima": CoFiMA,
     "opcm": OPCM,
+    "freeze": Freeze,
+    "bitfit": BitFit,
+    "ln_only": LNOnly,
+    "l2_sp": L2SP,
 }
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from clbench.methods.plan import Plan, Remark
+    from clbench.models.settings import ModelConfig
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -140,6 +141,13 @@ class Method(Section):
         """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
         return ""
 
+    def refusal(self, config: ModelConfig, sketch: nn.Module | None) -> str:
+        """Why a recipe's network will not do, said after the method's name; or empty.
+
+        ``sketch`` is the backbone without memory; None where it cannot be built so.
+        """
+        return ""
+
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks to train on, in place of the stream's; composed."""
         return tasks
@@ -170,10 +178,7 @@ class Method(Section):
 
     @property
     def mixes(self) -> float:
-        """The share of each batch that `examples` adds from the second task on, in [0, 1).
-
-        It tells beforehand how many steps a task has.
-        """
+        """The share of each batch that `examples` adds from task 2 on, in [0, 1): more steps."""
         return 0.0
 
     def start(self, context: Context) -> None:
@@ -220,10 +225,7 @@ class Method(Section):
         return None
 
     def penalty(self, forward: Forward) -> Tensor | None:
-        """A term () to add to the loss; summed. None is zero.
-
-        Once a step, with the first of its batches, unless :attr:`every_batch` is set.
-        """
+        """A term () for the loss, once a step unless :attr:`every_batch`; summed. None is zero."""
         return None
 
     def observe(self, forward: Forward) -> None:
@@ -257,10 +259,7 @@ class Method(Section):
         return theta
 
     def classifier(self) -> Callable[[Tensor], Tensor] | None:
-        """Turns features (B, F) into logits (B, C) in evaluation, in place of the head; or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """Turns features (B, F) into logits (B, C) in place of the head; or None. At most one."""
         return None
 
     def activity(self) -> dict[str, float]:

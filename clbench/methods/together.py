@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
-from clbench.models.kind import kind_of
+from clbench.models.kind import kind_of, sketched
 
 if TYPE_CHECKING:
     from clbench.data.transforms import Augment
@@ -91,6 +91,9 @@ def _refuse_network(name: str, method: Method, config: ModelConfig) -> None:
             f"methods: {name} works on timm's {known} alone, and model.backbone = "
             f"{config.backbone!r} is a {kind.__name__}: choose another one, or leave {name} out"
         )
+    for asked in overriding([method], "refusal"):
+        if why := asked.refusal(config, sketched(config)):
+            raise ClbenchError(f"methods: {name} {why}")
 
 
 def _mixable(method: Method) -> bool:

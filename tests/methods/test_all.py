@@ -89,6 +89,10 @@ NEUTRAL = {
     "dare": {"drop": 0},
     "cofima": {"alpha": 1},
     "opcm": None,
+    "freeze": {"first": 0},
+    "bitfit": None,
+    "ln_only": None,
+    "l2_sp": {"alpha": 0, "beta": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -110,6 +114,7 @@ PASTLESS = [
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
     *("cofima", "opcm"),
+    *("freeze", "bitfit", "ln_only", "l2_sp"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -302,6 +307,7 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"lwf": {}, "der_pp": {}, "sfa": {}},
         {"slow_trunk": {}, "align_head": {}},
         {"er_ace": {}, "ldifs": {}, "rwalk": {}, "align_head": {}},
+        {"freeze": {}, "lora": {}, "l2_sp": {}},
     ],
     ids="+".join,
 )
