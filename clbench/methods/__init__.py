@@ -10,6 +10,7 @@ from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
+from clbench.methods.fecam import FeCAM
 from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
 from clbench.methods.freeze import Freeze
@@ -68,6 +69,7 @@ METHODS: dict[str, type[Method]] = {
     "ncm": NCM,
     "slda": SLDA,
     "ranpac": RanPAC,
+    "fecam": FeCAM,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
     "si": SI,

@@ -77,6 +77,7 @@ NEUTRAL = {
     "ncm": None,
     "slda": None,
     "ranpac": None,
+    "fecam": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
     "si": {"strength": 0},
@@ -316,7 +317,7 @@ def test_combinations_of_the_papers(small, tmp_path, methods):
     assert record.summary()["inactive"] == []
 
 
-@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac"])
+@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac", "fecam"])
 @pytest.mark.parametrize(
     "methods", [["l2", "der_pp", "sfa"], ["lwf", "gem", "mofo", "wise_ft"], ["lora", "replay"]]
 )
