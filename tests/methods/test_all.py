@@ -37,6 +37,7 @@ SETTINGS = {
     "der_pp": {"size": 20},
     "der": {"size": 20},
     "er_ace": {"size": 20},
+    "icarl": {"size": 20},
 }
 #: The network of methods that do not work on any.
 NETWORK = {
@@ -87,6 +88,7 @@ NEUTRAL = {
     "er_ace": {"strength": 0},
     "magmax": None,
     "dare": {"drop": 0},
+    "icarl": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -101,12 +103,13 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    "icarl",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
