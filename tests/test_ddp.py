@@ -63,6 +63,7 @@ CASES = {
         },
         "train_logits": "seen",
     },
+    "icarl": {"methods": {"icarl": {"size": 21}}, "train_logits": "seen"},
     "shared": {
         "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
         "stream": {"name": "split_digits", "labels": "shared"},

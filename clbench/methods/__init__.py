@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
-from clbench.methods.cofima import CoFiMA
 from clbench.methods.bitfit import BitFit
+from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.er_ace import ERACE
@@ -17,6 +17,7 @@ from clbench.methods.freeze import Freeze
 from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
+from clbench.methods.icarl import ICaRL
 from clbench.methods.l2_sp import L2SP
 from clbench.methods.l2p import L2P
 from clbench.methods.ldifs import LDIFS
@@ -86,6 +87,7 @@ METHODS: dict[str, type[Method]] = {
     "bitfit": BitFit,
     "ln_only": LNOnly,
     "l2_sp": L2SP,
+    "icarl": ICaRL,
 }
 
 

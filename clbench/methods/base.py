@@ -16,6 +16,7 @@ No method knows another: the :class:`~clbench.learner.learner.Learner` folds wha
         for batch in batches(examples), unless nothing is trained:   #   NCM, SLDA
             among = method.admit(labels, classes the loss leaves out)   # composed
             forward = Forward(logits, losses of them among these classes, …)
+            losses_B = method.sample_losses(forward)     # at most one   iCaRL
             weights_B = method.weights(forward)          # product       FLOW, DRO
             loss = mean(weights_B * losses_B) + method.penalty(forward)   # sum   EWC, l2, LwF
             method.observe(forward)                      # in order      replay, DER++
@@ -155,31 +156,30 @@ class Method(Section):
     def adapt(self, model: nn.Module, task: Task) -> nn.Module:
         """Change the network for good, before a task, itself or by another; composed.
 
-        What is there keeps name and shape. What is added depends on the settings, the task and
-        torch's generator alone: it is made again on resume. How it starts is its θ_*. A call for
-        a task that had one changes nothing.
+        What is there keeps name and shape. What is added depends on settings, task and torch's
+        generator alone, as on resume, and starts as its θ_*. A second call changes nothing.
         """
         return model
 
     def surgery(self, model: nn.Module) -> nn.Module:
-        """The network to train for a task; composed.
+        """A changed copy of the network, to train for a task; composed.
 
-        Leave ``model`` as it is and return a changed copy with the same weights' names (torch's
-        ``parametrize``; modules are added in `adapt`); `unwrap` gives back what fits ``model``.
+        Names of weights stay (torch's ``parametrize``); `unwrap` gives back what fits ``model``.
         """
         return model
 
     def remembered_labels(self) -> Tensor:
-        """Global labels (K,) of past samples whose losses take part beside the examples'.
-
-        The rows of the head that these admit are trained, as those of the examples are.
-        """
+        """Global labels (K,) of past samples whose losses train rows, as the examples' do."""
         return torch.empty(0, dtype=torch.int64)
 
     @property
     def mixes(self) -> float:
-        """The share of each batch that `examples` adds from task 2 on, in [0, 1): more steps."""
+        """The share of each batch that `examples` adds from task 2 on, in [0, 1); more steps."""
         return 0.0
+
+    def added(self, past: int) -> int:
+        """Samples that `examples` adds to an epoch where earlier tasks have ``past`` of them."""
+        return 0
 
     def start(self, context: Context) -> None:
         """Prepare for a task; in order."""
@@ -207,21 +207,22 @@ class Method(Section):
     def optimizer(
         self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
     ) -> Optimizer | None:
-        """An optimiser of the method's own over the named trained parameters, or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """An optimiser over the named trained parameters, by one method alone; or None."""
         return None
 
     def admit(self, labels_B: Tensor, excluded_BC: Tensor) -> Tensor:
-        """Which classes each sample is not compared with, bool (B, C); composed.
+        """Which classes but its own each sample is not compared with, bool (B, C); composed.
 
-        A sample's own takes part in any case. ``excluded_BC`` is by ``train_logits`` at first.
+        ``excluded_BC`` is by ``train_logits`` at first.
         """
         return excluded_BC
 
     def weights(self, forward: Forward) -> Tensor | None:
         """Factors (B,) for the per-sample losses, without gradient; multiplied. None is one."""
+        return None
+
+    def sample_losses(self, forward: Forward) -> Tensor | None:
+        """Losses (B,) in place of the cross-entropy, by one method alone; None: that one."""
         return None
 
     def penalty(self, forward: Forward) -> Tensor | None:

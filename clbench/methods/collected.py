@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from clbench.data.batches import Split
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.models.backbone import features
@@ -74,16 +75,19 @@ class Collecting(Method):
         return self._activity
 
 
-def collected(theta: State, context: Context) -> Iterator[Found]:
-    """A task's training images through the network with the weights ``theta``, in their order.
+def collected(theta: State, context: Context, split: Split | None = None) -> Iterator[Found]:
+    """Images through the network with the weights ``theta``, in their order.
 
     Several processes read a part each, and all get the same of all.
 
     Args:
         theta: weights of the plain network.
         context: of the task.
+        split: the images; default: those that the task trains on.
     """
-    model, train = plain_network(context.model, theta), context.task.train
+    model, train = plain_network(context.model, theta), split
+    if train is None:
+        train = context.task.train
     width = model.get_classifier().in_features  # type: ignore[operator]
     rank, world = rank_and_world()
     parts = torch.arange(len(train)).split(world * context.reader.batch_size)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Hooks that are nothing without steps.
 IN_TRAINING = (
     *("surgery", "examples", "trainable", "rows", "optimizer", "rate", "admit", "weights"),
-    *("penalty", "observe", "project", "after_step"),
+    *("sample_losses", "penalty", "observe", "project", "after_step"),
 )
 
 
@@ -118,6 +118,8 @@ def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[
         yield f"{both} do not go together: each makes the head; choose one"
     if len(overriding([method, rival], "optimizer")) > 1:
         yield f"{both} each bring an optimiser; choose one"
+    if len(overriding([method, rival], "sample_losses")) > 1:
+        yield f"{both} each bring a loss in place of the cross-entropy; choose one"
     if len(overriding([method, rival], "classifier")) > 1:
         yield f"{both} each classify in place of the head; choose one"
     last, first = method.last_trained, max(rival.first_task, 1 + rival.needs.past_tasks)

@@ -37,6 +37,7 @@ SETTINGS = {
     "der_pp": {"size": 20},
     "der": {"size": 20},
     "er_ace": {"size": 20},
+    "icarl": {"size": 20},
 }
 #: The network of methods that do not work on any.
 NETWORK = {
@@ -94,6 +95,7 @@ NEUTRAL = {
     "bitfit": None,
     "ln_only": None,
     "l2_sp": {"alpha": 0, "beta": 0},
+    "icarl": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -109,6 +111,7 @@ PASTLESS = [
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
@@ -116,6 +119,7 @@ KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
     *("cofima", "opcm"),
     *("freeze", "bitfit", "ln_only", "l2_sp"),
+    "icarl",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
