@@ -15,9 +15,10 @@ from clbench.methods import METHODS
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"),
+    pytest.mark.filterwarnings("ignore:.*non-deterministic algorithm"),  # asked to warn
 ]
 #: Methods that draw on the device, where the generator is another.
-DRAWS = {"mofo", "dare", "ranpac"}
+DRAWS = {"mofo", "dare", "ranpac", "lora", "inflora", "sd_lora"}
 #: How far the weights' change may be from that on the CPU, as a share of it.
 NEAR = 0.02
 
@@ -29,7 +30,8 @@ def small(recipe, no_pictures, monkeypatch):
     monkeypatch.setitem(os.environ, "CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     small = recipe | copy.deepcopy(SMALL)
     small["optimizer"] = {"name": "sgd", "lr": 0.02, "momentum": 0.9}
-    return small
+    yield small
+    torch.use_deterministic_algorithms(False)  # Lightning leaves it as it was asked for last
 
 
 def run(recipe, folder, name, resume=False, **trainer):
