@@ -7,6 +7,7 @@ from clbench.methods.base import Method
 from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
+from clbench.methods.ema import EMA
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
@@ -41,6 +42,7 @@ METHODS: dict[str, type[Method]] = {
     "sequential": Sequential,
     "multitask": Multitask,
     "linear_probe": LinearProbe,
+    "ema": EMA,
     "flow": FLOW,
     "head_refit": HeadRefit,
     "sfa": SFA,

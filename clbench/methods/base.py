@@ -55,7 +55,7 @@ from clbench.weights import State
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.methods.plan import Plan, Remark
+    from clbench.methods.plan import Plan, Remark, Training
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -140,6 +140,10 @@ class Method(Section):
         """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
         return ""
 
+    def refuses(self, recipe: Training) -> str:
+        """What of a recipe's settings it does not go with, after its name, and the way out."""
+        return ""
+
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks to train on, in place of the stream's; composed."""
         return tasks
@@ -162,18 +166,12 @@ class Method(Section):
         return model
 
     def remembered_labels(self) -> Tensor:
-        """Global labels (K,) of past samples whose losses take part beside the examples'.
-
-        The rows of the head that these admit are trained, as those of the examples are.
-        """
+        """Global labels (K,) of past samples in the loss: they admit rows, as the examples' do."""
         return torch.empty(0, dtype=torch.int64)
 
     @property
     def mixes(self) -> float:
-        """The share of each batch that `examples` adds from the second task on, in [0, 1).
-
-        It tells beforehand how many steps a task has.
-        """
+        """Share of each batch that `examples` adds from task 2 on, in [0, 1), to count steps by."""
         return 0.0
 
     def start(self, context: Context) -> None:
