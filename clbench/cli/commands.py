@@ -11,7 +11,18 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
-from clbench.cli.tables import COMPARE, DATA, EMBED, NEW, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
+from clbench.cli.tables import (
+    COMPARE,
+    DATA,
+    EMBED,
+    NEW,
+    REFUSED,
+    REPORT,
+    REPRODUCE,
+    SCORE,
+    SOUP,
+    SWEEP,
+)
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -206,6 +217,16 @@ def _sweep(given: Given) -> int:
     return 0
 
 
+def _soup(given: Given) -> int:
+    from clbench.plugins.recipes import admitted
+    from clbench.sweep.soup import show, soup
+
+    admitted({}, given.get("plugins", []))
+    runs = given.get("runs")
+    show(soup(runs, "greedy" in given.values, given.get("by", "task_incremental")), runs[0])
+    return 0
+
+
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
@@ -215,5 +236,6 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
+    "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
 }

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.data.mixing import mix_inputs
-from clbench.learner.average import MovingAverage
 from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
 from clbench.learner.rates import optimizer_of
@@ -23,6 +22,7 @@ from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
 from clbench.methods.base import Context, Forward, Method, overriding
 from clbench.methods.gradient_share import GradientShares
+from clbench.models.average import MovingAverage
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
 from clbench.models.modes import checkpoint_gradients

@@ -8,6 +8,7 @@ from clbench.methods.bitfit import BitFit
 from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
+from clbench.methods.ema import EMA
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fecam import FeCAM
@@ -47,6 +48,7 @@ METHODS: dict[str, type[Method]] = {
     "sequential": Sequential,
     "multitask": Multitask,
     "linear_probe": LinearProbe,
+    "ema": EMA,
     "flow": FLOW,
     "head_refit": HeadRefit,
     "sfa": SFA,

@@ -56,7 +56,7 @@ from clbench.weights import State
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.methods.plan import Plan, Remark
+    from clbench.methods.plan import Plan, Remark, Training
     from clbench.models.settings import ModelConfig
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
@@ -147,6 +147,10 @@ class Method(Section):
 
         ``sketch`` is the backbone without memory; None where it cannot be built so.
         """
+        return ""
+
+    def refuses(self, recipe: Training) -> str:
+        """What of a recipe's settings it does not go with, after its name, and the way out."""
         return ""
 
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:

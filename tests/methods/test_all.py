@@ -55,6 +55,7 @@ NEUTRAL = {
     "sequential": {},
     "multitask": None,
     "linear_probe": None,
+    "ema": {"decay": 0},
     "flow": {"temperature": math.inf},
     "head_refit": None,
     "sfa": {"beta": 0},
@@ -114,12 +115,15 @@ PASTLESS = [
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
     )
 ]
+#: What is shown would lack what the other does to weights.
+OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora")]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
     *("cofima", "opcm"),
     *("freeze", "bitfit", "ln_only", "l2_sp"),
     "icarl",
+    *("cofima", "opcm", "ema"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -135,6 +139,7 @@ def clashes(one, other):
         or (ours.makes_head and theirs.makes_head)
         or bool(ours.alone or theirs.alone)
         or {one, other} in PASTLESS
+        or {one, other} in OVERWRITTEN
         or idle(ours, theirs)
         or idle(theirs, ours)
     )

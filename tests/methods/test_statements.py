@@ -23,6 +23,7 @@ OTHERWISE = {
     ("record/baselines.py", "multitask"),  # and the bound
     ("models/settings.py", "linear_probe"),  # a value of model.head
     ("runner/tasks.py", "linear_probe"),
+    ("recipe/per_task.py", "ema"),  # a field of the recipe
     ("report/confounds.py", "linear_probe"),
     ("metrics/retained/__init__.py", "ncm"),  # a measure of what is kept
 }
