@@ -21,6 +21,7 @@ from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.ln_only import LNOnly
 from clbench.methods.lora import LoRA
+from clbench.methods.lp_ft import LPFT
 from clbench.methods.lwf import LwF
 from clbench.methods.magmax import MagMax
 from clbench.methods.mas import MAS
@@ -80,6 +81,7 @@ METHODS: dict[str, type[Method]] = {
     "bitfit": BitFit,
     "ln_only": LNOnly,
     "l2_sp": L2SP,
+    "lp_ft": LPFT,
 }
 
 

@@ -91,6 +91,7 @@ NEUTRAL = {
     "bitfit": None,
     "ln_only": None,
     "l2_sp": {"alpha": 0, "beta": 0},
+    "lp_ft": {"epochs": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -111,7 +112,7 @@ PASTLESS = [
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    *("freeze", "bitfit", "ln_only", "l2_sp"),
+    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -134,7 +135,8 @@ def clashes(one, other):
 
 def idle(ours, theirs):
     """Whether one trains nothing, and the other acts in training."""
-    return ours().last_trained == 0 and any(overriding([theirs()], h) for h in IN_TRAINING)
+    acts = theirs.probes or any(overriding([theirs()], h) for h in IN_TRAINING)
+    return ours().last_trained == 0 and acts
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
