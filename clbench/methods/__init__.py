@@ -25,6 +25,7 @@ from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
 from clbench.methods.ln_only import LNOnly
 from clbench.methods.lora import LoRA
+from clbench.methods.lp_ft import LPFT
 from clbench.methods.lwf import LwF
 from clbench.methods.magmax import MagMax
 from clbench.methods.mas import MAS
@@ -90,6 +91,7 @@ METHODS: dict[str, type[Method]] = {
     "ln_only": LNOnly,
     "l2_sp": L2SP,
     "icarl": ICaRL,
+    "lp_ft": LPFT,
 }
 
 

@@ -111,7 +111,7 @@ def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[
     if len(overriding([method, rival], "classifier")) > 1:
         yield f"{both} each classify in place of the head; choose one"
     last, first = method.last_trained, max(rival.first_task, 1 + rival.needs.past_tasks)
-    if last is not None and last < first and any(overriding([rival], h) for h in IN_TRAINING):
+    if last is not None and last < first and _trains(rival):
         after = f" after task {last}" if last else ""
         acts = f"training from task {first} on" if last else "training"
         yield (
@@ -138,6 +138,11 @@ def _alone(name: str, method: Method, optimizer: str, independent: bool) -> Iter
             f"{name} is a rule for the updates of {known}: set optimizer.name: {known}, not "
             f"{optimizer}, and a learning rate that suits it"
         )
+
+
+def _trains(method: Method) -> bool:
+    """Whether it is nothing without steps."""
+    return method.probes or any(overriding([method], hook) for hook in IN_TRAINING)
 
 
 def _late(name: str, method: Method) -> str:

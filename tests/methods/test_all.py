@@ -97,6 +97,7 @@ NEUTRAL = {
     "ln_only": None,
     "l2_sp": {"alpha": 0, "beta": 0},
     "icarl": None,
+    "lp_ft": {"epochs": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -124,6 +125,7 @@ KIN = {
     *("freeze", "bitfit", "ln_only", "l2_sp"),
     "icarl",
     *("cofima", "opcm", "ema"),
+    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -147,7 +149,8 @@ def clashes(one, other):
 
 def idle(ours, theirs):
     """Whether one trains nothing, and the other acts in training."""
-    return ours().last_trained == 0 and any(overriding([theirs()], h) for h in IN_TRAINING)
+    acts = theirs.probes or any(overriding([theirs()], h) for h in IN_TRAINING)
+    return ours().last_trained == 0 and acts
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
