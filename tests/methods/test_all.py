@@ -87,6 +87,7 @@ NEUTRAL = {
     "er_ace": {"strength": 0},
     "magmax": None,
     "dare": {"drop": 0},
+    "inflora": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -106,7 +107,8 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    "inflora",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
