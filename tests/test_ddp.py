@@ -50,6 +50,8 @@ CASES = {
         },
         "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
     },
+    # Inputs are summed over processes; in the first task each looks at all, as none have met yet.
+    "inflora": {"methods": {"inflora": {"energy": 0.8}}},
     # Nothing is trained, and the processes meet all the same, for one pass over the images.
     "slda": {"methods": {"slda": {}}},
     "der_pp": {"methods": {"der_pp": {"size": 40, "batch": 15}, "lwf": {}}},

@@ -19,6 +19,7 @@ from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.icarl import ICaRL
+from clbench.methods.inflora import InfLoRA
 from clbench.methods.l2_sp import L2SP
 from clbench.methods.l2p import L2P
 from clbench.methods.ldifs import LDIFS
@@ -92,6 +93,7 @@ METHODS: dict[str, type[Method]] = {
     "l2_sp": L2SP,
     "icarl": ICaRL,
     "lp_ft": LPFT,
+    "inflora": InfLoRA,
 }
 
 

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from clbench.methods.plan import Plan, Remark, Training
-    from clbench.models.settings import ModelConfig
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -142,15 +141,11 @@ class Method(Section):
         """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
         return ""
 
-    def refusal(self, config: ModelConfig, sketch: nn.Module | None) -> str:
-        """Why a recipe's network will not do, said after the method's name; or empty.
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        """Why a recipe's settings or network will not do, after the method's name; or empty.
 
         ``sketch`` is the backbone without memory; None where it cannot be built so.
         """
-        return ""
-
-    def refuses(self, recipe: Training) -> str:
-        """What of a recipe's settings it does not go with, after its name, and the way out."""
         return ""
 
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:

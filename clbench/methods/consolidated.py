@@ -98,11 +98,6 @@ class Followed(Consolidated):
     before it in the recipe.
     """
 
-    clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "the latter trains factors of the weights whose way the former follows (ewc and "
-        "mas go with it)"
-    }
-
     #: Of the step: gradients, and weights before it.
     _gradient: State = {}
     _before: State = {}

@@ -58,6 +58,7 @@ class Context:
         probe: the recipe's settings of a linear probe, for this task.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
         first: whether no task comes before it, as in the first, and in all that are independent.
+        tasks: of the stream, whether a run learns all of them or not.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class Context:
     probe: Probe = field(default_factory=Probe)
     shared: bool = False
     first: bool = False
+    tasks: int = 1
 
     @property
     def transform(self) -> Transform:

@@ -65,7 +65,7 @@ class EMA(Method):
     def carries(self) -> bool:
         return False
 
-    def refuses(self, recipe: Training) -> str:
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
         if recipe.ema:
             return "averages the weights of a task, and so does the recipe's ema: leave one out"
         before = True

@@ -49,7 +49,6 @@ class _Fisher(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     averages: ClassVar[bool] = True
     clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "Fisher merging averages weights, and LoRA trains factors of them",
         "task_arithmetic": MERGES,
         "ties": MERGES,
         "opcm": MERGES,

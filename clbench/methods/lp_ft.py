@@ -17,7 +17,7 @@ from clbench.methods.base import Context, Method, Needs
 from clbench.models.training import put_rows, rows_of, train_head
 
 if TYPE_CHECKING:
-    from clbench.models.settings import ModelConfig
+    from clbench.methods.plan import Training
 
 
 class LPFT(Method):
@@ -46,8 +46,8 @@ class LPFT(Method):
 
     _activity: dict[str, float] = {"active": 0.0}
 
-    def refusal(self, config: ModelConfig, sketch: nn.Module | None) -> str:
-        if config.head != "linear_probe":
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        if recipe.model.head != "linear_probe":
             return ""
         return "probes the head before a task, and so does model.head = 'linear_probe': choose one"
 

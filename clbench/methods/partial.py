@@ -13,7 +13,7 @@ from clbench.methods.base import Context, Method
 from clbench.models.backbone import head_names
 
 if TYPE_CHECKING:
-    from clbench.models.settings import ModelConfig
+    from clbench.methods.plan import Training
 
 
 class Partial(Method):
@@ -47,7 +47,7 @@ class Partial(Method):
     def lacking(self, model: nn.Module, head: Sequence[str]) -> str:
         """What a network lacks, said after the method's name, with the way out; or empty."""
 
-    def refusal(self, config: ModelConfig, sketch: nn.Module | None) -> str:
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
         return "" if sketch is None else self.lacking(sketch, _head(sketch))
 
     def start(self, context: Context) -> None:

@@ -52,8 +52,9 @@ def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
     """
     for name, method in methods.items():
         _refuse_network(name, method, recipe.model)
-        if reason := method.refuses(recipe):
-            raise ClbenchError(f"methods: {name} {reason}")
+        for asked in overriding([method], "refuses"):
+            if reason := asked.refuses(recipe, sketched(recipe.model)):
+                raise ClbenchError(f"methods: {name} {reason}")
         if recipe.augment.mixes and not _mixable(method):
             raise ClbenchError(
                 f"methods: {name} looks at single samples, and augment.mixup and cutmix make one "
@@ -79,9 +80,6 @@ def _refuse_network(name: str, method: Method, config: ModelConfig) -> None:
             f"methods: {name} works on timm's {known} alone, and model.backbone = "
             f"{config.backbone!r} is a {kind.__name__}: choose another one, or leave {name} out"
         )
-    for asked in overriding([method], "refusal"):
-        if why := asked.refusal(config, sketched(config)):
-            raise ClbenchError(f"methods: {name} {why}")
 
 
 def _mixable(method: Method) -> bool:

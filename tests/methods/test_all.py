@@ -98,6 +98,7 @@ NEUTRAL = {
     "l2_sp": {"alpha": 0, "beta": 0},
     "icarl": None,
     "lp_ft": {"epochs": 0},
+    "inflora": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -126,6 +127,7 @@ KIN = {
     "icarl",
     *("cofima", "opcm", "ema"),
     *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
+    "inflora",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
