@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
+from clbench.methods.aper import APER
 from clbench.methods.base import Method
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
@@ -64,6 +65,7 @@ METHODS: dict[str, type[Method]] = {
     "slda": SLDA,
     "ranpac": RanPAC,
     "fecam": FeCAM,
+    "aper": APER,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
     "si": SI,

@@ -49,6 +49,7 @@ from clbench.methods.context import Context as Context
 from clbench.methods.context import Needs as Needs
 from clbench.methods.forward import Forward as Forward
 from clbench.methods.statements import Swept
+from clbench.models.backbone import features
 from clbench.settings import Section
 from clbench.weights import State
 
@@ -202,10 +203,7 @@ class Method(Section):
     def optimizer(
         self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
     ) -> Optimizer | None:
-        """An optimiser of the method's own over the named trained parameters, or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """One of the method's own over the named trained parameters, or None; at most one has."""
         return None
 
     def admit(self, labels_B: Tensor, excluded_BC: Tensor) -> Tensor:
@@ -257,11 +255,12 @@ class Method(Section):
         return theta
 
     def classifier(self) -> Callable[[Tensor], Tensor] | None:
-        """Turns features (B, F) into logits (B, C) in evaluation, in place of the head; or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """Makes logits (B, C) of features in evaluation, in the head's place; at most one does."""
         return None
+
+    def to_classify(self, model: nn.Module, images: Tensor) -> Tensor:
+        """The features (B, F) that `classifier` is given."""
+        return features(model, images)
 
     def activity(self) -> dict[str, float]:
         """What the method did in the task just trained, for TensorBoard and the record.
