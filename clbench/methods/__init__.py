@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
+from clbench.methods.aper import APER
 from clbench.methods.base import Method
 from clbench.methods.bitfit import BitFit
 from clbench.methods.cofima import CoFiMA
@@ -75,6 +76,7 @@ METHODS: dict[str, type[Method]] = {
     "slda": SLDA,
     "ranpac": RanPAC,
     "fecam": FeCAM,
+    "aper": APER,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
     "si": SI,

@@ -50,6 +50,7 @@ from clbench.methods.context import Context as Context
 from clbench.methods.context import Needs as Needs
 from clbench.methods.forward import Forward as Forward
 from clbench.methods.statements import Swept
+from clbench.models.backbone import features
 from clbench.settings import Section
 from clbench.weights import State
 
@@ -142,10 +143,7 @@ class Method(Section):
         return ""
 
     def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
-        """Why a recipe's settings or network will not do, after the method's name; or empty.
-
-        ``sketch`` is the backbone without memory; None where it cannot be built so.
-        """
+        """Why settings or network (without memory, if it can be built so) will not do; or empty."""
         return ""
 
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
@@ -253,8 +251,8 @@ class Method(Section):
     def deploy(self, theta: State, context: Context) -> State:
         """The weights to evaluate, from those that were trained; composed.
 
-        It is asked for the weights to go on from, for those to show and by sweeps, and may change
-        nothing but what :meth:`activity` tells, which is about the weights that are shown.
+        Asked for the weights to go on from, to show and by sweeps, it may change nothing but what
+        :meth:`activity` tells, which is about the weights that are shown.
         """
         return theta
 
@@ -262,19 +260,21 @@ class Method(Section):
         """Turns features (B, F) into logits (B, C) in place of the head; or None. At most one."""
         return None
 
+    def to_classify(self, model: nn.Module, images: Tensor) -> Tensor:
+        """The features (B, F) that `classifier` is given."""
+        return features(model, images)
+
     def activity(self) -> dict[str, float]:
         """What the method did in the task just trained, for TensorBoard and the record.
 
-        The entry ``active`` is 1 if the method changed anything, else 0. An entry ``scope`` goes
-        before what :meth:`scope` foresaw.
+        ``active`` is 1 if it changed anything, else 0; ``scope`` goes before :meth:`scope`.
         """
         return {"active": 1.0}
 
     def scope(self, plan: Plan) -> float:
         """How much the method could do in a task, in 0…1, as far as its settings tell.
 
-        1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
-        next to nothing (:mod:`clbench.record.scopes`).
+        Below a tenth, it is told as next to nothing (:mod:`clbench.record.scopes`).
         """
         return 1.0
 

@@ -74,7 +74,8 @@ class FeCAM(Collecting):
     _ready: tuple[Tensor, Tensor] | None = None
 
     def forget(self) -> None:
-        self._memory, self._ready = {}, None
+        super().forget()
+        self._ready = None
 
     def absorb(self, theta: State, context: Context) -> None:
         found = list(collected(theta, context))
@@ -142,8 +143,6 @@ class FeCAM(Collecting):
             each = zip(*self._ready, strict=True)
             return -torch.stack([mahalanobis(powers_BF, *one) for one in each], 1)
 
-    def state_dict(self) -> dict[str, object]:
-        return dict(self._memory)
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._memory, self._ready = dict(state), None
+        super().load_state_dict(state)
+        self._ready = None

@@ -14,7 +14,6 @@ import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
-from clbench.models.backbone import features
 from clbench.plugins.installed import load_installed
 from clbench.plugins.loading import load
 from clbench.record import checkpoints
@@ -25,13 +24,15 @@ from clbench.streams.base import Task, Withheld
 class Classified(nn.Module):
     """A network whose features are classified by a method in the head's place; final."""
 
-    def __init__(self, model: nn.Module, classify: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, classify: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
-        self.model, self.classify = model, classify
+        self.model, self.method, self.classify = model, method, classify
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, S, S)."""
-        return self.classify(features(self.model, images).float())
+        return self.classify(self.method.to_classify(self.model, images).float())
 
 
 def rebuilt(
@@ -70,7 +71,7 @@ def rebuilt(
     model.load_state_dict(load_file(folder / WEIGHTS))
     for name, method in made.items():
         if overriding([method], "classifier"):
-            model = Classified(model, _classifier(folder, name, method))
+            model = Classified(model, method, _classifier(folder, name, method))
     return model.eval()
 
 

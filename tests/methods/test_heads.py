@@ -157,7 +157,7 @@ def test_ranpac_on_a_trunk_that_lora_tuned_in_the_first_task(small, tmp_path):
 
 
 def test_one_head_alone(small):
-    for pair in itertools.combinations(("ncm", "slda", "ranpac", "fecam", "head_refit"), 2):
+    for pair in itertools.combinations(("ncm", "slda", "ranpac", "fecam", "aper", "head_refit"), 2):
         for names in (pair, pair[::-1]):
             with pytest.raises(ClbenchError, match="each makes the head"):
                 parse(small | {"methods": {name: {} for name in names}})
