@@ -42,6 +42,12 @@ def fields(path):
     return found
 
 
+def all_fields(path):
+    """The keyed lines of a head, and those of the files that it goes on from."""
+    base = re.search(r"^extends: (\w+)", path.read_text(), re.MULTILINE)
+    return (all_fields(path.with_name(f"{base[1]}.yaml")) if base else {}) | fields(path)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=ids(CONFIGS))
 def test_shipped_recipes_parse(path):
     assert parse(read_mapping(path))
@@ -85,7 +91,7 @@ def test_recipes_of_papers_measure_what_is_kept_as_far_as_the_weights_allow(path
     assert not of_paper or not recipe.retention.off
     if recipe.model.weights.endswith("in21k"):
         assert list(recipe.retention.measures) == ["head", "knn", "ridge"]
-        told = fields(path)["retention"]
+        told = all_fields(path)["retention"]
         assert all(word in told for word in ("in21k head", "kNN", "ridge probe"))
 
 
@@ -162,3 +168,18 @@ def test_flows_frozen_trunks_have_batch_norm_as_the_authors_programs():
     probed = [r.model.probe for r in recipes.values() if r.model.head == "linear_probe"]
     assert probed
     assert {probe.batch_norm for probe in probed} == {"train"}
+
+
+def test_the_fields_table_has_every_config_of_the_field():
+    suite = read_mapping(ROOT / "suites" / "field.yaml")
+    named = {settings["config"].removeprefix("field/") for settings in suite["methods"].values()}
+    assert named == {path.name for path in (ROOT / "configs" / "field").glob("*.yaml")}
+    runs = expand(suite, "field").runs
+    assert {run.recipe.stream.name for run in runs} == {
+        "split_cifar100",
+        "split_imagenet_r",
+        "split_cub200",
+    }
+    for run in runs:
+        assert run.recipe.stream.tasks == 10
+        assert run.recipe.model.weights.startswith("vit_base_patch16_224.augreg")

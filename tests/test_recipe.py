@@ -131,3 +131,34 @@ def test_yaml_is_read_safely(text, message):
 )
 def test_every_config_that_comes_along_is_valid(path):
     parse(read(str(path)))
+
+
+def test_a_file_goes_on_from_one_beside_it(tmp_path):
+    files = {
+        "base": "stream: {name: split_digits}\nmethods: {sfa: {p: 0.9}}\nepochs: 3\n",
+        "middle": "extends: base.yaml\noptimizer: {lr: 0.5}\nmethods: {ewc: {}}\n",
+        "top": "extends: middle\nsteps: 7\nmethods: {sfa: null}\n",
+        "round": "extends: round\n",
+        "there": "extends: back\n",
+        "back": "extends: there\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    values = read(str(tmp_path / "top.yaml"))
+    assert values == {
+        "stream": {"name": "split_digits"},
+        "methods": {"ewc": {}},
+        "optimizer": {"lr": 0.5},
+        "epochs": None,
+        "steps": 7,
+    }
+    for name in ("round", "there"):
+        with pytest.raises(ClbenchError, match="extends comes back to the file itself"):
+            read(str(tmp_path / name))
+    for name in ("../top", "/etc/passwd", "''", "[a]", "sub/top", "missing"):
+        (tmp_path / "odd.yaml").write_text(f"extends: {name}\n")
+        with pytest.raises(
+            ClbenchError, match=r"write the name of one file|there is no config"
+        ) as e:
+            read(str(tmp_path / "odd.yaml"))
+        assert len(str(e.value).splitlines()) == 1

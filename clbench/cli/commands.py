@@ -205,6 +205,8 @@ def _sweep(given: Given) -> int:
 
     run, known = given.get("run"), parameters()
     swept = [name for name in known if name in given.values]
+    if "methods" in given.values:
+        return _lay(given, swept)
     if len(swept) != 1:
         every = ", ".join(f"--{name}" for name in known)
         got = " and ".join(f"--{name}" for name in swept) or "none"
@@ -225,6 +227,20 @@ def _soup(given: Given) -> int:
     runs = given.get("runs")
     show(soup(runs, "greedy" in given.values, given.get("by", "task_incremental")), runs[0])
     return 0
+
+
+def _lay(given: Given, swept: Sequence[str]) -> int:
+    """Lay the rows of a suite on a finished run."""
+    from clbench.suite.posthoc import rows_to_lay
+    from clbench.sweep.posthoc import lay
+    from clbench.sweep.rows import show
+
+    if other := [*swept, *(name for name in ("anchor", "by") if name in given.values)]:
+        raise ClbenchError(f"--methods has settings of its own: leave --{other[0]} out")
+    rows = rows_to_lay(given.get("methods"), given.get("plugins", []))
+    record, made, failed = lay(given.get("run"), rows, lambda line: print(line, flush=True))
+    show(record, made, failed)
+    return 1 if failed else 0
 
 
 #: By name: what a command takes, and what it does.

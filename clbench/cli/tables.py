@@ -238,9 +238,16 @@ SWEEP = Command(
             "NAME",
             one_of(*SCENARIOS),
         ),
+        Option(
+            "methods",
+            "in place of VALUES: a YAML file, or its name in suites/, whose methods (and grid) are "
+            "each laid on the run; its other keys are for clbench compare, which trains the rows",
+            "FILE",
+        ),
         _PLUGINS,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
-    "training: one of those with VALUES, which are start:stop:step, or a list with commas.",
+    "training: one of those with VALUES, which are start:stop:step, or a list with commas; or with "
+    "post-hoc methods that it was not trained with.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
 )

@@ -20,6 +20,9 @@ PLACES = (
     Path(__file__).parents[2] / "configs",
 )
 
+#: Key of a file whose values it goes on from, by its name in the same folder.
+EXTENDS = "extends"
+
 
 def find(name: str, places: Sequence[Path] = PLACES, kind: str = "config") -> Path:
     """The file meant by a path or a bare name.
@@ -62,15 +65,31 @@ def read(name: str) -> dict[str, Any]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The values of a YAML file.
+    """The values of a YAML file, on top of those of the one beside it that it ``extends``.
 
     Raises:
-        ClbenchError: if it cannot be read, or is no mapping.
+        ClbenchError: if one cannot be read, is no mapping, or extends itself.
     """
+    return _mapping(path, ())
+
+
+def _mapping(path: Path, before: tuple[Path, ...]) -> dict[str, Any]:
     values = read_text(read_file(path), str(path))
     if not isinstance(values, dict):
         raise ClbenchError(f"{path} must be a mapping of keys to values")
-    return values
+    if EXTENDS not in values:
+        return values
+    name = values.pop(EXTENDS)
+    if not isinstance(name, str) or not name.strip() or Path(name).name != name:
+        raise ClbenchError(
+            f"{path}: {EXTENDS} = {shown(name)}: write the name of one file in the same folder"
+        )
+    base = find(str(path.with_name(name)), ())
+    if path in before:
+        raise ClbenchError(f"{path}: {EXTENDS} comes back to the file itself: take it out of one")
+    from clbench.recipe.merging import merge  # it knows the methods, which takes seconds
+
+    return merge(_mapping(base, (*before, path)), values)
 
 
 def commented(model: BaseModel, indent: int = 0) -> str:

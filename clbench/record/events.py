@@ -129,6 +129,9 @@ class RunEvent(_Line):
     warnings: list[Text]
     parameters: Count
     recipe: str | None = Field(description="as YAML")
+    laid_on: Text | None = Field(
+        None, description="title of the finished run whose weights these are; it alone trained"
+    )
 
 
 class RetentionScores(_Part):

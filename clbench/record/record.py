@@ -264,13 +264,13 @@ class Record:
         return [name for name in scopes if name in little and name not in idle]
 
     def _cost(self) -> dict[str, Any]:
-        tasks = self.tasks
+        tasks, trained = self.tasks, self.run.laid_on is None
         return {
             "seconds": sum(event.seconds for event in tasks),
             "seconds_by_part": self._parts(),
             "flops": self._flops(),
-            "train_steps": tasks[-1].last_step if tasks else 0,
-            "samples": sum(event.samples for event in tasks),
+            "train_steps": tasks[-1].last_step if tasks and trained else 0,
+            "samples": sum(event.samples for event in tasks if trained),
             "parameters": self.run.parameters,
             "peak_memory_bytes": max((e.peak_memory_bytes for e in tasks), default=0),
         }

@@ -127,22 +127,37 @@ class Redeployment:
         state = self.only or state_of(self.record.folder, number, parts, self.compared)
         like, count = setup.network.model.state_dict(), len(setup.stream.class_names)
         saved.check_fit(self.record.folder, state, like, len(setup.stages), count)
-        context = self._context(number, state, methods)
+        context = self.context(number, state, methods)
         trained = state["trained"] if theta is None else theta
         weights = setup.deploy(methods, trained, context, refresh, absorb)
         setup.network.load(weights.shown)
         learned: Tensor = state["learned"]
         return context, learned
 
-    def _context(self, number: int, state: dict[str, Any], methods: Sequence[Method]) -> Context:
+    def context(
+        self,
+        number: int,
+        state: dict[str, Any],
+        methods: Sequence[Method],
+        before: State | None = None,
+    ) -> Context:
+        """What methods see of a task.
+
+        Args:
+            number: of the task, from 1.
+            state: what its checkpoint holds, ``start`` and ``learned`` at least.
+            methods: of which some may look back at θ_o.
+            before: the weights that the task went on from; None: as far as they are looked at.
+        """
         setup, start = self.setup, state["start"]
         network, task = setup.network, setup.stages[number - 1]
         recipe = setup.recipe.for_task(task.name)
         setup.stream.open(task, past=any(m.needs.past_data for m in setup.methods))
-        before = network.theta_pretrained
-        if number > 1 and looks_back(methods) and not setup.stream.independent:
-            earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
-            before = earlier["theta"]
+        if before is None:
+            before = network.theta_pretrained
+            if number > 1 and looks_back(methods) and not setup.stream.independent:
+                earlier = state_of(self.record.folder, number - 1, ("theta",), self.compared)
+                before = earlier["theta"]
         rewound = setup.stream.independent or any(method.rewinds for method in setup.methods)
         head = {name: start["head"][name] for name in network.head}
         pretrained = network.theta_pretrained | (head if rewound or number == 1 else {})
@@ -151,7 +166,8 @@ class Redeployment:
             Anchor(before | start["head"], start["previous"]),
         )
         owner, learned = setup.stream.task_of_class, state["learned"]
-        losses = ClassLoss(recipe.train_logits, task.train.labels, owner, learned)
+        labels, smoothing = task.train.labels, recipe.label_smoothing
+        losses = ClassLoss(recipe.train_logits, labels, owner, learned, smoothing)
         return setup.context(recipe, task, network.model, anchors, losses)
 
     def _measure(self, context: Context, seen: Tensor, last: bool) -> TaskEvent:

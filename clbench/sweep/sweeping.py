@@ -120,12 +120,7 @@ def sweep(
     Raises:
         ClbenchError: if the run cannot be swept, with the reason and the way out.
     """
-    record = trust.whole_record(Path(folder))
-    if not record.finished:
-        raise ClbenchError(
-            f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
-        )
-    refuse_links(record.folder)
+    record = finished_record(folder)
     recipe = recipe_of(record.folder)
     method = _method(recipe, parameter, record.folder)
     rules = METHODS[method].swept[parameter]
@@ -160,6 +155,21 @@ def sweep(
     with writing_to(record.folder, "sweep again"):
         write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))
     return done
+
+
+def finished_record(folder: Path | str) -> Record:
+    """The record of a finished run, whose folder may be worked in.
+
+    Raises:
+        ClbenchError: if it is none.
+    """
+    record = trust.whole_record(Path(folder))
+    if not record.finished:
+        raise ClbenchError(
+            f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
+        )
+    refuse_links(record.folder)
+    return record
 
 
 def _method(recipe: Recipe, parameter: str, folder: Path) -> str:

@@ -16,7 +16,10 @@ from clbench.methods.together import refuse_clashes
 
 PACKAGE = Path(clbench.__file__).parent
 #: Modules of clbench.methods that are no method's.
-COMMON = ("", "base", "context", "forward", "gradient_share", "plan", "statements", "together")
+COMMON = (
+    *("", "base", "context", "forward", "gradient_share", "plan", "posthoc", "statements"),
+    "together",
+)
 #: Where a word is a method's name too, and something else.
 OTHERWISE = {
     ("record/baselines.py", "sequential"),  # what tables call plain fine-tuning
