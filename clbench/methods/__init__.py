@@ -36,6 +36,7 @@ from clbench.methods.sfa import SFA
 from clbench.methods.si import SI
 from clbench.methods.slda import SLDA
 from clbench.methods.slow_trunk import SlowTrunk
+from clbench.methods.spu import SPU
 from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
@@ -78,6 +79,7 @@ METHODS: dict[str, type[Method]] = {
     "dare": DARE,
     "cofima": CoFiMA,
     "opcm": OPCM,
+    "spu": SPU,
 }
 
 

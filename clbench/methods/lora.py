@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import torch
@@ -16,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.targets import layers
 from clbench.models.backbone import head_names
 from clbench.weights import State
 
@@ -95,7 +94,7 @@ class LoRA(Method):
 
     def surgery(self, model: nn.Module) -> nn.Module:
         changed = _copy_sharing_weights(model)
-        for name in layers(changed, self.targets):
+        for name in layers(changed, self.targets, "lora"):
             module = changed.get_submodule(name)
             weight: Tensor = module.weight  # type: ignore[assignment]
             update = LowRank(weight, self.rank, self.alpha / self.rank)
@@ -135,31 +134,6 @@ class LoRA(Method):
 
     def activity(self) -> dict[str, float]:
         return self._activity
-
-
-def layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Names of the linear and convolutional layers, but the head, that match a pattern.
-
-    Args:
-        model: a timm model.
-        targets: patterns with ``*`` and ``?``, over the whole name of a layer.
-
-    Raises:
-        ClbenchError: if a pattern matches none.
-    """
-    head = head_names(model)[0].rpartition(".")[0]
-    known = [
-        name
-        for name, module in model.named_modules()
-        if name != head and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    ]
-    for pattern in targets:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ClbenchError(
-                f"lora.targets: {pattern!r} matches no linear or convolutional layer; "
-                f"there are {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
-            )
-    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in targets)]
 
 
 def _copy_sharing_weights(model: nn.Module) -> nn.Module:

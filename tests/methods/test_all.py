@@ -38,15 +38,14 @@ SETTINGS = {
     "der": {"size": 20},
     "er_ace": {"size": 20},
 }
-#: The network of methods that do not work on any.
-NETWORK = {
-    "l2p": {
-        "backbone": "tiny_vit",
-        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-        "weights": "pretrain",
-        "pretraining": {"epochs": 1},
-    }
+VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
 }
+#: The network of methods that do not work on any.
+NETWORK = {"l2p": VIT, "spu": VIT}
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
@@ -90,6 +89,7 @@ NEUTRAL = {
     "dare": {"drop": 0},
     "cofima": {"alpha": 1},
     "opcm": None,
+    "spu": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -112,7 +112,7 @@ OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora")]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    *("cofima", "opcm", "ema"),
+    *("cofima", "opcm", "ema", "spu"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
