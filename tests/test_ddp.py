@@ -96,17 +96,15 @@ SETTINGS = {
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
 }
-#: What some methods work with alone.
-OWN = {
-    "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
-    "l2p": {
-        "model": {
-            "backbone": "tiny_vit",
-            "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-            "pretraining": {"epochs": 1},
-        }
-    },
+VIT = {
+    "model": {
+        "backbone": "tiny_vit",
+        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+        "pretraining": {"epochs": 1},
+    }
 }
+#: What some methods work with alone.
+OWN = {"mofo": {"optimizer": {"name": "adamw", "lr": 0.02}}, "l2p": VIT, "spu": VIT}
 
 
 def recipes(data_dir, methods=()):

@@ -45,6 +45,7 @@ from clbench.methods.sfa import SFA
 from clbench.methods.si import SI
 from clbench.methods.slda import SLDA
 from clbench.methods.slow_trunk import SlowTrunk
+from clbench.methods.spu import SPU
 from clbench.methods.wise_ft import WiSEFT
 
 METHODS: dict[str, type[Method]] = {
@@ -96,6 +97,7 @@ METHODS: dict[str, type[Method]] = {
     "icarl": ICaRL,
     "lp_ft": LPFT,
     "inflora": InfLoRA,
+    "spu": SPU,
 }
 
 

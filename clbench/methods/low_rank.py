@@ -6,7 +6,6 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
-from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.targets import layers
 from clbench.models.backbone import head_names
 from clbench.weights import State
 
@@ -249,32 +248,6 @@ def targeted(model: nn.Module, targets: tuple[str, ...], thirds: str, called: st
             each = zip("qkv", torch.arange(3 * size).split(size), strict=True)
             found[name] = {letter: rows for letter, rows in each if letter in thirds}
     return found
-
-
-def layers(model: nn.Module, targets: tuple[str, ...], called: str) -> list[str]:
-    """Names of the linear and convolutional layers, but the head, that match a pattern.
-
-    Args:
-        model: a timm model.
-        targets: patterns with ``*`` and ``?``, over the whole name of a layer.
-        called: the method's name, for messages.
-
-    Raises:
-        ClbenchError: if a pattern matches none.
-    """
-    head = head_names(model)[0].rpartition(".")[0]
-    known = [
-        name
-        for name, module in model.named_modules()
-        if name != head and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    ]
-    for pattern in targets:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ClbenchError(
-                f"{called}.targets: {pattern!r} matches no linear or convolutional layer; "
-                f"there are {', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
-            )
-    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in targets)]
 
 
 def _copy_sharing_weights(model: nn.Module) -> nn.Module:

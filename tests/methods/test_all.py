@@ -39,15 +39,14 @@ SETTINGS = {
     "er_ace": {"size": 20},
     "icarl": {"size": 20},
 }
-#: The network of methods that do not work on any.
-NETWORK = {
-    "l2p": {
-        "backbone": "tiny_vit",
-        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-        "weights": "pretrain",
-        "pretraining": {"epochs": 1},
-    }
+VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
 }
+#: The network of methods that do not work on any.
+NETWORK = {"l2p": VIT, "spu": VIT}
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
@@ -100,6 +99,7 @@ NEUTRAL = {
     "icarl": None,
     "lp_ft": {"epochs": 0},
     "inflora": None,
+    "spu": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -130,6 +130,7 @@ KIN = {
     *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
     "inflora",
     *("fecam", "aper"),
+    *("cofima", "opcm", "ema", "spu"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
