@@ -29,6 +29,7 @@ from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
 from clbench.methods.rwalk import RWalk
+from clbench.methods.sd_lora import SDLoRA
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
 from clbench.methods.si import SI
@@ -74,6 +75,7 @@ METHODS: dict[str, type[Method]] = {
     "magmax": MagMax,
     "dare": DARE,
     "inflora": InfLoRA,
+    "sd_lora": SDLoRA,
 }
 
 

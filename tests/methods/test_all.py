@@ -88,6 +88,7 @@ NEUTRAL = {
     "magmax": None,
     "dare": {"drop": 0},
     "inflora": None,
+    "sd_lora": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -102,13 +103,13 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "sd_lora"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    "inflora",
+    *("inflora", "sd_lora"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
