@@ -40,6 +40,7 @@ from clbench.methods.penalty import L1, L2
 from clbench.methods.ranpac import RanPAC
 from clbench.methods.replay import Replay
 from clbench.methods.rwalk import RWalk
+from clbench.methods.sd_lora import SDLoRA
 from clbench.methods.sequential import Sequential
 from clbench.methods.sfa import SFA
 from clbench.methods.si import SI
@@ -98,6 +99,7 @@ METHODS: dict[str, type[Method]] = {
     "lp_ft": LPFT,
     "inflora": InfLoRA,
     "spu": SPU,
+    "sd_lora": SDLoRA,
 }
 
 

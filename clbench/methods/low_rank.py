@@ -116,7 +116,9 @@ class LowRankUpdates(Method):
         "rwalk": WAY,
         "linear_probe": "the latter freezes what the former trains",
         "l2p": "each freezes what the other trains",
-        **dict.fromkeys(("lora", "inflora"), "each has updates of its own of the same layers"),
+        **dict.fromkeys(
+            ("lora", "inflora", "sd_lora"), "each has updates of its own of the same layers"
+        ),
     }
     #: What it is called in a recipe, for messages.
     called: ClassVar[str]

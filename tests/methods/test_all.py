@@ -100,6 +100,7 @@ NEUTRAL = {
     "lp_ft": {"epochs": 0},
     "inflora": None,
     "spu": None,
+    "sd_lora": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -116,6 +117,7 @@ PASTLESS = [
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima"),
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "sd_lora"),
     )
 ]
 #: What is shown would lack what the other does to weights.
@@ -131,6 +133,7 @@ KIN = {
     "inflora",
     *("fecam", "aper"),
     *("cofima", "opcm", "ema", "spu"),
+    *("inflora", "sd_lora"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
