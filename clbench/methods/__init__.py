@@ -13,6 +13,7 @@ from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
 from clbench.methods.freeze import Freeze
 from clbench.methods.gem import AGEM, GEM
+from clbench.methods.gpm import GPM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.l2_sp import L2SP
@@ -82,6 +83,7 @@ METHODS: dict[str, type[Method]] = {
     "ln_only": LNOnly,
     "l2_sp": L2SP,
     "lp_ft": LPFT,
+    "gpm": GPM,
 }
 
 

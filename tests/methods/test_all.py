@@ -92,6 +92,7 @@ NEUTRAL = {
     "ln_only": None,
     "l2_sp": {"alpha": 0, "beta": 0},
     "lp_ft": {"epochs": 0},
+    "gpm": {"threshold": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -106,13 +107,13 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "gpm"),
     )
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
+    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
