@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,8 +15,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.plan import Remark
 from clbench.methods.subspace import across, extended
 from clbench.models.inputs import input_grams, weighted
+from clbench.record.scopes import is_little
 from clbench.seeding import generator
 
 #: Images whose layers' inputs are held at once.
@@ -40,13 +42,10 @@ class GPM(Method):
     neutral: ClassVar[Mapping[str, float]] = {"threshold": 0.0}
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = "the share of its steps that is taken away: raise threshold"
-    clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "its updates are those of weights, and LoRA trains factors",
-        "linear_probe": "it freezes what would be projected",
-        "l2p": "it freezes what would be projected",
-        "bitfit": "it freezes the weights, and gpm the biases",
-        "ln_only": "it freezes the weights, and gpm the rest",
-    }
+    clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("lora", "linear_probe", "l2p", "bitfit", "ln_only"),
+        "the weights that gpm projects are frozen there",
+    )
 
     threshold: float = Field(0.97, ge=0, le=1, description="ε, share of the inputs; 0 is off")
     increase: float = Field(
@@ -68,6 +67,7 @@ class GPM(Method):
     _tasks: int = 0
     _squares: Tensor | None = None
     _closed: float = 0.0
+    _resting: float = 0.0
 
     @property
     def first_task(self) -> int:
@@ -79,10 +79,17 @@ class GPM(Method):
         weights = dict(context.model.named_parameters())
         self._here = {name: x.to(context.device) for name, x in self._bases.items()}
         # As many rows as a weight has, each with as many closed directions as its group's basis.
-        closed = sum(
-            float(x.any(1).sum()) * len(weights[n]) / len(x) for n, x in self._here.items()
-        )
-        self._closed = closed / max(1, sum(weights[n].numel() for n in self._here))
+        closed = [float(x.any(1).sum()) * len(weights[n]) / len(x) for n, x in self._here.items()]
+        known = sum(weights[name].numel() for name in self._here)
+        trunk = sum(p.numel() for name, p in weights.items() if name not in context.head)
+        self._closed = sum(closed) / max(1, known)
+        self._resting = 1 - known / trunk if self._here else 0.0
+
+    def remarks(self) -> Sequence[Remark]:
+        if is_little(self._resting):
+            return ()
+        detail = f"{self._resting:.0%} of its weights are in layers that cannot be projected"
+        return [Remark("it leaves much of the trunk at rest", f"{detail}: choose another backbone")]
 
     def trainable(self, name: str) -> bool:
         return not self._bases or name in self._bases or name in self._head

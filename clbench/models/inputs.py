@@ -70,7 +70,9 @@ def input_grams(
     """
     seen: list[tuple[str, Tensor]] = []
     hooks = [
-        layer.register_forward_pre_hook(lambda _, given, name=name: seen.append((name, given[0])))
+        layer.register_forward_pre_hook(
+            lambda _, given, name=name: seen.extend((name, x) for x in given[:1])
+        )
         for name, layer in layers.items()
     ]
     grams: dict[str, Tensor] = {}

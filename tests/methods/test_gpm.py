@@ -219,11 +219,23 @@ def test_bases_are_in_the_footprint(recipe, tmp_path, no_pictures, bases):
     assert not used.past_data
 
 
+def test_a_trunk_that_rests_is_no_secret(recipe, tmp_path, no_pictures):
+    """Convolutions that standardise their weight are none of its layers."""
+    recipe |= {"steps": 1, "images": {"size": 32}}
+    recipe["stream"] |= {"first_tasks": 2}
+    for backbone in ("test_nfnet", "tiny_cnn"):
+        recipe["model"] = {"backbone": backbone, "weights": "none"}
+        record, _ = ran(recipe, tmp_path / backbone)
+        told = [[remark.what for remark in event.remarks] for event in record.tasks]
+        much = ["it leaves much of the trunk at rest"]
+        assert told == [[], much if backbone == "test_nfnet" else []]
+
+
 @pytest.mark.parametrize(
     ("methods", "why"),
     [
-        ({"gpm": {}, "lora": {}}, "LoRA trains factors"),
-        ({"gpm": {}, "linear_probe": {}}, "freezes what would be projected"),
+        ({"gpm": {}, "lora": {}}, "that gpm projects are frozen"),
+        ({"gpm": {}, "linear_probe": {}}, "that gpm projects are frozen"),
         ({"gpm": {}, "multitask": {}}, "no past task"),
         ({"gpm": {}, "ncm": {"tuned": "first"}}, "leaves nothing to train after task 1"),
     ],
