@@ -17,6 +17,7 @@ from clbench.methods.fisher import EWCMerge, FisherMerge
 from clbench.methods.flow import FLOW
 from clbench.methods.freeze import Freeze
 from clbench.methods.gem import AGEM, GEM
+from clbench.methods.gpm import GPM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.icarl import ICaRL
@@ -100,6 +101,7 @@ METHODS: dict[str, type[Method]] = {
     "inflora": InfLoRA,
     "spu": SPU,
     "sd_lora": SDLoRA,
+    "gpm": GPM,
 }
 
 

@@ -101,6 +101,7 @@ NEUTRAL = {
     "inflora": None,
     "spu": None,
     "sd_lora": None,
+    "gpm": {"threshold": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -118,6 +119,7 @@ PASTLESS = [
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima"),
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
         *("align_head", "si", "mas", "rwalk", "der", "er_ace", "sd_lora"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "gpm"),
     )
 ]
 #: What is shown would lack what the other does to weights.
@@ -134,6 +136,7 @@ KIN = {
     *("fecam", "aper"),
     *("cofima", "opcm", "ema", "spu"),
     *("inflora", "sd_lora"),
+    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
