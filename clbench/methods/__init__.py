@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from clbench.methods.align_head import AlignHead
 from clbench.methods.base import Method
+from clbench.methods.coda_prompt import CODAPrompt
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
+from clbench.methods.dualprompt import DualPrompt
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fisher import EWCMerge, FisherMerge
@@ -72,6 +74,8 @@ METHODS: dict[str, type[Method]] = {
     "er_ace": ERACE,
     "magmax": MagMax,
     "dare": DARE,
+    "dualprompt": DualPrompt,
+    "coda_prompt": CODAPrompt,
 }
 
 

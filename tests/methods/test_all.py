@@ -37,16 +37,17 @@ SETTINGS = {
     "der_pp": {"size": 20},
     "der": {"size": 20},
     "er_ace": {"size": 20},
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
 }
 #: The network of methods that do not work on any.
-NETWORK = {
-    "l2p": {
-        "backbone": "tiny_vit",
-        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-        "weights": "pretrain",
-        "pretraining": {"epochs": 1},
-    }
+TINY_VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
 }
+NETWORK = {"l2p": TINY_VIT, "dualprompt": TINY_VIT, "coda_prompt": TINY_VIT}
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
@@ -87,6 +88,8 @@ NEUTRAL = {
     "er_ace": {"strength": 0},
     "magmax": None,
     "dare": {"drop": 0},
+    "dualprompt": None,
+    "coda_prompt": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -106,7 +109,8 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    *("dualprompt", "coda_prompt"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
