@@ -95,16 +95,22 @@ SETTINGS = {
     "sfa": {"p": 0.5},
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
 }
-VIT = {
-    "model": {
-        "backbone": "tiny_vit",
-        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-        "pretraining": {"epochs": 1},
-    }
+TINY_VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "pretraining": {"epochs": 1},
 }
 #: What some methods work with alone.
-OWN = {"mofo": {"optimizer": {"name": "adamw", "lr": 0.02}}, "l2p": VIT, "spu": VIT}
+OWN = {
+    "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
+    "l2p": {"model": TINY_VIT},
+    "dualprompt": {"model": TINY_VIT},
+    "coda_prompt": {"model": TINY_VIT},
+    "spu": {"model": TINY_VIT},
+}
 
 
 def recipes(data_dir, methods=()):

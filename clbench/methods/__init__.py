@@ -6,9 +6,11 @@ from clbench.methods.align_head import AlignHead
 from clbench.methods.aper import APER
 from clbench.methods.base import Method
 from clbench.methods.bitfit import BitFit
+from clbench.methods.coda_prompt import CODAPrompt
 from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
+from clbench.methods.dualprompt import DualPrompt
 from clbench.methods.ema import EMA
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
@@ -102,6 +104,8 @@ METHODS: dict[str, type[Method]] = {
     "spu": SPU,
     "sd_lora": SDLoRA,
     "gpm": GPM,
+    "dualprompt": DualPrompt,
+    "coda_prompt": CODAPrompt,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def rebuilt(
     tasks: Sequence[tuple[int, str, list[int] | None]],
     per_task: Mapping[str, Mapping[str, Mapping[str, Any]]],
     plugins: Sequence[str] = (),
+    stages: int | None = None,
 ) -> nn.Module:
     """The network of a run in evaluation mode, with what methods added to it.
 
@@ -53,6 +55,7 @@ def rebuilt(
         tasks: index, name and classes of each that was learned, in order.
         per_task: by task, the settings of methods that are others in it.
         plugins: that are to be loaded before.
+        stages: how many tasks the whole stream had; None: those that were learned.
 
     Raises:
         ClbenchError: if a plugin cannot be loaded, what classifies was not kept, or a method adds
@@ -62,12 +65,14 @@ def rebuilt(
     load(plugins)
     made = {name: METHODS[name](**settings) for name, settings in methods.items()}
     model: nn.Module = timm.create_model(backbone, **options)
-    for index, task, classes in tasks:
+    for stage, (index, task, classes) in enumerate(tasks):
         for name, method in made.items():
             own = per_task.get(task, {}).get(name, methods[name])
             method.take_settings(METHODS[name](**own))
+        now = _task(folder, index, task, classes)
+        now = replace(now, stage=stage, stages=stages or len(tasks))
         for method in overriding(list(made.values()), "adapt"):
-            model = method.adapt(model, _task(folder, index, task, classes))
+            model = method.adapt(model, now)
     model.load_state_dict(load_file(folder / WEIGHTS))
     for name, method in made.items():
         if overriding([method], "classifier"):

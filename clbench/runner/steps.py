@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import NamedTuple
 
@@ -23,9 +24,11 @@ def stages_of(methods: Sequence[Method], stream: Stream) -> Sequence[Task]:
     Their test data is withheld: the meter has it.
     """
     stages: Sequence[Task] = [task.to_train_on() for task in stream.tasks]
-    for method in overriding(methods, "arrange"):
+    arranging = overriding(methods, "arrange")  # all tasks at once, say
+    for method in arranging:
         stages = method.arrange(stages)
-    return stages
+    count = len(stages) if arranging else len(stages) + len(stream.later)
+    return [replace(task, stage=place, stages=count) for place, task in enumerate(stages)]
 
 
 class Length(NamedTuple):

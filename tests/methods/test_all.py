@@ -47,6 +47,17 @@ VIT = {
 }
 #: The network of methods that do not work on any.
 NETWORK = {"l2p": VIT, "spu": VIT}
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+}
+#: The network of methods that do not work on any.
+TINY_VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
+}
+NETWORK = {"l2p": TINY_VIT, "dualprompt": TINY_VIT, "coda_prompt": TINY_VIT}
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
@@ -102,6 +113,8 @@ NEUTRAL = {
     "spu": None,
     "sd_lora": None,
     "gpm": {"threshold": 0},
+    "dualprompt": None,
+    "coda_prompt": None,
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -137,6 +150,7 @@ KIN = {
     *("cofima", "opcm", "ema", "spu"),
     *("inflora", "sd_lora"),
     *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
+    *("dualprompt", "coda_prompt"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
