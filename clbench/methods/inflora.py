@@ -29,7 +29,7 @@ def designed(matrix: Tensor, spanned: Spanned | None, rank: int) -> Tensor:
         spanned: by past tasks; None: there are none.
         rank: r. Rows for which no direction is left are 0.
 
-    >>> designed(torch.diag(torch.tensor([3.0, 1.0])), None, 1).abs() * 3**0.5
+    >>> (3 * designed(torch.diag(torch.tensor([2.0, 1.0])), None, 1).square()).round()
     tensor([[1., 0.]])
     """
     left, sizes, _ = torch.linalg.svd(matrix if spanned is None else spanned.rest(matrix))

@@ -56,7 +56,8 @@ def dual_gpm(matrix: Tensor, spanned: Spanned | None, share: float) -> Spanned:
         count = min(int((outside[:-1] / total > 1 - share + LEAST).cummin(0).values.sum()), room)
         if spanned.free:
             kept = basis - left[:, :count] @ (left[:, :count].T @ basis)
-            basis = torch.linalg.svd(kept)[0][:, : basis.shape[1] - count]
+            left = torch.linalg.svd(kept, full_matrices=False)[0]
+            basis = left[:, : basis.shape[1] - count]
         else:
             basis = torch.cat([basis, left[:, :count]], 1)
         spanned = Spanned(basis, spanned.free)

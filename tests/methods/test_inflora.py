@@ -215,3 +215,13 @@ def test_a_run_moves_nothing_along_what_past_tasks_have_spanned(
     # Both passes over the task's images are counted.
     parts = record.tasks[0].parts
     assert (parts["prepare"].passed, parts["finish"].passed) == (60, 60)
+
+
+def test_the_first_tasks_are_those_of_the_whole_stream(recipe, tmp_path, no_pictures):
+    recipe |= {"steps": 2, "methods": {"inflora": {"energy": 0.5, "energy_end": 0.999}}}
+    whole = clbench.run(recipe, tmp_path / "whole")
+    recipe["stream"] = recipe["stream"] | {"first_tasks": 2}
+    some = clbench.run(recipe, tmp_path / "some")
+    assert len(some.tasks) == 2
+    for one, other in zip(some.tasks, whole.tasks, strict=False):
+        assert one.methods == other.methods
