@@ -96,12 +96,15 @@ SETTINGS = {
 #: What some methods work with alone.
 OWN = {
     "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
-    "l2p": {
-        "model": {
-            "backbone": "tiny_vit",
-            "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-            "pretraining": {"epochs": 1},
+    **{
+        name: {
+            "model": {
+                "backbone": "tiny_vit",
+                "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+                "pretraining": {"epochs": 1},
+            }
         }
+        for name in ("l2p", "ease")
     },
 }
 

@@ -97,6 +97,8 @@ def evaluated(monkeypatch):
     [
         {"methods": {"l2p": {"pool": 4}}, "model": VIT},
         {"methods": {"ranpac": {"features": 50}}},
+        {"methods": {"aper": {}}},
+        {"methods": {"ease": {"bottleneck": 4}}, "model": VIT},
         {"methods": {"twice": {}}, "plugins": ["net.py"]},
         {
             "methods": {"rows": {}},

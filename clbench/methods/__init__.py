@@ -7,6 +7,7 @@ from clbench.methods.aper import APER
 from clbench.methods.base import Method
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
+from clbench.methods.ease import EASE
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
 from clbench.methods.fecam import FeCAM
@@ -66,6 +67,7 @@ METHODS: dict[str, type[Method]] = {
     "ranpac": RanPAC,
     "fecam": FeCAM,
     "aper": APER,
+    "ease": EASE,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
     "si": SI,

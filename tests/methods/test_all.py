@@ -40,12 +40,13 @@ SETTINGS = {
 }
 #: The network of methods that do not work on any.
 NETWORK = {
-    "l2p": {
+    name: {
         "backbone": "tiny_vit",
         "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
         "weights": "pretrain",
         "pretraining": {"epochs": 1},
     }
+    for name in ("l2p", "ease")
 }
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
@@ -79,6 +80,7 @@ NEUTRAL = {
     "ranpac": None,
     "fecam": None,
     "aper": None,
+    "ease": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
     "si": {"strength": 0},
