@@ -112,6 +112,8 @@ def evaluated(monkeypatch):
     ids=[
         "adapts",
         "classifies",
+        "two networks",
+        "several spaces",
         "a method of one's own",
         "by classes and per_task",
         "all tasks at once",
