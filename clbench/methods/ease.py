@@ -1,7 +1,7 @@
 """EASE: an adapter a task, and prototypes of all classes in the feature spaces of all of them.
 
 [0] Zhou et al., *Expandable subspace ensemble for pre-trained model-based class-incremental
-    learning*, section 4, and the authors' program.
+    learning*, and its program.
 """
 
 from __future__ import annotations
