@@ -110,6 +110,7 @@ OWN = {
     "dualprompt": {"model": TINY_VIT},
     "coda_prompt": {"model": TINY_VIT},
     "spu": {"model": TINY_VIT},
+    "ease": {"model": TINY_VIT},
 }
 
 

@@ -102,6 +102,8 @@ def evaluated(monkeypatch):
             "first_tasks": 1,
         },
         {"methods": {"ranpac": {"features": 50}}},
+        {"methods": {"aper": {}}},
+        {"methods": {"ease": {"bottleneck": 4}}, "model": VIT},
         {"methods": {"twice": {}}, "plugins": ["net.py"]},
         {
             "methods": {"rows": {}},
@@ -116,6 +118,8 @@ def evaluated(monkeypatch):
         "adapts",
         "by the number of tasks",
         "classifies",
+        "two networks",
+        "several spaces",
         "a method of one's own",
         "by classes and per_task",
         "all tasks at once",

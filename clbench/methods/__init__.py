@@ -11,6 +11,7 @@ from clbench.methods.cofima import CoFiMA
 from clbench.methods.dare import DARE
 from clbench.methods.der import DER, DERpp
 from clbench.methods.dualprompt import DualPrompt
+from clbench.methods.ease import EASE
 from clbench.methods.ema import EMA
 from clbench.methods.er_ace import ERACE
 from clbench.methods.ewc import EWC
@@ -82,6 +83,7 @@ METHODS: dict[str, type[Method]] = {
     "ranpac": RanPAC,
     "fecam": FeCAM,
     "aper": APER,
+    "ease": EASE,
     "slow_trunk": SlowTrunk,
     "align_head": AlignHead,
     "si": SI,

@@ -1,7 +1,7 @@
 """Adapters beside the MLPs of a vision transformer, several of them, of which one acts at a time.
 
-[0] Chen et al., *AdaptFormer: adapting vision transformers for scalable visual recognition*,
-    equations 2 and 3, without the layer normalisation, as in the programs of APER and EASE.
+[0] Chen et al., *AdaptFormer: adapting vision transformers for scalable visual recognition*; here
+    without its layer normalisation, as in the programs of APER and EASE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clbench.errors import ClbenchError
 
 
 class Adapter(nn.Module):
-    """s·W_up·relu(W_down·x): nothing at the start, as W_up is 0; final.
+    """s·W_up·relu(W_down·x) [0], biases included: nothing at the start, as W_up is 0; final.
 
     Args:
         width: F, of tokens.

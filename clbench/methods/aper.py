@@ -1,7 +1,7 @@
 """APER (ADAM): adapt in the first task, then class means of plain and adapted features together.
 
 [0] Zhou et al., *Revisiting class-incremental learning with pre-trained models: generalizability
-    and adaptivity are all you need*, section 4.
+    and adaptivity are all you need*, and its program.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     Raises:
         ClbenchError: naming the methods, the reason and the way out.
     """
+    for name, beside in permutations(sorted(methods), 2):
+        if why := methods[name].alone:
+            raise ClbenchError(f"methods: {name} {why}; leave it out beside {beside}")
     for one, other in permutations(methods, 2):
         for conflict in _against(one, methods[one], other, methods[other]):
             raise ClbenchError(f"methods: {conflict}")
@@ -90,8 +93,6 @@ def _mixable(method: Method) -> bool:
 def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[str]:
     """What a method has against another one beside it."""
     both = f"{name} and {beside}"
-    if method.alone:
-        yield f"{name} {method.alone}; leave it out beside {beside}"
     if beside in method.clashes:
         yield f"{both} do not go together: {method.clashes[beside]}; choose one"
     if method.joint and rival.needs.past_tasks:

@@ -38,6 +38,8 @@ SETTINGS = {
     "der": {"size": 20},
     "er_ace": {"size": 20},
     "icarl": {"size": 20},
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
 }
 VIT = {
     "backbone": "tiny_vit",
@@ -46,18 +48,7 @@ VIT = {
     "pretraining": {"epochs": 1},
 }
 #: The network of methods that do not work on any.
-NETWORK = {"l2p": VIT, "spu": VIT}
-    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
-    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
-}
-#: The network of methods that do not work on any.
-TINY_VIT = {
-    "backbone": "tiny_vit",
-    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-    "weights": "pretrain",
-    "pretraining": {"epochs": 1},
-}
-NETWORK = {"l2p": TINY_VIT, "dualprompt": TINY_VIT, "coda_prompt": TINY_VIT}
+NETWORK = dict.fromkeys(("l2p", "spu", "ease", "dualprompt", "coda_prompt"), VIT)
 #: On top of the small network of the checks.
 PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
@@ -91,6 +82,7 @@ NEUTRAL = {
     "ranpac": None,
     "fecam": None,
     "aper": None,
+    "ease": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
     "si": {"strength": 0},
@@ -129,10 +121,7 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "icarl"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "sd_lora"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "gpm"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima", "icarl", "sd_lora", "gpm"),
     )
 ]
 #: What is shown would lack what the other does to weights.
@@ -140,17 +129,20 @@ OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora")]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    *("cofima", "opcm"),
-    *("freeze", "bitfit", "ln_only", "l2_sp"),
-    "icarl",
-    *("cofima", "opcm", "ema"),
-    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft"),
-    "inflora",
-    *("fecam", "aper"),
-    *("cofima", "opcm", "ema", "spu"),
-    *("inflora", "sd_lora"),
-    *("freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
-    *("dualprompt", "coda_prompt"),
+    *(
+        "cofima",
+        "opcm",
+        "ema",
+        "spu",
+        "freeze",
+        "bitfit",
+        "ln_only",
+        "l2_sp",
+        "lp_ft",
+        "gpm",
+        "icarl",
+    ),
+    *("inflora", "sd_lora", "fecam", "aper", "ease", "dualprompt", "coda_prompt"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -173,13 +165,11 @@ def clashes(one, other):
 
 
 def idle(ours, theirs):
-    """Whether one trains nothing, and the other acts in training."""
-    acts = theirs.probes or any(overriding([theirs()], h) for h in IN_TRAINING)
-    return ours().last_trained == 0 and acts
     """Whether one trains nothing where the other acts in training."""
     last, other = ours().last_trained, theirs()
     late = last is not None and last < max(other.first_task, 1 + other.needs.past_tasks)
-    return late and any(overriding([other], hook) for hook in IN_TRAINING)
+    acts = theirs.probes or any(overriding([other], hook) for hook in IN_TRAINING)
+    return late and acts
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
