@@ -11,7 +11,18 @@ from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
-from clbench.cli.tables import COMPARE, DATA, EMBED, NEW, REFUSED, REPORT, REPRODUCE, SCORE, SWEEP
+from clbench.cli.tables import (
+    COMPARE,
+    DATA,
+    EMBED,
+    LIST,
+    NEW,
+    REFUSED,
+    REPORT,
+    REPRODUCE,
+    SCORE,
+    SWEEP,
+)
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
 
@@ -147,6 +158,19 @@ def _embed(given: Given) -> int:
     return 0
 
 
+def _list(given: Given) -> int:
+    from clbench.cli.listing import all_names, verified
+    from clbench.methods import METHODS
+    from clbench.plugins.recipes import admitted
+
+    admitted({}, given.get("plugins", []))
+    if given.get("verified"):
+        verified(list(METHODS))
+    else:
+        print(all_names())
+    return 0
+
+
 def _new(given: Given) -> int:
     from clbench.cli.new import write_method
 
@@ -227,6 +251,7 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),
+    "list": (LIST, _list),
     "new": (NEW, _new),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
