@@ -10,6 +10,7 @@ PAGES = [
     "README.md",
     "ARCHITECTURE.md",
     *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")),
+    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/methods/*.md")),
 ]
 
 

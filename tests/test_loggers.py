@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
 import clbench
-from clbench.cli.cli import all_names
+from clbench.cli.listing import all_names
 from clbench.errors import ClbenchError
 from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached

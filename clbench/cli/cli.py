@@ -36,6 +36,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench embed imagenet --pretrained openai              text embeddings for zero-shot retention
   clbench new method leash                                a method of your own to start from
   clbench score matrix.csv                                scores of an accuracy matrix
+  clbench list --verified                                 numbers of papers, and ours
 
 %s
 
@@ -117,6 +118,8 @@ def _main(given: Given) -> int:
         print(f"clbench {__version__}")
         return 0
     if given.get("list"):
+        from clbench.cli.listing import all_names
+
         print(all_names())
         return 0
     from clbench.recipe.recipe import parse
@@ -181,28 +184,3 @@ def field_help() -> str:
                 for name, inner in settings.model_fields.items():
                     add(f"{key}.{measure}.{name}", inner)
     return "\n".join(columns(rows, 31))
-
-
-def all_names() -> str:
-    """Streams, methods, measures of retention, loggers and backbones, with a line each."""
-    from clbench.methods import METHODS
-    from clbench.metrics.retained import MEASURES
-    from clbench.models import TRIED
-    from clbench.recipe.attached import CALLBACKS, LOGGERS
-    from clbench.streams import STREAMS, describe
-
-    tables = {
-        "streams": {name: describe(name) for name in STREAMS},
-        "methods": {name: cls.summary for name, cls in METHODS.items()},
-        "measures of retention": {name: cls.summary for name, cls in MEASURES.items()},
-        "loggers": {name: cls.summary for name, cls in LOGGERS.items()},
-        "backbones (any timm name works; these are tested)": TRIED,
-    }
-    if CALLBACKS:
-        tables["callbacks"] = {
-            name: (make.__doc__ or "").split("\n")[0] for name, make in CALLBACKS.items()
-        }
-    lines = []
-    for title, rows in tables.items():
-        lines += [f"{title}:", *(f"  {name:<22} {text}" for name, text in rows.items()), ""]
-    return "\n".join(lines).rstrip()

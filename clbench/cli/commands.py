@@ -15,6 +15,7 @@ from clbench.cli.tables import (
     COMPARE,
     DATA,
     EMBED,
+    LIST,
     NEW,
     REFUSED,
     REPORT,
@@ -158,6 +159,19 @@ def _embed(given: Given) -> int:
     return 0
 
 
+def _list(given: Given) -> int:
+    from clbench.cli.listing import all_names, verified
+    from clbench.methods import METHODS
+    from clbench.plugins.recipes import admitted
+
+    admitted({}, given.get("plugins", []))
+    if given.get("verified"):
+        verified(list(METHODS))
+    else:
+        print(all_names())
+    return 0
+
+
 def _new(given: Given) -> int:
     from clbench.cli.new import write_method
 
@@ -248,6 +262,7 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),
+    "list": (LIST, _list),
     "new": (NEW, _new),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),

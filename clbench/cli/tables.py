@@ -145,6 +145,14 @@ EMBED = Command(
         "CLASSES",
     ),
 )
+LIST = Command(
+    "list",
+    (
+        Option("verified", "numbers that papers report, beside those measured here"),
+        _PLUGINS,
+    ),
+    "List streams, methods, loggers and backbones, as train.py --list does; or numbers.",
+)
 NEW = Command(
     "new",
     (Option("output", "folder (default: here)", "DIR", folder),),

@@ -1,0 +1,272 @@
+"""A page for each method, from its class: docs/methods/NAME.md, and their index in docs/methods.md.
+
+    python tools/method_pages.py
+
+What a page says of a method is what its file says: what it does, its settings, what it asks for and
+goes with. Numbers of papers are those of ``clbench/report/reported.yaml``, numbers of ours those of
+the tables in docs/results whose records are kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from clbench.methods import METHODS
+from clbench.methods.base import Method, overriding
+from clbench.methods.posthoc import hands_on, needs_training
+from clbench.record.values import Scenario
+from clbench.report.reported import RESULTS, Ours, in_table, ours, reported
+from clbench.text.yamltext import dump
+
+ROOT = Path(__file__).parents[1]
+INDEX = ROOT / "docs" / "methods.md"
+BEGIN, END = "<!-- pages: python tools/method_pages.py -->", "<!-- end of pages -->"
+MADE = "<!-- Made by python tools/method_pages.py from {}: change it there. -->"
+#: Hooks that every method has something in, or that say nothing of what it does to training.
+PLAIN = ("activity", "state_dict", "load_state_dict", "scope", "remarks", "histograms")
+
+
+def page(name: str) -> str:
+    """The page of a method, as Markdown."""
+    kind = METHODS[name]
+    source = Path(inspect.getfile(kind)).relative_to(ROOT)
+    parts = [
+        f"{MADE.format(source.as_posix())}\n\n# `{name}`\n\n{_sentence(kind.summary)}",
+        "## What it does",
+        _markdown(inspect.getdoc(kind) or ""),
+        *_module(kind, source),
+        "## Settings",
+        _settings(kind),
+        "## What it asks for, and what it goes with",
+        "\n".join(f"- {line}" for line in _asks(name, kind)),
+        *_numbers(name),
+        "[All methods](../methods.md)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def index(text: str) -> str:
+    """The overview's text with the list of all pages in its place."""
+    links = " ·\n".join(f"[`{name}`](methods/{name}.md)" for name in METHODS)
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{links}\n{END}{tail}"
+
+
+def _module(kind: type[Method], source: Path) -> Iterator[str]:
+    """The papers, and what can be used without the rest."""
+    module = sys.modules[kind.__module__]
+    said = inspect.getdoc(module) or ""
+    start = said.find("[0]")
+    if start >= 0:
+        papers = re.split(r"\n(?=\[\d+\])", said[start:].split("\n\n")[0])
+        yield "\n".join(f"- {_inline(' '.join(paper.split()))}" for paper in papers)
+    own = [
+        (name, thing)
+        for name, thing in vars(module).items()
+        if inspect.isfunction(thing)
+        and thing.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
+    link = f"[{source.as_posix()}](../../{source.as_posix()})"
+    yield f"Its file is {link}." + (" In it, usable on their own:" if own else "")
+    if own:
+        first = {name: (inspect.getdoc(thing) or "").split("\n\n")[0] for name, thing in own}
+        lines = (f"- `{name}`: {_inline(' '.join(text.split()))}" for name, text in first.items())
+        yield "\n".join(lines)
+
+
+def _settings(kind: type[Method]) -> str:
+    if not kind.model_fields:
+        return "It has none."
+    rows = [
+        f"| `{name}` | {_default(info)} | {_cell(info.description or '')} |"
+        for name, info in kind.model_fields.items()
+    ]
+    return "\n".join(["| field | default | |", "| --- | --- | --- |", *rows])
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "must be given"
+    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    plain = list(plain) if isinstance(plain, tuple | set | frozenset) else plain
+    return f"`{dump(plain, flow=True).strip()}`".replace("|", "\\|")
+
+
+def _asks(name: str, kind: type[Method]) -> Iterator[str]:
+    """What a class says of itself, a line each."""
+    method = kind()
+    needs = method.needs
+    told = {
+        "past_data": "images of earlier tasks",
+        "past_tasks": "an earlier task, without which it does nothing",
+        "task_boundaries": "word of a task's end",
+    }
+    asked = [text for key, text in told.items() if getattr(needs, key)]
+    if needs.copies:
+        asked.append(f"room for {needs.copies} more cop{'ies' if needs.copies > 1 else 'y'} of "
+                     "the weights")  # fmt: skip
+    if needs.passes:
+        asked.append(f"{needs.passes:g} more pass{'es' * (needs.passes > 1)} a step")
+    yield "Asks for " + (", ".join(asked) if asked else "nothing") + "."
+    if kind.neutral:
+        fields = ", ".join(
+            f"`{key}: {dump(value, flow=True).strip()}`" for key, value in kind.neutral.items()
+        )
+        yield f"Is plain fine-tuning, bit for bit, at {fields}."
+    hooks = [
+        hook
+        for hook, thing in vars(Method).items()
+        if inspect.isfunction(thing)
+        and not hook.startswith(("_", "take_"))
+        and hook not in PLAIN
+        and overriding([method], hook)
+    ]
+    yield "Acts by " + (", ".join(f"`{hook}`" for hook in hooks) if hooks else "no hook") + "."
+    if reason := needs_training(name, method):
+        yield f"A finished run cannot be measured with it: {reason}."
+    elif hooks:
+        more = " as a merge of one sequence's weights" * hands_on(method)
+        yield f"Is post hoc: `clbench sweep RUN --methods FILE` lays it on a finished run{more}."
+    if kind.swept:
+        fields = ", ".join(f"`--{field}`" for field in kind.swept)
+        yield f"Finished runs can be swept over {fields} without training."
+    if kind.optimizers:
+        yield f"Works with `optimizer.name: {'` or `'.join(kind.optimizers)}` alone."
+    if kind.networks:
+        names = " or ".join(f"`{network.__name__}`" for network in kind.networks)
+        yield f"Works on {names} of timm alone."
+    if kind.alone:
+        yield f"Stands alone: it {kind.alone}."
+    against: dict[str, list[str]] = {}
+    for other, why in kind.clashes.items():
+        against.setdefault(why, []).append(f"`{other}`")
+    for why, others in against.items():
+        yield f"Does not go with {', '.join(others)}: {why}."
+    if overriding([method], "scope") or kind.scope_means:
+        said = inspect.getdoc(kind.scope) if overriding([method], "scope") else ""
+        scope = _inline(" ".join((said or "").split("\n\n")[0].split())) or "measured as it acts"
+        means = f" ({kind.scope_means})" if kind.scope_means else ""
+        yield f"How much it could do: {scope.rstrip('.')}{means}."
+
+
+def _numbers(name: str) -> Iterator[str]:
+    rows = [row for row in reported() if row.method == name]
+    yield "## Numbers"
+    if rows:
+        lines = ["| stream | weights | score | reported | others | ours | command |"]
+        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+        for row in rows:
+            others = ", ".join(f"{value:g} ({who})" for who, value in row.others.items()) or "–"
+            found = ours(row)
+            own = _of(found) if found else "not run"
+            command = f"`{row.command}`" if row.command else "–"
+            cells = (row.stream, row.weights, row.what, f"{row.reported:g}", others, own, command)
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        yield "\n".join(lines)
+        sources = dict.fromkeys(row.source for row in rows)
+        yield "Reported by: " + "; ".join(sources) + "."
+    else:
+        yield ("No number of a paper was looked up for it on a stream and a network that are here.")
+    found = list(_here(name))
+    if found:
+        yield "Measured here, alone, with its records:"
+        lines = [
+            "| page | stream | row | seeds | task-incremental | class-incremental | retention |"
+        ]
+        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+        yield "\n".join([*lines, *found])
+
+
+def _here(name: str) -> Iterator[str]:
+    """Rows of the tables in docs/results whose runs had this method and no other."""
+    for place in sorted(RESULTS.glob("*/table.csv")):
+        where = place.parent.name
+        scores: dict[tuple[str, str], dict[str, Ours]] = {}
+        for scenario in get_args(Scenario):
+            for key in ("overall_performance", "retention"):
+                for row in in_table(key, scenario, where):
+                    what = key if key == "retention" else scenario
+                    scores.setdefault((row.stream, row.row), {})[what] = row
+        for (stream, label), by in scores.items():
+            one = next(iter(by.values()))
+            if _methods(where, one.runs) != (name,):
+                continue
+            cells = [f"[{where}](../results/{where}/README.md)", stream, label, str(one.seeds)]
+            cells += [_of(by[what], brief=True) if what in by else "–"
+                      for what in (*get_args(Scenario), "retention")]  # fmt: skip
+            yield f"| {' | '.join(map(_cell, cells))} |"
+
+
+@cache
+def _methods(where: str, runs: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods of a row's runs, by the first one's record."""
+    path = RESULTS / where / "records" / (runs[0] if runs else "") / "record.jsonl"
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8") as file:
+        names = list(json.loads(file.readline())["methods"])
+    return tuple(n for n in names if n != "sequential") or ("sequential",)
+
+
+def _of(found: Ours, brief: bool = False) -> str:
+    text = f"{100 * found.value:.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    if brief:
+        return text
+    where = f"[{found.page}](../results/{found.page}/README.md)"
+    return f"{text}, {found.seeds} seeds, {where}"
+
+
+def _markdown(text: str) -> str:
+    """A docstring as Markdown: blocks after ``::`` are YAML."""
+    found: list[str] = []
+    for block in text.split("\n\n"):
+        if block.startswith("    "):
+            found.append(f"```yaml\n{textwrap.dedent(block)}\n```")
+        else:
+            found.append(re.sub(r"::$", ":", _inline(block)))
+    return "\n\n".join(found)
+
+
+def _inline(text: str) -> str:
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", "\\|", " ".join(_inline(text).split()))
+
+
+def write() -> None:
+    """Write every page, and take away those of methods that there are no more."""
+    place = ROOT / "docs" / "methods"
+    place.mkdir(exist_ok=True)
+    for name in METHODS:
+        (place / f"{name}.md").write_text(page(name), "utf-8")
+    for path in place.glob("*.md"):
+        if path.stem not in METHODS:
+            path.unlink()
+    INDEX.write_text(index(INDEX.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    write()
