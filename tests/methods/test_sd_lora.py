@@ -9,6 +9,7 @@ from torch import nn
 
 import clbench
 from clbench.errors import ClbenchError
+from clbench.methods.low_rank import targeted
 from clbench.methods.sd_lora import SDLoRA, with_direction
 from clbench.models import tiny  # noqa: F401  (registers the tiny backbones)
 from clbench.recipe.recipe import parse
@@ -136,6 +137,38 @@ def test_queries_and_values_have_updates_of_their_own():
         kept = method._kept[f"blocks.0.attn.qkv {letter}"]
         assert (kept.up.shape, kept.down.shape) == ((32, 4), (4, 32))
     assert merged.keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tiny_vit", {"depth": 1}),
+        ("beit_base_patch16_224", {"depth": 1, "embed_dim": 24, "num_heads": 2}),
+        ("eva02_tiny_patch14_224", {"depth": 1, "embed_dim": 24, "num_heads": 2, "img_size": 28,
+                                    "qkv_fused": True}),
+        ("swin_tiny_patch4_window7_224", {"depths": (1,), "embed_dim": 24, "num_heads": (2,)}),
+    ],
+)  # fmt: skip
+def test_the_last_third_of_a_fused_layer_are_values(name, options):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3, **options).eval()
+    ((layer, parts),) = targeted(model, (), "qkv", "sd_lora").items()
+    attention = model.get_submodule(layer.rpartition(".")[0])
+    outputs = []
+    attention.register_forward_hook(lambda *given: outputs.append(given[2]))
+    images = torch.randn(2, 3, *model.patch_embed.img_size)
+    with torch.no_grad():
+        attention.qkv.weight.normal_()
+        model(images)
+        for bias in (attention.qkv.bias, getattr(attention, "v_bias", None)):
+            if bias is not None:
+                bias.zero_()
+        attention.qkv.weight[parts["v"]] = 0
+        model(images)
+    # Without values attention has the same to say of every token of every image.
+    before, after = (found.flatten(0, -2).std(0).max() for found in outputs)
+    assert before > 1e-3
+    assert after < 1e-6
 
 
 def test_a_run_keeps_directions_and_goes_along_them(recipe, tmp_path, no_pictures):
