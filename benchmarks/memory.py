@@ -68,7 +68,7 @@ def plain(vit: bool, accelerator: str) -> int:
 
 def measured(name: str, accelerator: str) -> tuple[str, bool]:
     """A line of the table, and whether the peak is near what was predicted."""
-    vit = bool(METHODS[name].networks)
+    vit = bool(METHODS[name]().networks)
     summary = run(recipe({name: SETTINGS.get(name, {})}, vit, accelerator))
     footprint, cost = summary["footprint"], summary["cost"]
     weights = 4 * cost["parameters"] * footprint["weight_copies"]

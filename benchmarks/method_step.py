@@ -63,7 +63,7 @@ def recipe_of(methods: Mapping[str, Any], options: argparse.Namespace, data: str
     Raises:
         ClbenchError: if the methods do not go with the network or the optimiser.
     """
-    asks = [METHODS[name] for name in methods]
+    asks = [METHODS[name]() for name in methods]
     adam = any("sgd" not in method.optimizers for method in asks if method.optimizers)
     vit = any(method.networks for method in asks)
     return parse(

@@ -146,8 +146,8 @@ def _asks(name: str, kind: type[Method]) -> Iterator[str]:
         yield f"Finished runs can be swept over {fields} without training."
     if kind.optimizers:
         yield f"Works with `optimizer.name: {'` or `'.join(kind.optimizers)}` alone."
-    if kind.networks:
-        names = " or ".join(f"`{network.__name__}`" for network in kind.networks)
+    if kind().networks:
+        names = " or ".join(f"`{network.__name__}`" for network in kind().networks)
         yield f"Works on {names} of timm alone."
     if kind.alone:
         yield f"Stands alone: it {kind.alone}."
