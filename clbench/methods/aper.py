@@ -53,6 +53,7 @@ class APER(Collecting):
         "lora": "say variant: adapter for few weights",
         "l2p": "the latter adapts by weights that its plain network has not",
     }
+    elsewhere: ClassVar[str] = "variant: full"
 
     tuned: Literal["never", "first", "always"] = Field(
         "first", description="in which tasks the network is trained; the paper: in the first"

@@ -81,8 +81,9 @@ class Method(Section):
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
     optimizers: ClassVar[tuple[str, ...]] = ()
-    #: Kinds of network that it works with, no subclasses; none: any.
+    #: Kinds of network that it works with, no subclasses; none: any; and the setting for others.
     networks: ClassVar[tuple[type[nn.Module], ...]] = ()
+    elsewhere: ClassVar[str] = ""
     #: Methods that it does not go with, and why; one of two need say it.
     clashes: ClassVar[Mapping[str, str]] = {}
     #: Why it goes with no other method, after its name.

@@ -81,7 +81,9 @@ def _refuse_network(name: str, method: Method, config: ModelConfig) -> None:
         known = " or ".join(network.__name__ for network in method.networks)
         raise ClbenchError(
             f"methods: {name} works on timm's {known} alone, and model.backbone = "
-            f"{config.backbone!r} is a {kind.__name__}: choose another one, or leave {name} out"
+            f"{config.backbone!r} is a {kind.__name__}: choose another one, "
+            + (f"say methods.{name}.{method.elsewhere}, " if method.elsewhere else "")
+            + f"or leave {name} out"
         )
 
 

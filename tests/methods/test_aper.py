@@ -169,7 +169,10 @@ def test_what_is_kept_and_what_load_model_makes_of_it(small, tmp_path, variant):
 
 
 def test_adapters_on_a_cnn_are_refused_as_the_recipe_is_read(recipe):
-    with pytest.raises(ClbenchError, match=r"aper works on timm's VisionTransformer alone"):
+    with pytest.raises(
+        ClbenchError,
+        match=r"VisionTransformer alone, .* say methods\.aper\.variant: full, or leave",
+    ):
         parse(recipe | {"methods": {"aper": {"variant": "adapter"}}})
     parse(recipe | {"methods": {"aper": {}}})
     for other in ("linear_probe", "lora", "l2p"):
