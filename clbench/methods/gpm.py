@@ -21,8 +21,7 @@ from clbench.models.input_grams import input_grams, weighted
 from clbench.record.scopes import is_little
 from clbench.seeding import generator
 
-#: Images whose layers' inputs are held at once.
-PART = 16
+PART = 16  # images whose layers' inputs are held at once
 
 
 class GPM(Method):
@@ -32,7 +31,7 @@ class GPM(Method):
     and the directions that hold ε of them join its basis. From then on the layer moves across it
     alone. With SGD and no weight decay projected updates are [0]'s projected gradients; with Adam
     or decay only ``of: update`` keeps to the space. Other parameters than these weights rest after
-    the first task, as in [1]. The head is free. ε and its growth are [1]'s::
+    the first task, the head is free. ε and its growth are [1]'s::
 
         methods: {gpm: {threshold: 0.97, increase: 0.003}}
         optimizer: {name: sgd, lr: 0.01, momentum: 0, weight_decay: 0}
@@ -88,8 +87,8 @@ class GPM(Method):
     def remarks(self) -> Sequence[Remark]:
         if is_little(self._resting):
             return ()
-        detail = f"{self._resting:.0%} of its weights are in layers that cannot be projected"
-        return [Remark("it leaves much of the trunk at rest", f"{detail}: choose another backbone")]
+        detail = f"{self._resting:.0%} is in layers that it cannot project: choose another backbone"
+        return [Remark("it leaves much of the trunk at rest", detail)]
 
     def trainable(self, name: str) -> bool:
         return not self._bases or name in self._bases or name in self._head
@@ -115,8 +114,8 @@ class GPM(Method):
 
     def _across(self, name: str, change: Tensor) -> Tensor:
         kept = across(change, self._here[name])
-        squares = torch.stack([(change - kept).square().sum(), change.square().sum()])
-        self._squares = squares if self._squares is None else self._squares + squares
+        found = torch.stack([(change - kept).square().sum(), change.square().sum()])
+        self._squares = found if self._squares is None else self._squares + found
         return kept
 
     def finish(self, context: Context) -> None:
@@ -139,8 +138,8 @@ class GPM(Method):
         self._tasks, self._here = self._tasks + 1, {}
 
     def activity(self) -> dict[str, float]:
-        removed, whole = (0.0, 0.0) if self._squares is None else self._squares.tolist()
-        share = removed / whole if whole else 0.0
+        removed, whole = (0.0, 1.0) if self._squares is None else self._squares.tolist()
+        share = removed / max(whole, 1e-38)
         closed = {"closed_share": self._closed}  # of the directions in which weights could move
         return {"active": float(share > 0), "scope": share, **closed}
 
