@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import clips
 import ddp_runs
 import numpy as np
 import pytest
@@ -93,6 +94,7 @@ SETTINGS = {
     "sfa": {"p": 0.5},
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
+    "zscl": clips.settings(),
 }
 #: What some methods work with alone.
 OWN = {
@@ -104,6 +106,7 @@ OWN = {
             "pretraining": {"epochs": 1},
         }
     },
+    "zscl": {"model": {"pretraining": {"epochs": 1}} | clips.model()},
 }
 
 

@@ -35,6 +35,7 @@ from clbench.methods.si import SI
 from clbench.methods.slda import SLDA
 from clbench.methods.slow_trunk import SlowTrunk
 from clbench.methods.wise_ft import WiSEFT
+from clbench.methods.zscl import ZSCL
 
 METHODS: dict[str, type[Method]] = {
     "sequential": Sequential,
@@ -74,6 +75,7 @@ METHODS: dict[str, type[Method]] = {
     "magmax": MagMax,
     "dare": DARE,
     "icarl": ICaRL,
+    "zscl": ZSCL,
 }
 
 

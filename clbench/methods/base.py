@@ -33,7 +33,7 @@ No method knows another: the :class:`~clbench.learner.learner.Learner` folds wha
         evaluate(shown, by method.classifier() in the head's place)   # at most one   RanPAC
 
 A method is a pydantic model: fields are hyperparameters, attributes that start with an underscore
-hold what it remembers. Methods are composed in the order in which the recipe has them.
+hold what it remembers. The order is the recipe's.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from clbench.methods.plan import Plan, Remark
+    from clbench.methods.training import Training
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -141,6 +142,10 @@ class Method(Section):
         """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
         return ""
 
+    def refusal(self, recipe: Training) -> str:
+        """Why, after the method's name, a recipe does not suit it, and the way out; or empty."""
+        return ""
+
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks to train on, in place of the stream's; composed."""
         return tasks
@@ -157,8 +162,7 @@ class Method(Section):
     def surgery(self, model: nn.Module) -> nn.Module:
         """A changed copy of the network, to train for a task; composed.
 
-        Weights' names stay (torch's ``parametrize``; modules are added in `adapt`); `unwrap` gives
-        back what fits ``model``.
+        Weights' names stay (torch's ``parametrize``; `adapt` adds modules), for `unwrap`.
         """
         return model
 
@@ -223,10 +227,7 @@ class Method(Section):
         return None
 
     def penalty(self, forward: Forward) -> Tensor | None:
-        """A term () to add to the loss; summed. None is zero.
-
-        Once a step, with the first of its batches, unless :attr:`every_batch` is set.
-        """
+        """A term () to add to the loss, once a step but for :attr:`every_batch`; summed."""
         return None
 
     def observe(self, forward: Forward) -> None:
@@ -274,8 +275,7 @@ class Method(Section):
     def scope(self, plan: Plan) -> float:
         """How much the method could do in a task, in 0…1, as far as its settings tell.
 
-        1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
-        next to nothing (:mod:`clbench.record.scopes`).
+        1 is all that it can do where it acts; too little is told (:mod:`clbench.record.scopes`).
         """
         return 1.0
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
+from clbench.methods.training import Training
 from clbench.models.kind import kind_of
 
 if TYPE_CHECKING:
-    from clbench.data.transforms import Augment
     from clbench.models.settings import ModelConfig
-    from clbench.optim.settings import Optimizer
 
 #: Hooks that are nothing without steps.
 IN_TRAINING = (
@@ -41,19 +40,6 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
             raise ClbenchError(f"methods: {conflict}")
 
 
-class Training(Protocol):
-    """Settings of a recipe that methods may not go with."""
-
-    @property
-    def optimizer(self) -> Optimizer: ...
-    @property
-    def augment(self) -> Augment: ...
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def early_stopping(self) -> Any: ...
-
-
 def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
     """Refuse settings of training that a method cannot go with.
 
@@ -66,6 +52,8 @@ def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
     """
     for name, method in methods.items():
         _refuse_network(name, method, recipe.model)
+        if refusal := method.refusal(recipe):
+            raise ClbenchError(f"methods: {name} {refusal}")
         if recipe.augment.mixes and not _mixable(method):
             raise ClbenchError(
                 f"methods: {name} looks at single samples, and augment.mixup and cutmix make one "

@@ -158,6 +158,7 @@ class Setup:
             probe=recipe.model.probe,
             shared=self.stream.shared,
             first=self.stream.independent or task.index == self.stages[0].index,
+            original_head=network.pretrained.head,
         )
 
     def deploy(

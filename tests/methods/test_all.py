@@ -4,8 +4,10 @@ import copy
 import itertools
 import math
 
+import clips
 import pytest
 import torch
+from clips import made
 from helpers import comparable, interrupt_after
 from safetensors.torch import load_file
 
@@ -38,18 +40,22 @@ SETTINGS = {
     "der": {"size": 20},
     "er_ace": {"size": 20},
     "icarl": {"size": 20},
+    "zscl": clips.settings(),
 }
-#: The network of methods that do not work on any.
+#: What a method cannot be without.
+REQUIRED = clips.required()
+#: The network of methods that do not work on any; the first one counts.
 NETWORK = {
+    "zscl": clips.model(),
     "l2p": {
         "backbone": "tiny_vit",
         "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
         "weights": "pretrain",
         "pretraining": {"epochs": 1},
-    }
+    },
 }
 #: On top of the small network of the checks.
-PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
+CHECKED = {"l2p": {"backbone": "tiny_vit", "options": {}}, "zscl": clips.model()}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
 NEUTRAL = {
     "sequential": {},
@@ -89,6 +95,7 @@ NEUTRAL = {
     "magmax": None,
     "dare": {"drop": 0},
     "icarl": None,
+    "zscl": {"strength": 0, "interval": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -109,11 +116,17 @@ PASTLESS = [
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
-    "icarl",
+    *("icarl", "zscl"),
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo", "lwf", "der_pp"]
+
+
+def neutral(name):
+    """Settings with which it changes nothing; None: there are none."""
+    settings = NEUTRAL[name]
+    return None if settings is None else REQUIRED.get(name, {}) | settings
 
 
 def clashes(one, other):
@@ -125,14 +138,16 @@ def clashes(one, other):
         or (ours.makes_head and theirs.makes_head)
         or bool(ours.alone or theirs.alone)
         or {one, other} in PASTLESS
-        or idle(ours, theirs)
-        or idle(theirs, ours)
+        or idle(one, other)
+        or idle(other, one)
     )
 
 
 def idle(ours, theirs):
     """Whether one trains nothing, and the other acts in training."""
-    return ours().last_trained == 0 and any(overriding([theirs()], h) for h in IN_TRAINING)
+    return made(ours).last_trained == 0 and any(
+        overriding([made(theirs)], hook) for hook in IN_TRAINING
+    )
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
@@ -153,7 +168,9 @@ def run(recipe, folder, methods):
 
 def fitting(recipe, methods):
     """The recipe with a network that all of its methods work on."""
-    return recipe | {"model": next((NETWORK[n] for n in methods if n in NETWORK), recipe["model"])}
+    return recipe | {
+        "model": next((m for n, m in NETWORK.items() if n in methods), recipe["model"])
+    }
 
 
 def same(one, other):
@@ -173,11 +190,11 @@ def test_methods_say_at_which_settings_they_change_nothing():
 def test_keeps_to_what_is_asked_of_methods(data_dir, name):
     check_method(
         METHODS[name],
-        neutral=NEUTRAL[name],
+        neutral=neutral(name),
         settings=SETTINGS.get(name),
         beside=(),  # see PAIRS
         acts=name not in ("sequential", "multitask"),
-        recipe={"data_dir": str(data_dir), "model": PLAIN_VIT if name in NETWORK else {}},
+        recipe={"data_dir": str(data_dir), "model": CHECKED.get(name, {})},
     )
 
 
@@ -187,7 +204,7 @@ def test_its_summary_says_what_it_did(small, tmp_path, name):
     assert record.finished
     summary = record.summary()
     assert summary["inactive"] == []
-    assert summary["footprint"]["data_oblivious"] == (not METHODS[name]().needs.past_data)
+    assert summary["footprint"]["data_oblivious"] == (not made(name).needs.past_data)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +262,9 @@ def test_tasks_that_share_labels_train_and_resume_bit_for_bit(shared, tmp_path, 
 
 @pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral])
 def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path, name):
-    _, plain = run(shared, tmp_path / "plain", {})
-    _, neutral = run(shared, tmp_path / "neutral", {name: NEUTRAL[name]})
-    assert same(plain, neutral)
+    _, plain = run(fitting(shared, [name]), tmp_path / "plain", {})
+    _, still = run(shared, tmp_path / "neutral", {name: neutral(name)})
+    assert same(plain, still)
 
 
 def seldom(pair):
@@ -282,7 +299,8 @@ def test_order_does_not_matter_where_contributions_commute(small, tmp_path, pair
 
 @pytest.mark.parametrize("pair", REFUSED, ids="+".join)
 def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
-    raw = recipe | copy.deepcopy(SMALL) | {"methods": {name: {} for name in pair}}
+    methods = {name: REQUIRED.get(name, {}) for name in pair}
+    raw = recipe | copy.deepcopy(SMALL) | {"methods": methods}
     with pytest.raises(ClbenchError, match=f"methods: .*{pair[0]}") as caught:
         parse(raw)
     assert "\n" not in str(caught.value)
