@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import clips
 import ddp_runs
 import numpy as np
 import pytest
@@ -97,6 +98,7 @@ SETTINGS = {
     "ranpac": {"features": 64},
     "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
     "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+    "zscl": clips.settings(),
 }
 TINY_VIT = {
     "backbone": "tiny_vit",
@@ -111,6 +113,7 @@ OWN = {
     "coda_prompt": {"model": TINY_VIT},
     "spu": {"model": TINY_VIT},
     "ease": {"model": TINY_VIT},
+    "zscl": {"model": {"pretraining": {"epochs": 1}} | clips.model()},
 }
 
 

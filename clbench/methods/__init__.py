@@ -52,6 +52,7 @@ from clbench.methods.slda import SLDA
 from clbench.methods.slow_trunk import SlowTrunk
 from clbench.methods.spu import SPU
 from clbench.methods.wise_ft import WiSEFT
+from clbench.methods.zscl import ZSCL
 
 METHODS: dict[str, type[Method]] = {
     "sequential": Sequential,
@@ -108,6 +109,7 @@ METHODS: dict[str, type[Method]] = {
     "gpm": GPM,
     "dualprompt": DualPrompt,
     "coda_prompt": CODAPrompt,
+    "zscl": ZSCL,
 }
 
 

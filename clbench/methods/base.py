@@ -33,7 +33,7 @@ No method knows another: the :class:`~clbench.learner.learner.Learner` folds wha
         evaluate(shown, by method.classifier() in the head's place)   # at most one   RanPAC
 
 A method is a pydantic model: fields are hyperparameters, attributes that start with an underscore
-hold what it remembers. Methods are composed in the order in which the recipe has them.
+hold what it remembers. The order is the recipe's.
 """
 
 from __future__ import annotations

@@ -194,6 +194,7 @@ class Footprint(_Part):
 
     past_data: bool
     task_boundaries: bool
+    reference_data: bool = False
     stored_samples: Amount
     stored_bytes: Amount
     weight_copies: Amount

@@ -159,6 +159,7 @@ class Setup:
             shared=self.stream.shared,
             first=self.stream.independent or task.index == self.stages[0].index,
             tasks=len(self.stages) + len(self.stream.later),
+            original_head=network.pretrained.head,
         )
 
     def deploy(

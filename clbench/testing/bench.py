@@ -53,7 +53,10 @@ class Bench:
 
     def __init__(self, folder: Path, values: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.values = merge(merge(copy.deepcopy(dict(TINY)), {"data_dir": str(folder)}), values)
+        tiny = copy.deepcopy(dict(TINY))
+        if "backbone" in values.get("model", {}):
+            tiny["model"]["options"] = {}  # they are the small network's own
+        self.values = merge(merge(tiny, {"data_dir": str(folder)}), values)
         self._numbers = itertools.count(1)
 
     def recipe(self, methods: Mapping[str, Any]) -> Recipe:
