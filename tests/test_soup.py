@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import RECIPE
 from safetensors.torch import load_file
 
 import clbench
@@ -63,20 +64,21 @@ def test_only_what_is_better_is_taken_up():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, data_dir):
     """Runs of two tasks: two of one seed, and one of another."""
-    from helpers import RECIPE
-
     place = tmp_path_factory.mktemp("runs")
     base = RECIPE | {"data_dir": str(data_dir), "checkpoints": "all"}
     base["stream"] = base["stream"] | {"classes": [[4, 5], [6, 7]], "train_per_class": 60}
-    for name, more in {
+    runs = {
         "a": {},
         "b": {"optimizer": {"name": "sgd", "lr": 0.02}, "steps": 12},
         "c": {"methods": {"wise_ft": {}}, "checkpoints": "last"},
         "seed": {"seed": 1},
         "ranpac": {"methods": {"ranpac": {"features": 32}}},
         "size": {"images": {"size": 9}},
-    }.items():
-        clbench.run(base | more, place / name)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clbench.runner.outputs.write", lambda *_: [])
+        for name, more in runs.items():
+            clbench.run(base | more, place / name)
     return place
 
 
