@@ -22,7 +22,12 @@ from clbench.sweep.posthoc import lay
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 #: Settings that keep a method's test short, or let it act in a short stream.
-SHORT = {"align_head": {"epochs": 2}, "ranpac": {"features": 50}, "dare": {"drop": 0.5}}
+SHORT = {
+    "align_head": {"epochs": 2},
+    "ranpac": {"features": 50},
+    "dare": {"drop": 0.5},
+    "knn": {"k": 5},
+}
 
 
 def is_laid(name):
@@ -39,6 +44,7 @@ ROWS = {
     "slda first": {"slda": {"tuned": "first"}},
     "ranpac first": {"ranpac": {"features": 50, "tuned": "first"}},
     "ranpac always": {"ranpac": {"features": 50, "tuned": "always"}},
+    "knn always": {"knn": {"k": 5, "per_class": 20, "tuned": "always"}},
     "averaged, then ncm": {"wise_ft": {"alpha": 0.3}, "ncm": {"tuned": "always"}},
     "dare, then magmax": {"dare": {"drop": 0.5}, "magmax": {}},
     # A run would go on from the rows that it trains, and with it train nothing else otherwise.

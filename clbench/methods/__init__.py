@@ -13,6 +13,7 @@ from clbench.methods.flow import FLOW
 from clbench.methods.gem import AGEM, GEM
 from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
+from clbench.methods.knn import NearestNeighbours
 from clbench.methods.l2p import L2P
 from clbench.methods.ldifs import LDIFS
 from clbench.methods.linear_probe import LinearProbe
@@ -72,6 +73,7 @@ METHODS: dict[str, type[Method]] = {
     "er_ace": ERACE,
     "magmax": MagMax,
     "dare": DARE,
+    "knn": NearestNeighbours,
 }
 
 

@@ -77,6 +77,7 @@ NEUTRAL = {
     "ncm": None,
     "slda": None,
     "ranpac": None,
+    "knn": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
     "si": {"strength": 0},
@@ -106,7 +107,8 @@ PASTLESS = [
 ]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
-    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare")
+    *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    "knn",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
@@ -307,7 +309,7 @@ def test_combinations_of_the_papers(small, tmp_path, methods):
     assert record.summary()["inactive"] == []
 
 
-@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac"])
+@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac", "knn"])
 @pytest.mark.parametrize(
     "methods", [["l2", "der_pp", "sfa"], ["lwf", "gem", "mofo", "wise_ft"], ["lora", "replay"]]
 )
