@@ -108,7 +108,7 @@ def _default(info: FieldInfo) -> str:
 
 def _asks(name: str, kind: type[Method]) -> Iterator[str]:
     """What a class says of itself, a line each."""
-    method = kind()
+    method = kind.model_construct()  # some settings must be given
     needs = method.needs
     told = {
         "past_data": "images of earlier tasks",

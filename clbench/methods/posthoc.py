@@ -29,6 +29,9 @@ def needs_training(name: str, method: Method) -> str:
     acting = [hook for hook in TRAINS if overriding([method], hook)]
     if acting and not (stops and acting == ["trainable"]):
         return f"{name} acts while a task is trained ({', '.join(acting)})"
+    after = any(overriding([method], hook) for hook in (*AFTER, "classifier"))
+    if overriding([method], "start") and not after:
+        return f"{name} acts before a task is trained (start)"
     return ""
 
 
