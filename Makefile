@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
 LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test test-latest lint unit test-slow fuzz bench results reproduce lock format clean help
+.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce lock format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ unit: $(VENV)/installed-test  ## all tests but the slow ones
 
 test-slow: $(VENV)/installed-test  ## the longer checks
 	$(BIN)/python -m pytest -m slow -q
+
+test-gpu: $(VENV)/installed-test  ## every method on a CUDA GPU
+	$(BIN)/python -m pytest -m gpu -q
 
 fuzz: $(VENV)/installed-test  ## 2,350 seeded mutations of what users give; ARGS="images --count 50"
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)

@@ -1,127 +1,252 @@
-"""Time of a training step of ResNet-18 with ℓ2, EWC and SFA against plain fine-tuning.
+"""Time of a training step with each method against plain fine-tuning of the same network.
 
-Run with ``python benchmarks/method_step.py``. Steps of all methods take turns in one process;
-medians are compared. The goal is at most 1.05 times a plain step; exits with 1 if missed.
+    python benchmarks/method_step.py [--methods l2 si …] [--accelerator gpu]
+
+Both sides are runs as a user has them (Learner, Lightning's Trainer, TensorBoard), each in a thread
+of its own; in the second task they take turns step by step, only one of them at work at a time.
+ResNet-18 on random images, a small ViT for methods that ask for one.
+
+Where a method passes images through the network besides, the goal is what these passes cost,
+measured in the same process on the same images, plus 5 %.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import math
 import statistics
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from pairs import Pair, show
+from torch import nn
 
-from clbench.data.batches import Split
-from clbench.data.images import TensorImages
-from clbench.data.reader import Reader
-from clbench.data.transforms import Augment, Transform
-from clbench.methods.base import Context, Method
-from clbench.methods.ewc import EWC
-from clbench.methods.penalty import L2
-from clbench.methods.sfa import SFA
-from clbench.models.anchors import Anchor, Anchors
-from clbench.models.loss import ClassLoss
-from clbench.streams import Task
-from clbench.weights import snapshot
+from clbench.errors import ClbenchError
+from clbench.learner.learner import Learner
+from clbench.methods import METHODS
+from clbench.methods.ncm import NCM
+from clbench.recipe.recipe import Recipe, parse
+from clbench.runner.setup import Setup
+from clbench.runner.tasks import Run
 
+#: At most so many times a plain step, where no image passes the network besides.
 GOAL = 1.05
-CLASSES = 20
+#: Of these a goal is asked: passes without a gradient and steps on other images, for each step.
+PASSES = {
+    **dict.fromkeys(("l2", "si", "ewc", "sfa"), (0, 0)),
+    **dict.fromkeys(("lwf", "ldifs"), (1, 0)),
+    "der": (0, 1),
+}
+#: Settings by which a method acts in the steps that are timed.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "l2": {"strength": 0.1, "anchor": "previous"},
+    "l1": {"strength": 1e-6},
+    "sfa": {"p": 0.5},
+    "ewc": {"strength": 1.0},
+    "replay": {"fraction": 0.25},
+}
+CNN, VIT = {"backbone": "resnet18"}, {"backbone": "tiny_vit", "options": {"depth": 8}}
+
+
+def recipe_of(methods: Mapping[str, Any], options: argparse.Namespace, data: str) -> Recipe:
+    """Two tasks of random class order; the second is timed.
+
+    Raises:
+        ClbenchError: if the methods do not go with the network or the optimiser.
+    """
+    asks = [METHODS[name]() for name in methods]
+    adam = any("sgd" not in method.optimizers for method in asks if method.optimizers)
+    vit = any(method.networks for method in asks)
+    return parse(
+        {
+            "stream": {
+                "name": "split_digits",
+                "classes": [[4, 5], [6, 7]],
+                "train_per_class": options.batch,
+                "test_per_class": 4,
+            },
+            "images": {"size": 32 if vit else options.size},
+            "model": (VIT if vit else CNN) | {"weights": "none"},
+            "methods": dict(methods),
+            "optimizer": {"name": "adamw", "lr": 1e-4} if adam else {"name": "sgd", "lr": 1e-3},
+            "steps": options.rounds + 1,
+            "batch_size": options.batch,
+            "data_dir": data,
+            "trainer": {"accelerator": options.accelerator, "enable_progress_bar": False},
+        }
+    )
+
+
+class Turns:
+    """Two runs, of which one at a time goes one step on; final.
+
+    Attributes:
+        seconds: of the steps of each run in its second task, without the first step.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+        self._free = {name: threading.Event() for name in self.seconds}
+        self._began = dict.fromkeys(self.seconds, 0.0)
+        self._over: set[str] = set()
+        self._free["ours"].set()
+        self.failed: BaseException | None = None
+
+    def after_step(self, name: str, task: int) -> None:
+        """Note what a step took, and let the other make one."""
+        _wait()
+        now = time.perf_counter()
+        if task and self._began[name]:
+            self.seconds[name].append(now - self._began[name])
+        if task:
+            self._pass_on(name)
+            self._free[name].wait()
+            self._began[name] = time.perf_counter()
+
+    def go(self, name: str, work: Callable[[], None]) -> None:
+        """The thread of a run."""
+        self._free[name].wait()
+        try:
+            work()
+        except BaseException as error:  # told in the main thread
+            self.failed = error
+        self._over.add(name)
+        self._pass_on(name)
+
+    def _pass_on(self, name: str) -> None:
+        other = "theirs" if name == "ours" else "ours"
+        if other not in self._over:
+            self._free[name].clear()
+            self._free[other].set()
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def compare(name: str, options: argparse.Namespace, data: str) -> Pair:
+    """Steps of a method, and of plain fine-tuning of the same network.
+
+    Raises:
+        ClbenchError: if the method does not go with the network or the optimiser.
+    """
+    method = {name: SETTINGS.get(name, {})}
+    if issubclass(METHODS[name], NCM):
+        method[name] = {"tuned": "always"}
+    recipes = {"ours": recipe_of(method, options, data)}
+    plain = recipes["ours"].model_dump(mode="json") | {"methods": {}}
+    recipes["theirs"] = parse(plain)
+    turns, own, whole = Turns(), threading.local(), Learner.optimizer_step
+
+    def step(self: Learner, *args: Any, **kwargs: Any) -> None:
+        whole(self, *args, **kwargs)
+        turns.after_step(own.name, self.context.task.index)
+
+    def work(side: str) -> Callable[[], None]:
+        def run() -> None:
+            own.name = side
+            folder = Path(data, f"{name}-{side}")
+            folder.mkdir()
+            made = Run(Setup.of(recipes[side], folder), folder)
+            for task in made.setup.stages:
+                made.learn(task)
+
+        return run
+
+    Learner.optimizer_step = step  # type: ignore[method-assign]
+    try:
+        threads = [threading.Thread(target=turns.go, args=(s, work(s))) for s in recipes]
+        with contextlib.redirect_stdout(io.StringIO()):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        Learner.optimizer_step = whole  # type: ignore[method-assign]
+    if turns.failed:
+        raise turns.failed
+    goal = math.inf
+    if name in PASSES:
+        goal = GOAL * (1 + _share(*PASSES[name], options))
+    ours, theirs = turns.seconds["ours"], turns.seconds["theirs"]
+    count = min(len(ours), len(theirs))
+    return Pair(name, ours[:count], theirs[:count], 1, "step", at_most=goal)
+
+
+def _share(passes: int, steps: int, options: argparse.Namespace) -> float:
+    """What passes without gradients and steps on other images cost, as a share of a step."""
+    if not passes and not steps:
+        return 0.0
+    import timm
+
+    device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
+    model = timm.create_model("resnet18", num_classes=4).to(device).train()
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    images = torch.randn(options.batch, 3, options.size, options.size, device=device)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, fused=True)
+    shares = []
+    for _ in range(max(5, options.rounds // 2)):
+        whole = _timed(lambda: _train(model, images, optimizer))
+        passed = _timed(lambda: _look(model, images))
+        shares.append(passes * passed / whole + steps)
+    return statistics.median(shares)
+
+
+def _timed(work: Callable[[], None]) -> float:
+    _wait()
+    began = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - began
+
+
+def _train(model: nn.Module, images: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    loss = F.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def _look(model: nn.Module, images: torch.Tensor) -> None:
+    with torch.no_grad():
+        model(images)
 
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="steps of each method")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20, help="steps of each side")
     parser.add_argument("--size", type=int, default=96, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=32, help="images of a batch")
-    arguments = parser.parse_args()
-    images = torch.randint(0, 256, (arguments.batch, 3, arguments.size, arguments.size))
-    labels = torch.randint(0, CLASSES // 2, (arguments.batch,))
-    methods: dict[str, Method | None] = {
-        "plain": None,
-        "plain again": None,
-        "l2": L2(strength=0.1, anchor="previous"),
-        "ewc": EWC(strength=1.0),
-        # p: 0.98 averages twice in a task of 100 steps; here the steps between are timed too.
-        "sfa": SFA(p=0.5),
-    }
-    steps = {
-        name: _step(method, images.to(torch.uint8), labels, arguments.rounds)
-        for name, method in methods.items()
-    }
-    for step in steps.values():
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(arguments.rounds):
-        names = list(steps)
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:  # nobody always runs after the same one
-            began = time.perf_counter()
-            steps[name]()
-            times[name].append(time.perf_counter() - began)
-    plain = statistics.median(times["plain"])
-    missed = False
-    for name, taken in times.items():
-        # Rounds are paired, so that what slows the machine down for a while drops out.
-        ratio = statistics.median(t / p for t, p in zip(taken, times["plain"], strict=True))
-        print(f"{name:12} {1e3 * statistics.median(taken):7.1f} ms a step, {ratio:.3f}x plain")
-        missed |= ratio > GOAL and not name.startswith("plain")
-    print(f"goal: at most {GOAL}x ({1e3 * plain:.1f} ms): {'missed' if missed else 'reached'}")
-    return int(missed)
-
-
-def _step(method: Method | None, images: Tensor, labels: Tensor, rounds: int) -> Callable[[], None]:
-    """A function that makes one training step with the method in place."""
-    torch.manual_seed(0)
-    model = timm.create_model("resnet18", num_classes=CLASSES)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, fused=True)
-    context = _context(model, images, labels, rounds + 1)
-    if method is not None:
-        if isinstance(method, EWC):
-            method.start(context)
-            method.finish(context)
-        method.start(context)
-    model.train()
-    inputs = context.transform.test(images)
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-        loss = F.cross_entropy(model(inputs), labels)
-        penalty = method.penalty(model) if method is not None else None
-        if penalty is not None:
-            loss = loss + penalty
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if method is not None:
-            method.after_step(model, count)
-
-    return step
-
-
-def _context(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Context:
-    split = Split(TensorImages(images), torch.arange(len(labels)), labels)
-    anchor = Anchor(snapshot(model), torch.arange(CLASSES) < CLASSES // 2)
-    size = images.shape[-1]
-    return Context(
-        task=Task(1, "a task", range(CLASSES // 2), split, split, split),
-        model=model,
-        head=("fc.weight", "fc.bias"),
-        anchors=Anchors(anchor, anchor),
-        total_steps=steps,
-        reader=Reader(Transform(size, (0.5,) * 3, (0.5,) * 3, Augment())),
-        losses=ClassLoss("all", labels, torch.zeros(CLASSES).long(), torch.ones(CLASSES).bool()),
-        seed=0,
-        batch_size=len(labels),
-    )
+    parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    options = parser.parse_args()
+    pairs = []
+    with tempfile.TemporaryDirectory() as data:
+        for name in options.methods:
+            try:
+                pair = compare(name, options, data)
+            except ClbenchError as error:
+                print(f"{name}: left out, {error}", flush=True)
+                continue
+            if not pair.ours:
+                print(f"{name}: left out, it trains nothing in the second task", flush=True)
+                continue
+            print(f"{name}: {statistics.median(pair.ratios):.3f}x", file=sys.stderr, flush=True)
+            pairs.append(pair)
+    return show(pairs, "plain")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ alike, and the median of the ratios within the pairs counts.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ class Pair:
         theirs: seconds of the other, one entry a round.
         amount: how much was done in one round: steps, images …; figures are given for one.
         unit: the name of one.
-        at_most: goal for ours / theirs.
+        at_most: goal for ours / theirs; infinite: the ratio alone, without one.
         at_least: goal for theirs / ours. A pair without a goal is shown only.
     """
 
@@ -60,8 +61,8 @@ class Pair:
         """What the table says."""
         ratios = self.ratios
         goal = "–"
-        if self.at_most is not None:
-            goal = f"≤ {self.at_most:g}×"
+        if self.at_most is not None and math.isfinite(self.at_most):
+            goal = f"≤ {self.at_most:.3g}×"
         elif self.at_least is not None:
             goal = f"≥ {self.at_least:g}×"
         verdict = "–" if goal == "–" else "holds" if self.holds else "MISSED"

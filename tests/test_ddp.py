@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import clips
 import ddp_runs
 import numpy as np
 import pytest
@@ -50,6 +51,8 @@ CASES = {
         },
         "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.0},
     },
+    # Inputs are summed over processes; in the first task each looks at all, as none have met yet.
+    "inflora": {"methods": {"inflora": {"energy": 0.8}}},
     # Nothing is trained, and the processes meet all the same, for one pass over the images.
     "slda": {"methods": {"slda": {}}},
     "der_pp": {"methods": {"der_pp": {"size": 40, "batch": 15}, "lwf": {}}},
@@ -63,6 +66,7 @@ CASES = {
         },
         "train_logits": "seen",
     },
+    "icarl": {"methods": {"icarl": {"size": 21}}, "train_logits": "seen"},
     "shared": {
         "methods": {"flow": {"per": "batch"}, "replay": {"fraction": 0.25}},
         "stream": {"name": "split_digits", "labels": "shared"},
@@ -92,17 +96,24 @@ SETTINGS = {
     "sfa": {"p": 0.5},
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+    "zscl": clips.settings(),
+}
+TINY_VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "pretraining": {"epochs": 1},
 }
 #: What some methods work with alone.
 OWN = {
     "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
-    "l2p": {
-        "model": {
-            "backbone": "tiny_vit",
-            "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-            "pretraining": {"epochs": 1},
-        }
-    },
+    "l2p": {"model": TINY_VIT},
+    "dualprompt": {"model": TINY_VIT},
+    "coda_prompt": {"model": TINY_VIT},
+    "spu": {"model": TINY_VIT},
+    "ease": {"model": TINY_VIT},
+    "zscl": {"model": {"pretraining": {"epochs": 1}} | clips.model()},
 }
 
 

@@ -281,13 +281,13 @@ def test_images_beside_the_batches_are_counted(recipe, method):
     assert (made.extra(0), made.extra(2)) == pytest.approx((first, third))
 
 
-@pytest.mark.parametrize("method", ["ewc", "mas"])
-def test_a_trial_is_an_ordinary_short_run(recipe, method):
+@pytest.mark.parametrize(("method", "passes"), [("ewc", 1), ("mas", 1), ("inflora", 2)])
+def test_a_trial_is_an_ordinary_short_run(recipe, method, passes):
     parsed = parse(recipe | {"methods": {method: {}}})
     made = try_out(alone(parsed), outline(parsed)[0])
     assert [event.event for event in made.tasks] == ["task"] * STAGES
     assert made.images[2] == 2 * made.images[1]
-    assert made.passed(1000) == pytest.approx(1000, rel=0.01)  # for what matters
+    assert made.passed(1000) == pytest.approx(passes * 1000, rel=0.01)  # for what matters
     for event in made.tasks[1:3]:
         fit = event.parts["fit"]
         assert made.fit(event.steps, fit.trained) > 0  # how near, made-up times tell below

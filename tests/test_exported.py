@@ -96,7 +96,14 @@ def evaluated(monkeypatch):
     "more",
     [
         {"methods": {"l2p": {"pool": 4}}, "model": VIT},
+        {
+            "methods": {"coda_prompt": {"pool": 7, "blocks": [0]}},
+            "model": VIT,
+            "first_tasks": 1,
+        },
         {"methods": {"ranpac": {"features": 50}}},
+        {"methods": {"aper": {}}},
+        {"methods": {"ease": {"bottleneck": 4}}, "model": VIT},
         {"methods": {"twice": {}}, "plugins": ["net.py"]},
         {
             "methods": {"rows": {}},
@@ -109,7 +116,10 @@ def evaluated(monkeypatch):
     ],
     ids=[
         "adapts",
+        "by the number of tasks",
         "classifies",
+        "two networks",
+        "several spaces",
         "a method of one's own",
         "by classes and per_task",
         "all tasks at once",
@@ -118,6 +128,8 @@ def evaluated(monkeypatch):
     ],
 )
 def test_the_network_is_the_run_s(own, place, evaluated, monkeypatch, more):
+    more = dict(more)
+    own["stream"]["first_tasks"] = more.pop("first_tasks", 2)
     clbench.run(own | more, place / "run")
     monkeypatch.setattr(Evaluator, "_classifier", lambda *_: None)
     forget()

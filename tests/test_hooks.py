@@ -163,6 +163,43 @@ def test_idle_rows_are_released_by_any_method():
     assert losses.idle.tolist() == [False, True, False, False]
 
 
+class Own(Method):
+    """Squares in place of the cross-entropy, for a while."""
+
+    summary = "test"
+    on: bool = True
+
+    def sample_losses(self, forward):
+        return forward.logits_BC.square().sum(1) if self.on else None
+
+
+def test_losses_of_a_method_s_own_are_what_others_see(make):  # noqa: F811
+    looking = Looking(log=[])
+    learner, batches = make([looking, Own()], model=Smooth(), steps=1)
+    fit(learner, batches)
+    (_, forward), *_ = looking.log
+    squares = forward.logits_BC.square().sum(1)
+    assert torch.equal(forward.losses_B, squares)
+    penalty = 0.01 * forward.features_BF.square().sum(1).mean()
+    torch.testing.assert_close(learner.last_loss, (squares.mean() + penalty).detach())
+
+
+def test_without_losses_of_its_own_the_cross_entropy_stays(make):  # noqa: F811
+    ends = []
+    for methods in ([], [Own(on=False)]):
+        learner, batches = make(methods, model=Smooth())
+        fit(learner, batches)
+        ends.append(learner.model.fc.weight.detach())
+    assert torch.equal(*ends)
+
+
+def test_one_method_alone_brings_losses(recipe, monkeypatch):
+    monkeypatch.setitem(METHODS, "own", Own)
+    monkeypatch.setitem(METHODS, "other", type("Other", (Own,), {}))
+    with pytest.raises(ClbenchError, match="own and other each bring a loss in place of the"):
+        parse(recipe | {"methods": {"own": {}, "other": {}}})
+
+
 class Slow(Method):
     summary = "test"
     factor: float = 0.1

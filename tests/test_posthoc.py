@@ -255,7 +255,7 @@ class Around(Before):
 def test_methods_that_change_what_a_task_starts_from_need_training(base, monkeypatch):
     monkeypatch.setitem(METHODS, "before", Before)
     monkeypatch.setitem(METHODS, "around", Around)
-    with pytest.raises(ClbenchError, match=r"before acts before a task is trained \(start\)"):
+    with pytest.raises(ClbenchError, match=r"before acts while a task is trained \(start\)"):
         lay(base.folder, {"row": {"before": {}}})
     _, rows, failed = lay(base.folder, {"row": {"around": {}}})
     assert not rows

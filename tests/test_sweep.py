@@ -19,7 +19,8 @@ from clbench.record import checkpoints
 from clbench.record.record import SCENARIOS
 from clbench.streams.split import SplitConfig
 from clbench.sweep import view as sweepview
-from clbench.sweep.sweeping import _best, _row, sweep
+from clbench.sweep.sweeping import best as best_of
+from clbench.sweep.sweeping import row_of, sweep
 from clbench.sweep.values import parameters, read_values
 
 #: Recipes to sweep over: changes, methods, the parameter, a value, the methods with that value.
@@ -77,6 +78,13 @@ CASES = {
         0.3,
         {"wise_ft": {"alpha": 0.3}, "task_arithmetic": {}},
     ),
+    "opcm": (
+        {},
+        {"opcm": {"convolutions": "project"}},
+        "alpha",
+        0.9,
+        {"opcm": {"alpha": 0.9, "convolutions": "project"}},
+    ),
     "ties_scale": ({}, {"ties": {}}, "scale", 0.7, {"ties": {"scale": 0.7}}),
     "ties_density": ({}, {"ties": {}}, "density", 0.6, {"ties": {"density": 0.6}}),
 }
@@ -102,7 +110,7 @@ def test_a_row_is_what_a_run_with_that_setting_records(data_dir, tmp_path, case)
     base = clbench.run(recipe_of(data_dir, changes, methods), tmp_path / "base")
     other = clbench.run(recipe_of(data_dir, changes, with_value), tmp_path / "other")
     made = sweep(base.folder, parameter, [value])
-    assert made.rows == [_row(other, value)]
+    assert made.rows == [row_of(other, value)]
     assert made.rows[0].retention is not None
     assert (made.rows[0].backward_transfer["task_incremental"] is None) == (
         case in ("multitask", "independent")
@@ -153,7 +161,7 @@ def test_independent_tasks_count_each_with_its_own_model(data_dir, tmp_path, mon
     with_value = recipe_of(data_dir, {}, {"wise_ft": {"alpha": 0.3, "anchor": "previous"}})
     other = clbench.run(with_value, tmp_path / "other")
     made = sweep(base.folder, "alpha", [0.3, 1.0], anchor="previous")
-    assert made.rows == [_row(other, 0.3), _row(base, 1.0)]
+    assert made.rows == [row_of(other, 0.3), row_of(base, 1.0)]
     checkpoints.save(base.folder, 3, checkpoints.load(base.folder, 3), {}, "last")
     with pytest.raises(ClbenchError, match="independent tasks have a model each"):
         sweep(base.folder, "alpha", [0.3])
@@ -171,7 +179,7 @@ def test_what_is_collected_of_an_independent_task_is_of_it_alone(data_dir, tmp_p
         for value in (1e-4, 0.5)
     )
     made = sweep(base.folder, "shrinkage", [1e-4, 0.5])
-    assert made.rows == [_row(base, 1e-4), _row(other, 0.5)]
+    assert made.rows == [row_of(base, 1e-4), row_of(other, 0.5)]
 
 
 def test_the_ends_are_the_pretrained_and_the_trained_weights(plain_run):
@@ -217,7 +225,7 @@ def test_sweeping_leaves_the_run_as_it_was(plain_run):
     ],
 )
 def test_equals_go_to_the_value_nearest_to_the_run(accuracies, own, best):
-    assert _best(accuracies, [0.0, 0.5, 1.0], own) == best
+    assert best_of(accuracies, [0.0, 0.5, 1.0], own) == best
 
 
 @pytest.mark.parametrize("by", SCENARIOS)
@@ -226,14 +234,14 @@ def test_validation_picks_and_test_data_makes_the_oracle(plain_run, monkeypatch,
     from clbench.sweep import sweeping as module
 
     def made_up(record, value):
-        row = _row(record, value)
+        row = row_of(record, value)
         if value is None or len(record.tasks) < 1 or value not in (0.2, 0.4):
             return row
         sign = 1 if value == 0.2 else -1
         held_out, test = (dict.fromkeys(SCENARIOS, 0.5 + x * sign) for x in (0.1, -0.2))
         return module.Row(value, held_out, test, row.backward_transfer, 0.5 - 0.3 * sign)
 
-    monkeypatch.setattr(module, "_row", made_up)
+    monkeypatch.setattr(module, "row_of", made_up)
     made = sweep(plain_run.folder, "alpha", [0.2, 0.4], by)
     assert (made.chosen, made.oracle, made.by) == (0, 1, by)
 
@@ -393,4 +401,4 @@ def test_a_swept_value_leaves_a_task_its_other_settings(data_dir, tmp_path):
     assert made.own.value is None  # the run has another scale in its last task
     values["methods"]["ties"]["scale"] = 0.9
     values["per_task"][last]["methods"]["ties"] = {"density": 0.7}
-    assert made.rows == [_row(clbench.run(values, tmp_path / "other"), 0.9)]
+    assert made.rows == [row_of(clbench.run(values, tmp_path / "other"), 0.9)]

@@ -28,10 +28,10 @@ from clbench.data.transforms import DRAWS, Augment, Transform, erase
 from clbench.errors import ClbenchError
 from clbench.estimate.estimating import estimate
 from clbench.learner import learner as learner_file
-from clbench.learner.average import MovingAverage
 from clbench.learner.learner import Learner
 from clbench.method import Method
 from clbench.methods import METHODS
+from clbench.models.average import MovingAverage
 from clbench.models.loss import ClassLoss, smoothed
 from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.foreseen import stopped_by_scored

@@ -169,7 +169,7 @@ def test_home_in_every_path(tmp_path, monkeypatch):
     assert read_arguments(["--output", "~"]).get("output") == tmp_path
 
 
-@pytest.mark.parametrize("command", ["compare", "report", "sweep"])
+@pytest.mark.parametrize("command", ["compare", "report", "soup", "sweep"])
 def test_home_and_nothing_in_the_paths_of_commands(command, refused, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     more = ["--alpha", "1"] if command == "sweep" else []

@@ -106,9 +106,14 @@ def _default(info: FieldInfo) -> str:
     return f"`{dump(plain, flow=True).strip()}`".replace("|", "\\|")
 
 
+def _at_defaults(kind: type[Method]) -> Method:
+    """The method as it is, with any text for what must be given."""
+    return kind(**{name: "…" for name, info in kind.model_fields.items() if info.is_required()})
+
+
 def _asks(name: str, kind: type[Method]) -> Iterator[str]:
     """What a class says of itself, a line each."""
-    method = kind.model_construct()  # some settings must be given
+    method = _at_defaults(kind)
     needs = method.needs
     told = {
         "past_data": "images of earlier tasks",
@@ -146,8 +151,8 @@ def _asks(name: str, kind: type[Method]) -> Iterator[str]:
         yield f"Finished runs can be swept over {fields} without training."
     if kind.optimizers:
         yield f"Works with `optimizer.name: {'` or `'.join(kind.optimizers)}` alone."
-    if kind.networks:
-        names = " or ".join(f"`{network.__name__}`" for network in kind.networks)
+    if method.networks:
+        names = " or ".join(f"`{network.__name__}`" for network in method.networks)
         yield f"Works on {names} of timm alone."
     if kind.alone:
         yield f"Stands alone: it {kind.alone}."

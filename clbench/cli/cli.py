@@ -31,6 +31,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench compare sfa --skip_missing                      a paper, as far as data and weights allow
   clbench sweep runs/a --alpha 0:1:0.05                   other averages of a run, no training
   clbench sweep runs/a --methods posthoc                  post-hoc methods on a run, no training
+  clbench soup runs/a runs/b --greedy                     the mean of runs' weights, no training
   clbench data split_cub200                               where its files belong, what is there
   clbench embed imagenet --pretrained openai              text embeddings for zero-shot retention
   clbench new method leash                                a method of your own to start from

@@ -21,6 +21,7 @@ from clbench.cli.tables import (
     REPORT,
     REPRODUCE,
     SCORE,
+    SOUP,
     SWEEP,
 )
 from clbench.errors import ClbenchError
@@ -232,6 +233,16 @@ def _sweep(given: Given) -> int:
     return 0
 
 
+def _soup(given: Given) -> int:
+    from clbench.plugins.recipes import admitted
+    from clbench.sweep.soup import show, soup
+
+    admitted({}, given.get("plugins", []))
+    runs = given.get("runs")
+    show(soup(runs, "greedy" in given.values, given.get("by", "task_incremental")), runs[0])
+    return 0
+
+
 def _lay(given: Given, swept: Sequence[str]) -> int:
     """Lay the rows of a suite on a finished run."""
     from clbench.suite.posthoc import rows_to_lay
@@ -256,5 +267,6 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
+    "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
 }

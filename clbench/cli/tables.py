@@ -214,6 +214,23 @@ SCORE = Command(
     "what each is.",
     Option("matrix", "a CSV file, or a run folder", "MATRIX", folder),
 )
+SOUP = Command(
+    "soup",
+    (
+        Option(
+            "by",
+            "whose validation accuracy --greedy goes by: task_incremental (the default) or "
+            "class_incremental",
+            "NAME",
+            one_of(*SCENARIOS),
+        ),
+        Option("greedy", "one more soup, of runs that raise validation accuracy"),
+        _PLUGINS,
+    ),
+    "Average the weights of finished runs of one stream, network and pretrained weights, without "
+    "training, and measure the average; reports show it beside the first run.",
+    Option("runs", "run folders, with their checkpoints", "RUN", folder, many=True),
+)
 SWEEP = Command(
     "sweep",
     (

@@ -51,6 +51,7 @@ def measure(
     return {
         "past_data": needs.past_data,
         "task_boundaries": needs.task_boundaries,
+        **({"reference_data": True} if needs.reference_data else {}),
         "stored_samples": samples,
         "stored_bytes": samples * image_bytes + bytes_in(method.state_dict()),
         "weight_copies": needs.copies,

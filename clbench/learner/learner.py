@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import lightning as L
@@ -14,7 +15,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.data.mixing import mix_inputs
-from clbench.learner.average import MovingAverage
 from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
 from clbench.learner.rates import optimizer_of
@@ -22,6 +22,7 @@ from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
 from clbench.methods.base import Context, Forward, Method, overriding
 from clbench.methods.gradient_share import GradientShares
+from clbench.models.average import MovingAverage
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
 from clbench.models.modes import checkpoint_gradients
@@ -69,6 +70,7 @@ class Learner(L.LightningModule):
         self.watch = LossWatch()
         self.channels_last = False
         self._admit = overriding(methods, "admit")
+        self._own_losses = overriding(methods, "sample_losses")
         self._weights = overriding(methods, "weights")
         self._penalty = overriding(methods, "penalty")
         self._observe = overriding(methods, "observe")
@@ -78,7 +80,7 @@ class Learner(L.LightningModule):
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
         self._idle_rows: list[tuple[Tensor, Tensor]] = []
-        self._looking = bool(self._weights or self._penalty or self._observe)
+        self._looking = any((self._own_losses, self._weights, self._penalty, self._observe))
         self._features: Tensor | None = None
         self._seen: Forward | None = None  # the last batch's, where penalties are asked again
         self._forward: Callable[[Tensor], Tensor] = lambda inputs: self.model(inputs)
@@ -150,13 +152,13 @@ class Learner(L.LightningModule):
         if batch.partners:
             theirs_B = self._losses_of(logits_BC, batch.partners.labels)
             losses_B = kept * losses_B + (1 - kept) * theirs_B
-        plain_B = losses_B
-        first = batch_idx % self.accumulate == 0
+        plain_B, first = losses_B, batch_idx % self.accumulate == 0
         terms: list[Term] = []
         forward = None
         if self._looking:
             step, features = self.step_count + 1, self._features
             forward = Forward(step, batch, inputs, self.model, logits_BC, losses_B, features)
+            plain_B, forward = self._own(forward)
             losses_B = self._weighted(forward, terms)
         loss = losses_B.mean()
         share = batch.share * batch.part
@@ -187,6 +189,15 @@ class Learner(L.LightningModule):
             own_BC = nn.functional.one_hot(labels_B, logits_BC.shape[1]).bool()
             left_out_BC = left_out_BC & ~own_BC
         return cast(Tensor, self.losses(logits_BC, labels_B, left_out_BC))
+
+    def _own(self, forward: Forward) -> tuple[Tensor, Forward]:
+        """The batch's losses (B,) before any weights, a method's own if it has some; with these."""
+        for method in self._own_losses:
+            with self.clock(method):
+                own_B = method.sample_losses(forward)
+            if own_B is not None:
+                forward = replace(forward, losses_B=own_B)
+        return forward.losses_B, forward
 
     def _weighted(self, forward: Forward, terms: list[Term]) -> Tensor:
         """Losses (B,) times the methods' weights."""

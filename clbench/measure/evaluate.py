@@ -47,11 +47,13 @@ class Evaluator:
         metrics: names of :data:`clbench.metrics.METRICS` to measure beside accuracy.
         classifier: gives what makes logits (B, C) of features (B, F) in place of the network's
             head, if anything does as yet.
+        to_classify: makes these features of images.
     """
 
     reader: Reader
     metrics: tuple[str, ...] = ()
     classifier: Callable[[], Callable[[Tensor], Tensor] | None] | None = None
+    to_classify: Callable[[nn.Module, Tensor], Tensor] = features
 
     def accuracy(
         self, model: nn.Module, splits: Sequence[Split], task_of_class: Tensor, seen: Tensor
@@ -108,7 +110,9 @@ class Evaluator:
     def _classifier(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         """Logits of images: the network's own, or a method's from the features."""
         own = self.classifier() if self.classifier else None
-        return model if own is None else lambda inputs: own(features(model, inputs).float())
+        if own is None:
+            return model
+        return lambda inputs: own(self.to_classify(model, inputs).float())
 
     def look(
         self, model: nn.Module, split: Split, head: nn.Module | None = None, keep: bool = False

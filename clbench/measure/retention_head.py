@@ -8,12 +8,12 @@ from importlib.resources import files
 from typing import NamedTuple
 
 import torch
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor
 
 from clbench.data.datasets.folders import imagenet_classes, imagenet_synsets
 from clbench.data.words import few
 from clbench.metrics.retained.head import OriginalHead
+from clbench.models.heads import synsets
 
 
 class HeadRows(NamedTuple):
@@ -56,17 +56,6 @@ def head_rows(head: OriginalHead, names: Sequence[str], outputs: int) -> HeadRow
         count = len(compete)
     output_of[lacks] = count + torch.arange(int(lacks.sum()))
     return HeadRows(output_of, compete, told)
-
-
-@cache
-def synsets(outputs: int) -> tuple[str, ...] | None:
-    """The WordNet ids of the classes of a head with so many, by timm's lists; None: it has none.
-
-    >>> len(synsets(21843)), synsets(10)
-    (21843, None)
-    """
-    subset = infer_imagenet_subset({"num_classes": outputs})
-    return None if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
 @cache

@@ -17,12 +17,13 @@ from clbench.data.images import FileImages
 from clbench.data.timm_resize import TimmResize
 from clbench.errors import ClbenchError
 from clbench.measure.retention_data import ArrayImages, ClassImages, of_folder, of_set, trains_on
-from clbench.measure.retention_head import head_rows, synsets
+from clbench.measure.retention_head import head_rows
 from clbench.measure.retention_texts import lacking_texts, refuse_other_towers, texts_of
 from clbench.metrics.retained import ANYWHERE
 from clbench.metrics.retained.base import FeatureMeasure, Measure
 from clbench.metrics.retained.head import OriginalHead
 from clbench.metrics.retained.zero_shot import ZeroShot
+from clbench.models.heads import synsets
 from clbench.recipe.recipe import Recipe
 from clbench.recipe.retention import RetentionSet
 from clbench.streams import DISK, Shelf

@@ -10,31 +10,11 @@ from torch import Tensor
 
 from clbench.data.words import few
 from clbench.errors import ClbenchError
-from clbench.measure.retention_head import synsets
 from clbench.metrics.retained.texts import read_texts
 from clbench.metrics.retained.zero_shot import ZeroShot
 from clbench.models import ModelConfig
-from clbench.models.backbone import full_tag, is_file
+from clbench.models.heads import projects
 from clbench.recipe.retention import Retention
-
-#: In timm's names of the image towers that were trained with texts.
-TOWERS = ("clip", "pe_core")
-
-
-def projects(model: ModelConfig, outputs: int) -> bool:
-    """Whether weights are an image tower of CLIP whose head is the projection to the texts.
-
-    timm keeps the projection in the place of a classifier; where a tower was tuned to classify,
-    as those of tags with ``ft_in1k`` were, a classifier has taken its place.
-
-    Args:
-        model: says which weights.
-        outputs: of the head that they come with; 0: they come without.
-    """
-    if model.weights in ("none", "pretrain", "packaged") or not outputs:
-        return False
-    name = model.backbone if is_file(model) else full_tag(model)
-    return any(word in name for word in TOWERS) and synsets(outputs) is None
 
 
 def refuse_other_towers(rules: Retention, model: ModelConfig, outputs: int) -> None:

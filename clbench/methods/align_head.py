@@ -47,7 +47,8 @@ class AlignHead(Method):
         "epochs": Swept(0.0, (0.0,), "alignment draws from the classes of every task")
     }
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("ncm", "slda", "ranpac", "knn"), "the latter decides by statistics of all classes already"
+        ("ncm", "slda", "ranpac", "knn", "fecam", "aper"),
+        "the latter decides by statistics of all classes already",
     )
 
     epochs: int = Field(5, ge=0, description="epochs of alignment; 0 is off")

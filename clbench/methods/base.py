@@ -16,6 +16,7 @@ No method knows another: the :class:`~clbench.learner.learner.Learner` folds wha
         for batch in batches(examples), unless nothing is trained:   #   NCM, SLDA
             among = method.admit(labels, classes the loss leaves out)   # composed
             forward = Forward(logits, losses of them among these classes, …)
+            losses_B = method.sample_losses(forward)     # at most one   iCaRL
             weights_B = method.weights(forward)          # product       FLOW, DRO
             loss = mean(weights_B * losses_B) + method.penalty(forward)   # sum   EWC, l2, LwF
             method.observe(forward)                      # in order      replay, DER++
@@ -32,7 +33,7 @@ No method knows another: the :class:`~clbench.learner.learner.Learner` folds wha
         evaluate(shown, by method.classifier() in the head's place)   # at most one   RanPAC
 
 A method is a pydantic model: fields are hyperparameters, attributes that start with an underscore
-hold what it remembers. Methods are composed in the order in which the recipe has them.
+hold what it remembers. The order is the recipe's.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ from clbench.methods.context import Context as Context
 from clbench.methods.context import Needs as Needs
 from clbench.methods.forward import Forward as Forward
 from clbench.methods.statements import Swept
+from clbench.models.backbone import features
 from clbench.settings import Section
 from clbench.weights import State
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from clbench.methods.plan import Plan, Remark
+    from clbench.methods.plan import Plan, Remark, Training
     from clbench.optim.settings import Optimizer as OptimizerSettings
     from clbench.streams import Task
 
@@ -79,8 +81,9 @@ class Method(Section):
     rewinds: ClassVar[bool] = False
     #: The recipe's optimisers that the method works with; none: any.
     optimizers: ClassVar[tuple[str, ...]] = ()
-    #: Kinds of network that it works with, no subclasses; none: any.
+    #: Kinds of network that it works with, no subclasses; none: any; and the setting for others.
     networks: ClassVar[tuple[type[nn.Module], ...]] = ()
+    elsewhere: ClassVar[str] = ""
     #: Methods that it does not go with, and why; one of two need say it.
     clashes: ClassVar[Mapping[str, str]] = {}
     #: Why it goes with no other method, after its name.
@@ -140,6 +143,10 @@ class Method(Section):
         """Why, as it is set, other values in `swept` need training, and the way out; or empty."""
         return ""
 
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        """Why settings or network (without memory, if it can be built so) will not do; or empty."""
+        return ""
+
     def arrange(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks to train on, in place of the stream's; composed."""
         return tasks
@@ -147,34 +154,30 @@ class Method(Section):
     def adapt(self, model: nn.Module, task: Task) -> nn.Module:
         """Change the network for good, before a task, itself or by another; composed.
 
-        What is there keeps name and shape. What is added depends on the settings, the task and
-        torch's generator alone: it is made again on resume. How it starts is its θ_*. A call for
-        a task that had one changes nothing.
+        What is there keeps name and shape. What is added depends on settings, task and torch's
+        generator alone, as on resume, and starts as its θ_*. A second call changes nothing.
         """
         return model
 
     def surgery(self, model: nn.Module) -> nn.Module:
-        """The network to train for a task; composed.
+        """A changed copy of the network, to train for a task; composed.
 
-        Leave ``model`` as it is and return a changed copy with the same weights' names (torch's
-        ``parametrize``; modules are added in `adapt`); `unwrap` gives back what fits ``model``.
+        Names of weights stay (torch's ``parametrize``); `unwrap` gives back what fits ``model``.
         """
         return model
 
     def remembered_labels(self) -> Tensor:
-        """Global labels (K,) of past samples whose losses take part beside the examples'.
-
-        The rows of the head that these admit are trained, as those of the examples are.
-        """
+        """Global labels (K,) of past samples whose losses train rows, as the examples' do."""
         return torch.empty(0, dtype=torch.int64)
 
     @property
     def mixes(self) -> float:
-        """The share of each batch that `examples` adds from the second task on, in [0, 1).
-
-        It tells beforehand how many steps a task has.
-        """
+        """The share of each batch that `examples` adds from task 2 on, in [0, 1); more steps."""
         return 0.0
+
+    def added(self, past: int) -> int:
+        """Samples that `examples` adds to an epoch where earlier tasks have ``past`` of them."""
+        return 0
 
     def start(self, context: Context) -> None:
         """Prepare for a task; in order."""
@@ -202,16 +205,13 @@ class Method(Section):
     def optimizer(
         self, parameters: Sequence[tuple[str, nn.Parameter]], settings: OptimizerSettings
     ) -> Optimizer | None:
-        """An optimiser of the method's own over the named trained parameters, or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """An optimiser over the named trained parameters, by one method alone; or None."""
         return None
 
     def admit(self, labels_B: Tensor, excluded_BC: Tensor) -> Tensor:
-        """Which classes each sample is not compared with, bool (B, C); composed.
+        """Which classes but its own each sample is not compared with, bool (B, C); composed.
 
-        A sample's own takes part in any case. ``excluded_BC`` is by ``train_logits`` at first.
+        ``excluded_BC`` is by ``train_logits`` at first.
         """
         return excluded_BC
 
@@ -219,11 +219,12 @@ class Method(Section):
         """Factors (B,) for the per-sample losses, without gradient; multiplied. None is one."""
         return None
 
-    def penalty(self, forward: Forward) -> Tensor | None:
-        """A term () to add to the loss; summed. None is zero.
+    def sample_losses(self, forward: Forward) -> Tensor | None:
+        """Losses (B,) in place of the cross-entropy, by one method alone; None: that one."""
+        return None
 
-        Once a step, with the first of its batches, unless :attr:`every_batch` is set.
-        """
+    def penalty(self, forward: Forward) -> Tensor | None:
+        """A term () for the loss, once a step unless :attr:`every_batch`; summed. None is zero."""
         return None
 
     def observe(self, forward: Forward) -> None:
@@ -251,31 +252,30 @@ class Method(Section):
     def deploy(self, theta: State, context: Context) -> State:
         """The weights to evaluate, from those that were trained; composed.
 
-        It is asked for the weights to go on from, for those to show and by sweeps, and may change
-        nothing but what :meth:`activity` tells, which is about the weights that are shown.
+        Asked for the weights to go on from, to show and by sweeps, it may change nothing but what
+        :meth:`activity` tells, which is about the weights that are shown.
         """
         return theta
 
     def classifier(self) -> Callable[[Tensor], Tensor] | None:
-        """Turns features (B, F) into logits (B, C) in evaluation, in place of the head; or None.
-
-        At most one method of a recipe may override this; clbench.methods.together checks.
-        """
+        """Turns features (B, F) into logits (B, C) in place of the head; or None. At most one."""
         return None
+
+    def to_classify(self, model: nn.Module, images: Tensor) -> Tensor:
+        """The features (B, F) that `classifier` is given."""
+        return features(model, images)
 
     def activity(self) -> dict[str, float]:
         """What the method did in the task just trained, for TensorBoard and the record.
 
-        The entry ``active`` is 1 if the method changed anything, else 0. An entry ``scope`` goes
-        before what :meth:`scope` foresaw.
+        ``active`` is 1 if it changed anything, else 0; ``scope`` goes before :meth:`scope`.
         """
         return {"active": 1.0}
 
     def scope(self, plan: Plan) -> float:
         """How much the method could do in a task, in 0…1, as far as its settings tell.
 
-        1 is all that it can do where it acts; below a tenth, it is said aloud that it could do
-        next to nothing (:mod:`clbench.record.scopes`).
+        Below a tenth, it is told as next to nothing (:mod:`clbench.record.scopes`).
         """
         return 1.0
 

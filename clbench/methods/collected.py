@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from clbench.data.batches import Split
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.models.backbone import features
@@ -48,6 +49,9 @@ class Collecting(Method):
     )
 
     _trains: bool = False
+    _head: tuple[str, ...] = ()
+    #: Statistics of the tasks so far: tensors by name.
+    _memory: dict[str, Any] = {}
     _activity: dict[str, float] = {"active": 0.0}
 
     @property
@@ -60,12 +64,14 @@ class Collecting(Method):
         return self.tuned == "never"
 
     def start(self, context: Context) -> None:
+        self._head = context.head
         self._trains = self.tuned == "always" or (self.tuned == "first" and context.first)
         if context.first:
             self.forget()
 
     def forget(self) -> None:
         """Begin anew, as nothing comes before the task."""
+        self._memory = {}
 
     def trainable(self, name: str) -> bool:
         return self._trains
@@ -73,18 +79,35 @@ class Collecting(Method):
     def activity(self) -> dict[str, float]:
         return self._activity
 
+    def state_dict(self) -> dict[str, object]:
+        return dict(self._memory)
 
-def collected(theta: State, context: Context) -> Iterator[Found]:
-    """A task's training images through the network with the weights ``theta``, in their order.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._memory = dict(state)
+
+
+def collected(
+    theta: State,
+    context: Context,
+    split: Split | None = None,
+    look: Callable[[nn.Module, Tensor], Tensor] = features,
+    times: int = 1,
+) -> Iterator[Found]:
+    """Images through the network with the weights ``theta``, in their order.
 
     Several processes read a part each, and all get the same of all.
 
     Args:
         theta: weights of the plain network.
         context: of the task.
+        split: the images; default: those that the task trains on.
+        look: makes features (B, times·F) of images.
+        times: how many of the trunk's features these are, side by side.
     """
-    model, train = plain_network(context.model, theta), context.task.train
-    width = model.get_classifier().in_features  # type: ignore[operator]
+    model, train = plain_network(context.model, theta), split
+    if train is None:
+        train = context.task.train
+    width = times * model.get_classifier().in_features  # type: ignore[operator]
     rank, world = rank_and_world()
     parts = torch.arange(len(train)).split(world * context.reader.batch_size)
     mine = [part[rank::world] for part in parts]
@@ -94,7 +117,7 @@ def collected(theta: State, context: Context) -> Iterator[Found]:
             found = torch.empty(0, width, device=context.device)
             if len(own):
                 with context.reader.autocast():
-                    found = features(model, next(ready).inputs).float()
+                    found = look(model, next(ready).inputs).float()
             order = torch.cat([part[one::world] for one in range(world)]).argsort()
             labels_B = train.labels[part].to(context.device)
             yield Found(gathered(found)[order.to(found.device)].double(), labels_B)

@@ -3,73 +3,34 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from clbench.methods.base import Context, Forward, Method, Needs
-from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
-from clbench.models.anchors import Anchor, named_weights
+from clbench.methods.base import Context
+from clbench.methods.quadratic import Quadratic, free_new_rows
 from clbench.weights import State
 
 
-class Consolidated(Method):
+class Consolidated(Quadratic):
     """Adds λ·ΣΩ(θ − θ_o)², Ω how much each weight matters to the tasks before; abstract.
 
     θ_o is what the task starts from. Rows of the head that no task has learned are free: Ω is 0.
     """
 
-    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
-    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
-    scope_means: ClassVar[str] = GRADIENT_SHARE
-    pure_penalty: ClassVar[bool] = True
+    times: ClassVar[float] = 2.0
 
     strength: float = Field(1.0, ge=0, description="λ of λ·ΣΩ(θ − θ_o)²; 0 is off")
 
-    #: Ω, by the names of the plain network's parameters.
-    _importance: State = {}
-    _anchor: Anchor | None = None
-    _last: Tensor | None = None
-    _activity: dict[str, float] = {}
-
     def start(self, context: Context) -> None:
-        self._anchor, self._last = context.anchors.previous, None
-        self._importance = {name: x.to(context.device) for name, x in self._importance.items()}
+        super().start(context)
+        self._centre = context.anchors.previous.state
 
-    def penalty(self, forward: Forward) -> Tensor | None:
-        return self._at(forward.model)
-
-    def _at(self, model: nn.Module) -> Tensor | None:
-        if self.strength == 0 or not self._importance:
-            return None
-        assert self._anchor is not None
-        weighed = [
-            (name, weight)
-            for name, weight in named_weights(model)
-            if weight.requires_grad and name in self._importance
-        ]
-        if not weighed:
-            return None
-        value = l2_penalty(
-            [weight for _, weight in weighed],
-            [self._anchor.state[name] for name, _ in weighed],
-            2 * self.strength,
-            [self._importance[name] for name, _ in weighed],
-        )
-        self._last = value.detach()
-        return value
-
-    def finish(self, context: Context) -> None:
-        last = self._last
-        self._activity = penalty_activity(self._at(context.model), context.model, last)
-        if self.strength == 0:
-            return
+    def _learn(self, context: Context) -> None:
         self._importance = self._taken_up(self._matters(context))
-        for name in context.head:
-            self._importance[name][~context.seen_C] = 0
+        free_new_rows(self._importance, context)
 
     @abstractmethod
     def _matters(self, context: Context) -> State:
@@ -79,9 +40,6 @@ class Consolidated(Method):
         """Ω after the task: the sum over all so far."""
         old = self._importance
         return {name: old[name] + x if name in old else x for name, x in found.items()}
-
-    def activity(self) -> dict[str, float]:
-        return self._activity
 
     def state_dict(self) -> dict[str, object]:
         return {"importance": self._importance}
@@ -98,11 +56,6 @@ class Followed(Consolidated):
     before it in the recipe.
     """
 
-    clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "the latter trains factors of the weights whose way the former follows (ewc and "
-        "mas go with it)"
-    }
-
     #: Of the step: gradients, and weights before it.
     _gradient: State = {}
     _before: State = {}
@@ -115,9 +68,8 @@ class Followed(Consolidated):
         self._before = {name: p.detach().clone() for name, p in trained.items()}
         self._gradient = {name: p.grad.clone() for name, p in trained.items()}  # type: ignore[union-attr]
         if self._importance:
-            assert self._anchor is not None
             for name in self._gradient.keys() & self._importance.keys():
-                apart = self._before[name] - self._anchor.state[name]
+                apart = self._before[name] - self._centre[name]
                 self._gradient[name] -= 2 * self.strength * self._importance[name] * apart
 
     def after_step(self, model: nn.Module, step: int) -> None:

@@ -28,6 +28,7 @@ class Needs:
         past_tasks: what earlier tasks left behind, so that it is nothing without any before.
         task_boundaries: to be told when a task ends.
         copies: extra copies of the weights kept while training.
+        reference_data: images beside the stream's; not those of the pretraining, which nobody has.
         passes: extra forward (or forward and backward) passes per step, in units of one pass
             over a batch.
     """
@@ -35,6 +36,7 @@ class Needs:
     past_data: bool = False
     past_tasks: bool = False
     task_boundaries: bool = False
+    reference_data: bool = False
     copies: int = 0
     passes: float = 0.0
 
@@ -58,6 +60,8 @@ class Context:
         probe: the recipe's settings of a linear probe, for this task.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
         first: whether no task comes before it, as in the first, and in all that are independent.
+        tasks: of the stream, whether a run learns all of them or not.
+        original_head: what the pretrained weights came with in the head's place; None: nothing.
     """
 
     task: Task
@@ -73,6 +77,8 @@ class Context:
     probe: Probe = field(default_factory=Probe)
     shared: bool = False
     first: bool = False
+    tasks: int = 1
+    original_head: nn.Linear | None = None
 
     @property
     def transform(self) -> Transform:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.methods.base import Context, Forward, Method, Needs
-from clbench.methods.penalty import GRADIENT_SHARE, l2_penalty, penalty_activity
+from clbench.methods.base import Context
+from clbench.methods.quadratic import Quadratic, free_new_rows
 from clbench.models.anchors import named_weights
 from clbench.models.persample import PerSample, SampleLoss
 from clbench.seeding import generator
@@ -118,7 +118,7 @@ def fisher_merge(
     return merged
 
 
-class EWC(Method):
+class EWC(Quadratic):
     """Adds λ/2·Σ_k Σ_j F_k,j·(θ_j − θ_k,j)² to the loss, over the past tasks k [0].
 
     F_k is computed when task k ends, on its training images without augmentation, so that no old
@@ -133,10 +133,6 @@ class EWC(Method):
     """
 
     summary: ClassVar[str] = "quadratic penalty weighted by the Fisher information of past tasks"
-    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
-    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
-    scope_means: ClassVar[str] = GRADIENT_SHARE
-    pure_penalty: ClassVar[bool] = True
 
     strength: float = Field(100.0, ge=0, description="λ; 0 is off")
     labels: Literal["data", "model"] = Field(
@@ -152,59 +148,30 @@ class EWC(Method):
         None, ge=1, description="training images the Fisher is computed on; default: all"
     )
 
-    _fisher: State = {}
-    _centre: State = {}
-    _constant: float = 0.0
-    _last: Tensor | None = None
-    _activity: dict[str, float] = {}
+    @property
+    def _fisher(self) -> State:
+        return self._importance
 
     def start(self, context: Context) -> None:
-        self._last = None
-        self._fisher = {name: f.to(context.device) for name, f in self._fisher.items()}
+        super().start(context)
         self._centre = {name: c.to(context.device) for name, c in self._centre.items()}
 
-    def penalty(self, forward: Forward) -> Tensor | None:
-        return self._at(forward.model)
-
-    def _at(self, model: nn.Module) -> Tensor | None:
-        if self.strength == 0 or not self._fisher:
-            return None
-        named = [(name, weight) for name, weight in named_weights(model) if weight.requires_grad]
-        if not named:
-            return None
-        value = l2_penalty(
-            [weight for _, weight in named],
-            [self._centre[name] for name, _ in named],
-            self.strength,
-            [self._fisher[name] for name, _ in named],
-        )
-        value = value + self.strength / 2 * self._constant
-        self._last = value.detach()
-        return value
-
-    def finish(self, context: Context) -> None:
-        last = self._last
-        self._activity = penalty_activity(self._at(context.model), context.model, last)
-        if self.strength == 0:
-            return
+    def _learn(self, context: Context) -> None:
         fisher = fisher_of_task(context, self.labels, self.samples)
         theta = {name: weight.detach().clone() for name, weight in named_weights(context.model)}
-        if self.mode == "online" and self._fisher:
-            fisher = {name: self.decay * self._fisher[name] + f for name, f in fisher.items()}
-            self._fisher, self._centre = fisher, theta
-        elif self._fisher:
-            self._constant += add_quadratic(self._fisher, self._centre, fisher, theta)
-        else:
-            self._fisher, self._centre = fisher, theta
-
-    def activity(self) -> dict[str, float]:
-        return self._activity
+        old = self._importance
+        if self.mode == "separate" and old:
+            self._constant += add_quadratic(old, self._centre, fisher, theta)
+            return
+        if old:
+            fisher = {name: self.decay * old[name] + f for name, f in fisher.items()}
+        self._importance, self._centre = fisher, theta
 
     def state_dict(self) -> dict[str, object]:
-        return {"fisher": self._fisher, "centre": self._centre, "constant": self._constant}
+        return {"fisher": self._importance, "centre": self._centre, "constant": self._constant}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._fisher, self._centre = dict(state["fisher"]), dict(state["centre"])
+        self._importance, self._centre = dict(state["fisher"]), dict(state["centre"])
         self._constant = float(state["constant"])
 
 
@@ -228,8 +195,7 @@ def fisher_of_task(
         random,
         chunk=min(CHUNK, context.batch_size),  # more than training has room for may not fit
     )
-    for name in context.head:
-        fisher[name][~context.seen_C] = 0
+    free_new_rows(fisher, context)
     return fisher
 
 

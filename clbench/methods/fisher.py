@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -48,9 +49,9 @@ class _Fisher(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=2)
     averages: ClassVar[bool] = True
     clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "Fisher merging averages weights, and LoRA trains factors of them",
         "task_arithmetic": MERGES,
         "ties": MERGES,
+        "opcm": MERGES,
     }
 
     labels: Literal["data", "model"] = Field(
@@ -82,15 +83,48 @@ class _Fisher(Method):
         self._fisher = dict(state["fisher"])
 
 
-class FisherMerge(_Fisher):
+class FisherAverage(_Fisher):
+    """Averages at the end of a task with θ_o, entry by entry by both Fishers; abstract.
+
+    θ ← (λ_o·F_o·θ_o + λ_t·F_t·θ_t)/(λ_o·F_o + λ_t·F_t) [0, eq. 15; 1]: θ_o are the weights at the
+    end of the previous task, averaged already, θ_t those just trained. Nothing is averaged in the
+    first task. Where nothing is known (both Fishers are 0) the trained weights stay, as do running
+    statistics: see ``model.batch_norm``.
+    """
+
+    @property
+    @abstractmethod
+    def shares(self) -> tuple[float, float]:
+        """λ_o and λ_t; λ_o = 0 is off."""
+
+    def finish(self, context: Context) -> None:
+        # Not after the last step: until now, processes may differ in BatchNorm's statistics, with
+        # which the Fisher is computed.
+        if self.shares[0] == 0:
+            return
+        fisher, model = self._of_task(context), context.model
+        if self._fisher:
+            anchor = context.anchors.previous
+            theta = {name: weight.detach() for name, weight in model.named_parameters()}
+            before = anchor.distance(model)
+            merged = fisher_merge(anchor.state, self._fisher, theta, fisher, *self.shares)
+            for name, weight in theta.items():
+                weight.copy_(merged[name])
+            self._activity = merge_activity(before, anchor.distance(model))
+            nearer = before - self._activity["distance_after"]
+            self._activity["scope"] = max(0.0, nearer / before) if before else 0.0
+        self._add(fisher)
+
+    def _of_task(self, context: Context) -> State:
+        """F_t."""
+        return fisher_of_task(context, self.labels, self.samples)
+
+
+class FisherMerge(FisherAverage):
     """At the end of a task: θ ← (λ_o·F_o·θ_o + λ_t·F_t·θ_t)/(λ_o·F_o + λ_t·F_t) [0, eq. 15; 1].
 
-    θ_o are the weights at the end of the previous task, merged already, and F_o is the sum of the
-    past tasks' Fishers; θ_t are those just trained, and F_t is their Fisher. λ_o = ``weight`` and
-    λ_t = 1 − λ_o: at 0.5 all tasks count alike, and for quadratic losses with diagonal curvature
-    the result minimises their sum. Nothing is merged in the first task. Where nothing is known
-    (both Fishers are 0) the trained weights stay, as do running statistics: see
-    ``model.batch_norm``.
+    F_o is the sum of the past tasks' Fishers. λ_o = ``weight`` and λ_t = 1 − λ_o: at 0.5 all tasks
+    count alike, and for quadratic losses with diagonal curvature the result minimises their sum.
     """
 
     summary: ClassVar[str] = "Fisher-weighted average with the previous task's weights"
@@ -101,24 +135,9 @@ class FisherMerge(_Fisher):
         0.5, ge=0, lt=1, description="λ_o, weight of the previous weights; λ_t is 1 - λ_o"
     )
 
-    def finish(self, context: Context) -> None:
-        # Not after the last step: until now, processes may differ in BatchNorm's statistics, with
-        # which the Fisher is computed.
-        if self.weight == 0:
-            return
-        fisher, model = fisher_of_task(context, self.labels, self.samples), context.model
-        if self._fisher:
-            anchor = context.anchors.previous
-            theta = {name: weight.detach() for name, weight in model.named_parameters()}
-            before = anchor.distance(model)
-            weights = (self.weight, 1 - self.weight)
-            merged = fisher_merge(anchor.state, self._fisher, theta, fisher, *weights)
-            for name, weight in theta.items():
-                weight.copy_(merged[name])
-            self._activity = merge_activity(before, anchor.distance(model))
-            nearer = before - self._activity["distance_after"]
-            self._activity["scope"] = max(0.0, nearer / before) if before else 0.0
-        self._add(fisher)
+    @property
+    def shares(self) -> tuple[float, float]:
+        return self.weight, 1 - self.weight
 
 
 class EWCMerge(_Fisher):

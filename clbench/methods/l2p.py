@@ -5,66 +5,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from clbench.errors import ClbenchError
-from clbench.methods.base import Context, Forward, Method, Needs
-from clbench.models.modes import evaluating
+from clbench.methods.base import Context, Forward
+from clbench.methods.prompts import POOL, PromptMethod, Prompts, Queried, nearest_keys
 from clbench.streams import Task
 
 
-def nearest_keys(query_BF: Tensor, keys_MF: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """The N keys nearest to each query by cosine, best first: cosines and places, (B, N) each.
-
-    >>> nearest_keys(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0]]), 1)
-    (tensor([[1.]]), tensor([[1]]))
-    """
-    found = (F.normalize(query_BF, dim=1) @ F.normalize(keys_MF, dim=1).T).topk(top, dim=1)
-    return found.values, found.indices
-
-
-class PromptPool(nn.Module):
+class PromptPool(Prompts):
     """M prompts of L tokens of width F, each with a key; uniform in −1…1 at first; final."""
 
     def __init__(self, settings: L2P, width: int) -> None:
-        super().__init__()
+        super().__init__(settings.model_dump(exclude={"pull"}))
         self.top, self.pooled = min(settings.top, settings.pool), settings.pooled
-        self.settings = settings.model_dump(exclude={"pull"})  # which cannot change any more
         self.prompts = nn.Parameter(torch.empty(settings.pool, settings.length, width))
         self.keys = nn.Parameter(torch.empty(settings.pool, width))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1, 1)
-        #: The last images in training, and their queries.
-        self.seen: tuple[Tensor, Tensor] | None = None
 
     def forward(self, query_BF: Tensor) -> Tensor:
         """The prompts that each image chooses, one after the other: (B, N·L, F)."""
         return self.prompts[nearest_keys(query_BF, self.keys, self.top)[1]].flatten(1, 2)
 
 
-class Prompted(VisionTransformer):
+class Prompted(Queried):
     """A timm ViT with prompts in front of its tokens, which have no position; final."""
 
     prompt_pool: PromptPool
     _chosen: Tensor | None = None
 
-    def query(self, images: Tensor) -> Tensor:
-        """The features (B, F) of images without prompts, and without gradient."""
-        with torch.no_grad(), evaluating(self):
-            return self.fc_norm(super().pool(super().forward_features(images)))  # type: ignore[no-any-return]
-
     def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        query_BF = self.query(x)
-        if self.training:
-            self.prompt_pool.seen = (x, query_BF)
-        self._chosen = self.prompt_pool(query_BF)
+        self._chosen = self.prompt_pool(self.asked(x))
         tokens = super().forward_features(x, *args, **kwargs)
         self._chosen = None
         return tokens  # type: ignore[no-any-return]
@@ -80,7 +56,7 @@ class Prompted(VisionTransformer):
         return super().pool(x[:, count:], pool_type)  # type: ignore[no-any-return]
 
 
-class L2P(Method):
+class L2P(PromptMethod):
     """Trains M prompts, their keys and the head; each image has the N prompts of nearest keys [0].
 
     Its query is the frozen network's own feature: no task is ever told, and every image chooses
@@ -89,13 +65,9 @@ class L2P(Method):
     """
 
     summary: ClassVar[str] = "prompts from a pool, chosen by each image, on a frozen ViT"
-    needs: ClassVar[Needs] = Needs(passes=1)
+    called: ClassVar[str] = "l2p"
+    free: ClassVar[str] = "pull"
     every_batch: ClassVar[bool] = True
-    still: ClassVar[bool] = True
-    networks: ClassVar[tuple[type[nn.Module], ...]] = (VisionTransformer,)
-    clashes: ClassVar[Mapping[str, str]] = {
-        "linear_probe": "it freezes the prompts", "lora": "each freezes what the other trains"
-    }  # fmt: skip
 
     pool: int = Field(10, ge=1, description="M, prompts in the pool")
     length: int = Field(5, ge=1, description="L, tokens of a prompt")
@@ -107,43 +79,31 @@ class L2P(Method):
         "what the network pools itself, as its class token",
     )
 
-    _head: tuple[str, ...] = ()
     _used: Tensor | None = None
     _told: dict[str, Tensor] = {}
 
-    def adapt(self, model: nn.Module, task: Task) -> nn.Module:
-        if type(model) is VisionTransformer and isinstance(model.patch_drop, nn.Identity):
-            pool = PromptPool(self, model.embed_dim)  # type: ignore[arg-type]
-            model.__class__, model.prompt_pool = Prompted, pool
-        fixed = self.model_dump(exclude={"pull"})
-        if not isinstance(model, Prompted) or model.prompt_pool.settings != fixed:
-            raise ClbenchError(
-                f"task {task.name}: l2p needs a plain ViT that drops no patches, and the first's "
-                "pool: of its settings, only pull can differ between tasks"
-            )
-        return model
+    def prompts(self, model: VisionTransformer, task: Task) -> tuple[type[Queried], Prompts]:
+        return Prompted, PromptPool(self, model.embed_dim)
 
     def start(self, context: Context) -> None:
-        self._head, self._told = context.head, {}
+        super().start(context)
+        self._told = {}
         self._used = torch.zeros(self.pool, dtype=torch.bool, device=context.device)
 
     def trainable(self, name: str) -> bool:
-        return name in self._head or name.startswith("prompt_pool.")
+        moves = self.pull > 0 or name != f"{POOL}keys"  # by the loss of the keys alone
+        return moves and super().trainable(name)
 
     def penalty(self, forward: Forward) -> Tensor | None:
         model, inputs = forward.model, forward.inputs
         assert isinstance(model, Prompted)
         assert self._used is not None
-        pool, seen = model.prompt_pool, model.prompt_pool.seen
-        # Another method may have passed other images meanwhile.
-        query_BF = seen[1] if seen and seen[0] is inputs else model.query(inputs)
+        pool = model.prompt_pool
+        query_BF = model.query_again(inputs)
         cosines_BN, places_BN = nearest_keys(query_BF, pool.keys, pool.top)
         self._used[places_BN] = True
         self._told = {"cosine": cosines_BN.detach().mean(), "prompts_used": self._used.sum()}
         return self.pull * forward.mean((1 - cosines_BN).sum(1)) if self.pull else None
-
-    def finish(self, context: Context) -> None:
-        context.model.prompt_pool.seen = None  # type: ignore[union-attr, assignment]
 
     def activity(self) -> dict[str, float]:
         return {"active": float(bool(self._told)), **{k: float(v) for k, v in self._told.items()}}

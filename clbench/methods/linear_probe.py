@@ -14,7 +14,6 @@ class LinearProbe(Method):
     summary: ClassVar[str] = "train the head only, on the frozen trunk"
     still: ClassVar[bool] = True
     clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "a linear probe freezes what LoRA trains",
         "hft": "a linear probe freezes every block already",
     }
     _head: tuple[str, ...] = ()

@@ -12,11 +12,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from clbench.methods.base import Context, Forward, Method, Needs
-from clbench.methods.forward import LastStep
-from clbench.models.reference import frozen_copy
+from clbench.methods.base import Context, Needs
+from clbench.methods.distilling import Distilling, known_before
 
 
 def distillation(
@@ -49,7 +48,7 @@ def distillation(
     return total_B
 
 
-class LwF(Method):
+class LwF(Distilling):
     """Adds λ·Σ_old tasks KL(softmax(z_o/T) ‖ softmax(z/T)) on the new task's images [0].
 
     z_o are the logits of the network as it was before the task, on the same augmented images. The
@@ -60,10 +59,7 @@ class LwF(Method):
     summary: ClassVar[str] = "keep the old network's answers on the new task's images"
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1, passes=1)
-    every_batch: ClassVar[bool] = True
-    mixable: ClassVar[bool | None] = False  # matches answers image by image
 
-    strength: float = Field(1.0, ge=0, description="λ; 0 is off")
     temperature: float = Field(2.0, gt=0, description="T")
     among: Literal["task", "all"] = Field(
         "task",
@@ -71,45 +67,17 @@ class LwF(Method):
         "all together (usual where tasks share one softmax)",
     )
 
-    _old: nn.Module | None = None
     _groups: list[Tensor] = []
-    _last: LastStep = LastStep()
-    _told: dict[str, float] = {}
 
     def start(self, context: Context) -> None:
-        self._old, self._groups, self._last, self._told = None, [], LastStep(), {}
-        if context.first or not self.strength:
+        super().start(context)
+        self._groups = []
+        if self._old is None:
             return
-        self._old = frozen_copy(context.model, context.anchors.previous.state)
-        old = self._classes(context).nonzero().flatten()
+        old = known_before(context).nonzero().flatten()
         owner = context.losses.task_of_class[old]
         apart = self.among == "task"
         self._groups = [old[owner == task] for task in owner.unique()] if apart else [old]
 
-    @staticmethod
-    def _classes(context: Context) -> Tensor:
-        """Classes bool (C,) that the network knew before the task."""
-        old_C = context.anchors.previous.learned.to(context.device).clone()
-        if not context.shared:
-            old_C[context.task.classes.start : context.task.classes.stop] = False
-        return old_C
-
-    def rows(self, context: Context) -> Tensor | None:
-        return None if self._old is None else self._classes(context)
-
-    def penalty(self, forward: Forward) -> Tensor | None:
-        if self._old is None:
-            return None
-        with torch.no_grad():
-            old_BC = self._old(forward.inputs).float()
-        logits_BC = forward.logits_BC.float()
-        kept_B = distillation(logits_BC, old_BC, self.temperature, self._groups)
-        kept = forward.mean(kept_B)
-        self._last.add(forward.step, "divergence", kept)
-        return self.strength * kept
-
-    def finish(self, context: Context) -> None:
-        self._old, self._told = None, self._last.means()
-
-    def activity(self) -> dict[str, float]:
-        return {"active": float(bool(self._told)), "divergence": 0.0} | self._told
+    def _apart(self, logits_BC: Tensor, old_BC: Tensor) -> Tensor:
+        return distillation(logits_BC, old_BC, self.temperature, self._groups)

@@ -32,7 +32,7 @@ class MagMax(Merging):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=2)
     rewinds: ClassVar[bool] = False
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("task_arithmetic", "ties"), "each merges the changes of all tasks"
+        ("task_arithmetic", "ties", "opcm"), "each merges the changes of all tasks"
     )
     swept: ClassVar[Mapping[str, Swept]] = {"scale": Swept()}
 

@@ -90,6 +90,7 @@ class Merging(Method):
             "count": self._store.count,
             "totals": {name: list(total) for name, total in self._store.totals.items()},
             **({"head": self._head} if self._head else {}),
+            **({"numbers": self._store.numbers} if self._store.numbers else {}),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
@@ -98,6 +99,7 @@ class Merging(Method):
             self._store = self.new_store()
             self._store.count = cast("int", state["count"])
             self._head = dict(cast("State", state.get("head", {})))
+            self._store.numbers = list(cast("list[float]", state.get("numbers", [])))
             totals = cast("dict[str, list[Tensor]]", state["totals"])
             self._store.totals = {name: tuple(total) for name, total in totals.items()}
 

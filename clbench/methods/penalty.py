@@ -142,53 +142,76 @@ def penalty_activity(
     return values | {"active": float(last is not None and float(last) != 0)}
 
 
-class _Towards(Method):
+class Penalising(Method):
+    """Adds a penalty on the weights to the loss; abstract."""
+
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
+    scope_means: ClassVar[str] = GRADIENT_SHARE
+    pure_penalty: ClassVar[bool] = True
+
+    strength: float = Field(0.0, ge=0, description="λ; 0 is plain fine-tuning")
+
+    _last: Tensor | None = None
+    _activity: dict[str, float] = {}
+
+    @abstractmethod
+    def _value(self, model: nn.Module) -> Tensor | None:
+        """The penalty; None: there is none."""
+
+    def _learn(self, context: Context) -> None:
+        """Take up what matters to a task that ends."""
+
+    def start(self, context: Context) -> None:
+        self._last = None
+
+    def penalty(self, forward: Forward) -> Tensor | None:
+        return self._at(forward.model)
+
+    def _at(self, model: nn.Module) -> Tensor | None:
+        value = self._value(model) if self.strength else None
+        if value is not None:
+            self._last = value.detach()
+        return value
+
+    def finish(self, context: Context) -> None:
+        last = self._last
+        self._activity = penalty_activity(self._at(context.model), context.model, last)
+        if self.strength:
+            self._learn(context)
+
+    def activity(self) -> dict[str, float]:
+        return self._activity
+
+
+class _Towards(Penalising):
     """A penalty on the distance from an anchor; abstract."""
 
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
-    scope_means: ClassVar[str] = GRADIENT_SHARE
-    pure_penalty: ClassVar[bool] = True
     anchored: ClassVar[bool] = True
 
-    strength: float = Field(0.0, ge=0, description="λ; 0 is plain fine-tuning")
     anchor: Literal["pretrained", "previous"] = Field(
         "pretrained", description="stay near the pretrained or the previous task's weights"
     )
 
     _anchor: Anchor | None = None
     _head: tuple[str, ...] = ()
-    _last: Tensor | None = None
-    _activity: dict[str, float] = {}
 
     @abstractmethod
-    def _value(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
+    def _of(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
         """The penalty."""
 
     def start(self, context: Context) -> None:
+        super().start(context)
         anchors = context.anchors
         self._anchor = anchors.pretrained if self.anchor == "pretrained" else anchors.previous
-        self._head, self._last = context.head, None
+        self._head = context.head
 
-    def penalty(self, forward: Forward) -> Tensor | None:
-        return self._at(forward.model)
-
-    def _at(self, model: nn.Module) -> Tensor | None:
-        if self.strength == 0:
-            return None
+    def _value(self, model: nn.Module) -> Tensor | None:
         assert self._anchor is not None
         pairs = matched(model, self._anchor, self._head)
         if not pairs:
             return None
-        value = self._value([weight for weight, _ in pairs], [centre for _, centre in pairs])
-        self._last = value.detach()
-        return value
-
-    def finish(self, context: Context) -> None:
-        last = self._last
-        self._activity = penalty_activity(self._at(context.model), context.model, last)
-
-    def activity(self) -> dict[str, float]:
-        return self._activity
+        return self._of([weight for weight, _ in pairs], [centre for _, centre in pairs])
 
 
 class L2(_Towards):
@@ -200,11 +223,10 @@ class L2(_Towards):
     """
 
     summary: ClassVar[str] = "quadratic penalty on the distance from an anchor"
-    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
 
     strength: float = Field(2e-3, ge=0, description="λ of (λ/2)‖θ − θ_anchor‖²; 0 is off")
 
-    def _value(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
+    def _of(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
         return l2_penalty(weights, centres, self.strength)
 
 
@@ -212,11 +234,10 @@ class L1(_Towards):
     """Adds λ‖θ − θ_anchor‖₁ to the loss [1]; rows the anchor never learned are free."""
 
     summary: ClassVar[str] = "absolute penalty on the distance from an anchor"
-    neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
 
     strength: float = Field(1e-6, ge=0, description="λ of λ‖θ − θ_anchor‖₁; 0 is off")
 
-    def _value(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
+    def _of(self, weights: list[Tensor], centres: list[Tensor]) -> Tensor:
         return l1_penalty(weights, centres, self.strength)
 
 

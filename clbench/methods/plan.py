@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from clbench.data.transforms import Augment
     from clbench.models.loss import Logits
+    from clbench.models.settings import ModelConfig
+    from clbench.optim.settings import Optimizer
 
 
 class Remark(NamedTuple):
@@ -23,6 +26,25 @@ class Remark(NamedTuple):
 
     what: str
     detail: str
+
+
+class Training(Protocol):
+    """Settings of a recipe that methods may not go with."""
+
+    @property
+    def methods(self) -> Mapping[str, Any]: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def augment(self) -> Augment: ...
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def ema(self) -> float: ...
+    @property
+    def early_stopping(self) -> Any: ...
+    @property
+    def retention(self) -> Any: ...
 
 
 @dataclass(frozen=True)

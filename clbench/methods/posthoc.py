@@ -27,11 +27,11 @@ def needs_training(name: str, method: Method) -> str:
         return f"{name} trains on all tasks at once"
     stops = overriding([method], "last_trained")
     acting = [hook for hook in TRAINS if overriding([method], hook)]
+    prepares = overriding([method], "start") and not acting
+    if prepares and not any(overriding([method], hook) for hook in AFTER):
+        acting = ["start"]  # there is nothing else that it prepares for
     if acting and not (stops and acting == ["trainable"]):
         return f"{name} acts while a task is trained ({', '.join(acting)})"
-    after = any(overriding([method], hook) for hook in (*AFTER, "classifier"))
-    if overriding([method], "start") and not after:
-        return f"{name} acts before a task is trained (start)"
     return ""
 
 

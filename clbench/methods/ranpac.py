@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -80,9 +80,6 @@ class RanPAC(Collecting):
     #: ``random`` W (F, M), ``gram`` (M, M), ``sums`` (M, C), ``head`` (C, M); float32, as in [0].
     _memory: dict[str, Tensor] = {}
 
-    def forget(self) -> None:
-        self._memory = {}
-
     def absorb(self, theta: State, context: Context) -> None:
         classes, width = theta[context.head[0]].shape
         if not self._memory:
@@ -116,9 +113,3 @@ class RanPAC(Collecting):
     def _classify(self, features_BF: Tensor) -> Tensor:
         random, head = (self._memory[name].to(features_BF.device) for name in ("random", "head"))
         return F.relu(features_BF @ random) @ head.T
-
-    def state_dict(self) -> dict[str, object]:
-        return dict(self._memory)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._memory = dict(state)

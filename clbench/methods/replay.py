@@ -1,8 +1,4 @@
-"""Replay (rehearsal): some samples of every batch come from past tasks.
-
-[0] Vitter, *Random sampling with a reservoir*.
-[1] Rebuffi et al., *iCaRL: incremental classifier and representation learning*, Algorithm 4.
-"""
+"""Replay (rehearsal): some samples of every batch come from past tasks."""
 
 from __future__ import annotations
 
@@ -12,13 +8,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from clbench.data.batches import Examples, Mixed, Split
 from clbench.methods.base import Context, Forward, Method, Needs
+from clbench.methods.exemplars import (
+    herd,
+    herd_ranks,
+    lowest,
+    places,
+    quotas,
+    reservoir,
+    select,
+)
 from clbench.models.training import extract
 from clbench.processes.processes import world_size
 from clbench.seeding import generator
@@ -26,77 +30,7 @@ from clbench.seeding import generator
 if TYPE_CHECKING:
     from clbench.methods.plan import Plan
 
-
-def herd(features_NF: Tensor, count: int) -> Tensor:
-    """Samples whose running mean stays nearest to the mean of all [1, Algorithm 4].
-
-    Args:
-        features_NF: (N, F) features of one class; their length is normalised to one.
-        count: how many to choose, at most N.
-
-    Returns:
-        int64 (count,): positions in the order of choice, so that any beginning of it is the
-        choice for a smaller count.
-
-    Raises:
-        ValueError: if ``count`` is outside 0…N.
-    """
-    if not 0 <= count <= len(features_NF):
-        raise ValueError(f"count must be in 0…{len(features_NF)}, got {count}")
-    unit_NF = F.normalize(features_NF, dim=1)
-    mean, total = unit_NF.mean(0), torch.zeros_like(unit_NF[0])
-    chosen: list[int] = []
-    left = torch.zeros(len(unit_NF), device=unit_NF.device)
-    for number in range(1, count + 1):
-        distances = (mean - (total + unit_NF) / number).norm(dim=1) + left
-        best = int(distances.argmin())
-        chosen.append(best)
-        total = total + unit_NF[best]
-        left[best] = torch.inf
-    return torch.tensor(chosen, dtype=torch.int64)
-
-
-def quotas(counts: Tensor, size: int) -> Tensor:
-    """Divide ``size`` places evenly among classes that have ``counts`` samples.
-
-    Args:
-        counts: int64 (K,).
-        size: places, at least 0. What a small class leaves goes to the others; what does not
-            divide evenly goes to the classes that come first.
-
-    Returns:
-        int64 (K,), at most ``counts``, that sum to ``min(size, counts.sum())``.
-
-    >>> quotas(torch.tensor([2, 9, 9]), 11)
-    tensor([2, 5, 4])
-    """
-    given = torch.zeros_like(counts)
-    left = min(size, int(counts.sum()))
-    while left > 0:
-        open_ = (given < counts).nonzero().flatten()
-        each = max(1, left // len(open_))
-        more = torch.minimum(counts[open_] - given[open_], torch.tensor(each))[:left]
-        given[open_[: len(more)]] += more
-        left -= int(more.sum())
-    return given
-
-
-def reservoir(size: int, seen: int, count: int, random: torch.Generator) -> Tensor:
-    """Where samples of a stream go, so that each of all stays with the same probability [0].
-
-    Args:
-        size: places.
-        seen: samples before these.
-        count: B, samples that come.
-        random: draws a number for each.
-
-    Returns:
-        int64 (B,): a place for each, in order; -1 for none. A later one takes an earlier's.
-    """
-    number = seen + torch.arange(count)
-    drawn = (torch.rand(count, generator=random, dtype=torch.float64) * (number + 1)).long()
-    places = torch.where(number < size, number, drawn)
-    return torch.where(places < size, places, -1)
+__all__ = ["Replay", "herd", "quotas", "reservoir", "select"]
 
 
 class Replay(Method):
@@ -220,15 +154,10 @@ class Replay(Method):
         """Ranks float64 (N,) of the task's samples: random, or their place in the herd."""
         train = context.task.train
         if self.selection != "herding":
-            # Keeping the lowest of independent random ranks is reservoir sampling [0].
+            # Keeping the lowest of independent random ranks is reservoir sampling (Vitter).
             return torch.rand(len(train), generator=generator(context.seed), dtype=torch.float64)
         found = extract(context.model, train, context.reader)
-        wanted = self._wanted(train.labels)
-        ranks = torch.full((len(train),), torch.inf, dtype=torch.float64)
-        for label, count in wanted.items():
-            rows = (train.labels == label).nonzero().flatten()
-            order = herd(found[rows.to(found.device)], count)
-            ranks[rows[order]] = torch.arange(count, dtype=torch.float64)
+        ranks = herd_ranks(found, train.labels, self._wanted(train.labels))
         if world_size() > 1:  # rounding may differ between devices, what is stored must not
             shared = ranks.to(context.device)
             dist.broadcast(shared, 0)
@@ -237,14 +166,10 @@ class Replay(Method):
 
     def _wanted(self, labels: Tensor) -> dict[int, int]:
         """How many samples to keep of each class of a task with these labels (N,)."""
+        if self.share is None:
+            return places(self._labels, labels, self.size or len(labels))
         own = torch.unique(labels).tolist()
-        if self.share is not None:
-            return {label: _part(int((labels == label).sum()), self.share) for label in own}
-        size = self.size if self.size is not None else len(labels)
-        # No later task gives a class more places than it has now.
-        classes, counts = torch.unique(torch.cat([self._labels, labels]), return_counts=True)
-        places = dict(zip(classes.tolist(), quotas(counts, size).tolist(), strict=True))
-        return {label: places[label] for label in own}
+        return {label: _part(int((labels == label).sum()), self.share) for label in own}
 
     def _of_task(self, labels: Tensor, ranks: Tensor) -> Tensor:
         """Positions (K,) of the samples of a task that ``share`` keeps."""
@@ -252,39 +177,11 @@ class Replay(Method):
             return torch.arange(len(labels))
         if not self._by_class:
             return select(labels, ranks, _part(len(labels), self.share), False)
-        return _lowest(labels, ranks, self._wanted(labels))
+        return lowest(labels, ranks, self._wanted(labels))
 
     def _keep(self, rows: Tensor) -> None:
         self._index, self._labels = self._index[rows], self._labels[rows]
         self._ranks = self._ranks[rows]
-
-
-def select(labels: Tensor, ranks: Tensor, size: int, by_class: bool) -> Tensor:
-    """The samples of lowest rank, among all or evenly among the classes.
-
-    Args:
-        labels: int64 (N,).
-        ranks: (N,).
-        size: how many, at most.
-        by_class: choose :func:`quotas` of each class.
-
-    Returns:
-        int64 (min(N, size),): positions, ascending.
-    """
-    if not by_class:
-        return ranks.argsort(stable=True)[:size].sort().values
-    classes, counts = torch.unique(labels, return_counts=True)
-    places = zip(classes.tolist(), quotas(counts, size).tolist(), strict=True)
-    return _lowest(labels, ranks, dict(places))
-
-
-def _lowest(labels: Tensor, ranks: Tensor, wanted: dict[int, int]) -> Tensor:
-    """Positions, ascending, of the ``wanted`` number of samples of lowest rank of each class."""
-    parts = []
-    for label, count in wanted.items():
-        rows = (labels == label).nonzero().flatten()
-        parts.append(rows[ranks[rows].argsort(stable=True)[:count]])
-    return torch.cat(parts).sort().values
 
 
 def _part(count: int, share: float) -> int:

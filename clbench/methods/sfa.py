@@ -71,10 +71,6 @@ class SFA(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     averages: ClassVar[bool] = True
     counts_steps: ClassVar[bool] = True
-    clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "SFA averages weights, and LoRA trains factors of them; wise_ft with anchor: "
-        "previous averages LoRA's merged weights at the end of a task",
-    }
     sooner: ClassVar[str] = "start_at: 1 averages with the pretrained weights"
     scope_means: ClassVar[str] = (
         "the learning rate that is left after its averages but the last, against a constant rate "

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -82,11 +82,6 @@ class SLDA(Collecting):
         1e-4, gt=0, le=1, description="ε: the covariance is taken as (1 − ε)Σ + εI"
     )
 
-    _memory: dict[str, Tensor] = {}
-
-    def forget(self) -> None:
-        self._memory = {}
-
     def absorb(self, theta: State, context: Context) -> None:
         classes, width = theta[context.head[0]].shape
         new = {
@@ -108,9 +103,3 @@ class SLDA(Collecting):
         means_CF = self._memory["sums"] / counts.clamp(min=1)[:, None]
         head = discriminant(means_CF, self._memory["scatter"] / counts.sum(), self.shrinkage)
         return with_rows(theta, context, counts > 0, *head)
-
-    def state_dict(self) -> dict[str, object]:
-        return dict(self._memory)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._memory = dict(state)

@@ -178,6 +178,7 @@ class Store:
         self.rule, self.density, self.trim = RULES[rule], density, trim
         self.count = 0
         self.totals: dict[str, Total] = {}
+        self.numbers: list[float] = []  # with which a rule goes on
 
     def add(self, base: State, model: State) -> None:
         """Take up the task vector model − base of one more model.
@@ -234,22 +235,24 @@ def trimmed(vectors: State, density: float, trim: Trim) -> State:
     """
     if trim == "tensor":
         return {
-            name: x * _largest(x.abs().flatten(), density).view_as(x) for name, x in vectors.items()
+            name: x * largest(x.abs().flatten(), density).view_as(x) for name, x in vectors.items()
         }
-    masks = _largest(torch.cat([x.abs().flatten() for x in vectors.values()]), density)
+    masks = largest(torch.cat([x.abs().flatten() for x in vectors.values()]), density)
     parts = torch.split(masks, [x.numel() for x in vectors.values()])
     return {
         name: x * part.view_as(x) for (name, x), part in zip(vectors.items(), parts, strict=True)
     }
 
 
-def _largest(magnitudes_N: Tensor, density: float) -> Tensor:
-    """Mask (N,) of the share ``density`` of largest entries."""
+def largest(magnitudes_N: Tensor, density: float) -> Tensor:
+    """Mask (N,) of the share ``density`` of largest entries, one at least; of equals, the first."""
     keep = max(1, int(density * len(magnitudes_N)))
     if keep >= len(magnitudes_N):
         return torch.ones_like(magnitudes_N, dtype=torch.bool)
     place = len(magnitudes_N) - keep
-    threshold = float(np.partition(magnitudes_N.float().cpu().numpy(), place)[place])
+    exact = magnitudes_N.dtype in (torch.float32, torch.float64)  # NumPy has no bfloat16
+    values_N = (magnitudes_N if exact else magnitudes_N.float()).cpu().numpy()
+    threshold = float(np.partition(values_N, place)[place])
     mask = magnitudes_N > threshold
     tied = (magnitudes_N == threshold).nonzero().flatten()
     mask[tied[: keep - int(mask.sum())]] = True

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Method, overriding
-from clbench.models.kind import kind_of
+from clbench.models.kind import kind_of, sketched
 
 if TYPE_CHECKING:
-    from clbench.data.transforms import Augment
+    from clbench.methods.plan import Training
     from clbench.models.settings import ModelConfig
-    from clbench.optim.settings import Optimizer
 
 #: Hooks that are nothing without steps.
 IN_TRAINING = (
     *("surgery", "examples", "trainable", "rows", "optimizer", "rate", "admit", "weights"),
-    *("penalty", "observe", "project", "after_step"),
+    *("sample_losses", "penalty", "observe", "project", "after_step"),
 )
 
 
@@ -33,25 +32,15 @@ def refuse_clashes(methods: Mapping[str, Method], optimizer: str, independent: b
     Raises:
         ClbenchError: naming the methods, the reason and the way out.
     """
+    for name, beside in permutations(sorted(methods), 2):
+        if why := methods[name].alone:
+            raise ClbenchError(f"methods: {name} {why}; leave it out beside {beside}")
     for one, other in permutations(methods, 2):
         for conflict in _against(one, methods[one], other, methods[other]):
             raise ClbenchError(f"methods: {conflict}")
     for name, method in methods.items():
         for conflict in _alone(name, method, optimizer, independent):
             raise ClbenchError(f"methods: {conflict}")
-
-
-class Training(Protocol):
-    """Settings of a recipe that methods may not go with."""
-
-    @property
-    def optimizer(self) -> Optimizer: ...
-    @property
-    def augment(self) -> Augment: ...
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def early_stopping(self) -> Any: ...
 
 
 def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
@@ -66,6 +55,9 @@ def refuse_settings(methods: Mapping[str, Method], recipe: Training) -> None:
     """
     for name, method in methods.items():
         _refuse_network(name, method, recipe.model)
+        for asked in overriding([method], "refuses"):
+            if reason := asked.refuses(recipe, sketched(recipe.model)):
+                raise ClbenchError(f"methods: {name} {reason}")
         if recipe.augment.mixes and not _mixable(method):
             raise ClbenchError(
                 f"methods: {name} looks at single samples, and augment.mixup and cutmix make one "
@@ -89,7 +81,9 @@ def _refuse_network(name: str, method: Method, config: ModelConfig) -> None:
         known = " or ".join(network.__name__ for network in method.networks)
         raise ClbenchError(
             f"methods: {name} works on timm's {known} alone, and model.backbone = "
-            f"{config.backbone!r} is a {kind.__name__}: choose another one, or leave {name} out"
+            f"{config.backbone!r} is a {kind.__name__}: choose another one, "
+            + (f"say methods.{name}.{method.elsewhere}, " if method.elsewhere else "")
+            + f"or leave {name} out"
         )
 
 
@@ -101,8 +95,6 @@ def _mixable(method: Method) -> bool:
 def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[str]:
     """What a method has against another one beside it."""
     both = f"{name} and {beside}"
-    if method.alone:
-        yield f"{name} {method.alone}; leave it out beside {beside}"
     if beside in method.clashes:
         yield f"{both} do not go together: {method.clashes[beside]}; choose one"
     if method.joint and rival.needs.past_tasks:
@@ -115,10 +107,12 @@ def _against(name: str, method: Method, beside: str, rival: Method) -> Iterator[
         yield f"{both} do not go together: each makes the head; choose one"
     if len(overriding([method, rival], "optimizer")) > 1:
         yield f"{both} each bring an optimiser; choose one"
+    if len(overriding([method, rival], "sample_losses")) > 1:
+        yield f"{both} each bring a loss in place of the cross-entropy; choose one"
     if len(overriding([method, rival], "classifier")) > 1:
         yield f"{both} each classify in place of the head; choose one"
     last, first = method.last_trained, max(rival.first_task, 1 + rival.needs.past_tasks)
-    if last is not None and last < first and any(overriding([rival], h) for h in IN_TRAINING):
+    if last is not None and last < first and _trains(rival):
         after = f" after task {last}" if last else ""
         acts = f"training from task {first} on" if last else "training"
         yield (
@@ -145,6 +139,11 @@ def _alone(name: str, method: Method, optimizer: str, independent: bool) -> Iter
             f"{name} is a rule for the updates of {known}: set optimizer.name: {known}, not "
             f"{optimizer}, and a learning rate that suits it"
         )
+
+
+def _trains(method: Method) -> bool:
+    """Whether it is nothing without steps."""
+    return method.probes or any(overriding([method], hook) for hook in IN_TRAINING)
 
 
 def _late(name: str, method: Method) -> str:

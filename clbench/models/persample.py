@@ -74,7 +74,9 @@ class PerSample:
         found = self._squares_by_layer(tape, self.loss(logits, labels_B), self.functional)
         if self.functional:
             for name, gradients in self._vmapped(self.functional, inputs, labels_B).items():
-                found[name] = gradients.square_().sum(0)
+                # Of what a pass does not use, all zeros are one.
+                one = 0 in gradients.stride()
+                found[name] = (gradients.square() if one else gradients.square_()).sum(0)
         return {name: found[name] for name in self.parameters}
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
@@ -116,7 +118,7 @@ class PerSample:
         self.loose = candidates
         try:
             tape, logits = self._forward(inputs)
-        except RuntimeError:  # the shapes do not go together
+        except Exception:  # the shapes do not go together, whatever a network says to that
             return set()
         leaves = [tape.loose[name] for name in sorted(candidates)]
         # The first sample's loss must not depend on the other sample's copy.

@@ -52,7 +52,8 @@ class Taps:
 
         def close(network: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if training and torch.is_grad_enabled() and network is model:
-                kept.append((inputs[0], found[:]))
+                # What is before the pass's own is of blocks that were asked by themselves.
+                kept.append((inputs[0], found[-len(blocks) :]))
                 found.clear()
 
         self._kept, self._found, self._count = kept, found, len(blocks)

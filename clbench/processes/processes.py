@@ -40,7 +40,7 @@ def say(line: str) -> None:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes, which all have to ask for it."""
+    """The mean of a tensor over all processes, which all have to ask for it."""
     if world_size() == 1:
         return value
     mean = value.detach().clone() / world_size()

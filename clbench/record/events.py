@@ -121,6 +121,9 @@ class RunEvent(_Line):
     classes: Annotated[list[Pair], Field(min_length=1, max_length=TASKS)] | None = Field(
         None, description="global labels of each task, the first and one past the last; as above"
     )
+    stages: Count | None = Field(
+        None, description="tasks of the whole stream, with what first_tasks leaves out; as above"
+    )
     class_names: list[Text]
     independent: bool = Field(description="whether every task starts from the pretrained weights")
     shared_labels: bool
@@ -191,6 +194,7 @@ class Footprint(_Part):
 
     past_data: bool
     task_boundaries: bool
+    reference_data: bool = False
     stored_samples: Amount
     stored_bytes: Amount
     weight_copies: Amount

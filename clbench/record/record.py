@@ -243,6 +243,7 @@ class Record:
         )
         return {
             "data_oblivious": not any(part.past_data for part in now),
+            **({"reference_data": True} if any(part.reference_data for part in now) else {}),
             **{name: sum(getattr(part, name) for part in now) for name in added},
             "time_share": spent / sum(e.seconds for e in tasks) if tasks else 0.0,
         }

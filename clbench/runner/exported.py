@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
-from clbench.models.backbone import features
 from clbench.plugins.installed import load_installed
 from clbench.plugins.loading import load
 from clbench.record import checkpoints
@@ -25,13 +25,15 @@ from clbench.streams.base import Task, Withheld
 class Classified(nn.Module):
     """A network whose features are classified by a method in the head's place; final."""
 
-    def __init__(self, model: nn.Module, classify: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, classify: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
-        self.model, self.classify = model, classify
+        self.model, self.method, self.classify = model, method, classify
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, S, S)."""
-        return self.classify(features(self.model, images).float())
+        return self.classify(self.method.to_classify(self.model, images).float())
 
 
 def rebuilt(
@@ -42,6 +44,7 @@ def rebuilt(
     tasks: Sequence[tuple[int, str, list[int] | None]],
     per_task: Mapping[str, Mapping[str, Mapping[str, Any]]],
     plugins: Sequence[str] = (),
+    stages: int | None = None,
 ) -> nn.Module:
     """The network of a run in evaluation mode, with what methods added to it.
 
@@ -52,6 +55,7 @@ def rebuilt(
         tasks: index, name and classes of each that was learned, in order.
         per_task: by task, the settings of methods that are others in it.
         plugins: that are to be loaded before.
+        stages: how many tasks the whole stream had; None: those that were learned.
 
     Raises:
         ClbenchError: if a plugin cannot be loaded, what classifies was not kept, or a method adds
@@ -61,16 +65,18 @@ def rebuilt(
     load(plugins)
     made = {name: METHODS[name](**settings) for name, settings in methods.items()}
     model: nn.Module = timm.create_model(backbone, **options)
-    for index, task, classes in tasks:
+    for stage, (index, task, classes) in enumerate(tasks):
         for name, method in made.items():
             own = per_task.get(task, {}).get(name, methods[name])
             method.take_settings(METHODS[name](**own))
+        now = _task(folder, index, task, classes)
+        now = replace(now, stage=stage, stages=stages or len(tasks))
         for method in overriding(list(made.values()), "adapt"):
-            model = method.adapt(model, _task(folder, index, task, classes))
+            model = method.adapt(model, now)
     model.load_state_dict(load_file(folder / WEIGHTS))
     for name, method in made.items():
         if overriding([method], "classifier"):
-            model = Classified(model, _classifier(folder, name, method))
+            model = Classified(model, method, _classifier(folder, name, method))
     return model.eval()
 
 

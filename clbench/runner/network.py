@@ -64,6 +64,7 @@ class Network:
             self.model.to(memory_format=torch.channels_last)
         self.head = backbone.head_names(self.model)
         self.theta_pretrained = snapshot(self.model, anchor_device)
+        self.grown = False  # by what methods have added
         self.passes = Passes(self.model)
         self.flops = Flops(self.passes, recipe.images.size)
 
@@ -118,6 +119,7 @@ class Network:
                     "what is there, and add parts of other names"
                 )
         new = {name: x for name, x in now.items() if name not in theta}
+        self.grown |= bool(new)
         self.theta_pretrained |= {name: x.to(self.anchor_device) for name, x in new.items()}
         return theta | new
 
@@ -197,12 +199,13 @@ def pretraining_transform(recipe: Recipe) -> Transform:
     return Transform(images.size, images.mean or half, images.std or half, recipe.augment)
 
 
-def beyond(methods: Sequence[Method], keep: str) -> None:
+def beyond(methods: Sequence[Method], keep: str, grown: bool) -> None:
     """Say what of a network is not in the weights that a run leaves, or not in timm's network.
 
     Args:
         methods: in order.
         keep: the recipe's ``checkpoints``.
+        grown: whether methods have added to the network.
     """
     for method in overriding(methods, "classifier"):
         where = (
@@ -215,7 +218,7 @@ def beyond(methods: Sequence[Method], keep: str) -> None:
             f"{name_of(method)} classifies in place of the head: model.safetensors has the trunk; "
             f"{where}"
         )
-    for method in overriding(methods, "adapt"):
+    for method in overriding(methods, "adapt") if grown else ():
         say(
             f"{name_of(method)} added to the network: model.safetensors has parts that timm's "
             "lacks; load_model.py adds them, which needs clbench."

@@ -143,6 +143,7 @@ def _beyond_timm(record: Record) -> dict[str, Any]:
         "tasks": list(_stages(record)),
         "per_task": _per_task(values, methods),
         "plugins": plugins,
+        "stages": record.run.stages,
     }
 
 

@@ -99,8 +99,8 @@ class Setup:
         network = Network(recipe, stream, device, anchors_at, autocast)
         logger = Loggers(folder, recipe, first_step)
         own = overriding(list(methods.values()), "classifier")
-        classifier = own[0].classifier if own else None
-        evaluator = Evaluator(network.reader(recipe), recipe.metrics, classifier)
+        hooks = (own[0].classifier, own[0].to_classify) if own else ()
+        evaluator = Evaluator(network.reader(recipe), recipe.metrics, *hooks)
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
         meter = Meter(stream, evaluator, retention, logger, representation)
         return cls(recipe, stream, stages, methods, network, meter, logger, least)
@@ -158,6 +158,8 @@ class Setup:
             probe=recipe.model.probe,
             shared=self.stream.shared,
             first=self.stream.independent or task.index == self.stages[0].index,
+            tasks=len(self.stages) + len(self.stream.later),
+            original_head=network.pretrained.head,
         )
 
     def deploy(

@@ -84,6 +84,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         tasks=identity["tasks"],
         test_images=[len(task.test) for task in stream.tasks],
         classes=[[task.classes.start, task.classes.stop] for task in stream.tasks],
+        stages=setup.stages[0].stages,
         class_names=identity["class_names"],
         independent=stream.independent,
         shared_labels=stream.shared,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import NamedTuple
 
-from clbench.data.batches import Batches, Examples, Mixed
+import torch
+
+from clbench.data.batches import Batches, Examples, Mixed, Split
 from clbench.errors import ClbenchError
 from clbench.learner.trainer import accumulated, count_steps
 from clbench.methods.base import Method, overriding
@@ -21,9 +24,11 @@ def stages_of(methods: Sequence[Method], stream: Stream) -> Sequence[Task]:
     Their test data is withheld: the meter has it.
     """
     stages: Sequence[Task] = [task.to_train_on() for task in stream.tasks]
-    for method in overriding(methods, "arrange"):
+    arranging = overriding(methods, "arrange")  # all tasks at once, say
+    for method in arranging:
         stages = method.arrange(stages)
-    return stages
+    count = len(stages) if arranging else len(stages) + len(stream.later)
+    return [replace(task, stage=place, stages=count) for place, task in enumerate(stages)]
 
 
 class Length(NamedTuple):
@@ -41,11 +46,18 @@ def planned(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> Iterator[
         stages: what it trains on, in order.
         least: images that the network needs at a time.
     """
+    past = 0
     for number, task in enumerate(stages):
         rules = recipe.for_task(task.name)
         shares = [method.mixes for method in rules.methods.values()] if number else []
-        mixed = tuple(Mixed(task.train, share) for share in shares if share)
-        batches = Batches(Examples(task.train, mixed), rules.batch_size, (0,), least=least)
+        added = sum(method.added(past) for method in rules.methods.values())
+        past += len(task.train)
+        train = task.train
+        if added:  # as many; which is nothing that their number depends on
+            more = torch.zeros(added, dtype=torch.int64)
+            train = Split.joined([train, Split(train.images, more, more)])
+        mixed = tuple(Mixed(train, share) for share in shares if share)
+        batches = Batches(Examples(train, mixed), rules.batch_size, (0,), least=least)
         sizes, together = [sum(parts) for parts in batches.sizes()], accumulated(rules)
         # The last step of an epoch takes the batches that are left.
         epoch = [sum(sizes[i : i + together]) for i in range(0, len(sizes), together)]

@@ -88,7 +88,7 @@ class Run:
                 self.learn(task)
             if is_first():
                 state = snapshot(self.network.model, "cpu")
-                beyond(self.methods, self.setup.recipe.checkpoints)
+                beyond(self.methods, self.setup.recipe.checkpoints, self.network.grown)
                 finish(self.recorder, len(stages), self.setup.recipe, state, logger)
         except BaseException:
             logger.finalize("failed")

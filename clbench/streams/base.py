@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NoReturn
 
@@ -52,6 +52,8 @@ class Task:
         classes: the global labels it is about; tasks that share labels all have the same.
         train, validation, test: its data. The validation part is held out of the training data.
             Methods see tasks without their test data, see :meth:`to_train_on`.
+        stage, stages: its place, from 0, among what is trained on in turn, and how many of these
+            the whole stream has, with those that ``first_tasks`` leaves out.
     """
 
     index: int
@@ -60,6 +62,8 @@ class Task:
     train: Split
     validation: Split
     test: Split
+    stage: int = field(default=0, kw_only=True)
+    stages: int = field(default=1, kw_only=True)
 
     def to_train_on(self) -> Task:
         """The task as methods see it: whoever touches its test data gets a ClbenchError."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from clbench.processes.processes import say
 from clbench.recipe.recipe import Recipe
 from clbench.record import checkpoints, saved
 from clbench.record.events import TaskEvent
-from clbench.record.record import Record
+from clbench.record.record import Record, Scenario
 from clbench.runner.identity import compare, compare_recipe, state_of, take_up, whole
 from clbench.runner.setup import Setup
 from clbench.weights import State, snapshot
@@ -89,15 +90,49 @@ class Redeployment:
             events.append(self._task(number, list(named.values()), refresh))
         return Record(self.record.folder, (self.record.run, *events))
 
-    def _task(self, number: int, methods: Sequence[Method], refresh: bool) -> TaskEvent:
+    def of_weights(self, thetas: Mapping[int, State], refresh: bool) -> Record:
+        """The record of a run that would have shown these weights.
+
+        Args:
+            thetas: for each task in ``numbers``.
+            refresh: whether BatchNorm's statistics are taken by ``model.batch_norm``.
+        """
+        events = [self._task(n, [], refresh, thetas[n]) for n in self.numbers]
+        return Record(self.record.folder, (self.record.run, *events))
+
+    def validation(self, theta: State, by: Scenario) -> float:
+        """The mean accuracy of weights on the images held out for validation, after the last task.
+
+        Args:
+            theta: the weights.
+            by: the scenario.
+        """
+        context, seen = self._put(self.numbers[-1], [], True, theta)
+        found = self.setup.meter.validation(self.setup.network.model, context.task, seen)
+        assert found is not None
+        accuracies: list[float] = found[by]
+        return fmean(accuracies)
+
+    def _task(
+        self, number: int, methods: Sequence[Method], refresh: bool, theta: State | None = None
+    ) -> TaskEvent:
+        context, seen = self._put(number, methods, refresh, theta)
+        return self._measure(context, seen, number == len(self.setup.stages))
+
+    def _put(
+        self, number: int, methods: Sequence[Method], refresh: bool, theta: State | None
+    ) -> tuple[Context, Tensor]:
+        """Give the network what a task shows, of weights, or of those that it trained."""
         parts, setup, absorb = ("trained", "learned", "start"), self.setup, self.only is None
         state = self.only or state_of(self.record.folder, number, parts, self.compared)
         like, count = setup.network.model.state_dict(), len(setup.stream.class_names)
         saved.check_fit(self.record.folder, state, like, len(setup.stages), count)
         context = self.context(number, state, methods)
-        weights = setup.deploy(methods, state["trained"], context, refresh, absorb)
+        trained = state["trained"] if theta is None else theta
+        weights = setup.deploy(methods, trained, context, refresh, absorb)
         setup.network.load(weights.shown)
-        return self._measure(context, state["learned"], number == len(setup.stages))
+        learned: Tensor = state["learned"]
+        return context, learned
 
     def context(
         self,

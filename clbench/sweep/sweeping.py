@@ -134,8 +134,8 @@ def sweep(
     rows = []
     for value, changed in zip(values, recipes, strict=True):
         refresh = averages or value not in rules.pure
-        rows.append(_row(redeployment.measure(changed, refresh), value))
-    recorded = _row(record, own)
+        rows.append(row_of(redeployment.measure(changed, refresh), value))
+    recorded = row_of(record, own)
     same = [row for row in rows if row.value == own]
     validation = [row.validation[by] for row in rows if row.validation]
     done = Sweep(
@@ -145,8 +145,8 @@ def sweep(
         anchor=anchor,
         by=by,
         rows=rows,
-        chosen=_best(validation, values, own) if validation else None,
-        oracle=_best([row.overall_performance[by] for row in rows], values, own),
+        chosen=best(validation, values, own) if validation else None,
+        oracle=best([row.overall_performance[by] for row in rows], values, own),
         own=recorded,
         reproduced=same[0].overall_performance == recorded.overall_performance if same else None,
         pretrained_retention=record.summary()["retention"]["pretrained"],
@@ -245,7 +245,7 @@ def _numbers(record: Record, recipe: Recipe, method: str, rules: Swept) -> list[
     return [count]
 
 
-def _row(record: Record, value: float | None) -> Row:
+def row_of(record: Record, value: float | None) -> Row:
     """The numbers of a record, which may lack tasks before the last."""
     independent, last = record.run.independent, record.tasks[-1]
     performance: dict[str, float] = {}
@@ -266,7 +266,7 @@ def _row(record: Record, value: float | None) -> Row:
     return Row(value, validation, performance, transfer, retention)
 
 
-def _best(accuracies: Sequence[float], values: Sequence[float], own: float | None) -> int:
+def best(accuracies: Sequence[float], values: Sequence[float], own: float | None) -> int:
     """Where the best accuracy is; among equals nearest to ``own``, then first."""
     nearest = [0.0 if own is None else abs(value - own) for value in values]
     return min(range(len(values)), key=lambda i: (-accuracies[i], nearest[i], i))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -39,9 +40,9 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     for number, row in enumerate(sweep.rows):
         table.add_row(
             f"{row.value:g}",
-            _pair(sweep, row.validation),
-            _pair(sweep, row.overall_performance),
-            _pair(sweep, row.backward_transfer, signed=True),
+            pair(sweep.scenarios, row.validation),
+            pair(sweep.scenarios, row.overall_performance),
+            pair(sweep.scenarios, row.backward_transfer, signed=True),
             percent(row.retention),
             ", ".join(_marks(sweep, number)),
         )
@@ -60,9 +61,10 @@ def show(sweep: Sweep, folder: Path, console: Console | None = None) -> None:
     if all(x is None for row in sweep.rows for x in row.backward_transfer.values()):
         console.print("No BWT: it needs the weights of several tasks (checkpoints: all).")
     if sweep.reproduced is False:
+        recorded = pair(sweep.scenarios, sweep.own.overall_performance)
         console.print(
             f"[bold red]WARNING: at {sign} = {sweep.own.value:g}, the run's own, OP is not the "
-            f"recorded {_pair(sweep, sweep.own.overall_performance)} %: other hardware or versions?"
+            f"recorded {recorded} %: other hardware or versions?"
         )
     names = f"{sweep.name}.json  {sweep.name}.png"
     console.print(f"Files in {escape(str(folder))}:\n  {names}", highlight=False)
@@ -167,11 +169,12 @@ def _marks(sweep: Sweep, number: int) -> list[str]:
     return [*marks, "run"] if sweep.rows[number].value == sweep.own.value else marks
 
 
-def _pair(
-    sweep: Sweep,
+def pair(
+    scenarios: Iterable[str],
     values: dict[str, float] | dict[str, float | None] | None,
     signed: bool = False,
 ) -> str:
+    """The numbers of both scenarios, or of the one there is; a dash without any."""
     if values is None or all(value is None for value in values.values()):
         return "–"
-    return " / ".join(percent(values[scenario], signed) for scenario in sweep.scenarios)
+    return " / ".join(percent(values[scenario], signed) for scenario in scenarios)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from clbench.models.backbone import features
 from clbench.models.modes import evaluating
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import Recipe, parse
@@ -54,7 +53,10 @@ class Bench:
 
     def __init__(self, folder: Path, values: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.values = merge(merge(copy.deepcopy(dict(TINY)), {"data_dir": str(folder)}), values)
+        tiny = copy.deepcopy(dict(TINY))
+        if "backbone" in values.get("model", {}):
+            tiny["model"]["options"] = {}  # they are the small network's own
+        self.values = merge(merge(tiny, {"data_dir": str(folder)}), values)
         self._numbers = itertools.count(1)
 
     def recipe(self, methods: Mapping[str, Any]) -> Recipe:
@@ -112,10 +114,10 @@ class Made:
         self.methods = run.named_methods
         split, reader = run.setup.stream.tasks[0].test, run.network.reader(run.setup.recipe)
         self.images = next(iter(reader.batches(split, run.network.device))).inputs
-        own = run.meter.evaluator.classifier
-        classify = own() if own else None
+        evaluator = run.meter.evaluator
+        classify = evaluator.classifier() if evaluator.classifier else None
         with evaluating(self.model), torch.no_grad():
-            found = features(self.model, self.images)
+            found = evaluator.to_classify(self.model, self.images)
             self.logits = classify(found) if classify else self.model(self.images)
 
     def unlike_weights(self, other: Made) -> str:

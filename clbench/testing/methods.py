@@ -41,9 +41,9 @@ def check_method(
     * **past data**: it is not touched, and no sample is kept, unless ``needs.past_data`` says so;
       test data is never there;
     * **beside** every other method it trains, or the recipe is refused with the reason;
-    * **adapt**, **rows**, **admit**, **rate**, **weights**, **penalty**, **observe**,
-      **classifier**, **deploy**: these hooks return what they should, and change nothing else;
-      `deploy` gives the same twice.
+    * **adapt**, **rows**, **admit**, **rate**, **weights**, **sample_losses**, **penalty**,
+      **observe**, **classifier**, **deploy**: these hooks return what they should, and change
+      nothing else; `deploy` gives the same twice.
 
     Args:
         kind: the method.

@@ -105,6 +105,13 @@ def _weights(own: Hook, tell: Tell, method: Method, forward: Forward) -> Any:
     return factors
 
 
+def _sample_losses(own: Hook, tell: Tell, method: Method, forward: Forward) -> Any:
+    found = own(method, forward)
+    if found is not None and found.shape != forward.losses_B.shape:
+        tell(f"it gives {tuple(found.shape)} for {len(forward.losses_B)} samples, not (B,)")
+    return found
+
+
 def _penalty(own: Hook, tell: Tell, method: Method, forward: Forward) -> Any:
     term = own(method, forward)
     if term is not None and term.shape != ():
@@ -179,6 +186,7 @@ LOOKS: dict[str, Callable[..., Any]] = {
     "admit": _admit,
     "rate": _rate,
     "weights": _weights,
+    "sample_losses": _sample_losses,
     "penalty": _penalty,
     "observe": _observe,
     "classifier": _classifier,

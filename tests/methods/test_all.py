@@ -4,8 +4,10 @@ import copy
 import itertools
 import math
 
+import clips
 import pytest
 import torch
+from clips import made
 from helpers import comparable, interrupt_after
 from safetensors.torch import load_file
 
@@ -37,23 +39,35 @@ SETTINGS = {
     "der_pp": {"size": 20},
     "der": {"size": 20},
     "er_ace": {"size": 20},
+    "icarl": {"size": 20},
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+    "zscl": clips.settings(),
 }
-#: The network of methods that do not work on any.
+VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
+}
+#: What a method cannot be without.
+REQUIRED = clips.required()
+#: The network of methods that do not work on any; the first one counts.
 NETWORK = {
-    "l2p": {
-        "backbone": "tiny_vit",
-        "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-        "weights": "pretrain",
-        "pretraining": {"epochs": 1},
-    }
+    "zscl": clips.model(),
+    **dict.fromkeys(("l2p", "spu", "ease", "dualprompt", "coda_prompt"), VIT),
 }
 #: On top of the small network of the checks.
-PLAIN_VIT = {"backbone": "tiny_vit", "options": {}}
+CHECKED = {
+    **{name: {"backbone": "tiny_vit", "options": {}} for name in NETWORK},
+    "zscl": clips.model(),
+}
 #: Settings that must equal plain fine-tuning bit for bit; None: the method has none.
 NEUTRAL = {
     "sequential": {},
     "multitask": None,
     "linear_probe": None,
+    "ema": {"decay": 0},
     "flow": {"temperature": math.inf},
     "head_refit": None,
     "sfa": {"beta": 0},
@@ -78,6 +92,9 @@ NEUTRAL = {
     "slda": None,
     "ranpac": None,
     "knn": None,
+    "fecam": None,
+    "aper": None,
+    "ease": None,
     "slow_trunk": {"factor": 1},
     "align_head": {"epochs": 0},
     "si": {"strength": 0},
@@ -88,6 +105,21 @@ NEUTRAL = {
     "er_ace": {"strength": 0},
     "magmax": None,
     "dare": {"drop": 0},
+    "cofima": {"alpha": 1},
+    "opcm": None,
+    "freeze": {"first": 0},
+    "bitfit": None,
+    "ln_only": None,
+    "l2_sp": {"alpha": 0, "beta": 0},
+    "icarl": None,
+    "lp_ft": {"epochs": 0},
+    "inflora": None,
+    "spu": None,
+    "sd_lora": None,
+    "gpm": {"threshold": 0},
+    "dualprompt": None,
+    "coda_prompt": None,
+    "zscl": {"strength": 0, "interval": 0},
 }
 #: Settings beside a neutral one, which must not matter there.
 BESIDE = {
@@ -102,17 +134,28 @@ PASTLESS = [
     {"multitask", name}
     for name in (
         *("ewc", "ewc_merge", "fisher_merge", "lwf", "replay", "der_pp", "gem", "agem"),
-        *("align_head", "si", "mas", "rwalk", "der", "er_ace"),
+        *("align_head", "si", "mas", "rwalk", "der", "er_ace", "cofima", "icarl", "sd_lora", "gpm"),
     )
 ]
+#: What is shown would lack what the other does to weights.
+OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora")]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
     "knn",
+    *("cofima", "opcm", "ema", "spu", "freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
+    *("icarl", "inflora", "sd_lora", "fecam", "aper", "ease", "dualprompt", "coda_prompt"),
+    "zscl",
 }
 MEET = {"sfa", "replay", "lora"}
 #: Hooks that act on disjoint things: here the order in the recipe must not matter.
 UNORDERED = ["flow", "l1", "l2", "ewc", "replay", "mofo", "lwf", "der_pp"]
+
+
+def neutral(name):
+    """Settings with which it changes nothing; None: there are none."""
+    settings = NEUTRAL[name]
+    return None if settings is None else REQUIRED.get(name, {}) | settings
 
 
 def clashes(one, other):
@@ -124,14 +167,18 @@ def clashes(one, other):
         or (ours.makes_head and theirs.makes_head)
         or bool(ours.alone or theirs.alone)
         or {one, other} in PASTLESS
-        or idle(ours, theirs)
-        or idle(theirs, ours)
+        or {one, other} in OVERWRITTEN
+        or idle(one, other)
+        or idle(other, one)
     )
 
 
 def idle(ours, theirs):
-    """Whether one trains nothing, and the other acts in training."""
-    return ours().last_trained == 0 and any(overriding([theirs()], h) for h in IN_TRAINING)
+    """Whether one trains nothing where the other acts in training."""
+    last, other = made(ours).last_trained, made(theirs)
+    late = last is not None and last < max(other.first_task, 1 + other.needs.past_tasks)
+    acts = other.probes or any(overriding([other], hook) for hook in IN_TRAINING)
+    return late and acts
 
 
 PAIRS = [pair for pair in itertools.combinations(METHODS, 2) if not clashes(*pair)]
@@ -152,7 +199,9 @@ def run(recipe, folder, methods):
 
 def fitting(recipe, methods):
     """The recipe with a network that all of its methods work on."""
-    return recipe | {"model": next((NETWORK[n] for n in methods if n in NETWORK), recipe["model"])}
+    return recipe | {
+        "model": next((m for n, m in NETWORK.items() if n in methods), recipe["model"])
+    }
 
 
 def same(one, other):
@@ -172,11 +221,11 @@ def test_methods_say_at_which_settings_they_change_nothing():
 def test_keeps_to_what_is_asked_of_methods(data_dir, name):
     check_method(
         METHODS[name],
-        neutral=NEUTRAL[name],
+        neutral=neutral(name),
         settings=SETTINGS.get(name),
         beside=(),  # see PAIRS
         acts=name not in ("sequential", "multitask"),
-        recipe={"data_dir": str(data_dir), "model": PLAIN_VIT if name in NETWORK else {}},
+        recipe={"data_dir": str(data_dir), "model": CHECKED.get(name, {})},
     )
 
 
@@ -186,7 +235,7 @@ def test_its_summary_says_what_it_did(small, tmp_path, name):
     assert record.finished
     summary = record.summary()
     assert summary["inactive"] == []
-    assert summary["footprint"]["data_oblivious"] == (not METHODS[name]().needs.past_data)
+    assert summary["footprint"]["data_oblivious"] == (not made(name).needs.past_data)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +293,9 @@ def test_tasks_that_share_labels_train_and_resume_bit_for_bit(shared, tmp_path, 
 
 @pytest.mark.parametrize("name", [name for name, neutral in NEUTRAL.items() if neutral])
 def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path, name):
-    _, plain = run(shared, tmp_path / "plain", {})
-    _, neutral = run(shared, tmp_path / "neutral", {name: NEUTRAL[name]})
-    assert same(plain, neutral)
+    _, plain = run(fitting(shared, [name]), tmp_path / "plain", {})
+    _, still = run(shared, tmp_path / "neutral", {name: neutral(name)})
+    assert same(plain, still)
 
 
 def seldom(pair):
@@ -281,7 +330,8 @@ def test_order_does_not_matter_where_contributions_commute(small, tmp_path, pair
 
 @pytest.mark.parametrize("pair", REFUSED, ids="+".join)
 def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
-    raw = recipe | copy.deepcopy(SMALL) | {"methods": {name: {} for name in pair}}
+    methods = {name: REQUIRED.get(name, {}) for name in pair}
+    raw = recipe | copy.deepcopy(SMALL) | {"methods": methods}
     with pytest.raises(ClbenchError, match=f"methods: .*{pair[0]}") as caught:
         parse(raw)
     assert "\n" not in str(caught.value)
@@ -301,6 +351,7 @@ def test_pairs_without_sense_are_refused_with_the_reason(recipe, pair):
         {"lwf": {}, "der_pp": {}, "sfa": {}},
         {"slow_trunk": {}, "align_head": {}},
         {"er_ace": {}, "ldifs": {}, "rwalk": {}, "align_head": {}},
+        {"freeze": {}, "lora": {}, "l2_sp": {}},
     ],
     ids="+".join,
 )
@@ -309,9 +360,18 @@ def test_combinations_of_the_papers(small, tmp_path, methods):
     assert record.summary()["inactive"] == []
 
 
-@pytest.mark.parametrize("head", ["ncm", "slda", "ranpac", "knn"])
 @pytest.mark.parametrize(
-    "methods", [["l2", "der_pp", "sfa"], ["lwf", "gem", "mofo", "wise_ft"], ["lora", "replay"]]
+    ("head", "methods"),
+    [
+        (head, methods)
+        for head in ("ncm", "slda", "ranpac", "knn", "fecam", "aper")
+        for methods in (
+            ("l2", "der_pp", "sfa"),
+            ("lwf", "gem", "mofo", "wise_ft"),
+            ("lora", "replay"),
+        )
+        if not any(name in METHODS[head].clashes for name in methods)
+    ],
 )
 def test_heads_of_statistics_on_a_network_that_is_trained(
     small, tmp_path, monkeypatch, head, methods

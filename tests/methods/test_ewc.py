@@ -85,6 +85,21 @@ class Odd(nn.Module):
         return F.linear(x, self.passed_by.weight, self.passed_by.bias)
 
 
+class Listed(nn.Module):
+    """A row for each block that is walked through, and what a pass leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Parameter(torch.rand(1, 12))
+        self.unused = nn.Parameter(torch.rand(3, 2))
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        for row, _ in zip(self.rows, range(1), strict=True):
+            x = x.flatten(1) * row
+        return self.head(x)
+
+
 def grouped():
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, groups=3, padding=(2, 1), stride=(1, 2), dilation=(2, 1)),
@@ -101,6 +116,7 @@ NETWORKS = {
     "tiny_vit": (lambda: timm.create_model("tiny_vit", num_classes=5, img_size=12), 12),
     "batch_norm": (resnet, 32),
     "odd": (Odd, 2),
+    "listed": (Listed, 2),
     "grouped": (grouped, 9),
 }
 

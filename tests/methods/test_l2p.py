@@ -1,22 +1,21 @@
 """L2P: another program's numbers, the network with prompts, and what a run changes."""
 
 import copy
-from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from helpers import look
+from prompted import PEERS
 from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
-from clbench.methods.l2p import L2P, Prompted, nearest_keys
+from clbench.methods.l2p import L2P, Prompted
+from clbench.methods.prompts import nearest_keys
 from clbench.recipe.recipe import parse
 
-PEERS = np.load(Path(__file__).parents[1] / "reference" / "prompts.npz")
 VIT = {"backbone": "tiny_vit", "weights": "pretrain", "pretraining": {"epochs": 3}}
 IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

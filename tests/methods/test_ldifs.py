@@ -75,6 +75,7 @@ def test_taps_know_passes_by_their_inputs_and_copies_keep_nothing():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     taps = Taps(model, ["0"], True)
     one, other = torch.ones(1, 2), torch.zeros(1, 2)
+    model[0](other)  # a block by itself, which is no pass
     model(one)
     copy.deepcopy(model)(one)
     model(other)

@@ -141,6 +141,14 @@ def test_herding_keeps_the_first_of_each_herd_when_places_get_fewer():
     assert kept < old
 
 
+def test_herding_where_tasks_share_labels(recipe, tmp_path, no_pictures):
+    """A class has more places than the second task has samples of it."""
+    recipe["stream"] |= {"labels": "shared", "classes": [[4, 5], [7, 6]], "train_per_class": 10}
+    methods = {"replay": {"size": 500, "selection": "herding"}}
+    record = clbench.run(recipe | {"methods": methods, "steps": 1}, tmp_path / "run")
+    assert record.tasks[-1].methods["replay"]["stored_samples"] == 2 * 18
+
+
 @pytest.mark.parametrize("size", [0, 1, 5, 11, 20, 99])
 def test_quotas(size):
     sizes = torch.tensor([2, 9, 0, 9, 1])

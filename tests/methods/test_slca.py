@@ -149,7 +149,7 @@ def test_a_finished_run_is_aligned_by_a_sweep(recipe, tmp_path, no_pictures):
 
 
 def test_what_makes_no_sense_beside_it(recipe):
-    for name in ("ncm", "slda", "ranpac"):
+    for name in ("ncm", "slda", "ranpac", "fecam", "aper"):
         with pytest.raises(ClbenchError, match="statistics of all classes already"):
             parse(recipe | {"methods": {name: {}, "align_head": {}}})
     with pytest.raises(ClbenchError, match="has no rate to lower"):

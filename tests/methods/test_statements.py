@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from clips import made
 
 import clbench
 from clbench.errors import ClbenchError
@@ -26,6 +27,7 @@ OTHERWISE = {
     ("record/baselines.py", "multitask"),  # and the bound
     ("models/settings.py", "linear_probe"),  # a value of model.head
     ("runner/tasks.py", "linear_probe"),
+    ("recipe/per_task.py", "ema"),  # a field of the recipe
     ("report/confounds.py", "linear_probe"),
     ("metrics/retained/__init__.py", "ncm"),  # a measure of what is kept
     ("metrics/retained/__init__.py", "knn"),  # another
@@ -148,7 +150,7 @@ class Steps(Plain):
     ],
 )
 def test_a_method_of_ones_own_is_refused_by_what_it_says(mine, name, wanted, order):
-    pair = [("own", mine), (name, METHODS[name]())]
+    pair = [("own", mine), (name, made(name))]
     assert re.search(wanted, refusal(dict(pair[::-1] if order else pair)))
 
 
@@ -159,14 +161,14 @@ def test_what_independent_tasks_leave_nothing_to(mine):
 
 
 def test_an_optimiser_of_its_own_is_asked_for_nothing():
-    refuse_clashes({"own": Steps(), "ewc": METHODS["ewc"]()}, "sgd", independent=False)
+    refuse_clashes({"own": Steps(), "ewc": made("ewc")}, "sgd", independent=False)
 
 
 @pytest.mark.parametrize(("one", "other"), itertools.combinations(METHODS, 2))
 def test_refusals_do_not_depend_on_the_order(one, other):
     def refused(*names):
         try:
-            refuse_clashes({n: METHODS[n]() for n in names}, "adamw", independent=False)
+            refuse_clashes({n: made(n) for n in names}, "adamw", independent=False)
         except ClbenchError as error:
             return re.sub(rf"\b({one}|{other})\b", "NAME", str(error))
         return None

@@ -112,6 +112,21 @@ def listing(root: Path) -> Listing:
     return Listing(classes, tuple(images), passed)
 
 
+def images_in(root: Path) -> tuple[Path, ...]:
+    """All images in a folder and in the folders in it, sorted; what is none is said.
+
+    Args:
+        root: must exist.
+
+    Raises:
+        ClbenchError: if a folder cannot be read.
+    """
+    passed = Passed()
+    found = _images(os.fspath(root), frozenset(), passed)
+    passed.tell(root)
+    return found
+
+
 def _class_name(entry: os.DirEntry[str]) -> str:
     name = unicodedata.normalize("NFC", entry.name)
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
