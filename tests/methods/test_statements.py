@@ -30,6 +30,7 @@ OTHERWISE = {
     ("recipe/per_task.py", "ema"),  # a field of the recipe
     ("report/confounds.py", "linear_probe"),
     ("metrics/retained/__init__.py", "ncm"),  # a measure of what is kept
+    ("metrics/retained/__init__.py", "knn"),  # another
 }
 #: Lists of examples.
 EXAMPLES = ("cli/cli.py",)
