@@ -119,6 +119,7 @@ def _asks(name: str, kind: type[Method]) -> Iterator[str]:
         "past_data": "images of earlier tasks",
         "past_tasks": "an earlier task, without which it does nothing",
         "task_boundaries": "word of a task's end",
+        "reference_data": "images of another source",
     }
     asked = [text for key, text in told.items() if getattr(needs, key)]
     if needs.copies:
@@ -161,6 +162,10 @@ def _asks(name: str, kind: type[Method]) -> Iterator[str]:
         against.setdefault(why, []).append(f"`{other}`")
     for why, others in against.items():
         yield f"Does not go with {', '.join(others)}: {why}."
+    saying = [f"[`{other}`]({other}.md)" for other, theirs in METHODS.items()
+              if name in theirs.clashes and other not in (name, *kind.clashes)]  # fmt: skip
+    if saying:
+        yield f"Nor with {', '.join(saying)}: their pages say why."
     if overriding([method], "scope") or kind.scope_means:
         said = inspect.getdoc(kind.scope) if overriding([method], "scope") else ""
         scope = _inline(" ".join((said or "").split("\n\n")[0].split())) or "measured as it acts"

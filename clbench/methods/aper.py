@@ -50,8 +50,11 @@ class APER(Collecting):
     summary: ClassVar[str] = "adapts in the first task; class means of plain and adapted features"
     clashes: ClassVar[Mapping[str, str]] = {
         "linear_probe": "it leaves the latter nothing to adapt",
-        "lora": "say variant: adapter for few weights",
-        "l2p": "the latter adapts by weights that its plain network has not",
+        **dict.fromkeys(("lora", "inflora", "sd_lora"), "say variant: adapter for few weights"),
+        **dict.fromkeys(
+            ("l2p", "dualprompt", "coda_prompt"),
+            "the latter adapts by weights that its plain network has not",
+        ),
     }
     elsewhere: ClassVar[str] = "variant: full"
 

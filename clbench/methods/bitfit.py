@@ -37,8 +37,7 @@ class BitFit(Partial):
     summary: ClassVar[str] = "train the biases and the head"
     clashes: ClassVar[Mapping[str, str]] = {
         **Partial.clashes,
-        "lora": "each freezes what the other trains",
-        "ln_only": "each freezes what the other trains",
+        **dict.fromkeys(("ln_only", "spu"), "each freezes what the other trains"),
     }
 
     def chosen(self, model: nn.Module, head: Sequence[str]) -> frozenset[str]:

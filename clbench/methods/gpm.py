@@ -42,7 +42,7 @@ class GPM(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = "the share of its steps that is taken away: raise threshold"
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("lora", "linear_probe", "l2p", "bitfit", "ln_only"),
+        ("linear_probe", "bitfit", "ln_only"),
         "the weights that gpm projects are frozen there",
     )
 

@@ -48,7 +48,7 @@ class LNOnly(Partial):
     summary: ClassVar[str] = "train the normalisation layers' scales and shifts, and the head"
     clashes: ClassVar[Mapping[str, str]] = {
         **Partial.clashes,
-        "lora": "each freezes what the other trains",
+        "spu": "each freezes what the other trains",
     }
 
     def chosen(self, model: nn.Module, head: Sequence[str]) -> frozenset[str]:

@@ -110,12 +110,14 @@ class LowRankUpdates(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
     clashes: ClassVar[Mapping[str, str]] = {
         "sfa": f"{FACTORS}; wise_ft with anchor: previous averages the merged weights after a task",
-        "fisher_merge": FACTORS,
-        "ewc_merge": FACTORS,
-        "si": WAY,
-        "rwalk": WAY,
+        **dict.fromkeys(("fisher_merge", "ewc_merge", "cofima", "zscl"), FACTORS),
+        **dict.fromkeys(("si", "rwalk"), WAY),
         "linear_probe": "the latter freezes what the former trains",
-        "l2p": "each freezes what the other trains",
+        "gpm": "the weights that gpm projects are frozen there",
+        **dict.fromkeys(
+            ("l2p", "dualprompt", "coda_prompt", "bitfit", "ln_only", "spu"),
+            "each freezes what the other trains",
+        ),
         **dict.fromkeys(
             ("lora", "inflora", "sd_lora"), "each has updates of its own of the same layers"
         ),

@@ -26,10 +26,7 @@ class Partial(Method):
 
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "the share of the trunk's weights that is frozen"
-    clashes: ClassVar[Mapping[str, str]] = {
-        "linear_probe": "it freezes the whole trunk",
-        "l2p": "it freezes the trunk, and trains prompts",
-    }
+    clashes: ClassVar[Mapping[str, str]] = {"linear_probe": "it freezes the whole trunk"}
 
     _trained: frozenset[str] | None = None
     _frozen: float = 0.0

@@ -84,10 +84,14 @@ class PromptMethod(Method, ABC):
     still: ClassVar[bool] = True
     networks: ClassVar[tuple[type[nn.Module], ...]] = (VisionTransformer,)
     clashes: ClassVar[Mapping[str, str]] = {
-        "linear_probe": "it freezes the prompts", "lora": "each freezes what the other trains"
-    } | dict.fromkeys(
-        ("l2p", "dualprompt", "coda_prompt"), "each puts prompts of its own into the network"
-    )  # fmt: skip
+        "linear_probe": "it freezes the prompts",
+        "freeze": "the whole trunk is frozen there already",
+        "gpm": "the weights that gpm projects are frozen there",
+        **dict.fromkeys(("bitfit", "ln_only", "spu"), "each freezes what the other trains"),
+        **dict.fromkeys(
+            ("l2p", "dualprompt", "coda_prompt"), "each puts prompts of its own into the network"
+        ),
+    }
 
     _head: tuple[str, ...] = ()
 

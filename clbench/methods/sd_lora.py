@@ -102,8 +102,9 @@ class SDLoRA(AttentionUpdates):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True)
     factors: ClassVar[tuple[str, ...]] = ("A", "B", "magnitudes")
     clashes: ClassVar[Mapping[str, str]] = {
-        **AttentionUpdates.clashes, "task_arithmetic": FROM_START, "ties": FROM_START,
-    }  # fmt: skip
+        **AttentionUpdates.clashes,
+        **dict.fromkeys(("task_arithmetic", "ties", "opcm"), FROM_START),
+    }
 
     rank: int = Field(10, ge=1, description="r of a task; smaller layers take what they allow")
     qkv: str = thirds_field("qv")

@@ -70,9 +70,7 @@ class SPU(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "the trunk's entries that rest: lower fraction"
-    clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("lora", "l2p", "linear_probe"), "one freezes what the other trains"
-    )
+    clashes: ClassVar[Mapping[str, str]] = {"linear_probe": "it freezes what the former trains"}
 
     fraction: float = Field(0.1, gt=0, le=1, description="share of a weight's entries it trains")
     targets: tuple[str, ...] = Field(

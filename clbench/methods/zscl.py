@@ -69,9 +69,6 @@ class ZSCL(Method):
     needs: ClassVar[Needs] = Needs(reference_data=True, task_boundaries=True, copies=2, passes=2)
     averages: ClassVar[bool] = True
     counts_steps: ClassVar[bool] = True
-    clashes: ClassVar[Mapping[str, str]] = {
-        "lora": "the former averages weights, and LoRA trains factors of them"
-    }
 
     data: str = Field(description="folder of reference images, in any folders; no labels are read")
     embeddings: str = Field(description=".npz file of text embeddings, by clbench embed")

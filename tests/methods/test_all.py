@@ -138,7 +138,7 @@ PASTLESS = [
     )
 ]
 #: What is shown would lack what the other does to weights.
-OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora")]
+OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora", "inflora", "sd_lora")]
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),

@@ -121,7 +121,7 @@ def test_what_it_refuses(recipe):
             CoFiMA(**fields)
     with pytest.raises(ValidationError, match="labels: data"):
         CoFiMA(gradients="batch", labels="model")
-    for other in ("ties", "multitask", "fisher_merge"):
+    for other in ("lora", "inflora", "sd_lora", "ties", "multitask", "fisher_merge"):
         with pytest.raises(ClbenchError, match=r"(?=.*cofima).*do not go together"):
             parse(recipe | {"methods": {"cofima": {}, other: {}}})
 

@@ -176,6 +176,24 @@ def test_refusals_do_not_depend_on_the_order(one, other):
     assert refused(one, other) == refused(other, one)
 
 
+@pytest.mark.parametrize(
+    ("family", "alone"),
+    [
+        # From θ_*, what SD-LoRA has learned of past tasks has gone nowhere.
+        (("lora", "inflora", "sd_lora"), {"task_arithmetic", "ties", "opcm"}),
+        (("l2p", "dualprompt", "coda_prompt"), set()),
+    ],
+)
+def test_what_one_of_a_family_does_not_go_with_the_others_do_not(family, alone):
+    def against(one):
+        said = {name for name, method in METHODS.items() if one in method.clashes}
+        return (said | METHODS[one].clashes.keys()) - {*family} - alone
+
+    assert against(family[0])
+    for one in family[1:]:
+        assert against(one) == against(family[0])
+
+
 def test_clashes_name_methods():
     assert all(METHODS.keys() >= method.clashes.keys() for method in METHODS.values())
 
