@@ -44,7 +44,8 @@ fields (--FIELD VALUE). A text or a path is taken as typed: no # @ * [ : or null
 it, ~ at its start is your home, and an empty VALUE ('') is null where the field can be. Where it
 can be a list, several words are one: --stream.train a b. Any other VALUE is read as YAML: numbers,
 true, false, null, [1, 2], {sfa: {p: 0.9}}. Mappings are merged with the config's: --methods
-{flow: {}} adds FLOW to its methods, --methods.sfa null is one less, --methods {} is none of them.
+{flow: {}} adds FLOW to its methods, --methods.sfa null is one less, --methods {} is none of them,
+and --methods {} --methods.flow {} is FLOW alone.
 
 """
 
