@@ -82,7 +82,7 @@ def _alone(method: str) -> Iterator[str]:
     for first, by in measured_alone(method):
         command = f"python studies/{first.page}.py --run"
         yield f"docs/results/{first.page}, {first.row}; {first.stream}: {command}"
-        names: dict[str, str] = {**TITLES, "retention": "retention"}
+        names = {str(key): title for key, title in TITLES.items()} | {"retention": "retention"}
         yield "  " + "; ".join(f"{names[what]} {of_ours(x)}" for what, x in by.items())
 
 
