@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clbench.data.batches import Split, fetch_ahead
 from clbench.data.transforms import Transform
+from clbench.processes.processes import rank_and_world
 
 
 class Inputs(NamedTuple):
@@ -76,6 +77,18 @@ class Reader:
             else:
                 inputs = self.transform.train(pixels, draws_ND[positions].to(device))
             yield Inputs(inputs, split.labels[positions].to(device, non_blocking=True), positions)
+
+    def own(self, split: Split, device: torch.device, size: int = 0) -> Iterator[Inputs]:
+        """Batches of this process's part of a split: every sample is in one process's.
+
+        Args:
+            split: the images.
+            device: where their input goes.
+            size: samples of a batch; 0: ``batch_size``.
+        """
+        rank, world = rank_and_world()
+        mine = torch.arange(len(split))[rank::world]
+        return self.batches(split, device, mine.split(size or self.batch_size))
 
 
 def distinct(splits: Sequence[Split]) -> tuple[list[Split], list[int]]:

@@ -17,11 +17,11 @@ from clbench.methods.base import Context, Method, Needs
 from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
 from clbench.methods.subspace import across, extended
-from clbench.models.input_grams import input_grams, weighted
+from clbench.models.inputs import full_precision, input_grams, weighted
 from clbench.record.scopes import is_little
 from clbench.seeding import generator
 
-PART = 16  # images whose layers' inputs are held at once
+PART = 16  # images of a pass
 
 
 class GPM(Method):
@@ -113,7 +113,8 @@ class GPM(Method):
         return [(name, p) for name, p in named if name in self._here and p.requires_grad]
 
     def _across(self, name: str, change: Tensor) -> Tensor:
-        kept = across(change, self._here[name])
+        with full_precision():  # what is left along the basis is all that past tasks see
+            kept = across(change, self._here[name])
         found = torch.stack([(change - kept).square().sum(), change.square().sum()])
         self._squares = found if self._squares is None else self._squares + found
         return kept
@@ -124,10 +125,9 @@ class GPM(Method):
         epsilon = min(1.0, self.threshold + self.increase * self._tasks)
         below = self.first == "below" and not self._tasks
         split = context.drawn(self.samples, generator(context.seed))
-        parts = torch.arange(len(split)).split(PART)
-        batches = context.reader.batches(split, context.device, parts)
+        batches = (b.inputs for b in context.reader.own(split, context.device, PART))
         layers = weighted(context.model, context.head)
-        grams = input_grams(context.model, layers, (b.inputs for b in batches), context.reader)
+        grams = input_grams(context.model, layers, batches, context.reader.autocast)
         for name, gram_GNN in grams.items():
             known = self._here.get(name, gram_GNN[:, :, :0])
             found = [extended(basis[:, basis.any(0)], gram, epsilon, below)

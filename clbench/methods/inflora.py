@@ -17,7 +17,6 @@ from clbench.methods.base import Context
 from clbench.methods.low_rank import AttentionUpdates, LowRank, Updates
 from clbench.methods.spanned import Spanned, dual_gpm
 from clbench.models.inputs import input_covariances
-from clbench.processes.processes import rank_and_world
 from clbench.seeding import generator
 
 
@@ -96,10 +95,7 @@ class InfLoRA(AttentionUpdates):
     def _matrices(self, context: Context) -> dict[str, Tensor]:
         """What is decomposed of the inputs of each layer: their mean of x·xᵀ, or its root."""
         split = context.drawn(self.samples, generator(context.seed, 10))
-        rank, world = rank_and_world()
-        parts = torch.arange(len(split)).split(world * context.reader.batch_size)
-        mine = [part[rank::world] for part in parts]
-        batches = (b.inputs for b in context.reader.batches(split, context.device, mine))
+        batches = (b.inputs for b in context.reader.own(split, context.device))
         found = input_covariances(
             context.model, list(self._updates), batches, context.reader.autocast
         )

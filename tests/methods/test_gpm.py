@@ -15,7 +15,7 @@ import clbench
 from clbench.errors import ClbenchError
 from clbench.methods.gpm import GPM
 from clbench.methods.subspace import across, extended
-from clbench.models.input_grams import input_grams, layer_columns, weighted
+from clbench.models.inputs import input_grams, layer_columns, weighted
 from clbench.recipe.recipe import parse
 from clbench.record import checkpoints
 
@@ -107,11 +107,6 @@ def test_groups_are_projected_each_by_its_own_basis():
     torch.testing.assert_close(along @ bases[0] @ bases[0].T, along)
 
 
-class Reader:
-    def autocast(self):
-        return torch.autocast("cpu", enabled=False)
-
-
 def test_grams_are_of_all_that_a_layer_was_given():
     class Twice(nn.Module):
         def __init__(self):
@@ -124,12 +119,32 @@ def test_grams_are_of_all_that_a_layer_was_given():
     model, x = Twice(), torch.randn(10, 3)
     layers = weighted(model, ("head.weight", "head.bias"))
     assert list(layers) == ["lin.weight", "idle.weight"]
-    grams = input_grams(model, layers, x.split(4), Reader())
+    grams = input_grams(model, layers, x.split(4))
     assert list(grams) == ["lin.weight"]
     given = torch.cat([x, model.lin(x)]).detach()
     torch.testing.assert_close(grams["lin.weight"][0].float(), given.T @ given)
     assert model.training
     assert not model.lin._forward_pre_hooks
+
+
+def test_products_are_in_full_precision_though_training_is_not(monkeypatch):
+    """TF32 has three digits, and as many directions as rounding makes."""
+    seen = []
+
+    def looked_at(*args):
+        seen.append(torch.get_float32_matmul_precision())
+        return layer_columns(*args)
+
+    monkeypatch.setattr("clbench.models.inputs.layer_columns", looked_at)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        layer = nn.Linear(3, 3)
+        input_grams(layer, {"": layer}, [torch.randn(2, 3)])
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == ["highest"]
 
 
 def ran(recipe, folder, **fields):
