@@ -139,7 +139,8 @@ class FeCAM(Collecting):
         with torch.autocast(features_BF.device.type, enabled=False):
             if self._ready is None:
                 self._ready = self._made(features_BF.device)
-            powers_BF = features_BF ** float(self._memory["beta"])
+            beta = float(self._memory["beta"])  # other than 1 none was below 0; a new one may be
+            powers_BF = features_BF if beta == 1 else features_BF.clamp(min=0) ** beta
             each = zip(*self._ready, strict=True)
             return -torch.stack([mahalanobis(powers_BF, *one) for one in each], 1)
 

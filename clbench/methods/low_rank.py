@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
+from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.targets import layers
 from clbench.models.backbone import head_names
 from clbench.weights import State
+
+if TYPE_CHECKING:
+    from clbench.methods.plan import Training
 
 #: How torch names what the parametrizations of a module's weight hold.
 HELD = ".parametrizations.weight."
@@ -134,6 +138,15 @@ class LowRankUpdates(Method):
     @property
     def thirds(self) -> str:
         """Letters of queries, keys, values: what has updates in attention; empty: all as one."""
+        return ""
+
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        try:
+            if sketch is not None and self.targets:
+                layers(sketch, self.targets, self.called)
+        except ClbenchError as error:
+            backbone = recipe.model.backbone
+            return f"has nothing to update in model.backbone = {backbone!r}: {error}: name others"
         return ""
 
     @abstractmethod

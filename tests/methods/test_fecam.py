@@ -110,6 +110,15 @@ def test_features_below_0_are_left_as_they_are_or_refused():
         changed._power(0.1)
 
 
+def test_a_test_image_whose_features_fall_below_0_has_distances():
+    classify = made([(peer("features"), peer("labels"))]).classifier()
+    features = peer("test_features").float()
+    features[0, :2] = torch.tensor([-0.1, -1e-6])
+    scores = classify(features)
+    assert torch.isfinite(scores).all()
+    assert torch.equal(scores[0], classify(features.clamp(min=0))[0])
+
+
 def test_features_that_rest_and_lone_samples_leave_distances_finite():
     features, labels = peer("features").clone(), peer("labels").clone()
     features[:, 0] = 0
