@@ -19,6 +19,7 @@ from clbench.errors import ClbenchError
 from clbench.methods.adapters import acting, add_adapters
 from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.models.backbone import features
 from clbench.models.reference import plain_network
 from clbench.streams import Task
@@ -50,8 +51,8 @@ class APER(Collecting):
     summary: ClassVar[str] = "adapts in the first task; class means of plain and adapted features"
     clashes: ClassVar[Mapping[str, str]] = {
         "linear_probe": "it leaves the latter nothing to adapt",
-        "lora": "say variant: adapter for few weights",
-        "l2p": "the latter adapts by weights that its plain network has not",
+        **dict.fromkeys(LOW_RANK, "say variant: adapter for few weights"),
+        **dict.fromkeys(PROMPTS, "the latter adapts by weights that its plain network has not"),
     }
     elsewhere: ClassVar[str] = "variant: full"
 

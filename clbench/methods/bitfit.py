@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from clbench.methods.kinds import LOW_RANK
 from clbench.methods.partial import Partial
 
 
@@ -37,7 +38,7 @@ class BitFit(Partial):
     summary: ClassVar[str] = "train the biases and the head"
     clashes: ClassVar[Mapping[str, str]] = {
         **Partial.clashes,
-        "lora": "each freezes what the other trains",
+        **dict.fromkeys((*LOW_RANK, "spu"), "each freezes what the other trains"),
         "ln_only": "each freezes what the other trains",
     }
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
 from clbench.methods.subspace import across, extended
 from clbench.models.input_grams import input_grams, weighted
@@ -28,10 +29,9 @@ class GPM(Method):
     """Keeps each layer's answers to the inputs of past tasks, by projection; no sample is kept [0].
 
     After a task the inputs of each linear and convolutional layer are seen on ``samples`` images,
-    and the directions that hold ε of them join its basis. From then on the layer moves across it
-    alone. With SGD and no weight decay projected updates are [0]'s projected gradients; with Adam
-    or decay only ``of: update`` keeps to the space. Other parameters than these weights rest after
-    the first task, the head is free. ε and its growth are [1]'s::
+    and the directions that hold ε of them join its basis; from then on it moves across it alone.
+    With SGD and no decay that is [0]'s projection of gradients; with Adam or decay only ``of:
+    update`` keeps to the space. The rest but the head rests after the first task. As in [1]::
 
         methods: {gpm: {threshold: 0.97, increase: 0.003}}
         optimizer: {name: sgd, lr: 0.01, momentum: 0, weight_decay: 0}
@@ -42,7 +42,7 @@ class GPM(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = "the share of its steps that is taken away: raise threshold"
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("lora", "linear_probe", "l2p", "bitfit", "ln_only"),
+        (*LOW_RANK, *PROMPTS, "linear_probe", "bitfit", "ln_only"),
         "the weights that gpm projects are frozen there",
     )
 

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.targets import layers
 from clbench.models.backbone import head_names
 from clbench.weights import State
@@ -110,15 +111,11 @@ class LowRankUpdates(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
     clashes: ClassVar[Mapping[str, str]] = {
         "sfa": f"{FACTORS}; wise_ft with anchor: previous averages the merged weights after a task",
-        "fisher_merge": FACTORS,
-        "ewc_merge": FACTORS,
-        "si": WAY,
-        "rwalk": WAY,
+        **dict.fromkeys(("fisher_merge", "cofima", "ewc_merge"), FACTORS),
+        **dict.fromkeys(("si", "rwalk"), WAY),
         "linear_probe": "the latter freezes what the former trains",
-        "l2p": "each freezes what the other trains",
-        **dict.fromkeys(
-            ("lora", "inflora", "sd_lora"), "each has updates of its own of the same layers"
-        ),
+        **dict.fromkeys(PROMPTS, "each freezes what the other trains"),
+        **dict.fromkeys(LOW_RANK, "each has updates of its own of the same layers"),
     }
     #: What it is called in a recipe, for messages.
     called: ClassVar[str]

@@ -10,6 +10,7 @@ from torch import nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method
+from clbench.methods.kinds import PROMPTS
 from clbench.models.backbone import head_names
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Partial(Method):
     scope_means: ClassVar[str] = "the share of the trunk's weights that is frozen"
     clashes: ClassVar[Mapping[str, str]] = {
         "linear_probe": "it freezes the whole trunk",
-        "l2p": "it freezes the trunk, and trains prompts",
+        **dict.fromkeys(PROMPTS, "it freezes the trunk, and trains prompts"),
     }
 
     _trained: frozenset[str] | None = None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.models.modes import evaluating
 from clbench.streams import Task
 
@@ -84,10 +85,10 @@ class PromptMethod(Method, ABC):
     still: ClassVar[bool] = True
     networks: ClassVar[tuple[type[nn.Module], ...]] = (VisionTransformer,)
     clashes: ClassVar[Mapping[str, str]] = {
-        "linear_probe": "it freezes the prompts", "lora": "each freezes what the other trains"
-    } | dict.fromkeys(
-        ("l2p", "dualprompt", "coda_prompt"), "each puts prompts of its own into the network"
-    )  # fmt: skip
+        "linear_probe": "it freezes the prompts",
+        **dict.fromkeys(LOW_RANK, "each freezes what the other trains"),
+        **dict.fromkeys(PROMPTS, "each puts prompts of its own into the network"),
+    }
 
     _head: tuple[str, ...] = ()
 

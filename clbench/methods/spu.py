@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
 from clbench.methods.targets import layers
 from clbench.methods.task_vectors import largest
@@ -71,7 +72,7 @@ class SPU(Method):
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "the trunk's entries that rest: lower fraction"
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("lora", "l2p", "linear_probe"), "one freezes what the other trains"
+        (*LOW_RANK, *PROMPTS, "linear_probe"), "one freezes what the other trains"
     )
 
     fraction: float = Field(0.1, gt=0, le=1, description="share of a weight's entries it trains")
