@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clbench.record.baselines import PLAIN
 from clbench.record.reading import fit, yaml_of
 from clbench.record.record import TITLES
 from clbench.record.values import Scenario
@@ -116,7 +117,7 @@ def ours(number: Reported, results: Path = RESULTS) -> Ours | None:
     return None
 
 
-class Alone(NamedTuple):
+class MeasuredAlone(NamedTuple):
     """A row of a page's table whose runs had one method and no other.
 
     Attributes:
@@ -128,7 +129,7 @@ class Alone(NamedTuple):
     by: dict[str, Ours]
 
 
-def measured_alone(method: str, results: Path = RESULTS) -> Iterator[Alone]:
+def measured_alone(method: str, results: Path = RESULTS) -> Iterator[MeasuredAlone]:
     """The rows of all pages whose runs had this method and no other."""
     for place in sorted(results.glob("*/table.csv")):
         page = place.parent.name
@@ -141,7 +142,7 @@ def measured_alone(method: str, results: Path = RESULTS) -> Iterator[Alone]:
         for by in found.values():
             first = next(iter(by.values()))
             if _methods(results / page, first.runs) == (method,):
-                yield Alone(first, by)
+                yield MeasuredAlone(first, by)
 
 
 @cache
@@ -152,4 +153,4 @@ def _methods(page: Path, runs: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     with path.open(encoding="utf-8") as file:
         names = list(json.loads(file.readline())["methods"])
-    return tuple(n for n in names if n != "sequential") or ("sequential",)
+    return tuple(n for n in names if n != PLAIN) or (PLAIN,)
