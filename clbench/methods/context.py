@@ -60,7 +60,6 @@ class Context:
         probe: the recipe's settings of a linear probe, for this task.
         shared: whether the tasks of the stream share their labels, and so the head's rows.
         first: whether no task comes before it, as in the first, and in all that are independent.
-        tasks: of the stream, whether a run learns all of them or not.
         original_head: what the pretrained weights came with in the head's place; None: nothing.
     """
 
@@ -77,7 +76,6 @@ class Context:
     probe: Probe = field(default_factory=Probe)
     shared: bool = False
     first: bool = False
-    tasks: int = 1
     original_head: nn.Linear | None = None
 
     @property

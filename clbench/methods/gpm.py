@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clbench.methods.base import Context, Method, Needs
 from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
-from clbench.methods.subspace import across, extended
+from clbench.methods.spanned import across, extended
 from clbench.models.inputs import full_precision, input_grams, weighted
 from clbench.record.scopes import is_little
 from clbench.seeding import generator

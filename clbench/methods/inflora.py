@@ -83,8 +83,9 @@ class InfLoRA(AttentionUpdates):
                 update.A.data.copy_(down[: len(update.A)])
 
     def finish(self, context: Context) -> None:
-        step = (self.energy_end - self.energy) / context.tasks
-        share = self.energy + step * context.task.index
+        task = context.task
+        step = (self.energy_end - self.energy) / task.stages
+        share = self.energy + step * task.stage
         for name, matrix in self._matrices(context).items():
             self._spanned[name] = dual_gpm(matrix, self._spanned_of(name, matrix), share)
 

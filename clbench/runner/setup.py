@@ -158,7 +158,6 @@ class Setup:
             probe=recipe.model.probe,
             shared=self.stream.shared,
             first=self.stream.independent or task.index == self.stages[0].index,
-            tasks=len(self.stages) + len(self.stream.later),
             original_head=network.pretrained.head,
         )
 

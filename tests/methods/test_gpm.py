@@ -14,7 +14,7 @@ from torch import nn
 import clbench
 from clbench.errors import ClbenchError
 from clbench.methods.gpm import GPM
-from clbench.methods.subspace import across, extended
+from clbench.methods.spanned import across, extended
 from clbench.models.inputs import input_grams, layer_columns, weighted
 from clbench.recipe.recipe import parse
 from clbench.record import checkpoints

@@ -83,6 +83,17 @@ def test_later_tasks_reach_the_share_and_the_first_stays_below():
     assert dual_gpm(torch.zeros(8, 8).double(), spanned, 0.9).basis.shape[1] == 1
 
 
+@pytest.mark.parametrize("known", [0, 3])
+def test_rounding_spans_nothing(known):
+    """Of inputs in a space of ten dimensions; in a first task the last may stay out."""
+    torch.manual_seed(35)
+    x = torch.randn(17, 10).double() @ torch.randn(10, 60).double()
+    before = Spanned(torch.linalg.qr(x)[0][:, :known], False) if known else None
+    spanned = dual_gpm(x @ x.T, before, 1.0)
+    taken = spanned.basis.shape[1]
+    assert (17 - taken if spanned.free else taken) in (9 + (known > 0), 10)
+
+
 def test_directions_that_are_not_left_are_none():
     spanned = Spanned(torch.eye(4).double()[:, :2], False)
     down = designed(torch.diag(torch.tensor([9.0, 8, 2, 0]).double()), spanned, 3)
