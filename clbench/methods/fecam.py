@@ -96,7 +96,7 @@ class FeCAM(Collecting):
     def _power(self, least: float) -> float:
         """β, the same in all tasks; ``least`` is the smallest feature of this one."""
         wanted = self.beta or (0.5 if least >= 0 else 1.0)
-        beta = float(self._memory.setdefault("beta", torch.tensor(wanted).double()))
+        beta = float(self._memory.setdefault("beta", torch.tensor(wanted, dtype=torch.float64)))
         if (beta != 1 and least < 0) or self.beta not in (None, beta):
             raise ClbenchError(
                 f"methods.fecam.beta = {wanted}: what is below 0, as features of ViTs are, has no "

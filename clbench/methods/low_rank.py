@@ -196,7 +196,7 @@ class LowRankUpdates(Method):
         if trained:
             self._activity = {
                 "active": float(squares > 0),
-                "scope": 1 - free / whole,
+                "scope": max(0.0, 1 - free / whole),
                 "update_norm": math.sqrt(squares),
                 "adapter_parameters": float(sum(trained)),
             }
