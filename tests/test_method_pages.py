@@ -115,11 +115,12 @@ def test_what_is_no_number_is_refused():
 
 
 def test_the_command(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["list"]) == 0
     assert "wise_ft" in capsys.readouterr().out
     assert main(["list", "--verified"]) == 0
     told = capsys.readouterr().out
-    for text in ("method", "reported", "ours", "interval", "command", "record", "not run", "92.11"):
+    for text in ("method", "reported", "ours", "interval", "not run", "92.11", "dualprompt"):
         assert text in told
+    assert "  l2p: python train.py --config field/l2p.yaml\n" in told  # in one piece, to be copied
     assert "sd_lora" in told or "sd_lora" not in METHODS

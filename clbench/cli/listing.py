@@ -10,7 +10,7 @@ from rich.table import Table
 
 from clbench.report.reported import Ours, Reported, ours, reported
 
-NOT_RUN = "not run"
+NOT_RUN, NONE = "not run", "–"
 
 
 def all_names() -> str:
@@ -46,32 +46,42 @@ def verified(known: Sequence[str], console: Console | None = None) -> None:
         console: where to print.
     """
     console = console or Console(soft_wrap=True)
-    table = Table(title="Reported and measured here, in %", title_justify="left")
-    for column in ("method", "stream", "weights", "score"):
-        table.add_column(column)
-    for column in ("reported", "ours", "interval"):
-        table.add_column(column, justify="right")
-    for column in ("command", "record"):
-        table.add_column(column)
     rows = [row for row in reported() if row.method in known]
-    for row in rows:
-        cells = (row.method, row.stream, row.weights, row.what, f"{row.reported:g}")
-        table.add_row(*map(escape, (*cells, *of_ours(row, ours(row)))))
-    console.print(table)
+    console.print("Reported and measured here, in %")
+    for stream, weights in dict.fromkeys((row.stream, row.weights) for row in rows):
+        console.print(f"\n{escape(stream)}; {escape(weights)}", highlight=False)
+        _print_numbers([r for r in rows if (r.stream, r.weights) == (stream, weights)], console)
     count = sum(ours(row) is not None for row in rows)
     console.print(
-        f"{count} of {len(rows)} numbers were measured here; where each was looked up, and what "
+        f"\n{count} of {len(rows)} numbers were measured here; where each was looked up, and what "
         "other programs have, stands on the methods' pages: docs/methods/.",
         highlight=False,
     )
 
 
+def _print_numbers(rows: Sequence[Reported], console: Console) -> None:
+    """Numbers of one stream and one network, and under them where each is or would be measured."""
+    table = Table("method", "score")
+    for column in ("reported", "ours", "interval"):
+        table.add_column(column, justify="right")
+    places: dict[str, dict[str, None]] = {}
+    for row in rows:
+        value, interval, command, record = of_ours(row, ours(row))
+        table.add_row(*map(escape, (row.method, row.what, f"{row.reported:g}", value, interval)))
+        kept = "" if record == NONE else f"; record: {record}"
+        if command != NONE or kept:
+            places.setdefault(f"{command}{kept}", {})[row.method] = None
+    console.print(table)
+    for place, methods in places.items():
+        console.print(escape(f"  {', '.join(methods)}: {place}"), highlight=False)
+
+
 def of_ours(row: Reported, found: Ours | None) -> tuple[str, str, str, str]:
     """Our number, its interval, the command and the record, for people."""
-    command = row.command or "–"
+    command = row.command or NONE
     if found is None:
-        return NOT_RUN, "–", command, "–"
-    interval = "–"
+        return NOT_RUN, NONE, command, NONE
+    interval = NONE
     if found.low is not None and found.high is not None:
         interval = f"{100 * found.low:.1f} … {100 * found.high:.1f} ({found.interval})"
     seeds = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
