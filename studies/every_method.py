@@ -91,7 +91,7 @@ are compared with the probed head at their own rate.
     claims=tuple(claims(rows())),
     scenario="class_incremental",
     scenarios=("class_incremental", "task_incremental"),
-    metrics=COLUMNS,
+    metrics=COLUMNS | {"average_incremental_accuracy": "Ā", "after:knn": "retention by kNN"},
     figures=("frontier",),
 )
 

@@ -59,6 +59,7 @@ CASES = {
     "replay": {"epochs": 2, "methods": {"replay": {"fraction": 0.3, "size": 20}}},
     "replay, steps": {"steps": 17, "methods": {"replay": {"fraction": 0.1}}},
     "multitask": {"epochs": 1, "methods": {"multitask": {}}, "eval_every": 10},
+    "multitask, many tasks": {"methods": {"multitask": {}}, "stream": {"tasks": 6}},
     "linear probe": {"methods": {"linear_probe": {}}, "stream": {"validation": 0}},
     "gem": {"methods": {"gem": {"samples": 16}}},
     "accumulated": {"epochs": 2, "trainer": {"accumulate_grad_batches": 3}},

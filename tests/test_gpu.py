@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"),
     pytest.mark.filterwarnings("ignore:.*non-deterministic algorithm"),  # asked to warn
+    pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler"),  # float16 skips a step
 ]
 #: Methods that draw on the device, where the generator is another.
 DRAWS = {"mofo", "dare", "ranpac", "lora", "inflora", "sd_lora"}

@@ -103,8 +103,8 @@ def test_a_number_of_ours_is_that_of_a_table_whose_records_are_there(tmp_path, m
     listing.verified(["ewc"], console)
     told = console.file.getvalue()
     assert f"{100 * found.value:.1f}" in told
-    assert f"docs/results/{page}, {found.seeds} seeds" in told
-    assert "1 of 1 numbers" in told
+    assert f"({found.seeds} seeds), docs/results/{page}\n" in told
+    assert "1 of 1 reported numbers" in told
     assert "other" not in told.split("1 of 1")[0]
 
 
@@ -120,6 +120,8 @@ def test_the_command(capsys, monkeypatch):
     assert "wise_ft" in capsys.readouterr().out
     assert main(["list", "--verified"]) == 0
     told = capsys.readouterr().out
-    for text in ("method", "reported", "ours", "interval", "command", "record", "not run", "92.11"):
+    for text in ("reported 92.11, ours not run", "--config field/l2p.yaml", "95 % interval"):
         assert text in told
+    alone = next(line for line in told.splitlines() if "docs/results/mofo_stream, hft" in line)
+    assert alone.endswith("tiny_cnn: python studies/mofo_stream.py --run")
     assert "sd_lora" in told or "sd_lora" not in METHODS

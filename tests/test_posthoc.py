@@ -12,6 +12,7 @@ from helpers import RECIPE, comparable
 import clbench
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
+from clbench.method import Method
 from clbench.methods import METHODS
 from clbench.methods import ncm as ncm_file
 from clbench.methods.posthoc import hands_on, needs_training
@@ -22,12 +23,17 @@ from clbench.sweep.posthoc import lay
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 #: Settings that keep a method's test short, or let it act in a short stream.
-SHORT = {"align_head": {"epochs": 2}, "ranpac": {"features": 50}, "dare": {"drop": 0.5}}
+SHORT = {
+    "align_head": {"epochs": 2},
+    "ranpac": {"features": 50},
+    "dare": {"drop": 0.5},
+    "knn": {"k": 5},
+}
 
 
 def is_laid(name):
     """Whether a method, as it is set, is post hoc, and a run would not go on from what it makes."""
-    method = METHODS[name](**SHORT.get(name, {}))
+    method = METHODS[name].model_construct(**SHORT.get(name, {}))
     return not needs_training(name, method) and not hands_on(method)
 
 
@@ -39,6 +45,7 @@ ROWS = {
     "slda first": {"slda": {"tuned": "first"}},
     "ranpac first": {"ranpac": {"features": 50, "tuned": "first"}},
     "ranpac always": {"ranpac": {"features": 50, "tuned": "always"}},
+    "knn always": {"knn": {"k": 5, "per_class": 20, "tuned": "always"}},
     "averaged, then ncm": {"wise_ft": {"alpha": 0.3}, "ncm": {"tuned": "always"}},
     "dare, then magmax": {"dare": {"drop": 0.5}, "magmax": {}},
     # A run would go on from the rows that it trains, and with it train nothing else otherwise.
@@ -56,7 +63,13 @@ RUNS = {
     "shared labels": ({"stream": {"labels": "shared"}}, {}, {"ncm": {"tuned": "always"}}),
     "merged already": ({}, {"magmax": {}}, {"slda": {"tuned": "always"}}),
     "penalised, and seen once more": (
-        {"retention": {"measures": ["head", "ncm"]}, "representation": {"measures": ["ncm"]}},
+        {
+            "retention": {"measures": ["head", "ncm"]},
+            "representation": {"measures": ["ncm"]},
+            "metrics": ["nll"],
+            "evaluate": "all",
+            "eval_every": 3,
+        },
         {"l2": {}},
         {"dare": {"drop": 0.5}},
     ),
@@ -67,7 +80,7 @@ RUNS = {
 def recipe_of(data_dir, methods, changes=None, keep="all"):
     values = copy.deepcopy(RECIPE) | {"data_dir": str(data_dir)}
     for section, fields in (changes or {}).items():
-        values[section] = values.get(section, {}) | fields
+        values[section] = values.get(section, {}) | fields if isinstance(fields, dict) else fields
     return values | {"methods": methods, "checkpoints": keep}
 
 
@@ -168,7 +181,8 @@ def test_what_a_run_would_go_on_from_goes_from_row_to_row(base, monkeypatch, met
 
 def test_every_method_is_laid_or_says_why_it_cannot_be(base):
     for name, kind in METHODS.items():
-        if reason := needs_training(name, kind()):
+        # Some methods have settings that must be given.
+        if reason := needs_training(name, kind.model_construct()):
             with pytest.raises(ClbenchError) as refused:
                 lay(base.folder, {"row": {name: {}}})
             assert name in str(refused.value)
@@ -215,6 +229,37 @@ def test_runs_that_cannot_be_used(base, data_dir, tmp_path):
     (linked / "posthoc").symlink_to(place)
     with pytest.raises(ClbenchError, match="out of the run folder"):
         lay(linked, {"ncm": {"ncm": {}}})
+
+
+class Before(Method):
+    """Changes what a task starts from, and nothing after it."""
+
+    summary = "before"
+
+    @torch.no_grad()
+    def start(self, context):
+        next(context.model.parameters()).add_(1)
+
+
+class Around(Before):
+    """Looks at what came of it, too."""
+
+    def finish(self, context):
+        """Nothing."""
+
+    @property
+    def carries(self):
+        return False
+
+
+def test_methods_that_change_what_a_task_starts_from_need_training(base, monkeypatch):
+    monkeypatch.setitem(METHODS, "before", Before)
+    monkeypatch.setitem(METHODS, "around", Around)
+    with pytest.raises(ClbenchError, match=r"before acts while a task is trained \(start\)"):
+        lay(base.folder, {"row": {"before": {}}})
+    _, rows, failed = lay(base.folder, {"row": {"around": {}}})
+    assert not rows
+    assert "around changes what a task starts from" in failed["row"]
 
 
 def test_a_row_that_fails_costs_no_other(base, monkeypatch):

@@ -14,7 +14,7 @@ from torch import nn
 from clbench.cli.cli import main
 from clbench.data.batches import Split
 from clbench.data.images import TensorImages
-from clbench.method import Method, Needs
+from clbench.method import LOW_RANK, Method, Needs
 from clbench.streams import SplitConfig
 from clbench.testing import check_method, check_stream
 
@@ -506,7 +506,8 @@ def test_new_writes_a_method_whose_test_passes(place, monkeypatch, data_dir, cap
     assert "my_own.py and test_my_own.py" in capsys.readouterr().out
     monkeypatch.setattr(sys, "path", [str(place), *sys.path])
     made = __import__("my_own")
-    check_method(made.MyOwn, neutral={"pull": 0}, beside=["sfa"], recipe={"data_dir": data_dir})
+    beside = ["sfa", *LOW_RANK]
+    check_method(made.MyOwn, neutral={"pull": 0}, beside=beside, recipe={"data_dir": data_dir})
     compile((place / "test_my_own.py").read_text(), "test_my_own.py", "exec")
     assert main(["--list", "--plugins", "my_own.py"]) == 0
     assert "my_own" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import yaml
 
 from clbench.cli.arguments import overrides, read_arguments
 from clbench.errors import ClbenchError
-from clbench.recipe.merging import merge
+from clbench.recipe.merging import merge, put_on
 from clbench.recipe.recipe import parse
 from clbench.suite.suite import load
 from clbench.text.names import wrong_name
@@ -161,6 +161,23 @@ def test_an_empty_mapping_of_methods_is_none():
     with pytest.raises(ClbenchError, match="no method 'sfq'"):  # nothing is taken out by mistake
         parse(merge(base, given("--methods.sfq", "null")))
     assert merge(base, {"methods": {"sfa": {}}})["methods"] == {"sfa": {"p": 0.5}}
+
+
+@pytest.mark.parametrize("more", [["--methods.l2", "{}"], ["--methods.l2.strength", "0.1"]])
+def test_methods_are_cleared_before_others_are_given_in_any_order(more):
+    base = BASE | {"methods": {"sfa": {"p": 0.5}, "l2": {"strength": 3}}}
+    alone = {"methods": {"l2": {"strength": 0.1} if "0.1" in more else {}}}
+    for words in (["--methods", "{}", *more], [*more, "--methods", "{}"]):
+        merged = merge(base, given(*words))
+        assert merged == BASE | alone
+        assert type(merged["methods"]) is dict
+        assert merge(BASE, given(*words)) == merged  # where there is nothing to clear
+        assert put_on(base, given(*words)) == merged
+    both = given("--trainer", "{}", "--trainer.devices", "2", "--methods.sfa", "null")
+    assert merge(base | {"trainer": {"precision": 64}}, both) == BASE | {
+        "methods": {"l2": {"strength": 3}},
+        "trainer": {"devices": 2},
+    }
 
 
 def test_many_settings_of_tasks_are_read_in_time():

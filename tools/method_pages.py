@@ -10,12 +10,10 @@ the tables in docs/results whose records are kept.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import textwrap
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -26,7 +24,7 @@ from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
 from clbench.methods.posthoc import hands_on, needs_training
 from clbench.record.values import Scenario
-from clbench.report.reported import RESULTS, Ours, in_table, ours, reported
+from clbench.report.reported import Ours, measured_alone, ours, reported
 from clbench.text.yamltext import dump
 
 ROOT = Path(__file__).parents[1]
@@ -203,33 +201,12 @@ def _numbers(name: str) -> Iterator[str]:
 
 def _here(name: str) -> Iterator[str]:
     """Rows of the tables in docs/results whose runs had this method and no other."""
-    for place in sorted(RESULTS.glob("*/table.csv")):
-        where = place.parent.name
-        scores: dict[tuple[str, str], dict[str, Ours]] = {}
-        for scenario in get_args(Scenario):
-            for key in ("overall_performance", "retention"):
-                for row in in_table(key, scenario, where):
-                    what = key if key == "retention" else scenario
-                    scores.setdefault((row.stream, row.row), {})[what] = row
-        for (stream, label), by in scores.items():
-            one = next(iter(by.values()))
-            if _methods(where, one.runs) != (name,):
-                continue
-            cells = [f"[{where}](../results/{where}/README.md)", stream, label, str(one.seeds)]
-            cells += [_of(by[what], brief=True) if what in by else "–"
-                      for what in (*get_args(Scenario), "retention")]  # fmt: skip
-            yield f"| {' | '.join(map(_cell, cells))} |"
-
-
-@cache
-def _methods(where: str, runs: tuple[str, ...]) -> tuple[str, ...]:
-    """The methods of a row's runs, by the first one's record."""
-    path = RESULTS / where / "records" / (runs[0] if runs else "") / "record.jsonl"
-    if not path.is_file():
-        return ()
-    with path.open(encoding="utf-8") as file:
-        names = list(json.loads(file.readline())["methods"])
-    return tuple(n for n in names if n != "sequential") or ("sequential",)
+    for first, by in measured_alone(name):
+        page = f"[{first.page}](../results/{first.page}/README.md)"
+        cells = [page, first.stream, first.row, str(first.seeds)]
+        cells += [_of(by[what], brief=True) if what in by else "–"
+                  for what in (*get_args(Scenario), "retention")]  # fmt: skip
+        yield f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _of(found: Ours, brief: bool = False) -> str:

@@ -27,18 +27,27 @@ def read_arguments(argv: Sequence[str]) -> Given:
 def overrides(given: Given) -> dict[str, Any]:
     """The values that were given field by field.
 
+    ``--methods {}`` clears the config's methods, wherever it stands among them: what else is given
+    is all there is.
+
     Raises:
         ClbenchError: for words that do not fit the field.
     """
     from clbench.cli.words import value_of
+    from clbench.recipe.merging import OPEN, Instead
     from clbench.recipe.yamlfile import put
 
-    tree: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, words in given.fields.items():
         if name in ROWS and len(words) > 1:
-            put(tree, name, [value_of(f"--{name}", [word], []) for word in words])
+            value = [value_of(f"--{name}", [word], []) for word in words]
         else:
-            put(tree, name, value_of(f"--{name}", words, list(_annotations(name))))
+            value = value_of(f"--{name}", words, list(_annotations(name)))
+        clears = isinstance(value, dict) and not value and name.rpartition(".")[2] in OPEN
+        values[name] = Instead() if clears else value
+    tree: dict[str, Any] = {}
+    for name in sorted(values, key=lambda name: not isinstance(values[name], Instead)):
+        put(tree, name, values[name])
     return tree
 
 

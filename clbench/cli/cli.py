@@ -44,7 +44,8 @@ fields (--FIELD VALUE). A text or a path is taken as typed: no # @ * [ : or null
 it, ~ at its start is your home, and an empty VALUE ('') is null where the field can be. Where it
 can be a list, several words are one: --stream.train a b. Any other VALUE is read as YAML: numbers,
 true, false, null, [1, 2], {sfa: {p: 0.9}}. Mappings are merged with the config's: --methods
-{flow: {}} adds FLOW to its methods, --methods.sfa null is one less, --methods {} is none of them.
+{flow: {}} adds FLOW to its methods, --methods.sfa null is one less, --methods {} is none of them,
+and --methods {} --methods.flow {} is FLOW alone.
 
 """
 
@@ -91,7 +92,7 @@ def _unread(words: Sequence[str]) -> int:
     # What is still buffered would raise again when Python ends.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if PRINTING & {word.replace("-", "_") for word in words} or words[:1] == ["score"]:
+    if PRINTING & {word.replace("-", "_") for word in words} or words[:1] in (["score"], ["list"]):
         return 0
     return _told("nobody reads the output any more, so this stopped: the same command goes on")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from clbench.report.reported import Ours, Reported, ours, reported
+from clbench.record.record import TITLES
+from clbench.report.reported import Ours, Reported, measured_alone, ours, reported
 
 NOT_RUN = "not run"
 
@@ -39,40 +38,57 @@ def all_names() -> str:
 
 
 def verified(known: Sequence[str], console: Console | None = None) -> None:
-    """Print what papers report beside what was measured here.
+    """Print what papers report beside what was measured here, method by method.
 
     Args:
         known: the methods that there are; numbers of others are passed over.
         console: where to print.
     """
     console = console or Console(soft_wrap=True)
-    table = Table(title="Reported and measured here, in %", title_justify="left")
-    for column in ("method", "stream", "weights", "score"):
-        table.add_column(column)
-    for column in ("reported", "ours", "interval"):
-        table.add_column(column, justify="right")
-    for column in ("command", "record"):
-        table.add_column(column)
+    console.print(
+        "Reported, and measured here, in % [95 % interval]\n", highlight=False, markup=False
+    )
     rows = [row for row in reported() if row.method in known]
-    for row in rows:
-        cells = (row.method, row.stream, row.weights, row.what, f"{row.reported:g}")
-        table.add_row(*map(escape, (*cells, *of_ours(row, ours(row)))))
-    console.print(table)
+    for method in known:
+        lines = [*_reported(method, rows), *_alone(method)]
+        if lines:
+            text = "\n".join(f"  {line}" for line in lines)
+            console.print(f"{method}\n{text}\n", highlight=False, markup=False)
     count = sum(ours(row) is not None for row in rows)
     console.print(
-        f"{count} of {len(rows)} numbers were measured here; where each was looked up, and what "
-        "other programs have, stands on the methods' pages: docs/methods/.",
+        f"{count} of {len(rows)} reported numbers were measured here; where each was looked up, "
+        "and what other programs have, stands on the methods' pages: docs/methods/.",
         highlight=False,
     )
 
 
-def of_ours(row: Reported, found: Ours | None) -> tuple[str, str, str, str]:
-    """Our number, its interval, the command and the record, for people."""
-    command = row.command or "–"
-    if found is None:
-        return NOT_RUN, "–", command, "–"
-    interval = "–"
+def _reported(method: str, rows: Sequence[Reported]) -> Iterator[str]:
+    """The lines of a method's reported numbers, by stream, weights and command."""
+    told = ("", "", "")
+    for row in rows:
+        if row.method != method:
+            continue
+        place = (row.stream, row.weights, row.command or "")
+        if place != told:
+            told = place
+            yield f"{row.stream}; {row.weights}" + f": {row.command}" * bool(row.command)
+        found = ours(row)
+        own = NOT_RUN if found is None else f"{of_ours(found)}, docs/results/{found.page}"
+        yield f"  {row.what}: reported {row.reported:g}, ours {own}"
+
+
+def _alone(method: str) -> Iterator[str]:
+    """The lines of what was measured here without a number of a paper beside it."""
+    for first, by in measured_alone(method):
+        command = f"python studies/{first.page}.py --run"
+        yield f"docs/results/{first.page}, {first.row}; {first.stream}: {command}"
+        names = {str(key): title for key, title in TITLES.items()} | {"retention": "retention"}
+        yield "  " + "; ".join(f"{names[what]} {of_ours(x)}" for what, x in by.items())
+
+
+def of_ours(found: Ours) -> str:
+    """A number of ours with its interval and seeds."""
+    text = f"{100 * found.value:.1f}"
     if found.low is not None and found.high is not None:
-        interval = f"{100 * found.low:.1f} … {100 * found.high:.1f} ({found.interval})"
-    seeds = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
-    return f"{100 * found.value:.1f}", interval, command, f"docs/results/{found.page}, {seeds}"
+        text += f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{text} ({found.seeds} seed{'s' * (found.seeds > 1)})"

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from clbench.method import Method, Needs
+from clbench.method import LOW_RANK, Method, Needs
 
 
 class {kind}(Method):
@@ -30,7 +30,9 @@ class {kind}(Method):
     summary: ClassVar[str] = "pulls back to the weights that the task began with"
     needs: ClassVar[Needs] = Needs(copies=1)  # of the weights, beside those that are trained
     #: Methods that it does not go with, and why.
-    clashes: ClassVar[dict[str, str]] = {{"lora": "it moves weights that LoRA trains factors of"}}
+    clashes: ClassVar[dict[str, str]] = dict.fromkeys(
+        LOW_RANK, "it moves weights that the latter trains factors of"
+    )
     #: A setting: {{{name}: {{pull: 0.1}}}} in a recipe, checked when that is read.
     pull: float = Field(0.03, ge=0, le=1, description="share of the way; 0 changes nothing")
 

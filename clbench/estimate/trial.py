@@ -233,8 +233,14 @@ def _short(setup: Setup, quick: int) -> Setup:
         for task in setup.stream.tasks[:STAGES]
     )
     stream = replace(setup.stream, tasks=tasks)
+    last = tasks[-1]
     small = [
-        replace(stage, name=str(number), train=_few(stage.train, count * (1 + (number == 2))))
+        replace(
+            stage,
+            index=min(stage.index, last.index),
+            name=str(number),
+            train=_few(_up_to(stage.train, last.classes.stop), count * (1 + (number == 2))),
+        )
         for number, stage in enumerate(stages)
     ]
     lengths = ((1, batch), (steps, batch), (4 * steps, batch), (steps, wide))
@@ -242,6 +248,12 @@ def _short(setup: Setup, quick: int) -> Setup:
     recipe = setup.recipe.model_copy(update={"per_task": per_task})
     meter = replace(setup.meter, stream=stream)
     return replace(setup, recipe=recipe, stream=stream, stages=small, meter=meter)
+
+
+def _up_to(split: Split, classes: int) -> Split:
+    """What a split has of the first classes: a stage of all tasks at once has those of others."""
+    known = split.labels < classes
+    return split if known.all() else Split(split.images, split.index[known], split.labels[known])
 
 
 def _few(split: Split, count: int) -> Split:

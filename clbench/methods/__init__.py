@@ -25,6 +25,7 @@ from clbench.methods.head_refit import HeadRefit
 from clbench.methods.hft import HFT
 from clbench.methods.icarl import ICaRL
 from clbench.methods.inflora import InfLoRA
+from clbench.methods.knn import NearestNeighbours
 from clbench.methods.l2_sp import L2SP
 from clbench.methods.l2p import L2P
 from clbench.methods.ldifs import LDIFS
@@ -95,6 +96,7 @@ METHODS: dict[str, type[Method]] = {
     "er_ace": ERACE,
     "magmax": MagMax,
     "dare": DARE,
+    "knn": NearestNeighbours,
     "cofima": CoFiMA,
     "opcm": OPCM,
     "freeze": Freeze,

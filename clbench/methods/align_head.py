@@ -47,7 +47,7 @@ class AlignHead(Method):
         "epochs": Swept(0.0, (0.0,), "alignment draws from the classes of every task")
     }
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("ncm", "slda", "ranpac", "fecam", "aper"),
+        ("ncm", "slda", "ranpac", "knn", "fecam", "aper"),
         "the latter decides by statistics of all classes already",
     )
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,14 @@ from clbench.errors import ClbenchError
 from clbench.methods.adapters import acting, add_adapters
 from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.models.backbone import features
 from clbench.models.reference import plain_network
 from clbench.streams import Task
 from clbench.weights import State
+
+if TYPE_CHECKING:
+    from clbench.methods.plan import Training
 
 
 def cosines(features_BF: Tensor, sums_CF: Tensor) -> Tensor:
@@ -50,11 +54,8 @@ class APER(Collecting):
     summary: ClassVar[str] = "adapts in the first task; class means of plain and adapted features"
     clashes: ClassVar[Mapping[str, str]] = {
         "linear_probe": "it leaves the latter nothing to adapt",
-        **dict.fromkeys(("lora", "inflora", "sd_lora"), "say variant: adapter for few weights"),
-        **dict.fromkeys(
-            ("l2p", "dualprompt", "coda_prompt"),
-            "the latter adapts by weights that its plain network has not",
-        ),
+        **dict.fromkeys(LOW_RANK, "say variant: adapter for few weights"),
+        **dict.fromkeys(PROMPTS, "the latter adapts by weights that its plain network has not"),
     }
     elsewhere: ClassVar[str] = "variant: full"
 
@@ -75,6 +76,15 @@ class APER(Collecting):
     def networks(self) -> tuple[type[nn.Module], ...]:  # type: ignore[override]
         """Adapters need a ViT."""
         return (VisionTransformer,) if self.variant == "adapter" else ()
+
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        others = [n for n in ("bitfit", "ln_only", "spu") if n in recipe.methods]
+        if self.variant == "full" or not others:
+            return ""
+        return (
+            f"has variant = 'adapter', which freezes what {others[0]} trains, and it the adapters: "
+            f"say variant: full, or leave {others[0]} out"
+        )
 
     def forget(self) -> None:
         super().forget()

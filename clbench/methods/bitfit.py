@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from clbench.methods.kinds import LOW_RANK
 from clbench.methods.partial import Partial
 
 
@@ -37,7 +38,7 @@ class BitFit(Partial):
     summary: ClassVar[str] = "train the biases and the head"
     clashes: ClassVar[Mapping[str, str]] = {
         **Partial.clashes,
-        **dict.fromkeys(("ln_only", "spu"), "each freezes what the other trains"),
+        **dict.fromkeys((*LOW_RANK, "ln_only"), "each freezes what the other trains"),
     }
 
     def chosen(self, model: nn.Module, head: Sequence[str]) -> frozenset[str]:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
@@ -101,7 +102,7 @@ class CODAPrompt(PrefixMethod):
     summary: ClassVar[str] = "prefixes as weighted sums of components, on a frozen ViT"
     called: ClassVar[str] = "coda_prompt"
     free: ClassVar[str] = "orthogonality"
-    block_fields: ClassVar[tuple[str, ...]] = ("blocks",)
+    block_fields: ClassVar[Mapping[str, str]] = {"blocks": "length"}
 
     pool: int = Field(100, ge=1, description="components of all tasks, in equal shares")
     length: int = Field(8, ge=0, multiple_of=2, description="L, keys and values; 0 is no prompt")
@@ -112,14 +113,22 @@ class CODAPrompt(PrefixMethod):
 
     _told: dict[str, Tensor] = {}
 
+    def refuses(self, recipe: Any, sketch: nn.Module | None) -> str:
+        width = sketch.embed_dim if isinstance(sketch, VisionTransformer) else self.pool
+        return super().refuses(recipe, sketch) or self._crowded(width, 1)
+
+    def _crowded(self, width: int, stages: int) -> str:
+        """Why they are too many or too few; or empty."""
+        if not self.length or stages <= self.pool <= width:
+            return ""
+        why = f"components are orthogonal in {width} channels: say {width} or fewer"
+        if self.pool <= width:
+            why = f"every one of {stages} tasks has some: say {stages} or more"
+        return f"has pool = {self.pool}, and {why}"
+
     def made(self, width: int, stages: int) -> Prefixes:
-        if self.length and not stages <= self.pool <= width:
-            why = (
-                f"components are orthogonal to each other in {width} channels: say {width} or fewer"
-                if self.pool > width
-                else f"every one of {stages} tasks has some: say {stages} or more"
-            )
-            raise ClbenchError(f"methods.coda_prompt.pool = {self.pool}, and {why}")
+        if why := self._crowded(width, stages):
+            raise ClbenchError(f"methods: coda_prompt {why}")
         return Components(self, width, stages)
 
     def start(self, context: Context) -> None:

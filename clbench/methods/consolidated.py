@@ -56,29 +56,36 @@ class Followed(Consolidated):
     before it in the recipe.
     """
 
-    #: Of the step: gradients, and weights before it.
+    #: Of the step: gradients, and weights before it; taken in place from step to step.
     _gradient: State = {}
     _before: State = {}
 
+    @torch.no_grad()
     def project(self, model: nn.Module) -> None:
         """Take a copy of the gradients and weights; nothing is edited."""
         if self.strength == 0:
             return
         trained = {n: p for n, p in model.named_parameters() if p.grad is not None}
-        self._before = {name: p.detach().clone() for name, p in trained.items()}
-        self._gradient = {name: p.grad.clone() for name, p in trained.items()}  # type: ignore[union-attr]
-        if self._importance:
-            for name in self._gradient.keys() & self._importance.keys():
-                apart = self._before[name] - self._centre[name]
-                self._gradient[name] -= 2 * self.strength * self._importance[name] * apart
+        if self._before.keys() != trained.keys():
+            self._before = {name: torch.empty_like(p) for name, p in trained.items()}
+            self._gradient = {name: torch.empty_like(p) for name, p in trained.items()}
+        before, gradient = list(self._before.values()), list(self._gradient.values())
+        torch._foreach_copy_(before, [p.detach() for p in trained.values()])
+        torch._foreach_copy_(gradient, [p.grad for p in trained.values() if p.grad is not None])
+        for name in self._gradient.keys() & self._importance.keys():
+            apart = self._before[name] - self._centre[name]
+            factors = self._importance[name]
+            self._gradient[name].addcmul_(factors, apart, value=-2 * self.strength)
 
+    @torch.no_grad()
     def after_step(self, model: nn.Module, step: int) -> None:
         if self.strength == 0:
             return
         now = {n: p.detach() for n, p in model.named_parameters() if n in self._before}
+        torch._foreach_sub_(list(self._before.values()), [now[name] for name in self._before])
         self._follow(self._gradient, self._before, now, step)
 
     @abstractmethod
     @torch.no_grad()
-    def _follow(self, gradient: State, before: State, now: State, step: int) -> None:
-        """Take up a step: the loss's gradient, and the weights before and after it, by name."""
+    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
+        """Take up a step, by name: the loss's gradient, the way back, and the weights after it."""

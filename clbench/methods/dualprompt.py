@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -100,7 +100,7 @@ class DualPrompt(PrefixMethod):
     summary: ClassVar[str] = "prefixes for all tasks and for each task, on a frozen ViT"
     called: ClassVar[str] = "dualprompt"
     free: ClassVar[str] = "pull"
-    block_fields: ClassVar[tuple[str, ...]] = ("g_blocks", "e_blocks")
+    block_fields: ClassVar[Mapping[str, str]] = {"g_blocks": "g_length", "e_blocks": "e_length"}
     every_batch: ClassVar[bool] = True
 
     g_length: int = Field(5, ge=0, description="keys, and values, of the G-prompt; 0 is none")

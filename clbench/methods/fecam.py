@@ -96,7 +96,7 @@ class FeCAM(Collecting):
     def _power(self, least: float) -> float:
         """β, the same in all tasks; ``least`` is the smallest feature of this one."""
         wanted = self.beta or (0.5 if least >= 0 else 1.0)
-        beta = float(self._memory.setdefault("beta", torch.tensor(wanted).double()))
+        beta = float(self._memory.setdefault("beta", torch.tensor(wanted, dtype=torch.float64)))
         if (beta != 1 and least < 0) or self.beta not in (None, beta):
             raise ClbenchError(
                 f"methods.fecam.beta = {wanted}: what is below 0, as features of ViTs are, has no "
@@ -139,7 +139,8 @@ class FeCAM(Collecting):
         with torch.autocast(features_BF.device.type, enabled=False):
             if self._ready is None:
                 self._ready = self._made(features_BF.device)
-            powers_BF = features_BF ** float(self._memory["beta"])
+            beta = float(self._memory["beta"])  # other than 1 none was below 0; a new one may be
+            powers_BF = features_BF if beta == 1 else features_BF.clamp(min=0) ** beta
             each = zip(*self._ready, strict=True)
             return -torch.stack([mahalanobis(powers_BF, *one) for one in each], 1)
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
 from clbench.methods.spanned import across, extended
 from clbench.models.inputs import full_precision, input_grams, weighted
@@ -42,7 +42,7 @@ class GPM(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = "the share of its steps that is taken away: raise threshold"
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("linear_probe", "bitfit", "ln_only"),
+        (*LOW_RANK, "linear_probe", *PROMPTS, "bitfit", "ln_only"),
         "the weights that gpm projects are frozen there",
     )
 
@@ -133,15 +133,14 @@ class GPM(Method):
             found = [extended(basis[:, basis.any(0)], gram, epsilon, below)
                      for basis, gram in zip(known, gram_GNN, strict=True)]  # fmt: skip
             most = max(x.shape[1] for x in found)
-            padded = torch.stack([F.pad(x, (0, most - x.shape[1])) for x in found])
+            padded = torch.stack([nn.functional.pad(x, (0, most - x.shape[1])) for x in found])
             self._bases = self._bases | {name: padded.float().cpu()}
         self._tasks, self._here = self._tasks + 1, {}
 
     def activity(self) -> dict[str, float]:
         removed, whole = (0.0, 1.0) if self._squares is None else self._squares.tolist()
-        share = removed / max(whole, 1e-38)
-        closed = {"closed_share": self._closed}  # of the directions in which weights could move
-        return {"active": float(share > 0), "scope": share, **closed}
+        share = removed / max(whole, 1e-38)  # closed: of the directions that weights could take
+        return {"active": float(share > 0), "scope": share, "closed_share": self._closed}
 
     def state_dict(self) -> dict[str, object]:
         return {"bases": dict(self._bases), "tasks": self._tasks}

@@ -14,6 +14,7 @@ from timm.layers.norm import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from clbench.methods.kinds import LOW_RANK
 from clbench.methods.partial import Partial
 
 #: Layers that normalise; timm's other norms are subclasses of these.
@@ -48,7 +49,7 @@ class LNOnly(Partial):
     summary: ClassVar[str] = "train the normalisation layers' scales and shifts, and the head"
     clashes: ClassVar[Mapping[str, str]] = {
         **Partial.clashes,
-        "spu": "each freezes what the other trains",
+        **dict.fromkeys(LOW_RANK, "each freezes what the other trains"),
     }
 
     def chosen(self, model: nn.Module, head: Sequence[str]) -> frozenset[str]:

@@ -18,10 +18,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
+from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.targets import layers
 from clbench.models.backbone import head_names
 from clbench.weights import State
+
+if TYPE_CHECKING:
+    from clbench.methods.plan import Training
 
 #: How torch names what the parametrizations of a module's weight hold.
 HELD = ".parametrizations.weight."
@@ -110,17 +115,12 @@ class LowRankUpdates(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True)
     clashes: ClassVar[Mapping[str, str]] = {
         "sfa": f"{FACTORS}; wise_ft with anchor: previous averages the merged weights after a task",
-        **dict.fromkeys(("fisher_merge", "ewc_merge", "cofima", "zscl"), FACTORS),
-        **dict.fromkeys(("si", "rwalk"), WAY),
+        **dict.fromkeys(("fisher_merge", "ewc_merge", "cofima"), FACTORS),
+        "si": WAY,
+        "rwalk": WAY,
         "linear_probe": "the latter freezes what the former trains",
-        "gpm": "the weights that gpm projects are frozen there",
-        **dict.fromkeys(
-            ("l2p", "dualprompt", "coda_prompt", "bitfit", "ln_only", "spu"),
-            "each freezes what the other trains",
-        ),
-        **dict.fromkeys(
-            ("lora", "inflora", "sd_lora"), "each has updates of its own of the same layers"
-        ),
+        **dict.fromkeys(PROMPTS, "each freezes what the other trains"),
+        **dict.fromkeys(LOW_RANK, "each has updates of its own of the same layers"),
     }
     #: What it is called in a recipe, for messages.
     called: ClassVar[str]
@@ -138,6 +138,15 @@ class LowRankUpdates(Method):
     @property
     def thirds(self) -> str:
         """Letters of queries, keys, values: what has updates in attention; empty: all as one."""
+        return ""
+
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        try:
+            if sketch is not None and self.targets:
+                layers(sketch, self.targets, self.called)
+        except ClbenchError as error:
+            backbone = recipe.model.backbone
+            return f"has nothing to update in model.backbone = {backbone!r}: {error}: name others"
         return ""
 
     @abstractmethod
@@ -187,7 +196,7 @@ class LowRankUpdates(Method):
         if trained:
             self._activity = {
                 "active": float(squares > 0),
-                "scope": 1 - free / whole,
+                "scope": max(0.0, 1 - free / whole),
                 "update_norm": math.sqrt(squares),
                 "adapter_parameters": float(sum(trained)),
             }

@@ -10,6 +10,7 @@ from torch import nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method
+from clbench.methods.kinds import PROMPTS
 from clbench.models.backbone import head_names
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ class Partial(Method):
 
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "the share of the trunk's weights that is frozen"
-    clashes: ClassVar[Mapping[str, str]] = {"linear_probe": "it freezes the whole trunk"}
+    clashes: ClassVar[Mapping[str, str]] = {
+        "linear_probe": "it freezes the whole trunk",
+        **dict.fromkeys(PROMPTS, "it freezes the trunk, and trains prompts"),
+    }
 
     _trained: frozenset[str] | None = None
     _frozen: float = 0.0

@@ -132,7 +132,7 @@ def penalty_activity(
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     values = {"penalty": 0.0, "gradient_norm": 0.0}
-    if penalty is not None:
+    if penalty is not None and parameters:  # none are, where another method trains nothing more
         gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
         norms = torch._foreach_norm([g for g in gradients if g is not None])
         values = {

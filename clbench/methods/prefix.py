@@ -7,20 +7,24 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from timm.models.vision_transformer import Attention, VisionTransformer  # type: ignore[attr-defined]
-from torch import Tensor
+from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Needs
 from clbench.methods.prompts import POOL, PromptMethod, Prompts, Queried
 from clbench.streams import Task
+
+if TYPE_CHECKING:
+    from clbench.methods.plan import Training
 
 #: The number of a block, from 0.
 Block = Annotated[int, Field(ge=0)]
@@ -142,8 +146,8 @@ class PrefixMethod(PromptMethod):
     """A prompt method by prefix tuning, with prompts for each task; abstract."""
 
     needs: ClassVar[Needs] = Needs(task_boundaries=True, passes=1)
-    #: The settings that name blocks.
-    block_fields: ClassVar[tuple[str, ...]]
+    #: The settings that name blocks, each with that of its prompts' length.
+    block_fields: ClassVar[Mapping[str, str]]
 
     _stage: int | None = None
 
@@ -155,6 +159,14 @@ class PrefixMethod(PromptMethod):
                 fields = " and ".join(self.block_fields)
                 raise ValueError(f"{fields} name block {block} twice, which can have one prefix")
         return self
+
+    def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
+        depth = len(sketch.blocks) if isinstance(sketch, VisionTransformer) else math.inf
+        for field, length in self.block_fields.items():
+            for block in getattr(self, field) if getattr(self, length) else ():
+                if block >= depth:
+                    return f"has {block} in {field}, and {_no_block(block, int(depth))}"
+        return ""
 
     @abstractmethod
     def made(self, width: int, stages: int) -> Prefixes:
@@ -190,6 +202,13 @@ class PrefixMethod(PromptMethod):
         return {"active": 1.0}
 
 
+def _no_block(block: int, depth: int) -> str:
+    return (
+        f"there is no block {block}, as the network has {depth}, from 0 to {depth - 1}: name "
+        "others, or choose a deeper backbone"
+    )
+
+
 def _take_prefixes(model: VisionTransformer, block: int, method: str) -> None:
     """Have a block take prefixes.
 
@@ -198,10 +217,7 @@ def _take_prefixes(model: VisionTransformer, block: int, method: str) -> None:
     """
     depth = len(model.blocks)
     if block >= depth:
-        raise ClbenchError(
-            f"methods.{method}: there is no block {block}, as the network has {depth}, from 0 to "
-            f"{depth - 1}: name others, or choose a deeper backbone"
-        )
+        raise ClbenchError(f"methods.{method}: {_no_block(block, depth)}")
     layer = getattr(model.blocks[block], "attn", None)
     if type(layer) is not Attention:
         raise ClbenchError(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.models.modes import evaluating
 from clbench.streams import Task
 
@@ -85,12 +86,9 @@ class PromptMethod(Method, ABC):
     networks: ClassVar[tuple[type[nn.Module], ...]] = (VisionTransformer,)
     clashes: ClassVar[Mapping[str, str]] = {
         "linear_probe": "it freezes the prompts",
-        "freeze": "the whole trunk is frozen there already",
-        "gpm": "the weights that gpm projects are frozen there",
-        **dict.fromkeys(("bitfit", "ln_only", "spu"), "each freezes what the other trains"),
-        **dict.fromkeys(
-            ("l2p", "dualprompt", "coda_prompt"), "each puts prompts of its own into the network"
-        ),
+        "hft": "the trunk rests already, and prompts would with the other half of the blocks",
+        **dict.fromkeys(LOW_RANK, "each freezes what the other trains"),
+        **dict.fromkeys(PROMPTS, "each puts prompts of its own into the network"),
     }
 
     _head: tuple[str, ...] = ()

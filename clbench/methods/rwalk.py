@@ -71,12 +71,12 @@ class RWalk(Followed):
         self._loss = {name: torch.zeros_like(x) for name, x in self._then.items()}
 
     @torch.no_grad()
-    def _follow(self, gradient: State, before: State, now: State, step: int) -> None:
+    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
         for name, g in gradient.items():
             old = self._fisher.get(name)
             square = g.square()
             self._fisher[name] = square if old is None else torch.lerp(old, square, self.alpha)
-            self._loss[name].addcmul_(g, now[name] - before[name], value=-1)
+            self._loss[name].addcmul_(g, back[name])
         if step % self.every == 0:
             self._look(now)
 

@@ -102,9 +102,8 @@ class SDLoRA(AttentionUpdates):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True)
     factors: ClassVar[tuple[str, ...]] = ("A", "B", "magnitudes")
     clashes: ClassVar[Mapping[str, str]] = {
-        **AttentionUpdates.clashes,
-        **dict.fromkeys(("task_arithmetic", "ties", "opcm"), FROM_START),
-    }
+        **AttentionUpdates.clashes, **dict.fromkeys(("task_arithmetic", "ties", "opcm"), FROM_START)
+    }  # fmt: skip
 
     rank: int = Field(10, ge=1, description="r of a task; smaller layers take what they allow")
     qkv: str = thirds_field("qv")

@@ -58,10 +58,10 @@ class SI(Followed):
         self._began = {n: p.detach().clone() for n, p in context.model.named_parameters()}
 
     @torch.no_grad()
-    def _follow(self, gradient: State, before: State, now: State, step: int) -> None:
+    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
         for name, g in gradient.items():
             omega = self._omega.setdefault(name, torch.zeros_like(g))
-            omega.addcmul_(g, now[name] - before[name], value=-1)
+            omega.addcmul_(g, back[name])
 
     def _matters(self, context: Context) -> State:
         found = {}

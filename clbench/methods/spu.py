@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context, Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.plan import Remark
 from clbench.methods.targets import layers
 from clbench.methods.task_vectors import largest
@@ -70,7 +71,9 @@ class SPU(Method):
     needs: ClassVar[Needs] = Needs(task_boundaries=True, copies=1)
     still: ClassVar[bool] = True
     scope_means: ClassVar[str] = "the trunk's entries that rest: lower fraction"
-    clashes: ClassVar[Mapping[str, str]] = {"linear_probe": "it freezes what the former trains"}
+    clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (*LOW_RANK, *PROMPTS, "linear_probe", "bitfit", "ln_only"), "each freezes the other's part"
+    )
 
     fraction: float = Field(0.1, gt=0, le=1, description="share of a weight's entries it trains")
     targets: tuple[str, ...] = Field(

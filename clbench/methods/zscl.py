@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.image_texts import ImageTexts, unsuited
+from clbench.methods.kinds import LOW_RANK
 from clbench.methods.lwf import distillation
 from clbench.models.average import RunningMean
 from clbench.models.backbone import features
@@ -69,6 +70,9 @@ class ZSCL(Method):
     needs: ClassVar[Needs] = Needs(reference_data=True, task_boundaries=True, copies=2, passes=2)
     averages: ClassVar[bool] = True
     counts_steps: ClassVar[bool] = True
+    clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        LOW_RANK, "the former averages weights, and the latter trains factors of them"
+    )
 
     data: str = Field(description="folder of reference images, in any folders; no labels are read")
     embeddings: str = Field(description=".npz file of text embeddings, by clbench embed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 from clbench.methods import METHODS
 
@@ -14,12 +14,17 @@ OPEN = (
 )
 
 
+@final
+class Instead(dict[str, Any]):
+    """A mapping that takes the place of the one it is put on, and is not merged with it."""
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Put ``changes`` on top of ``base``; mappings merge key by key, other values replace.
 
     A section whose ``name`` changes starts anew, as the old fields belong to the old name. A
     method set to null is taken out. An empty mapping clears one whose keys are the user's
-    (:data:`OPEN`): ``methods: {}`` is no methods.
+    (:data:`OPEN`): ``methods: {}`` is no methods. :class:`Instead` clears it and fills it again.
 
     >>> merge({"stream": {"name": "a", "tasks": 2}}, {"stream": {"tasks": 5}})
     {'stream': {'name': 'a', 'tasks': 5}}
@@ -29,7 +34,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             renamed = "name" in value and value["name"] != old.get("name")
-            anew = renamed or (not value and key in OPEN)
+            anew = renamed or isinstance(value, Instead) or (not value and key in OPEN)
             merged[key] = dict(value) if anew else merge(old, value)
             if key == "methods":
                 # A name that is no method's stays, to be refused.
@@ -37,7 +42,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
                     k: v for k, v in merged[key].items() if v is not None or k not in METHODS
                 }
         else:
-            merged[key] = value
+            merged[key] = dict(value) if isinstance(value, Instead) else value
     # Length is given one way: the later one wins.
     for given, other in (("steps", "epochs"), ("epochs", "steps")):
         if given in changes and other not in changes and other in merged:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clbench.record.baselines import PLAIN
 from clbench.record.reading import fit, yaml_of
 from clbench.record.record import TITLES
 from clbench.record.values import Scenario
@@ -113,3 +115,42 @@ def ours(number: Reported, results: Path = RESULTS) -> Ours | None:
         if one.row == number.row and one.runs and all((kept / run).is_dir() for run in one.runs):
             return one
     return None
+
+
+class MeasuredAlone(NamedTuple):
+    """A row of a page's table whose runs had one method and no other.
+
+    Attributes:
+        first: one of its numbers, which names page, stream, row and seeds.
+        by: the numbers: OP by its scenario, and ``retention``.
+    """
+
+    first: Ours
+    by: dict[str, Ours]
+
+
+def measured_alone(method: str, results: Path = RESULTS) -> Iterator[MeasuredAlone]:
+    """The rows of all pages whose runs had this method and no other."""
+    for place in sorted(results.glob("*/table.csv")):
+        page = place.parent.name
+        found: dict[tuple[str, str], dict[str, Ours]] = {}
+        for scenario in get_args(Scenario):
+            for score in ("overall_performance", "retention"):
+                for row in in_table(score, scenario, page, results):
+                    what = score if score == "retention" else scenario
+                    found.setdefault((row.stream, row.row), {})[what] = row
+        for by in found.values():
+            first = next(iter(by.values()))
+            if _methods(results / page, first.runs) == (method,):
+                yield MeasuredAlone(first, by)
+
+
+@cache
+def _methods(page: Path, runs: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods of a row's runs, by the first one's record."""
+    path = page / "records" / (runs[0] if runs else "") / "record.jsonl"
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8") as file:
+        names = list(json.loads(file.readline())["methods"])
+    return tuple(n for n in names if n != PLAIN) or (PLAIN,)

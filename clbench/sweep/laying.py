@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.learner import footprint
 from clbench.learner.footprint import Clock
 from clbench.machine import peak_memory
+from clbench.methods import name_of
 from clbench.methods.base import Context, Method, overriding
 from clbench.methods.plan import Plan
 from clbench.methods.posthoc import hands_on
@@ -113,9 +115,7 @@ class Laying:
         network.flops.look(network.model)
         with parts("prepare"):
             context = self._context(row, steps)
-            for method in overriding(row.added, "start"):
-                with clock(method):
-                    method.start(context)
+            self._start(row, context, clock)
         with parts("finish"):
             trained = self._finish(row, self._trained(row, source), context, clock)
         with parts("deploy"):
@@ -178,6 +178,22 @@ class Laying:
             same = (found[name] == start[name]).view(len(learned), -1).all(1)
             found[name] = _rows(found[name], row.theta[name], learned & same)
         return found
+
+    def _start(self, row: LaidRow, context: Context, clock: Clock) -> None:
+        """Let methods prepare for the task, on the network as it began.
+
+        Raises:
+            ClbenchError: if one changes what the task started from.
+        """
+        for method in overriding(row.added, "start"):
+            with clock(method):
+                method.start(context)
+            now = self.setup.network.model.state_dict()
+            if any(not torch.equal(x, now[n]) for n, x in context.anchors.previous.state.items()):
+                raise ClbenchError(
+                    f"{name_of(method)} changes what a task starts from, which a finished run has "
+                    "not been trained from: train with it"
+                )
 
     def _finish(self, row: LaidRow, trained: State, context: Context, clock: Clock) -> State:
         """Let methods work on the trained network with the task's images at hand."""

@@ -218,6 +218,7 @@ for _tag, _pattern, _first in (
     _Dumper.add_implicit_resolver(
         f"{_TAG}{_tag}", re.compile(f"^(?:{_pattern.pattern})$"), list(_first)
     )
+_Dumper.add_multi_representer(dict, _Dumper.represent_dict)  # subclasses, too
 
 
 def dump(values: Any, flow: bool = False) -> str:

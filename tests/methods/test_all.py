@@ -91,6 +91,7 @@ NEUTRAL = {
     "ncm": None,
     "slda": None,
     "ranpac": None,
+    "knn": None,
     "fecam": None,
     "aper": None,
     "ease": None,
@@ -141,6 +142,7 @@ OVERWRITTEN = [{"ema", name} for name in ("fisher_merge", "cofima", "lora", "inf
 #: Their hooks are those of others as well: only some of their pairs are tried every time.
 KIN = {
     *("slow_trunk", "align_head", "si", "mas", "rwalk", "ldifs", "der", "er_ace", "magmax", "dare"),
+    "knn",
     *("cofima", "opcm", "ema", "spu", "freeze", "bitfit", "ln_only", "l2_sp", "lp_ft", "gpm"),
     *("icarl", "inflora", "sd_lora", "fecam", "aper", "ease", "dualprompt", "coda_prompt"),
     "zscl",
@@ -362,7 +364,7 @@ def test_combinations_of_the_papers(small, tmp_path, methods):
     ("head", "methods"),
     [
         (head, methods)
-        for head in ("ncm", "slda", "ranpac", "fecam", "aper")
+        for head in ("ncm", "slda", "ranpac", "knn", "fecam", "aper")
         for methods in (
             ("l2", "der_pp", "sfa"),
             ("lwf", "gem", "mofo", "wise_ft"),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import look
-from prompted import CODA, PEERS, network, task
+from prompted import CODA, PEERS, VIT, network, task
 
 from clbench.errors import ClbenchError
 from clbench.methods.coda_prompt import assembled
 from clbench.methods.orthogonal import gram_schmidt, orthogonality
+from clbench.recipe.recipe import parse
 
 TRAINED = [
     key.split("/")[1] for key in PEERS if key.startswith("coda/") and key.endswith("_train/Ek")
@@ -121,9 +122,17 @@ def test_the_penalty_is_a_sum_over_blocks():
     [(2, "every one of 3 tasks has some: say 3 or"), (33, "in 32 channels: say 32 or")],
 )
 def test_too_few_or_too_many_components_are_refused(pool, way):
-    with pytest.raises(ClbenchError, match=rf"coda_prompt\.pool = {pool}, and .*{way}"):
+    with pytest.raises(ClbenchError, match=rf"coda_prompt has pool = {pool}, and .*{way}"):
         network("coda_prompt", pool=pool)
     network("coda_prompt", pool=pool, length=0)
+
+
+def test_a_pool_that_is_wider_than_the_network_is_refused_as_the_recipe_is_read(recipe):
+    settings = {"blocks": [0], "pool": 33}
+    with pytest.raises(ClbenchError, match=r"has pool = 33, and .* in 32 channels") as caught:
+        parse(recipe | {"model": VIT, "methods": {"coda_prompt": settings}})
+    assert "\n" not in str(caught.value)
+    parse(recipe | {"model": VIT, "methods": {"coda_prompt": settings | {"length": 0}}})
 
 
 def test_shares_are_equal_and_what_is_left_is_not_used():

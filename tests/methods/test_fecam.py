@@ -110,6 +110,25 @@ def test_features_below_0_are_left_as_they_are_or_refused():
         changed._power(0.1)
 
 
+@pytest.mark.parametrize("beta", [0.1, 0.3, 0.5, 1e-6, 1])
+def test_any_power_is_that_of_all_tasks(beta):
+    parts = list(zip(peer("features").chunk(2), peer("labels").chunk(2), strict=True))
+    method = made(parts, beta=beta)
+    assert float(method._memory["beta"]) == beta
+    again = FeCAM(beta=beta)
+    again.load_state_dict(method.state_dict())
+    assert again._power(0.1) == beta
+
+
+def test_a_test_image_whose_features_fall_below_0_has_distances():
+    classify = made([(peer("features"), peer("labels"))]).classifier()
+    features = peer("test_features").float()
+    features[0, :2] = torch.tensor([-0.1, -1e-6])
+    scores = classify(features)
+    assert torch.isfinite(scores).all()
+    assert torch.equal(scores[0], classify(features.clamp(min=0))[0])
+
+
 def test_features_that_rest_and_lone_samples_leave_distances_finite():
     features, labels = peer("features").clone(), peer("labels").clone()
     features[:, 0] = 0

@@ -1,6 +1,7 @@
 """Heads that are made of statistics: the numbers of other programs, and what is special in runs."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
+from clbench.methods.knn import neighbour_scores
 from clbench.methods.ncm import nearest_mean
 from clbench.methods.ranpac import CANDIDATES, choose_ridge, ridge
 from clbench.methods.slda import discriminant, stream
@@ -118,7 +120,7 @@ def ran(recipe, folder, methods):
     return record, load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("name", ["ncm", "slda", "ranpac", "fecam"])
+@pytest.mark.parametrize("name", ["ncm", "slda", "ranpac", "knn", "fecam"])
 def test_what_is_never_trained_makes_no_step_and_forgets_no_feature(small, tmp_path, name):
     fields = {"features": 64} if name == "ranpac" else {}
     record, weights = ran(small, tmp_path / "run", {name: fields})
@@ -157,7 +159,8 @@ def test_ranpac_on_a_trunk_that_lora_tuned_in_the_first_task(small, tmp_path):
 
 
 def test_one_head_alone(small):
-    for pair in itertools.combinations(("ncm", "slda", "ranpac", "fecam", "aper", "head_refit"), 2):
+    heads = ("ncm", "slda", "ranpac", "knn", "fecam", "aper", "head_refit")
+    for pair in itertools.combinations(heads, 2):
         for names in (pair, pair[::-1]):
             with pytest.raises(ClbenchError, match="each makes the head"):
                 parse(small | {"methods": {name: {} for name in names}})
@@ -170,3 +173,42 @@ def test_one_head_alone(small):
             parse(small | {"methods": {"ncm": {"tuned": tuned}, "lwf": {}}})
     parse(small | {"methods": {"ncm": {"tuned": "first"}, "l2": {}}})
     parse(small | {"methods": {"ncm": {"tuned": "always"}, "lwf": {}}})
+
+
+KNN_PEERS = np.load(Path(__file__).parents[1] / "reference" / "knn_cka.npz")
+
+
+@pytest.mark.parametrize("key", [k for k in KNN_PEERS if k.endswith("/predictions")])
+def test_neighbours_vote_as_in_dino_s_evaluation(key):
+    numbers = re.fullmatch(r"k(\d+)_T([\d.]+)/predictions", key)
+    stored, labels, asked = (
+        torch.from_numpy(KNN_PEERS[name])
+        for name in ("train_features_raw", "train_labels", "test_features_raw")
+    )
+    count = int(labels.max()) + 1
+    given = (count + 2, int(numbers[1]), float(numbers[2]))  # two classes that nothing is stored of
+    votes = neighbour_scores(asked, stored, labels, *given)
+    assert torch.equal(votes.argmax(1), torch.from_numpy(KNN_PEERS[key]))
+    assert (votes[:, count:] < votes[:, :count].min()).all()
+
+
+def test_among_classes_without_a_neighbour_the_nearest_sample_decides():
+    random = torch.Generator().manual_seed(0)
+    stored, asked = (torch.randn(n, 5, generator=random, dtype=torch.float64) for n in (60, 9))
+    labels = torch.arange(6).repeat(10)
+    found = neighbour_scores(asked, stored, labels, 6, 1, 0.07)
+    cosines = F.normalize(asked, dim=1) @ F.normalize(stored, dim=1).T
+    for row, near in zip(found, cosines, strict=True):
+        best = [near[labels == c].max() for c in range(6)]
+        assert row.argmax() == labels[near.argmax()]
+        assert row.argsort(descending=True).tolist() == sorted(range(6), key=lambda c: -best[c])
+    few = neighbour_scores(asked, stored[:3], labels[:3], 6, 20, 0.07)  # fewer than k are stored
+    assert few.isfinite().all()
+
+
+def test_so_many_features_of_each_class_are_kept_and_no_image(small, tmp_path):
+    record, _ = ran(small, tmp_path / "run", {"knn": {"per_class": 5}})
+    assert [event.methods["knn"]["stored"] for event in record.tasks] == [10, 20]
+    footprint = record.tasks[-1].footprint["knn"]
+    assert (footprint.stored_samples, footprint.past_data) == (0, False)
+    assert footprint.stored_bytes == 20 * (16 * 4 + 8)

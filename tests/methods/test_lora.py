@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from clbench.errors import ClbenchError
+from clbench.methods.kinds import LOW_RANK
 from clbench.methods.lora import LoRA, freedom
 from clbench.models import head_names, tiny  # noqa: F401  (registers the tiny backbones)
+from clbench.recipe.recipe import parse
 from clbench.weights import snapshot
 
 BACKBONES = [
@@ -140,6 +142,14 @@ def test_pattern_without_a_layer():
         ClbenchError, match=r"'\*\.qkv' matches no .* there are conv1, conv2, conv3"
     ):
         LoRA(targets=("*.qkv",)).surgery(make())
+
+
+@pytest.mark.parametrize("name", LOW_RANK)
+def test_a_pattern_without_a_layer_is_refused_as_the_recipe_is_read(recipe, name):
+    with pytest.raises(ClbenchError, match=r"'tiny_cnn': .*'\*\.qkv' matches no") as caught:
+        parse(recipe | {"methods": {name: {"targets": ["*.qkv"]}}})
+    assert "\n" not in str(caught.value)
+    parse(recipe | {"methods": {name: {"targets": ["conv?"]}}})
 
 
 def test_plain_weights_pass_through():

@@ -190,3 +190,11 @@ def test_l2_sp_is_l2_of_the_trunk_and_decay_of_the_head(recipe, tmp_path, no_pic
         torch.testing.assert_close(both[name][rows], wanted, rtol=1e-5, atol=1e-7)
         assert torch.equal(both[name][~rows], start[name][~rows])
     assert torch.equal(both["conv1.weight"], plain["conv1.weight"])
+
+
+def test_l2_sp_rests_where_nothing_is_trained_any_more(recipe, tmp_path, no_pictures):
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7]], "train_per_class": 10}
+    record, _ = ran(recipe, tmp_path / "run", {"l2_sp": {}, "aper": {}})
+    first, second = (event.methods["l2_sp"] for event in record.tasks)
+    assert first["active"] == 1
+    assert second["active"] == second["gradient_norm"] == second["penalty"] == 0

@@ -119,7 +119,7 @@ def test_blocks_that_are_not_there_and_other_attention_are_refused():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_mistakes_are_told_in_one_line_as_the_recipe_is_read(recipe, name):
-    field = KINDS[name][0].block_fields[-1]
+    field = list(KINDS[name][0].block_fields)[-1]
 
     def refused(**settings):
         with pytest.raises(ClbenchError) as caught:
@@ -131,7 +131,9 @@ def test_mistakes_are_told_in_one_line_as_the_recipe_is_read(recipe, name):
     assert f"methods.{name}.{field}" in refused(**{field: [-1]})
     lengths = [f for f in KINDS[name][0].model_fields if "length" in f]
     assert f"methods.{name}.{lengths[0]}" in refused(**{lengths[0]: -2})
-    parse(recipe | {"model": VIT, "methods": {name: {}}})
+    told = refused(**KINDS[name][1] | {field: [7]})
+    assert f"methods: {name} has 7 in {field}, and there is no block 7, as the network" in told
+    parse(recipe | {"model": VIT, "methods": {name: KINDS[name][1]}})
     for backbone, kind in (("tiny_cnn", "TinyCNN"), ("resnet18", "ResNet")):
         model = {"backbone": backbone, "weights": "none"}
         with pytest.raises(ClbenchError, match=f"{name} works on timm's Vis.* is a {kind}: choose"):

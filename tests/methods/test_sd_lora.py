@@ -186,6 +186,13 @@ def test_a_run_keeps_directions_and_goes_along_them(recipe, tmp_path, no_picture
     assert kept == [sum(wanted[: n + 1]) for n in range(3)]
 
 
+def test_full_ranks_and_magnitudes_leave_no_scope(recipe, tmp_path, no_pictures):
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7]], "train_per_class": 10}
+    methods = {"sd_lora": {"rank": 10_000}}
+    record = clbench.run(recipe | {"steps": 2, "methods": methods}, tmp_path / "run")
+    assert [event.methods["sd_lora"]["scope"] for event in record.tasks] == [0, 0]
+
+
 @pytest.mark.parametrize(
     "other", ["task_arithmetic", "ties", "multitask", "lora", "inflora", "sfa"]
 )

@@ -5,6 +5,7 @@ import itertools
 import re
 from pathlib import Path
 
+import clips
 import pytest
 from clips import made
 
@@ -12,13 +13,16 @@ import clbench
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method, Needs
+from clbench.methods.kinds import LOW_RANK, PROMPTS
 from clbench.methods.statements import TRAITS, traits
 from clbench.methods.together import refuse_clashes
+from clbench.recipe.recipe import parse
 
+VIT = {"backbone": "tiny_vit", "options": {"depth": 2, "embed_dim": 32, "num_heads": 2}}
 PACKAGE = Path(clbench.__file__).parent
 #: Modules of clbench.methods that are no method's.
 COMMON = (
-    *("", "base", "context", "forward", "gradient_share", "plan", "posthoc", "statements"),
+    *("", "base", "context", "forward", "gradient_share", "kinds", "plan", "posthoc", "statements"),
     "together",
 )
 #: Where a word is a method's name too, and something else.
@@ -30,6 +34,7 @@ OTHERWISE = {
     ("recipe/per_task.py", "ema"),  # a field of the recipe
     ("report/confounds.py", "linear_probe"),
     ("metrics/retained/__init__.py", "ncm"),  # a measure of what is kept
+    ("metrics/retained/__init__.py", "knn"),  # another
 }
 #: Lists of examples.
 EXAMPLES = ("cli/cli.py",)
@@ -195,6 +200,35 @@ def test_what_one_of_a_family_does_not_go_with_the_others_do_not(family, alone):
 
 def test_clashes_name_methods():
     assert all(METHODS.keys() >= method.clashes.keys() for method in METHODS.values())
+
+
+@pytest.mark.parametrize("kind", [LOW_RANK, PROMPTS])
+def test_what_does_not_go_with_one_of_a_kind_goes_with_none(kind):
+    networks = {"aper"}  # of its own pretrained network the prefixes are no part, as l2p's are
+    for name, method in METHODS.items():
+        named = method.clashes.keys() & set(kind)
+        assert len(named) in (0, len(kind)) or name in networks, name
+
+
+@pytest.mark.parametrize(
+    ("methods", "model"),
+    [
+        ({"gpm": {}, "inflora": {}}, {}),
+        ({"gpm": {}, "coda_prompt": {"blocks": [0], "pool": 8}}, VIT),
+        ({"bitfit": {}, "dualprompt": {"g_blocks": [0], "e_blocks": [1]}}, VIT),
+        ({"spu": {}, "sd_lora": {}}, VIT),
+        ({"sd_lora": {}, "opcm": {}}, {}),
+        ({"zscl": clips.settings(), "inflora": {}}, clips.model()),
+        ({"hft": {}, "dualprompt": {"g_blocks": [0], "e_blocks": [1]}}, VIT),
+        ({"aper": {"variant": "adapter", "tuned": "first"}, "ln_only": {}}, VIT),
+        ({"aper": {"variant": "adapter", "tuned": "first"}, "spu": {}}, VIT),
+    ],
+    ids=str,
+)
+def test_methods_that_would_freeze_each_other_are_refused(recipe, methods, model):
+    with pytest.raises(ClbenchError, match=r"do not go together|variant: full") as caught:
+        parse(recipe | {"methods": methods, "model": recipe["model"] | model})
+    assert "\n" not in str(caught.value)
 
 
 def test_traits_are_what_the_class_says():
