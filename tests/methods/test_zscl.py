@@ -207,7 +207,7 @@ def test_what_it_cannot_work_on_is_refused_when_the_recipe_is_read(small):
     assert "on which retention.sets.mine measures" in refused(small | {"retention": sets})
     with pytest.raises(ClbenchError, match=r"methods\.zscl\.data"):
         parse(small | {"methods": {"zscl": {}}})
-    with pytest.raises(ClbenchError, match="lora and zscl do not go together"):
+    with pytest.raises(ClbenchError, match="zscl and lora do not go together"):
         parse(small | {"methods": {"zscl": clips.settings(), "lora": {}}})
 
 
