@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from timm.layers.norm import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
+from timm.layers import norm
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from clbench.methods.kinds import LOW_RANK
 from clbench.methods.partial import Partial
 
-#: Layers that normalise; timm's other norms are subclasses of these.
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm,
-         RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)  # fmt: skip
+#: Layers that normalise; timm's other norms are subclasses of these, but for those that are an
+#: activation as well (EvoNorm, FilterResponseNorm).
+NORMS = (
+    *(_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+    *(x for name, x in vars(norm).items() if name.startswith(("RmsNorm", "SimpleNorm"))),
+)
 
 
 def affine(model: nn.Module) -> frozenset[str]:

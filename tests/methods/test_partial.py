@@ -129,6 +129,11 @@ def test_biases_are_those_of_attention_too():
     assert not any("table" in name for name in found)
 
 
+@pytest.mark.parametrize("name", ["LayerNormFp32", "RmsNorm", "RmsNormFp32", "SimpleNormFp32"])
+def test_norms_in_full_precision_are_norms(name):
+    assert "weight" in affine(getattr(timm.layers, name)(4))
+
+
 @pytest.mark.parametrize(
     ("methods", "model", "why"),
     [
