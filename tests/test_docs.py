@@ -36,6 +36,15 @@ def test_links_lead_somewhere(page):
         assert ((ROOT / page).parent / target).exists(), target
 
 
+def test_what_is_said_of_methods_is_said_once():
+    """Rows of a table, and points: where changes met, both may have stayed."""
+    for part in (ROOT / "docs/methods.md").read_text().split("\n\n"):
+        cells = [line.split("|")[1] for line in part.splitlines() if line.startswith("| ")]
+        points = re.findall(r"^- (.{24})", part, re.MULTILINE)
+        assert len({*cells}) == len(cells), sorted(cells)
+        assert len({*points}) == len(points), sorted(points)
+
+
 def test_architecture_example_is_a_method(monkeypatch):
     code, _ = blocks("ARCHITECTURE.md")
     imports = (

@@ -120,9 +120,8 @@ class DualPrompt(PrefixMethod):
         self._last, self._told = LastStep(), {}
 
     def trainable(self, name: str) -> bool:
-        moves = self.pull > 0 or not name.startswith(
-            f"{POOL}keys."
-        )  # by the loss of the keys alone
+        # By the loss of the keys alone.
+        moves = self.pull > 0 or not name.startswith(f"{POOL}keys.")
         return moves and super().trainable(name)
 
     def penalty(self, forward: Forward) -> Tensor | None:

@@ -19,7 +19,7 @@ from clbench.methods.base import Context, Forward, Method, Needs
 from clbench.methods.image_texts import ImageTexts, unsuited
 from clbench.methods.kinds import LOW_RANK
 from clbench.methods.lwf import distillation
-from clbench.methods.running_mean import RunningMean
+from clbench.models.average import RunningMean
 from clbench.models.backbone import features
 from clbench.models.reference import frozen_copy
 from clbench.seeding import generator

@@ -27,15 +27,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
-from clbench.record import checkpoints, trust
+from clbench.files.disk import to_json, write_atomic, writing_to
+from clbench.record import checkpoints
 from clbench.record.record import SHARED_TITLES, TITLES, Record, Scenario
 from clbench.record.same_run import settings
 from clbench.runner.folder import plain, recipe_of
 from clbench.runner.identity import IDENTITY, state_of
 from clbench.runner.screen import percent
 from clbench.sweep.redeploy import Redeployment, refuse_classifiers
-from clbench.sweep.sweeping import Row, best, row_of
+from clbench.sweep.sweeping import Row, best, finished_record, row_of
 from clbench.sweep.view import pair
 from clbench.weights import State, same_keys
 
@@ -165,12 +165,7 @@ def soup(
 
 
 def _finished(folder: Path) -> Record:
-    record = trust.whole_record(folder)
-    if not record.finished:
-        raise ClbenchError(
-            f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
-        )
-    refuse_links(record.folder)
+    record = finished_record(folder)
     refuse_classifiers(list(recipe_of(record.folder).methods.values()), record.folder)
     if record.run.independent:
         raise ClbenchError(f"{folder} has a network for each task, of which there is no soup")
