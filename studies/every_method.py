@@ -6,7 +6,14 @@ See :mod:`suite_page` for the words, ``suites/every_method.yaml`` for the runs. 
 ran: five seeds, and for each method the claim that its paper makes of a stream like this, by one score,
 against the row that differs from it in nothing but the method; decided by a paired t test, corrected
 over the page. Rate, steps and the strengths that are not defaults were chosen on other settings of the
-stream (seed 0 of another pretraining), by how much plain fine-tuning forgets. Nothing was tuned.
+stream (seed 0 of another pretraining), by how much plain fine-tuning forgets and whether a method has a
+scope. Nothing was tuned. When four seeds had been looked at, two things were put right that made claims
+no test: the control of lp_ft, which probes a random head, is plain fine-tuning of a random head; and
+that heads of statistics train for fewer steps is part of what is claimed of them. Every p is doubled
+for that look.
+
+Seeds 0 to 3 ran on an H100, seed 4 on a CPU; each seed has a pretraining of its own, so that pairs are
+of one machine. For want of time seed 3 lacks the last seven rows of the suite.
 """
 
 from __future__ import annotations
@@ -26,10 +33,11 @@ KEEP_TASKS = {
     **dict.fromkeys(("mofo", "hft", "lora", "inflora", "sd_lora", "slow_trunk"), "sequential"),
 }
 #: Methods whose papers claim that what pretraining gave is kept, and their control.
-KEEP_PRETRAINING = (
-    *("flow", "wise_ft", "l2", "l2_sp", "ldifs", "lp_ft", "mofo", "bitfit", "ln_only", "freeze"),
-    *("lora", "spu", "ema"),
-)
+KEEP_PRETRAINING = {
+    **dict.fromkeys(("flow", "wise_ft", "l2", "l2_sp", "ldifs", "mofo", "bitfit"), "sequential"),
+    **dict.fromkeys(("ln_only", "freeze", "lora", "spu", "ema"), "sequential"),
+    "lp_ft": "random_head",
+}
 #: Methods whose papers claim more class-incremental accuracy, and their control.
 MORE_CLASSES = {
     **dict.fromkeys(("er_ace", "der_pp", "icarl", "slca"), "sequential"),
@@ -50,13 +58,15 @@ def claims(rows: set[str]) -> Iterator[Claim]:
     for method, control in tasks.items():
         yield Claim(f"{method} forgets less than {control} (task-incremental BWT)", method, control,
                     "backward_transfer", scenario="task_incremental")  # fmt: skip
-    for method in KEEP_PRETRAINING:
+    for method, control in KEEP_PRETRAINING.items():
         if method in rows:
-            yield Claim(f"{method} keeps more of pretraining than sequential", method, "sequential",
+            yield Claim(f"{method} keeps more of pretraining than {control}", method, control,
                         "retention")  # fmt: skip
     for method, control in MORE_CLASSES.items():
         if method in rows:
-            yield Claim(f"{method} is above {control} in class-incremental OP", method, control)
+            part = "steps" if control in ("linear_probe", "ncm") else ()
+            yield Claim(f"{method} is above {control} in class-incremental OP", method, control,
+                        part=part)  # fmt: skip
     for method in ALIGNED:
         yield Claim(f"aligning the head lifts {method} in class-incremental OP",
                     f"{method}_aligned", method)  # fmt: skip
@@ -76,6 +86,7 @@ def rows() -> set[str]:
 STUDY = Study(
     name="every_method",
     title="Every method on one stream",
+    looks=2,
     about="""
 A small ViT (four blocks of width 64), pretrained in the run on trousers, sandals, shirts and bags of
 Fashion-MNIST, learns the other six classes as three tasks of two: 200 training images a class, 60 steps of

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from clbench.methods import METHODS
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     "README.md",
@@ -73,3 +75,12 @@ def test_architecture_example_is_a_metric():
     metric.update(logits, torch.tensor([0, 0]), torch.tensor([0, 1]))
     # Even odds are wrong by a half in both classes, certainty by nothing.
     assert metric.compute().tolist() == [0.5, 0.0]
+
+
+def test_the_overview_has_each_method_once_in_its_kinds_and_in_its_table():
+    text = (ROOT / "docs/methods.md").read_text("utf-8")
+    kinds, rest = text.split("By kind:\n")[1].split("| name |")
+    table = rest.split("\n\n")[0]
+    names = [part.split("|")[1] for part in table.splitlines()[2:]]
+    for told in (kinds, "".join(names)):
+        assert sorted(re.findall(r"`(\w+)`", told)) == sorted(METHODS)

@@ -54,7 +54,7 @@ class Anchor:
         if any(".parametrizations." in name for name in state):
             raise ClbenchError(
                 "weights that are a base and an update (LoRA) cannot be moved towards others in "
-                "training: leave lora out, or average after the task (wise_ft)"
+                "training: leave the low-rank method out, or average after the task (wise_ft)"
             )
         body = [name for name, x in state.items() if x.is_floating_point() and name not in head]
         if body:

@@ -223,7 +223,7 @@ def test_what_does_not_go_with_one_of_a_kind_goes_with_none(kind):
         ({"aper": {"variant": "adapter", "tuned": "first"}, "ln_only": {}}, VIT),
         ({"aper": {"variant": "adapter", "tuned": "first"}, "spu": {}}, VIT),
     ],
-    ids=str,
+    ids="+".join,  # values have paths of their own in each process
 )
 def test_methods_that_would_freeze_each_other_are_refused(recipe, methods, model):
     with pytest.raises(ClbenchError, match=r"do not go together|variant: full") as caught:
