@@ -8,9 +8,11 @@ import timm
 import torch
 from report.made_up import run_folder
 from torch import nn
+from torch.nn.utils import parametrize
 
 import clbench
 from clbench.methods.ewc import fisher_diagonal
+from clbench.methods.low_rank import LowRank
 from clbench.methods.mas import sensitivity
 from clbench.report.boards import leaderboard
 from clbench.report.compare import compare
@@ -62,6 +64,15 @@ def test_groups_of_a_convolution_count_once():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8))
     first, second = 2 * 256 * 8 * 3, 2 * 256 * 8 * 9
     assert counted(model)._now == (2 * first + 3 * second, first + second)
+
+
+def test_what_a_pass_takes_whatever_its_images_is_none_of_theirs():
+    model = Attention().requires_grad_(False)
+    update = LowRank(model.head.weight.detach(), 4, 1.0)
+    parametrize.register_parametrization(model.head, "weight", update)
+    both, forward = counted(model)._now
+    assert forward == EMBED + ATTEND + HEAD
+    assert both == forward + HEAD  # to the weight, and from there to the factors, once a pass
 
 
 def test_a_network_that_looks_at_its_numbers_is_counted_with_numbers(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,22 +84,27 @@ class Flops:
 
     def _of_image(self, network: nn.Module) -> tuple[float, float]:
         """FLOPs of an image that is trained on, and of one that passes."""
-        like = next(network.parameters())
-        image = torch.zeros(1, 3, self.size, self.size, device=like.device, dtype=like.dtype)
         with torch.no_grad():
-            forward, passes = self._counted(lambda: network(image))
+            forward, passes = self._by_image(network, network)
         assert passes, "nothing counts its passes"
         parameters = [p for p in network.parameters() if p.requires_grad]
         if not parameters:
             return forward / passes, forward / passes
 
-        def step() -> None:
-            logits: Tensor = network(image)
+        def step(images: Tensor) -> None:
+            logits: Tensor = network(images)
             torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
 
-        both, count = self._counted(step)
+        both, count = self._by_image(step, network)
         # Prompts look at the image by a frozen network before: that pass is counted as one.
         return both - (count - 1) * forward / passes, forward / passes
+
+    def _by_image(self, act: Callable[[Tensor], object], network: nn.Module) -> tuple[float, int]:
+        """What one image more takes; what a pass takes for itself, as LoRA's B·A, is none's."""
+        like = next(network.parameters())
+        images = torch.zeros(2, 3, self.size, self.size, device=like.device, dtype=like.dtype)
+        (one, first), (both, all_) = (self._counted(partial(act, images[:n])) for n in (1, 2))
+        return both - one, all_ - first
 
     def _counted(self, act: Callable[[], object]) -> tuple[float, int]:
         """FLOPs of something, and the passes through the network in it."""
