@@ -42,7 +42,7 @@ class GPM(Method):
     needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=1)
     scope_means: ClassVar[str] = "the share of its steps that is taken away: raise threshold"
     clashes: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        (*LOW_RANK, "linear_probe", *PROMPTS, "bitfit", "ln_only"),
+        (*LOW_RANK, "linear_probe", *PROMPTS, "bitfit", "ln_only", "spu"),
         "the weights that gpm projects are frozen there",
     )
 
