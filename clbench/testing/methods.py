@@ -66,7 +66,7 @@ def check_method(
         faults = [*seen, *faults]
         if not faults:  # else what follows would tell of these again
             faults += _told("adapt", checks.adapts)
-            for given in (settings or {}, neutral or {}):
+            for given in (settings or {}, *([] if neutral is None else [neutral])):
                 faults += _told("settings", partial(checks.reads_back, given))
             faults += _told("state", checks.state)
             faults += _told("past data", checks.past_data)
