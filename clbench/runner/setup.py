@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,8 @@ class Setup:
         representation = RepresentationTest.make(recipe, stream)
         network = Network(recipe, stream, device, anchors_at, autocast)
         logger = Loggers(folder, recipe, first_step)
-        own = overriding(list(methods.values()), "classifier")
-        hooks = (own[0].classifier, own[0].to_classify) if own else ()
-        evaluator = Evaluator(network.reader(recipe), recipe.metrics, *hooks)
+        evaluator = Evaluator(network.reader(recipe), recipe.metrics)
+        evaluator = classified_by(evaluator, list(methods.values()))
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
         meter = Meter(stream, evaluator, retention, logger, representation)
         return cls(recipe, stream, stages, methods, network, meter, logger, least)
@@ -197,3 +196,11 @@ class Setup:
             "retention_labels_sha256": test and test.labels(),
             "pretrained_sha256": self.network.pretrained.sha256,
         }
+
+
+def classified_by(evaluator: Evaluator, methods: Sequence[Method]) -> Evaluator:
+    """The evaluator by the method that classifies in the head's place, if one does."""
+    own = overriding(methods, "classifier")
+    if not own:
+        return evaluator
+    return replace(evaluator, classifier=own[0].classifier, to_classify=own[0].to_classify)

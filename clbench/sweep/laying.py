@@ -25,6 +25,7 @@ from clbench.record.events import TaskEvent
 from clbench.runner.identity import state_of
 from clbench.runner.network import distances
 from clbench.runner.parts import Parts
+from clbench.runner.setup import classified_by
 from clbench.sweep.redeploy import Redeployment
 from clbench.weights import State, snapshot
 
@@ -210,9 +211,8 @@ class Laying:
     def _measured(self, row: LaidRow, context: Context, parts: Parts) -> dict[str, Any]:
         """The scores of the weights that the network holds."""
         setup, task, seen = self.setup, context.task, self.states[self.number]["learned"]
-        own = overriding(list(row.methods.values()), "classifier")
         meter = setup.meter.through(context.reader)
-        evaluator = replace(meter.evaluator, classifier=own[0].classifier if own else None)
+        evaluator = classified_by(meter.evaluator, list(row.methods.values()))
         meter, model = replace(meter, evaluator=evaluator), setup.network.model
         with parts("test"):
             found: dict[str, Any] = dict(meter.test(model, task, seen))
@@ -224,7 +224,7 @@ class Laying:
         if meter.representation_test:
             with parts("representation"):
                 found["representation"] = meter.representation(model, task)
-        if own:  # points within a task are of the head, which does not classify
+        if evaluator.classifier:  # points within a task are of the head, which does not classify
             found["curve"] = []
         return found
 
