@@ -90,19 +90,23 @@ def reported() -> tuple[Reported, ...]:
 
 def in_table(score: str, scenario: Scenario, page: str, results: Path = RESULTS) -> Iterator[Ours]:
     """The rows of a page's table that have a score; none where there is no such page here."""
-    path = results / page / "table.csv"
+    for row in _table(results / page / "table.csv"):
+        if row["scenario"] != scenario or not row.get(score):
+            continue
+        ends = (row.get(f"{score}_low"), row.get(f"{score}_high"))
+        low, high = (float(end) if end else None for end in ends)
+        kind, seeds = row.get(f"{score}_interval") or "", int(row["seeds"])
+        names = tuple((row.get("runs") or "").split())
+        place = (page, row["method"], row["stream"], names)
+        yield Ours(float(row[score]), low, high, kind, seeds, *place)
+
+
+@cache  # every method asks every table for each score
+def _table(path: Path) -> tuple[dict[str, str], ...]:
     if not path.is_file():
-        return
+        return ()
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["scenario"] != scenario or not row.get(score):
-                continue
-            ends = (row.get(f"{score}_low"), row.get(f"{score}_high"))
-            low, high = (float(end) if end else None for end in ends)
-            kind, seeds = row.get(f"{score}_interval") or "", int(row["seeds"])
-            names = tuple((row.get("runs") or "").split())
-            place = (page, row["method"], row["stream"], names)
-            yield Ours(float(row[score]), low, high, kind, seeds, *place)
+        return tuple(csv.DictReader(file))
 
 
 def ours(number: Reported, results: Path = RESULTS) -> Ours | None:
