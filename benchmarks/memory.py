@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from pairs import ready
+
 from clbench.methods import METHODS
 
 SETTINGS = {"replay": {"fraction": 0.25}, "l1": {"strength": 1e-6}, "l2": {"strength": 0.1}}
@@ -86,7 +88,7 @@ def measured(name: str, accelerator: str) -> tuple[str, bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="*", default=[m for m in METHODS if m != "sequential"])
+    parser.add_argument("--methods", nargs="*", default=ready()[1:], choices=ready())
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     options = parser.parse_args()

@@ -129,6 +129,17 @@ def show(pairs: Sequence[Pair], other: str) -> int:
     return 0 if all(pair.holds for pair in pairs) else 1
 
 
+def ready() -> list[str]:
+    """The methods that need be given nothing, plain fine-tuning first."""
+    from clbench.methods import METHODS
+
+    return [
+        name
+        for name, method in METHODS.items()
+        if not any(info.is_required() for info in method.model_fields.values())
+    ]
+
+
 def arguments(description: str | None, rounds: int) -> argparse.Namespace:
     """The options that all have: ``--rounds`` and ``--threads``."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
