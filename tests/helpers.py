@@ -25,6 +25,18 @@ RECIPE = {
     "trainer": {"enable_progress_bar": False, "accelerator": "cpu"},
 }
 
+#: A network that every method for vision transformers works on, and what fits it of theirs.
+VIT = {
+    "backbone": "tiny_vit",
+    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
+    "weights": "pretrain",
+    "pretraining": {"epochs": 1},
+}
+FITTING = {
+    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
+    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+}
+
 
 def comparable(record):
     """The summary of a run without what is measured with a clock or in memory."""

@@ -11,7 +11,7 @@ import clips
 import ddp_runs
 import numpy as np
 import pytest
-from helpers import RECIPE
+from helpers import FITTING, RECIPE, VIT
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,23 +96,13 @@ SETTINGS = {
     "sfa": {"p": 0.5},
     "ewc": {"strength": 10.0},
     "ranpac": {"features": 64},
-    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
-    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+    **FITTING,
     "zscl": clips.settings(),
-}
-TINY_VIT = {
-    "backbone": "tiny_vit",
-    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-    "pretraining": {"epochs": 1},
 }
 #: What some methods work with alone.
 OWN = {
     "mofo": {"optimizer": {"name": "adamw", "lr": 0.02}},
-    "l2p": {"model": TINY_VIT},
-    "dualprompt": {"model": TINY_VIT},
-    "coda_prompt": {"model": TINY_VIT},
-    "spu": {"model": TINY_VIT},
-    "ease": {"model": TINY_VIT},
+    **{name: {"model": VIT} for name in ("l2p", "dualprompt", "coda_prompt", "spu", "ease")},
     "zscl": {"model": {"pretraining": {"epochs": 1}} | clips.model()},
 }
 

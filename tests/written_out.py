@@ -2,17 +2,19 @@
 
 import torch
 import torch.nn.functional as F
+from helpers import VIT
 from safetensors.torch import load_file
 
 from clbench.recipe.recipe import parse
 from clbench.runner.setup import Setup
 
-VIT = {
-    "backbone": "tiny_vit",
-    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-    "weights": "pretrain",
-    "pretraining": {"epochs": 1},
-}
+
+def three_tasks(recipe):
+    """The recipe with the network, and three short tasks."""
+    recipe["stream"] |= {"classes": [[4, 5], [6, 7], [8, 9]], "train_per_class": 15}
+    recipe["stream"] |= {"test_per_class": 10}
+    optimizer = {"name": "sgd", "lr": 0.1}
+    return recipe | {"steps": 3, "batch_size": 10, "optimizer": optimizer, "model": VIT}
 
 
 def by_hand(model, adapters, images):

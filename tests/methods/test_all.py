@@ -8,7 +8,7 @@ import clips
 import pytest
 import torch
 from clips import made
-from helpers import comparable, interrupt_after
+from helpers import FITTING, VIT, comparable, interrupt_after
 from safetensors.torch import load_file
 
 import clbench
@@ -40,15 +40,8 @@ SETTINGS = {
     "der": {"size": 20},
     "er_ace": {"size": 20},
     "icarl": {"size": 20},
-    "dualprompt": {"g_blocks": [0], "e_blocks": [1]},
-    "coda_prompt": {"pool": 8, "blocks": [0, 1]},
+    **FITTING,
     "zscl": clips.settings(),
-}
-VIT = {
-    "backbone": "tiny_vit",
-    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-    "weights": "pretrain",
-    "pretraining": {"epochs": 1},
 }
 #: What a method cannot be without.
 REQUIRED = clips.required()

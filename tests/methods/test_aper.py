@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from written_out import VIT, by_hand, seen_by
+from helpers import VIT
+from written_out import by_hand, seen_by, three_tasks
 
 import clbench
 from clbench.errors import ClbenchError
@@ -80,10 +81,7 @@ def test_blocks_of_other_kinds_are_refused():
 
 @pytest.fixture
 def small(recipe, no_pictures):
-    recipe["stream"] |= {"classes": [[4, 5], [6, 7], [8, 9]], "train_per_class": 15}
-    recipe["stream"] |= {"test_per_class": 10}
-    optimizer = {"name": "sgd", "lr": 0.1}
-    return recipe | {"steps": 3, "batch_size": 10, "optimizer": optimizer, "model": VIT}
+    return three_tasks(recipe)
 
 
 def ran(recipe, folder, **settings):

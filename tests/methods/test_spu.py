@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import VIT
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
@@ -15,13 +16,6 @@ from clbench.methods.spu import SPU, mean_gradient
 from clbench.methods.task_vectors import largest
 from clbench.recipe.recipe import parse
 from clbench.record import checkpoints
-
-VIT = {
-    "backbone": "tiny_vit",
-    "options": {"depth": 2, "embed_dim": 32, "num_heads": 2},
-    "weights": "pretrain",
-    "pretraining": {"epochs": 1},
-}
 
 
 class Block(nn.Module):
