@@ -52,8 +52,8 @@ ALIGNED = (
 )
 
 
-def claims(rows: set[str]) -> Iterator[Claim]:
-    """The claims about the rows that there are."""
+def claims(rows: set[str], aligned: tuple[str, ...] = ALIGNED) -> Iterator[Claim]:
+    """The claims about the rows that there are; ``aligned``: those with a row of an aligned head."""
     tasks = {method: control for method, control in KEEP_TASKS.items() if method in rows}
     for method, control in tasks.items():
         yield Claim(f"{method} forgets less than {control} (task-incremental BWT)", method, control,
@@ -67,19 +67,19 @@ def claims(rows: set[str]) -> Iterator[Claim]:
             part = "steps" if control in ("linear_probe", "ncm") else ()
             yield Claim(f"{method} is above {control} in class-incremental OP", method, control,
                         part=part)  # fmt: skip
-    for method in ALIGNED:
+    for method in aligned:
         yield Claim(f"aligning the head lifts {method} in class-incremental OP",
                     f"{method}_aligned", method)  # fmt: skip
     yield Claim("slow_trunk with an aligned head (SLCA) is above the aligned head alone", "slca",
                 "sequential_aligned")  # fmt: skip
 
 
-def rows() -> set[str]:
-    """The methods of the suite."""
+def rows(suite: str = "every_method") -> set[str]:
+    """The methods of a suite."""
     from clbench.recipe.yamlfile import find, read_text
     from clbench.suite.suite import PLACES
 
-    path = find("every_method", PLACES, "suite")
+    path = find(suite, PLACES, "suite")
     return set(read_text(path.read_text(), str(path))["methods"])
 
 
