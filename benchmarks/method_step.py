@@ -6,6 +6,9 @@ Both sides are runs as a user has them (Learner, Lightning's Trainer, TensorBoar
 of its own; in the second task they take turns step by step, only one of them at work at a time.
 ResNet-18 on random images, a small ViT for methods that ask for one.
 
+In eight steps of a task a penalty is worked out twice, to know what it could do (``scope``): they
+are left out, as they are eight however long a task is.
+
 Where a method passes images through the network besides, the goal is what these passes cost,
 measured in the same process on the same images, plus 5 %.
 """
@@ -33,6 +36,7 @@ from torch import nn
 from clbench.errors import ClbenchError
 from clbench.learner.learner import Learner
 from clbench.methods import METHODS
+from clbench.methods.gradient_share import LOOKS, looks
 from clbench.recipe.recipe import Recipe, parse
 from clbench.runner.setup import Setup
 from clbench.runner.tasks import Run
@@ -77,7 +81,7 @@ def recipe_of(methods: Mapping[str, Any], options: argparse.Namespace, data: str
             "model": (VIT if vit else CNN) | {"weights": "none"},
             "methods": dict(methods),
             "optimizer": {"name": "adamw", "lr": 1e-4} if adam else {"name": "sgd", "lr": 1e-3},
-            "steps": options.rounds + 1,
+            "steps": options.rounds + LOOKS + 1,
             "batch_size": options.batch,
             "data_dir": data,
             "trainer": {"accelerator": options.accelerator, "enable_progress_bar": False},
@@ -100,11 +104,11 @@ class Turns:
         self._free["ours"].set()
         self.failed: BaseException | None = None
 
-    def after_step(self, name: str, task: int) -> None:
-        """Note what a step took, and let the other make one."""
+    def after_step(self, name: str, task: int, counts: bool) -> None:
+        """Note what a step took, if it counts, and let the other make one."""
         _wait()
         now = time.perf_counter()
-        if task and self._began[name]:
+        if counts and task and self._began[name]:
             self.seconds[name].append(now - self._began[name])
         if task:
             self._pass_on(name)
@@ -149,7 +153,8 @@ def compare(name: str, options: argparse.Namespace, data: str) -> Pair:
 
     def step(self: Learner, *args: Any, **kwargs: Any) -> None:
         whole(self, *args, **kwargs)
-        turns.after_step(own.name, self.context.task.index)
+        counts = self.step_count not in looks(self.total_steps)
+        turns.after_step(own.name, self.context.task.index, counts)
 
     def work(side: str) -> Callable[[], None]:
         def run() -> None:

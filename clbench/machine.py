@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import sys
@@ -27,6 +28,26 @@ def memory_of(device: torch.device) -> int:
 
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+#: Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that tensors gave back, where glibc allocates.
+
+    By default glibc returns large blocks to the system, which has to clear their pages when the
+    next step asks for as much: 20,000 pages, 3 to 6 % of a step of ResNet-18 on a CPU. Nothing is
+    changed where another allocator is preloaded, or the environment tells glibc what to do.
+    """
+    told = any(key.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for key in os.environ)
+    if told or not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # as with musl
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from clbench.methods.base import Context
 from clbench.methods.quadratic import Quadratic, free_new_rows
@@ -65,27 +66,47 @@ class Followed(Consolidated):
         """Take a copy of the gradients and weights; nothing is edited."""
         if self.strength == 0:
             return
-        trained = {n: p for n, p in model.named_parameters() if p.grad is not None}
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        trained = {n: p.detach() for n, p in model.named_parameters() if n in gradients}
         if self._before.keys() != trained.keys():
             self._before = {name: torch.empty_like(p) for name, p in trained.items()}
             self._gradient = {name: torch.empty_like(p) for name, p in trained.items()}
-        before, gradient = list(self._before.values()), list(self._gradient.values())
-        torch._foreach_copy_(before, [p.detach() for p in trained.values()])
-        torch._foreach_copy_(gradient, [p.grad for p in trained.values() if p.grad is not None])
-        for name in self._gradient.keys() & self._importance.keys():
-            apart = self._before[name] - self._centre[name]
-            factors = self._importance[name]
-            self._gradient[name].addcmul_(factors, apart, value=-2 * self.strength)
+        for part in _parts(trained):
+            torch._foreach_copy_(_of(self._before, part), _of(trained, part))
+            torch._foreach_copy_(_of(self._gradient, part), _of(gradients, part))
+            if known := [n for n in part if n in self._importance]:
+                apart = torch._foreach_sub(_of(self._before, known), _of(self._centre, known))
+                torch._foreach_addcmul_(
+                    _of(self._gradient, known),
+                    _of(self._importance, known),
+                    apart,
+                    value=-2 * self.strength,
+                )
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, step: int) -> None:
         if self.strength == 0:
             return
         now = {n: p.detach() for n, p in model.named_parameters() if n in self._before}
-        torch._foreach_sub_(list(self._before.values()), [now[name] for name in self._before])
-        self._follow(self._gradient, self._before, now, step)
+        for part in _parts(now):
+            torch._foreach_sub_(_of(self._before, part), _of(now, part))
+            self._follow(part)
+        self._followed(now, step)
 
     @abstractmethod
     @torch.no_grad()
-    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
-        """Take up a step, by name: the loss's gradient, the way back, and the weights after it."""
+    def _follow(self, part: Sequence[str]) -> None:
+        """Take up a step of some weights: ``_gradient`` is the loss's, ``_before`` the way back."""
+
+    def _followed(self, now: State, step: int) -> None:
+        """Look at all weights after a step."""
+
+
+def _parts(state: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names to work on together: on a CPU one tensor at a time, while it is in the cache."""
+    alone = all(x.device.type == "cpu" for x in state.values())
+    return [[name] for name in state] if alone else [list(state)]
+
+
+def _of(state: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
+    return [state[name] for name in names]

@@ -110,7 +110,7 @@ def matched(model: nn.Module, anchor: Anchor, head: Sequence[str]) -> list[tuple
             continue
         centre = anchor.state[name]
         if name in head:
-            weight, centre = weight[anchor.learned], centre[anchor.learned]
+            weight, centre = weight[anchor.rows], centre[anchor.rows]
         if weight.numel():
             pairs.append((weight, centre))
     return pairs

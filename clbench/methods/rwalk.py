@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -71,12 +72,13 @@ class RWalk(Followed):
         self._loss = {name: torch.zeros_like(x) for name, x in self._then.items()}
 
     @torch.no_grad()
-    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
-        for name, g in gradient.items():
-            old = self._fisher.get(name)
-            square = g.square()
+    def _follow(self, part: Sequence[str]) -> None:
+        for name in part:
+            square, old = self._gradient[name].square(), self._fisher.get(name)
             self._fisher[name] = square if old is None else torch.lerp(old, square, self.alpha)
-            self._loss[name].addcmul_(g, back[name])
+            self._loss[name].addcmul_(self._gradient[name], self._before[name])
+
+    def _followed(self, now: State, step: int) -> None:
         if step % self.every == 0:
             self._look(now)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -58,10 +59,14 @@ class SI(Followed):
         self._began = {n: p.detach().clone() for n, p in context.model.named_parameters()}
 
     @torch.no_grad()
-    def _follow(self, gradient: State, back: State, now: State, step: int) -> None:
-        for name, g in gradient.items():
-            omega = self._omega.setdefault(name, torch.zeros_like(g))
-            omega.addcmul_(g, back[name])
+    def _follow(self, part: Sequence[str]) -> None:
+        for name in part:
+            if name not in self._omega:
+                self._omega[name] = torch.zeros_like(self._before[name])
+        omega, gradient, back = (
+            [of[name] for name in part] for of in (self._omega, self._gradient, self._before)
+        )
+        torch._foreach_addcmul_(omega, gradient, back)
 
     def _matters(self, context: Context) -> State:
         found = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -30,6 +31,11 @@ class Anchor:
 
     state: State
     learned: Tensor
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """int64, the numbers of the learned rows; found once, as that waits for a GPU."""
+        return self.learned.nonzero()[:, 0]
 
     def whole(self) -> Anchor:
         """The same weights, with all rows of the head among those to average, learned or not."""
@@ -61,7 +67,7 @@ class Anchor:
             torch._foreach_lerp_(
                 [state[name] for name in body], [self.state[name] for name in body], amount
             )
-        rows = self.learned
+        rows = self.rows
         for name in head:
             state[name][rows] = torch.lerp(state[name][rows], self.state[name][rows], amount)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from clbench.errors import ClbenchError
 from clbench.files.disk import writing_to
+from clbench.machine import keep_freed_memory
 from clbench.plugins.recipes import admitted
 from clbench.processes.processes import is_first, say
 from clbench.processes.rollcall import Chosen, RollCall
@@ -68,6 +69,7 @@ def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -
 def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> None:
     with _kept(chosen.folder):
         together.start_others()
+        keep_freed_memory()
         try:
             checkpoint = last_checkpoint(chosen.folder) if chosen.resume else None
             first_step = checkpoint["step"] if checkpoint else 0
