@@ -1,4 +1,4 @@
-"""What a method keeps survives a kill: every method's run goes on to the same weights and record."""
+"""What a method keeps survives a kill: every run goes on to the same weights and record."""
 
 import pytest
 from crash.campaign import Campaign
