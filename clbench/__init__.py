@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 # Threads that wait for each other spin by default. Where anything else runs on the machine, they
 # then take the time of those they wait for: steps of a small network were seen to take 20 times as
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from clbench.report.compare import Comparison
     from clbench.runner.runner import run
     from clbench.suite.comparison import compare
+
+_Row = TypeVar("_Row")
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Recipe", "Record", "__version__", "compare", "run"]
@@ -52,3 +55,49 @@ def late(module: str) -> Callable[[str], Any]:
         return getattr(import_module(module), name)
 
     return find
+
+
+@final
+class LateTable(MutableMapping[str, _Row]):
+    """Rows by name, each imported once it is asked for: the names alone cost nothing.
+
+    Args:
+        package: in which the rows are.
+        rows: their places there, as ``module:object``.
+    """
+
+    def __init__(self, package: str, rows: Mapping[str, str]) -> None:
+        self._places = {name: f"{package}.{place}" for name, place in rows.items()}
+        self._rows: dict[str, _Row] = {}  # what was asked for, or put in
+
+    def name_of(self, row: object) -> str | None:
+        """The name of a row that is a class; None if it is not in the table."""
+        place = f"{getattr(row, '__module__', '')}:{getattr(row, '__qualname__', '')}"
+        for name in self._places:
+            found = self._rows.get(name)
+            if found is row or (found is None and self._places[name] == place):
+                return name
+        return None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, name: str) -> _Row:
+        place = self._places[name]
+        if name not in self._rows:
+            self._rows[name] = resolve_name(place)
+        return self._rows[name]
+
+    def __setitem__(self, name: str, row: _Row) -> None:
+        self._places.setdefault(name, "")
+        self._rows[name] = row
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+        self._rows.pop(name, None)

@@ -26,7 +26,8 @@ class Section(BaseModel):
     path is the user's home.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Validators are built for those settings alone that are read: there are some hundred kinds.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -12,9 +12,10 @@ from clbench.cli.cli import main
 from clbench.errors import ClbenchError
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
+from clbench.runner.folder import recipe_hash
 from clbench.streams.outline import Missing, Needed
 from clbench.suite import comparison
-from clbench.suite.suite import expand, load, recipe_hash
+from clbench.suite.suite import expand, load
 
 #: Small enough for a test, on top of every config.
 SMALL = {

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from report.made_up import run_folder
 
 from clbench.recipe import trainer_arguments
-from clbench.recipe.recipe import Recipe, fields, parse
+from clbench.recipe.classes import fields
+from clbench.recipe.recipe import Recipe, parse
 from clbench.record.same_run import ROLES, role_of
 from clbench.report.gather import read_run
 from clbench.runner.folder import different, plain, recipe_hash

@@ -17,10 +17,10 @@ from clbench.launch import local as launch
 from clbench.launch.local import Job
 from clbench.recipe.recipe import parse
 from clbench.recipe.yamlfile import read
-from clbench.runner.folder import plain, recipe_of
+from clbench.runner.folder import plain, recipe_hash, recipe_of
 from clbench.suite import comparison, done, forecast
 from clbench.suite.missing import Inventory
-from clbench.suite.suite import expand, load, recipe_hash
+from clbench.suite.suite import expand, load
 from clbench.suite.watch import Watch, seconds_left
 
 ROOT = Path(__file__).parent.parent

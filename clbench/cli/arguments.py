@@ -59,7 +59,6 @@ def values(given: Given) -> dict[str, Any]:
     from clbench.recipe.addresses import addresses, refuse_unknown
     from clbench.recipe.merging import merge
     from clbench.recipe.opened import in_run_folder, read_config
-    from clbench.runner.folder import recipe_of
 
     merged: dict[str, Any] = {}
     known: dict[str, str] = {}
@@ -69,6 +68,8 @@ def values(given: Given) -> dict[str, Any]:
     if not configs and given.get("resume") and output is not None:
         config = output / "config.yaml"
         if os.path.lexists(config):  # else there is nothing to resume, and the run begins
+            from clbench.runner.folder import recipe_of
+
             recipe_of(output)  # whose words name the file, where it is damaged
             merged = yamlfile.read_mapping(config)
             configs = []
@@ -91,39 +92,32 @@ def _refuse_options(values: Mapping[str, Any]) -> None:
     Raises:
         ClbenchError: naming the option.
     """
-    from clbench.recipe.recipe import Recipe, keys
+    from clbench.recipe.known import classes
 
-    options = [f"--{option.name}" for option in TRAIN.options]
-    for name in values.keys() - Recipe.model_fields.keys():
-        if not nearest(name, list(keys(Recipe))) and (near := nearest(name, options)):
+    known, options = classes(), [f"--{option.name}" for option in TRAIN.options]
+    for name in values.keys() - known.recipe.model_fields.keys():
+        if not nearest(name, list(known.keys())) and (near := nearest(name, options)):
             raise ClbenchError(f"unknown key {name}{near}")
 
 
 def _annotations(name: str) -> Iterator[Any]:
     """The types of a field by its dotted name; several where streams differ, none if unknown."""
-    from clbench.methods import METHODS
-    from clbench.metrics.retained import MEASURES
-    from clbench.recipe.attached import LOGGERS
-    from clbench.recipe.recipe import Recipe, fields
-    from clbench.recipe.representation import OF_MEASURES
-    from clbench.streams import STREAMS
+    from clbench.recipe.classes import OF_MEASURES, fields
+    from clbench.recipe.known import classes
 
-    for key, info in fields(Recipe):
+    known = classes()
+    for key, info in fields(known.recipe):
         if key == name:
             yield info.annotation
-    section, _, rest = name.partition(".")
     kinds: list[Any] = []
-    if section == "stream":
-        kinds = list(dict.fromkeys(STREAMS.values()))
-    elif section == "methods":
-        method, _, rest = rest.partition(".")
-        kinds = [METHODS[method]] if method in METHODS else []
-    elif section == "loggers":
-        logger, _, rest = rest.partition(".")
-        kinds = [LOGGERS[logger]] if logger in LOGGERS else []
-    elif name.startswith(tuple(f"{key}." for key in OF_MEASURES)):
-        _, measure, rest = rest.split(".", 2) if rest.count(".") > 1 else ("", "", "")
-        kinds = [MEASURES[measure]] if measure in MEASURES else []
+    rest = name.removeprefix("stream.")
+    if rest != name:
+        kinds = list(dict.fromkeys(known.streams.values()))
+    for section in ("methods", "loggers", *OF_MEASURES):
+        if name.startswith(f"{section}."):
+            row, _, rest = name.removeprefix(f"{section}.").partition(".")
+            table = known.under(section)
+            kinds = [table[row]] if row in table else []
     for kind in kinds:
         for key, info in fields(kind):
             if key == rest:

@@ -12,6 +12,7 @@ from typing import Any
 
 from clbench.cli.arguments import read_arguments, values
 from clbench.cli.commands import COMMANDS, command
+from clbench.cli.imports import imports
 from clbench.cli.options import HELP, PLUGINS, Given, columns, options_help
 from clbench.cli.tables import TRAIN
 from clbench.errors import ClbenchError, one_line, shown
@@ -123,11 +124,17 @@ def _main(given: Given) -> int:
 
         print(all_names())
         return 0
-    from clbench.recipe.recipe import parse
-    from clbench.recipe.yamlfile import commented
+    from clbench.recipe.known import check_early
 
-    recipe = parse(values(given))
+    found = values(given)
+    check_early(found)
+    with imports():
+        from clbench.recipe.recipe import parse
+        from clbench.runner.runner import run
+    recipe = parse(found)
     if given.get("print_config"):
+        from clbench.recipe.yamlfile import commented
+
         print(commented(recipe))
         return 0
     if given.get("dry_run"):
@@ -136,8 +143,6 @@ def _main(given: Given) -> int:
 
         show(estimate(recipe))
         return 0
-    from clbench.runner.runner import run
-
     run(recipe, given.get("output"), resume=given.get("resume", False))
     return 0
 
@@ -146,13 +151,10 @@ def field_help() -> str:
     """One line for each field of the recipe, with its default."""
     from pydantic_core import PydanticUndefined
 
-    from clbench.methods import METHODS
-    from clbench.metrics.retained import MEASURES
-    from clbench.recipe.attached import LOGGERS
-    from clbench.recipe.recipe import Recipe, fields
-    from clbench.recipe.representation import OF_MEASURES
-    from clbench.streams import STREAMS, owners
+    from clbench.recipe.classes import fields
+    from clbench.recipe.known import classes
 
+    known = classes()
     rows = []
 
     def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
@@ -162,26 +164,17 @@ def field_help() -> str:
         owned = f" (of {', '.join(of)})" if of else ""
         rows.append((key, f"{info.description or ''}{usual}{owned}"))
 
-    for key, info in fields(Recipe):
+    for key, info in fields(known.recipe):
         if key != PLUGINS:  # is among the options
             add(key, info)
         if key == "stream":
             seen = set()
-            for cls in dict.fromkeys(STREAMS.values()):
+            for cls in dict.fromkeys(known.streams.values()):
                 for name, inner in cls.model_fields.items():
                     if (name, inner.description) not in seen:
                         seen.add((name, inner.description))
-                        add(f"stream.{name}", inner, owners(name, inner.description))
-        if key == "methods":
-            for method, kind in METHODS.items():
-                for name, inner in kind.model_fields.items():
-                    add(f"methods.{method}.{name}", inner)
-        if key == "loggers":
-            for logger, rules in LOGGERS.items():
-                for name, inner in rules.model_fields.items():
-                    add(f"loggers.{logger}.{name}", inner)
-        if key in OF_MEASURES:
-            for measure, settings in MEASURES.items():
-                for name, inner in settings.model_fields.items():
-                    add(f"{key}.{measure}.{name}", inner)
+                        add(f"stream.{name}", inner, known.owners(name, inner.description))
+        for row, kind in known.under(key).items():
+            for name, inner in kind.model_fields.items():
+                add(f"{key}.{row}.{name}", inner)
     return "\n".join(columns(rows, 31))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
+from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
 from clbench.cli.tables import (
     COMPARE,
@@ -54,11 +55,11 @@ def _compare(given: Given, skips: bool = False) -> int:
             f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
         )
     from clbench.plugins.recipes import admitted
-    from clbench.recipe.recipe import Recipe
-    from clbench.suite import comparison, forecast
+    from clbench.recipe.known import classes
     from clbench.suite.suite import load
 
-    if strange := [n for n in given.fields if n.split(".")[0] not in Recipe.model_fields]:
+    known = classes().recipe.model_fields
+    if strange := [name for name in given.fields if name.split(".")[0] not in known]:
         options = [f"--{option.name}" for option in command.options if option.about]
         near = nearest(f"--{strange[0]}", options)
         raise ClbenchError(f"there is no option or field --{strange[0]}{near}; {command.see}")
@@ -66,7 +67,9 @@ def _compare(given: Given, skips: bool = False) -> int:
     skips = skips or given.get("skip_missing", False)
     plugins = given.get("plugins", [])
     admitted({}, plugins)
-    suite = load(given.get("suite"), overrides(given), given.get("seeds"), plugins)
+    with imports():
+        suite = load(given.get("suite"), overrides(given), given.get("seeds"), plugins)
+        from clbench.suite import comparison, forecast
     folder = comparison.folder_of(suite, given.get("output"))
     dry = given.get("dry_run", False)
     asks = skips and not given.get("yes") and sys.stdin.isatty()
@@ -121,10 +124,11 @@ def _slurm(given: Given) -> dict[str, Any]:
 
 def _report(given: Given) -> int:
     from clbench.record.baselines import PLAIN
-    from clbench.report.build import build
     from clbench.report.compare import compare
 
     comparison = compare(given.get("runs"), reference=given.get("reference", PLAIN))
+    from clbench.report.build import build  # draws: matplotlib takes half a second
+
     output = given.get("output", Path("report"))
     page = build(comparison, output, given.get("title", "clbench report"))
     for line in comparison.problems[:SHOWN]:
@@ -199,25 +203,25 @@ def _score(given: Given) -> int:
 
 def _with_parameters(words: Sequence[str]) -> Command:
     """What a sweep takes, with what methods, those of plugins too, let vary."""
-    from clbench.methods import METHODS
     from clbench.plugins.recipes import admitted
+    from clbench.recipe.known import classes, said
     from clbench.sweep.values import parameters
 
     admitted({}, plugins_among(words))
-    rows = []
-    for name, methods in parameters().items():
-        about = dict.fromkeys(METHODS[one].model_fields[name].description for one in methods)
+    rows, known = [], classes().methods
+    for name, methods in said("swept", parameters).items():
+        about = dict.fromkeys(known[one].model_fields[name].description for one in methods)
         told = f"of {' or '.join(methods)}: {'; '.join(filter(None, about))}"
         rows.append(Option(name, told, "VALUES"))
     return replace(SWEEP, options=(*rows, *SWEEP.options))
 
 
 def _sweep(given: Given) -> int:
-    from clbench.sweep.sweeping import sweep
+    from clbench.recipe.known import said
+    from clbench.sweep.finished import finished_record
     from clbench.sweep.values import parameters, read_values
-    from clbench.sweep.view import show, write_figure
 
-    run, known = given.get("run"), parameters()
+    run, known = given.get("run"), said("swept", parameters)
     swept = [name for name in known if name in given.values]
     if "methods" in given.values:
         return _lay(given, swept)
@@ -227,6 +231,11 @@ def _sweep(given: Given) -> int:
         raise ClbenchError(f"clbench sweep needs one of {every}, got {got}; {SWEEP.see}")
     parameter = swept[0]
     values = read_values(given.get(parameter))
+    finished_record(run)  # or it is refused, before the imports that take seconds
+    with imports():
+        from clbench.sweep.sweeping import sweep
+        from clbench.sweep.view import show, write_figure
+
     made = sweep(run, parameter, values, given.get("by", "task_incremental"), given.get("anchor"))
     write_figure(made, run)
     show(made, run)
@@ -235,10 +244,15 @@ def _sweep(given: Given) -> int:
 
 def _soup(given: Given) -> int:
     from clbench.plugins.recipes import admitted
-    from clbench.sweep.soup import show, soup
+    from clbench.sweep.finished import finished_record
 
     admitted({}, given.get("plugins", []))
     runs = given.get("runs")
+    for run in runs:
+        finished_record(run)
+    with imports():
+        from clbench.sweep.soup import show, soup
+
     show(soup(runs, "greedy" in given.values, given.get("by", "task_incremental")), runs[0])
     return 0
 
@@ -246,12 +260,16 @@ def _soup(given: Given) -> int:
 def _lay(given: Given, swept: Sequence[str]) -> int:
     """Lay the rows of a suite on a finished run."""
     from clbench.suite.posthoc import rows_to_lay
-    from clbench.sweep.posthoc import lay
-    from clbench.sweep.rows import show
+    from clbench.sweep.finished import finished_record
 
     if other := [*swept, *(name for name in ("anchor", "by") if name in given.values)]:
         raise ClbenchError(f"--methods has settings of its own: leave --{other[0]} out")
     rows = rows_to_lay(given.get("methods"), given.get("plugins", []))
+    finished_record(given.get("run"))
+    with imports():
+        from clbench.sweep.posthoc import lay
+        from clbench.sweep.rows import show
+
     record, made, failed = lay(given.get("run"), rows, lambda line: print(line, flush=True))
     show(record, made, failed)
     return 1 if failed else 0

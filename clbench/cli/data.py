@@ -19,33 +19,40 @@ def tell(names: Sequence[str], root: Path, fetch: bool) -> int:
     Raises:
         ClbenchError: for a name of neither, or of a stream that needs none of the sets.
     """
-    from clbench.data.datasets.place import look, overview
+    sets = dict.fromkeys(one for given in names for one in _sets(given))
+    from clbench.data.datasets.place import look, overview  # torchvision takes seconds
 
     if not names:
         for line in overview(root):
             print(line, flush=True)
         return 0
     whole = True
-    for name in dict.fromkeys(one for given in names for one in _sets(given)):
+    for name in sets:
         lines, good = look(name, root, fetch)
         print("\n".join(lines), flush=True)
         whole = whole and good
     return 0 if whole else 1
 
 
-def _sets(name: str) -> list[str]:
+def needed() -> dict[str, list[str]]:
+    """The data sets that every data set (itself) and every stream needs."""
     from clbench.data.datasets import DATASETS
-    from clbench.explain import nearest
     from clbench.streams import STREAMS, data_sets
 
-    if name in DATASETS:
-        return [name]
-    if name not in STREAMS:
-        near = nearest(name, [*DATASETS, *STREAMS])
+    own = {name: [name] for name in DATASETS}
+    return own | {name: data_sets(name) for name in STREAMS if name not in own}
+
+
+def _sets(name: str) -> list[str]:
+    from clbench.explain import nearest
+    from clbench.recipe.known import said
+
+    known = said("data", needed)
+    if name not in known:
         raise ClbenchError(
-            f"there is no data set or stream {shown(name)}{near}: clbench data lists the data sets"
+            f"there is no data set or stream {shown(name)}{nearest(name, list(known))}: clbench "
+            "data lists the data sets"
         )
-    found = data_sets(name)
-    if not found:
+    if not known[name]:
         raise ClbenchError(f"the stream {name} needs no data set of clbench's: name its files")
-    return found
+    return known[name]

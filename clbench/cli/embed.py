@@ -13,14 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-from timm.data.imagenet_info import ImageNetInfo
-
-from clbench.data import datasets
-from clbench.data.datasets.base import MissingData
-from clbench.data.datasets.folders import imagenet_classes, imagenet_synsets, read_class_folders
+from clbench.cli.data import needed
+from clbench.cli.imports import imports
 from clbench.errors import ClbenchError, first_line, shown
-from clbench.metrics.retained.texts import Texts, write_texts
+from clbench.recipe.known import said
 from clbench.text.textfile import read_file
 from clbench.text.yamltext import read_text
 
@@ -60,7 +56,12 @@ def embed(
             "clbench embed needs --pretrained, as open_clip calls the weights of --model "
             f"{model}, such as openai: without them its texts would mean nothing"
         )
-    open_clip = _open_clip()
+    _check_there(what)
+    with imports():
+        open_clip = _open_clip()
+        import torch
+
+        from clbench.metrics.retained.texts import Texts, write_texts
     words = _words(what, data, open_clip)
     prompts = _prompts(templates, open_clip)
     output.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work
@@ -104,6 +105,16 @@ def _open_clip() -> Any:
         ) from error
 
 
+def _check_there(what: str) -> None:
+    """Refuse what is the name of no classes."""
+    path, sets = Path(what), said("data", needed)
+    if what != "imagenet" and sets.get(what) != [what] and not path.is_file() | path.is_dir():
+        raise ClbenchError(
+            f"clbench embed: {shown(what)} is no folder of class folders, no YAML file, no data "
+            "set (clbench data lists them), and not imagenet"
+        )
+
+
 def _words(what: str, data: Path, open_clip: Any) -> Mapping[str, str]:
     """What each class is called in a prompt, by its name.
 
@@ -112,6 +123,12 @@ def _words(what: str, data: Path, open_clip: Any) -> Mapping[str, str]:
     Raises:
         ClbenchError: if the classes are not there.
     """
+    from timm.data.imagenet_info import ImageNetInfo
+
+    from clbench.data import datasets
+    from clbench.data.datasets.base import MissingData
+    from clbench.data.datasets.folders import imagenet_classes, imagenet_synsets, read_class_folders
+
     path = Path(what)
     if what == "imagenet":
         names: Sequence[str] = imagenet_synsets()
@@ -126,13 +143,8 @@ def _words(what: str, data: Path, open_clip: Any) -> Mapping[str, str]:
             ) from error
     elif path.is_file():
         return _written(path)
-    elif path.is_dir():
-        names = read_class_folders(path, "clbench embed").classes
     else:
-        raise ClbenchError(
-            f"clbench embed: {shown(what)} is no folder of class folders, no YAML file, no data "
-            "set (clbench data lists them), and not imagenet"
-        )
+        names = read_class_folders(path, "clbench embed").classes
     if (numbers := imagenet_classes(names)) is not None:
         called = list(open_clip.IMAGENET_CLASSNAMES)
         return {name: called[number] for name, number in zip(names, numbers, strict=True)}

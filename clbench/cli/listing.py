@@ -12,21 +12,29 @@ from clbench.report.reported import Ours, Reported, measured_alone, ours, report
 NOT_RUN = "not run"
 
 
-def all_names() -> str:
-    """Streams, methods, measures of retention, loggers and backbones, with a line each."""
+def listed() -> dict[str, dict[str, str]]:
+    """By title, the names of streams, methods … with a line each, as the classes say."""
     from clbench.methods import METHODS
     from clbench.metrics.retained import MEASURES
     from clbench.models import TRIED
-    from clbench.recipe.attached import CALLBACKS, LOGGERS
+    from clbench.record.loggers import LOGGERS
     from clbench.streams import STREAMS, describe
 
-    tables = {
+    return {
         "streams": {name: describe(name) for name in STREAMS},
         "methods": {name: cls.summary for name, cls in METHODS.items()},
         "measures of retention": {name: cls.summary for name, cls in MEASURES.items()},
         "loggers": {name: cls.summary for name, cls in LOGGERS.items()},
         "backbones (any timm name works; these are tested)": TRIED,
     }
+
+
+def all_names() -> str:
+    """Streams, methods, measures of retention, loggers and backbones, with a line each."""
+    from clbench.plugins.tables import CALLBACKS
+    from clbench.recipe.known import said
+
+    tables = dict(said("listed", listed))
     if CALLBACKS:
         tables["callbacks"] = {
             name: (make.__doc__ or "").split("\n")[0] for name, make in CALLBACKS.items()

@@ -28,7 +28,7 @@ def value_of(option: str, words: Sequence[str], annotations: Sequence[Any]) -> A
         ClbenchError: for words that do not fit, or text that is no YAML.
     """
     text = bool(annotations) and all(_is_text(one) for one in annotations)
-    lists = text and all(_takes(one, list, tuple) for one in annotations)
+    lists = text and all(takes(one, list, tuple) for one in annotations)
     if len(words) > 1:
         if not lists:
             raise ClbenchError(
@@ -40,10 +40,10 @@ def value_of(option: str, words: Sequence[str], annotations: Sequence[Any]) -> A
     if not text:
         return read_text(word, option)
     if not word:
-        if not all(_takes(one, NoneType) for one in annotations):
+        if not all(takes(one, NoneType) for one in annotations):
             raise ClbenchError(f"{option} needs a value: it is empty")
         return None
-    if lists and not all(_takes(one, str, Path) for one in annotations):
+    if lists and not all(takes(one, str, Path) for one in annotations):
         return _as_list(word)
     return word
 
@@ -65,12 +65,11 @@ def _is_text(annotation: Any) -> bool:
     return bool(found & {str, Path}) and found <= {str, Path, NoneType}
 
 
-def _takes(annotation: Any, *types: type) -> bool:
-    """Whether the field itself, not what is in it, may be one of the types."""
+def takes(annotation: Any, *types: type) -> bool:
+    """Whether a field of a type may itself be one of some types; what is in it does not count."""
     origin = get_origin(annotation)
     if origin is Annotated or origin in (Union, UnionType):
         return any(
-            _takes(one, *types)
-            for one in get_args(annotation)[: 1 if origin is Annotated else None]
+            takes(one, *types) for one in get_args(annotation)[: 1 if origin is Annotated else None]
         )
     return annotation in types or origin in types

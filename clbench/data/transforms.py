@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from clbench.data.randaugment import randaugment
 from clbench.seeding import more_draws
 from clbench.settings import Section
 
@@ -111,6 +110,8 @@ class Transform:
         if rules.crop == "resized":
             images = resized_crop(images, self.size, rules.scale, draws)
         if rules.randaugment:
+            from clbench.data.randaugment import randaugment  # with torchvision's kernels
+
             numbers = more_draws(draws, 2 * rules.randaugment)
             images = randaugment(images.round().to(torch.uint8), rules.magnitude, numbers)
         if rules.jitter:

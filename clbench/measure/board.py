@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -252,6 +251,9 @@ def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
     Returns:
         The step of each, and the event itself.
     """
+    # Only runs that go on read, and what reads takes along half of TensorFlow's own Python.
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
     kept: list[tuple[int, bytes]] = []
     for path in paths:
         for data in RawEventFileLoader(str(path)).Load():

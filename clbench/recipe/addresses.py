@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from clbench.errors import ClbenchError, shown
-from clbench.recipe.attached import LOGGERS
 from clbench.recipe.named import named_rows
+from clbench.record.loggers import LOGGERS
 
 
 def addresses(values: Mapping[str, Any]) -> dict[str, str]:

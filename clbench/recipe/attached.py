@@ -18,15 +18,14 @@ from pydantic_core import PydanticCustomError
 from clbench.errors import ClbenchError, reason, shown
 from clbench.explain import nearest
 from clbench.plugins.tables import CALLBACKS
-from clbench.recipe.named import models_of, named_rows
+from clbench.recipe.named import loggers_by_name, named_rows
 from clbench.record.loggers import LOGGERS, RunLogger, TensorBoard
 
 __all__ = ["CALLBACKS", "LOGGERS", "CallbackRows", "LoggerRows", "make_callbacks"]
 
 
 def _loggers(value: Any) -> dict[str, RunLogger]:
-    rows = named_rows(value, "tensorboard, {csv: {}}")
-    return models_of(rows, LOGGERS, RunLogger, "logger")  # type: ignore[type-abstract]
+    return loggers_by_name(value, LOGGERS, RunLogger)  # type: ignore[type-abstract]
 
 
 def _callbacks(value: Any) -> dict[str, dict[str, Any]]:

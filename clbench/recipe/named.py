@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -97,3 +97,47 @@ def models_of(
         else model_of(name, by_name(table, name, kind), given)
         for name, given in rows.items()
     }
+
+
+def stream_by_name(value: Any, table: Mapping[str, type[BaseModel]]) -> BaseModel:
+    """The model of a recipe's ``stream``, whose name decides its class.
+
+    Raises:
+        PydanticCustomError: if it has no name, or there is none of it.
+        ValidationError: if its fields do not fit.
+    """
+    return by_name(table, name_in(value, "stream"), "stream").model_validate(value)  # type: ignore[no-any-return]
+
+
+def methods_by_name(
+    value: Any, table: Mapping[str, type[_Model]], base: type[_Model]
+) -> dict[str, _Model]:
+    """The models of a recipe's ``methods``, in order; errors as of :func:`models_of`."""
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("methods", "must map names to settings, as in {sfa: {p: 0.98}}")
+    return models_of(value, table, base, "method")
+
+
+def loggers_by_name(
+    value: Any, table: Mapping[str, type[_Model]], base: type[_Model]
+) -> dict[str, _Model]:
+    """The models of a recipe's ``loggers``; errors as of :func:`models_of`."""
+    return models_of(named_rows(value, "tensorboard, {csv: {}}"), table, base, "logger")
+
+
+def measures_by_name(
+    value: Any, table: Mapping[str, type[_Model]], base: type[_Model]
+) -> dict[str, _Model]:
+    """The models of ``measures``; errors as of :func:`models_of`."""
+    return models_of(named_rows(value, "head, {knn: {k: 20}}"), table, base, "measure of retention")
+
+
+def metrics_by_name(names: Sequence[str], table: Mapping[str, Any]) -> tuple[str, ...]:
+    """A recipe's ``metrics``, each once.
+
+    Raises:
+        PydanticCustomError: if there is none of a name.
+    """
+    for name in names:
+        by_name(table, name, "metric")
+    return tuple(dict.fromkeys(names))

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from clbench.data.transforms import Augment
-from clbench.errors import ClbenchError, shown
-from clbench.explain import explain_all
+from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.methods.together import refuse_clashes, refuse_settings
@@ -28,20 +19,19 @@ from clbench.metrics import METRICS
 from clbench.metrics.retained import MEASURES
 from clbench.models import ModelConfig
 from clbench.optim.settings import Optimizer, Schedule
-from clbench.plugins.recipes import completed
 from clbench.recipe import attached, trainer_arguments
+from clbench.recipe.classes import RecipeClasses
 from clbench.recipe.early_stopping import EarlyStopping
 from clbench.recipe.merging import merge
-from clbench.recipe.named import by_name, models_of, name_in
+from clbench.recipe.named import methods_by_name, metrics_by_name, stream_by_name
 from clbench.recipe.per_task import check_settings
-from clbench.recipe.representation import OF_MEASURES, Representation
+from clbench.recipe.representation import Representation
 from clbench.recipe.retention import Retention
 from clbench.record.baselines import PLAIN
 from clbench.record.checkpoints import Keep
 from clbench.settings import Section
-from clbench.streams import DISK, STREAMS, Shelf, Storage, Stream, StreamConfig, owners
+from clbench.streams import DISK, STREAMS, Shelf, Storage, Stream, StreamConfig
 from clbench.text.names import wrong_name
-from clbench.text.plain import check_plain
 
 
 class Recipe(Section):
@@ -133,26 +123,17 @@ class Recipe(Section):
     @field_validator("stream", mode="before")
     @classmethod
     def _stream_by_name(cls, value: Any) -> Any:
-        if isinstance(value, StreamConfig):
-            return value
-        name = name_in(value, "stream")
-        return by_name(STREAMS, name, "stream").model_validate(value)
+        return value if isinstance(value, StreamConfig) else stream_by_name(value, STREAMS)
 
     @field_validator("methods", mode="before")
     @classmethod
     def _methods_by_name(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise PydanticCustomError(
-                "methods", "must map names to settings, as in {sfa: {p: 0.98}}"
-            )
-        return models_of(value, METHODS, Method, "method")
+        return methods_by_name(value, METHODS, Method)
 
     @field_validator("metrics")
     @classmethod
     def _metrics_by_name(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            by_name(METRICS, name, "metric")
-        return tuple(dict.fromkeys(names))
+        return metrics_by_name(names, METRICS)
 
     @field_validator("trainer", mode="before")
     @classmethod
@@ -259,37 +240,8 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     Raises:
         ClbenchError: one line naming the key, the value, the reason and the way out.
     """
-    if not isinstance(values, Mapping):
-        raise ClbenchError(f"a recipe must be a mapping of keys to values, got {shown(values)}")
-    check_plain(values)
-    try:
-        return Recipe.model_validate(completed(values))
-    except ValidationError as error:
-        raise ClbenchError(explain_all(error.errors(), list(keys(Recipe)), owners)) from error
+    return CLASSES.read(values)
 
 
-def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All dotted keys that a recipe can have, those of every stream and method included."""
-    for name, _ in fields(section, prefix):
-        yield name
-        if name == "stream":
-            for kind in STREAMS.values():
-                yield from (f"stream.{key}" for key in kind.model_fields)
-        if name == "methods":
-            for method, cls in METHODS.items():
-                yield from (f"methods.{method}.{key}" for key in cls.model_fields)
-        if name == "loggers":
-            for logger, rules in attached.LOGGERS.items():
-                yield from (f"loggers.{logger}.{key}" for key in rules.model_fields)
-        if name in OF_MEASURES:
-            for measure, settings in MEASURES.items():
-                yield from (f"{name}.{measure}.{key}" for key in settings.model_fields)
-
-
-def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """The dotted keys of a section and of the sections in it, with their fields."""
-    for name, info in section.model_fields.items():
-        yield prefix + name, info
-        inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not StreamConfig:
-            yield from fields(inner, f"{prefix}{name}.")
+#: With the tables that plugins bring rows into.
+CLASSES = RecipeClasses(Recipe, STREAMS, METHODS, attached.LOGGERS, MEASURES, METRICS)

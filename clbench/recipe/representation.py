@@ -12,9 +12,6 @@ from clbench.metrics.retained.base import Classifier, Measure
 from clbench.recipe.retention import Measures
 from clbench.settings import Section
 
-#: Fields of a recipe whose keys are measures.
-OF_MEASURES = ("retention.measures", "representation.measures")
-
 
 class Representation(Section):
     """Classifiers made anew of the features of each task so far: what its head may have lost."""

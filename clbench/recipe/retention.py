@@ -14,15 +14,14 @@ from clbench.explain import nearest
 from clbench.metrics.retained import MEASURES
 from clbench.metrics.retained.base import Measure
 from clbench.metrics.retained.head import OriginalHead
-from clbench.recipe.named import models_of, named_rows
+from clbench.recipe.named import measures_by_name
 from clbench.settings import Section
 from clbench.text.names import wrong_name
 from clbench.text.textfile import home
 
 
 def _measures(value: Any) -> dict[str, Measure]:
-    rows = named_rows(value, "head, {knn: {k: 20}}")
-    return models_of(rows, MEASURES, Measure, "measure of retention")
+    return measures_by_name(value, MEASURES, Measure)
 
 
 def _usual() -> dict[str, Measure]:

@@ -9,10 +9,9 @@ built (:func:`clbench.learner.trainer.make_trainer`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import lightning as L
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -57,7 +56,25 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     Raises:
         ValidationError: one entry for each, at the argument's name.
     """
+    import lightning as L  # it takes seconds
+
     known = [name for name in inspect.signature(L.Trainer).parameters if name not in OWNED]
+    _check(arguments, known)
+
+
+def check_known(arguments: Any) -> Any:
+    """The same, without Lightning: of arguments that clbench knows, if there are no others.
+
+    Raises:
+        ValidationError: as :func:`check_arguments`.
+    """
+    known = {**OWNED, **RULES}
+    if isinstance(arguments, Mapping) and all(name in known for name in arguments):
+        _check(arguments, list(RULES))
+    return arguments
+
+
+def _check(arguments: Mapping[str, Any], known: Sequence[str]) -> None:
     wrong: dict[str, str] = {}
     for name, value in arguments.items():
         if name in OWNED:

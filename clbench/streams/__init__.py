@@ -46,26 +46,6 @@ def data_sets(name: str) -> list[str]:
     return TRANSFERS.get(name, [])
 
 
-def owners(field: str, about: str | None = None) -> list[str]:
-    """Streams that have a field, such as ``classes``; none if all have it.
-
-    Args:
-        field: its name.
-        about: its description, where fields of one name differ.
-    """
-    having = [
-        name
-        for name, cls in STREAMS.items()
-        if field in cls.model_fields and about in (None, cls.model_fields[field].description)
-    ]
-    if len(having) == len(STREAMS):
-        return []
-    split = [name for name in STREAMS if name.startswith("split_")]
-    if set(split) <= set(having):
-        return ["split_*", *(name for name in having if name not in split)]
-    return having
-
-
 __all__ = [
     "DISK",
     "STREAMS",
@@ -76,5 +56,4 @@ __all__ = [
     "Task",
     "data_sets",
     "describe",
-    "owners",
 ]

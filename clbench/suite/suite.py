@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ClbenchError, one_line, shown
 from clbench.explain import nearest
 from clbench.plugins.recipes import admitted
+from clbench.recipe.known import check_early, classes
 from clbench.recipe.merging import merge, put_on
-from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import find, read_mapping
-from clbench.runner.folder import recipe_hash as recipe_hash
 from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
 from clbench.suite.unfold import unfold
 from clbench.suite.values import (
@@ -30,6 +30,9 @@ from clbench.suite.values import (
 )
 from clbench.text.names import wrong_name
 from clbench.text.plain import check_plain
+
+if TYPE_CHECKING:
+    from clbench.recipe.recipe import Recipe
 
 KEYS = (
     *("name", "base", "methods", "overrides", "grid", "variants", "streams", "backbones"),
@@ -93,10 +96,25 @@ class Cell:
         Raises:
             ClbenchError: if the recipe is refused.
         """
+        # PyTorch takes seconds: what can be refused without it is, in `expand`.
+        from clbench.recipe.recipe import parse
+        from clbench.runner.folder import recipe_hash
+
+        parts = [*self.parts, f"seed{seed}"]
+        with _named(parts):
+            recipe = parse(self._values(seed, settings))
+        key = recipe_hash(recipe)
+        return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", self.method, recipe, key)
+
+    def check_early(self, seed: int) -> None:
+        """Refuse a run as :meth:`plan` does, as far as that can be known without torch."""
+        with _named([*self.parts, f"seed{seed}"]):
+            check_early(self._values(seed))
+
+    def _values(self, seed: int, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         name = f"{self.method}-seed{seed}"
         names = {"seed": seed, "name": _safe(name) if wrong_name(name) else name}
-        values = put_on(self.values, settings or {}) | names
-        return _planned(values, self.method, [*self.parts, f"seed{seed}"])
+        return put_on(self.values, settings or {}) | names
 
 
 @dataclass(frozen=True)
@@ -181,7 +199,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
     for key in values:
         if key not in KEYS:
             way_out = nearest(key, list(KEYS))
-            if key in Recipe.model_fields and f"{key}s" not in KEYS:
+            if key in classes().recipe.model_fields and f"{key}s" not in KEYS:
                 way_out = (
                     ": it is a field of recipes, which stand in base (a config of your own, or "
                     "values), or in overrides for one method"
@@ -213,6 +231,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                 merged = put_on(merged, rows[method].overrides) | {"methods": chosen}
                 parts = tuple(p for p in (stream_name, order_name, backbone_name, method) if p)
                 cell = Cell(parts, method, put_on(merged, over))
+                cell.check_early(seeds[0])
                 # A grid may hold a value that is there, and overrides make rows alike.
                 repeats = rows[method].of_grid or over
                 if not (repeats and any(cell.same_as(other) for other in cells)):
@@ -254,13 +273,13 @@ def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any
     return own, merge({"methods": own.get("methods") or {}}, {"methods": more})["methods"]
 
 
-def _planned(values: Mapping[str, Any], method: str, parts: Sequence[str]) -> Planned:
+@contextmanager
+def _named(parts: Sequence[str]) -> Iterator[None]:
+    """Say of which run a mistake is."""
     try:
-        recipe = parse(values)
+        yield
     except ClbenchError as error:
         raise ClbenchError(f"{', '.join(parts)}: {error}") from error
-    key = recipe_hash(recipe)
-    return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", method, recipe, key)
 
 
 def _safe(text: str) -> str:

@@ -28,9 +28,9 @@ from clbench.record.events import VERSION, Event, PretrainedEvent, RunEvent
 from clbench.record.record import Record
 from clbench.runner.folder import plain, recipe_of
 from clbench.runner.products import SUMMARY
+from clbench.sweep.finished import finished_record
 from clbench.sweep.laying import LaidRow, Laying
 from clbench.sweep.redeploy import Redeployment
-from clbench.sweep.sweeping import finished_record
 from clbench.text.names import wrong_name
 from clbench.text.yamltext import dump
 

@@ -34,8 +34,9 @@ from clbench.record.same_run import settings
 from clbench.runner.folder import plain, recipe_of
 from clbench.runner.identity import IDENTITY, state_of
 from clbench.runner.screen import percent
+from clbench.sweep.finished import finished_record
 from clbench.sweep.redeploy import Redeployment, refuse_classifiers
-from clbench.sweep.sweeping import Row, best, finished_record, row_of
+from clbench.sweep.sweeping import Row, best, row_of
 from clbench.sweep.view import pair
 from clbench.weights import State, same_keys
 

@@ -47,16 +47,17 @@ from pathlib import Path
 import numpy as np
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import refuse_links, to_json, write_atomic, writing_to
+from clbench.files.disk import to_json, write_atomic, writing_to
 from clbench.methods import METHODS
 from clbench.methods.base import overriding
 from clbench.methods.statements import Swept
 from clbench.recipe.merging import put_on
 from clbench.recipe.recipe import Recipe, parse
-from clbench.record import checkpoints, scores, trust
+from clbench.record import checkpoints, scores
 from clbench.record.baselines import PLAIN
 from clbench.record.record import SCENARIOS, SHARED_TITLES, TITLES, Record, Scenario
 from clbench.runner.folder import plain, recipe_of
+from clbench.sweep.finished import finished_record
 from clbench.sweep.redeploy import Redeployment, looks_back
 from clbench.sweep.values import parameters
 
@@ -155,21 +156,6 @@ def sweep(
     with writing_to(record.folder, "sweep again"):
         write_atomic(record.folder / f"{done.name}.json", to_json(asdict(done), indent=1))
     return done
-
-
-def finished_record(folder: Path | str) -> Record:
-    """The record of a finished run, whose folder may be worked in.
-
-    Raises:
-        ClbenchError: if it is none.
-    """
-    record = trust.whole_record(Path(folder))
-    if not record.finished:
-        raise ClbenchError(
-            f"{folder} is not finished: go on with `train.py --resume --output {folder}` first"
-        )
-    refuse_links(record.folder)
-    return record
 
 
 def _method(recipe: Recipe, parameter: str, folder: Path) -> str:

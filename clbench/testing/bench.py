@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def comparable(record: Record) -> dict[str, Any]:
 
 
 @contextmanager
-def row(table: dict[str, Any], name: str, kind: Any) -> Iterator[None]:
+def row(table: MutableMapping[str, Any], name: str, kind: Any) -> Iterator[None]:
     """Have a row in a table for a while, if it is not there anyway."""
     before = table.get(name)
     table[name] = kind

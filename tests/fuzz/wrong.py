@@ -49,7 +49,8 @@ def field(values: dict[str, Any], random: Random) -> None:
 def _fields(values: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Fields of the recipe, of its stream and of its methods, and what they cannot hold."""
     from clbench.methods import METHODS
-    from clbench.recipe.recipe import Recipe, fields
+    from clbench.recipe.classes import fields
+    from clbench.recipe.recipe import Recipe
     from clbench.streams import STREAMS
 
     found = {key: _against(info) for key, info in fields(Recipe)}

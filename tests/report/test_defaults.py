@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from clbench.methods import METHODS
 from clbench.methods.statements import traits
 from clbench.metrics.retained import MEASURES as RETAINED
-from clbench.recipe.recipe import Recipe, fields
+from clbench.recipe.classes import fields
+from clbench.recipe.recipe import Recipe
 from clbench.record.same_run import flatten
 from clbench.report.defaults import PLACE
 from clbench.streams import STREAMS

@@ -1,11 +1,12 @@
 """Data sets small enough to be held in memory: Digits, MNIST, Fashion-MNIST and CIFAR."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
+import numpy.typing as npt
 from torchvision import datasets as tv
 
 from clbench.data.datasets.base import (
@@ -63,16 +64,31 @@ def digits(root: Path, download: bool) -> DataSet:
     Returns:
         Grey images (N, 8, 8), uint8; the original 0 … 16 is scaled to 0 … 255.
     """
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
+    pixels, labels = _of_scikit_learn()
+    images = np.rint(pixels * (255 / 16)).astype(np.uint8)
     test = every_fifth(labels)
     return DataSet(
         name="digits",
         train=Labelled(images[~test], labels[~test]),
         test=Labelled(images[test], labels[test]),
-        classes=tuple(str(digit) for digit in bunch.target_names),
+        classes=tuple("0123456789"),
     )
+
+
+def _of_scikit_learn() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Its digits, pixels (N, 8, 8) in 0 … 16 and labels (N,), as ``load_digits`` has them.
+
+    They are read from its file: to import it takes half a second, as it imports pandas.
+    """
+    found = find_spec("sklearn")
+    path = Path(found.origin or "").parent / "datasets/data/digits.csv.gz" if found else Path()
+    if not path.is_file():  # a release that has them elsewhere
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return bunch.images, bunch.target.astype(np.int64)
+    rows = np.loadtxt(path, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
 
 
 def mnist(root: Path, download: bool) -> DataSet:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from clbench.data.datasets.base import (
     DataSet,
@@ -123,6 +122,8 @@ def _dog_classes(parts: list[tuple[list[str], np.ndarray]]) -> tuple[str, ...]:
 
 def _read_mat(source: Source, root: Path, path: Path, key: str) -> Any:
     """One variable of a MATLAB file."""
+    from scipy.io import loadmat  # for these two data sets alone
+
     # scipy raises a dozen types for damaged files, among them zlib's and its own.
     try:
         content = loadmat(path)
