@@ -54,3 +54,24 @@ def test_sha256_sees_every_change():
     assert weights.sha256({k: v.clone() for k, v in reversed(a.items())}) == before
     a["w"][0, 0] += 1e-6
     assert weights.sha256(a) != before
+
+
+@pytest.mark.parametrize("layout", ["plain", "channels_last", "mixed", "slices", "halves", "empty"])
+def test_recorded_distances_are_those_of_the_fused_kernels_bit_for_bit(layout):
+    torch.manual_seed(0)
+    a, b = ([torch.randn(7, 5, 3, 3), torch.randn(33), torch.randn(())] for _ in range(2))
+    last = torch.channels_last
+    if layout in ("channels_last", "mixed"):
+        a[0] = a[0].to(memory_format=last)
+        b[0] = b[0].to(memory_format=last if layout == "channels_last" else torch.contiguous_format)
+    if layout == "slices":
+        a[1], b[1] = torch.randn(66)[::2], torch.randn(66)[::2]
+    if layout == "halves":
+        a[0], b[0] = a[0].double(), b[0].half()
+    if layout == "empty":
+        a, b = [x[:0] for x in a[:2]], [x[:0] for x in b[:2]]
+    norms = torch._foreach_norm(torch._foreach_sub(a, b))
+    if layout != "halves":  # norms of one type can be stacked
+        assert weights.recorded_distance(a, b) == float(torch.stack(norms).norm())
+    assert [x.item() for x in weights._norms_apart(a, b)] == [x.item() for x in norms]
+    assert weights.recorded_distance([], []) == 0

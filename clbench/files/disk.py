@@ -67,8 +67,14 @@ def atomic(path: Path, side: Path | None = None) -> Iterator[IO[bytes]]:
         raise
 
 
-def append(path: Path, text: str) -> None:
-    """Add to a file that is there; it is on the disk, or not there at all, when this returns."""
+def append(path: Path, text: str, wait: bool = True) -> None:
+    """Add to a file that is there; what could not be added whole is not there at all.
+
+    Args:
+        path: the file.
+        text: to add.
+        wait: until it is on the disk; without, :func:`sync_file` does.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
@@ -77,11 +83,25 @@ def append(path: Path, text: str) -> None:
                 left = memoryview(text.encode())
                 while left:
                     left = left[os.write(descriptor, left) :]
-                os.fsync(descriptor)
+                if wait:
+                    os.fsync(descriptor)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, before)
                 raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        _name(error, path)
+        raise
+
+
+def sync_file(path: Path) -> None:
+    """Have what was written to a file on the disk, whoever wrote it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities import registry
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -24,6 +26,10 @@ from clbench.learner.progress import TaskProgress
 from clbench.processes.processes import by_srun, device_count, is_apart, placement, torchelastic
 from clbench.recipe.attached import make_callbacks
 from clbench.recipe.recipe import Recipe
+
+# For every Trainer, Lightning reads the metadata of all installed packages: once is enough.
+if hasattr(registry, "entry_points"):
+    registry.entry_points = functools.cache(registry.entry_points)
 
 
 def make_trainer(

@@ -81,7 +81,7 @@ class StreamLogger:
             self._add(values, record.tasks[-1].last_step)
 
     def save(self) -> None:
-        """Bring everything logged so far to the disk, before a checkpoint says it is there.
+        """Write everything logged so far.
 
         Raises:
             OSError: if the disk is full. What else goes wrong costs a line.
@@ -89,11 +89,27 @@ class StreamLogger:
         self._full = None
         with self._safely():
             self._write()
-            if self._file is not None and not self._synced:
-                os.fsync(self._file)
-                self._synced = True
         if self._full is not None:
             raise self._full
+
+    def sync(self) -> None:
+        """Have all that is written on the disk, before a checkpoint says it is there.
+
+        Another thread may go on logging.
+
+        Raises:
+            OSError: as for :meth:`save`.
+        """
+        if self._file is None or self._synced:
+            return
+        self._synced = True  # what is written from now on waits for the next time
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            self._synced = False
+            if error.errno in FULL:
+                raise
+            self._tell(error)
 
     def finalize(self, status: str) -> None:
         """Called at the end of each Trainer; :meth:`close` ends the stream."""
@@ -101,8 +117,9 @@ class StreamLogger:
             self._write()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, and have it on the disk."""
         self.save()
+        self.sync()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -138,12 +155,16 @@ class StreamLogger:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 self._full = error
-            elif not self._told:
-                self._told = True
-                say(
-                    f"TensorBoard's file in {self.folder} is not complete ({reason(error)[:300]}): "
-                    "the run goes on, and writes the rest once it can"
-                )
+            else:
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._told:
+            self._told = True
+            say(
+                f"TensorBoard's file in {self.folder} is not complete ({reason(error)[:300]}): "
+                "the run goes on, and writes the rest once it can"
+            )
 
 
 class _Waiting:

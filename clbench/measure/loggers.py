@@ -94,7 +94,7 @@ class Loggers(Logger):
         self._tell(tell)
 
     def save(self) -> None:
-        """Bring everything logged so far to the disk, before a checkpoint says it is there.
+        """Write everything logged so far.
 
         Raises:
             OSError: if the disk is full, for TensorBoard's file.
@@ -102,6 +102,11 @@ class Loggers(Logger):
         if self.board:
             self.board.save()
         self._tell(lambda other, logger: logger.save(), begin=False)
+
+    def sync(self) -> None:
+        """Have what TensorBoard's file holds on the disk, as :meth:`StreamLogger.sync`."""
+        if self.board:
+            self.board.sync()
 
     def finalize(self, status: str) -> None:
         """Called at the end of each Trainer; :meth:`close` ends the stream."""

@@ -167,8 +167,8 @@ def unlike(tasks: Sequence[Task]) -> tuple[list[Task], list[int]]:
     the same, so that a network has the same accuracy on both."""
     kinds = list(zip(distinct([t.test for t in tasks])[1], (t.classes for t in tasks), strict=True))
     found = dict(zip(reversed(kinds), reversed(tasks), strict=True))  # the first of each
-    order = list(dict.fromkeys(kinds))
-    return [found[kind] for kind in order], [order.index(kind) for kind in kinds]
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
+    return [found[kind] for kind in places], [places[kind] for kind in kinds]
 
 
 def _tagged(point: Measured) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from clbench.files.disk import append, write_atomic
+from clbench.files.disk import append, sync_file, write_atomic
 from clbench.record.events import Event
 from clbench.record.record import Record
 
 
 class Recorder:
-    """Appends events to ``record.jsonl``; each is on the disk before the run goes on.
+    """Appends events to ``record.jsonl``, each whole or not at all.
 
     Args:
         folder: the run folder.
@@ -38,12 +38,22 @@ class Recorder:
         """SHA-256 of what was recorded so far."""
         return self._sha256.hexdigest()
 
-    def add(self, event: Event) -> None:
-        """Append one event."""
+    def add(self, event: Event, wait: bool = True) -> None:
+        """Append one event.
+
+        Args:
+            event: what happened.
+            wait: until it is on the disk; without, :meth:`sync` does.
+        """
         self.events.append(event)
         self._sha256.update(event.text.encode())
         if self.writes:
-            append(self.path, event.text)
+            append(self.path, event.text, wait)
+
+    def sync(self) -> None:
+        """Have all that was added so far on the disk."""
+        if self.writes:
+            sync_file(self.path)
 
 
 def lines_sha256(events: Sequence[Event]) -> str:

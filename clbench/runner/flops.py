@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,7 +74,7 @@ class Flops:
         """
         try:
             try:
-                return self._of_image(copy.deepcopy(model).to("meta").eval())
+                return self._of_image(_without_contents(model).eval())
             except Exception:
                 return self._of_image(copy.deepcopy(model).eval())
         except Exception as error:  # of a thousand networks, some cannot be copied or counted
@@ -83,38 +82,42 @@ class Flops:
             return None
 
     def _of_image(self, network: nn.Module) -> tuple[float, float]:
-        """FLOPs of an image that is trained on, and of one that passes."""
-        with torch.no_grad():
-            forward, passes = self._by_image(network, network)
+        """FLOPs of an image that is trained on, and of one that passes.
+
+        They are what the second image of two adds: what a pass takes for itself, as LoRA's B·A, is
+        no image's.
+        """
+        one, two = (self._counted(network, images) for images in (1, 2))
+        forward, both, passes = (b - a for a, b in zip(one, two, strict=True))
         assert passes, "nothing counts its passes"
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        if not parameters:
-            return forward / passes, forward / passes
-
-        def step(images: Tensor) -> None:
-            logits: Tensor = network(images)
-            torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
-
-        both, count = self._by_image(step, network)
         # Prompts look at the image by a frozen network before: that pass is counted as one.
-        return both - (count - 1) * forward / passes, forward / passes
+        return both - (passes - 1) * forward / passes, forward / passes
 
-    def _by_image(self, act: Callable[[Tensor], object], network: nn.Module) -> tuple[float, int]:
-        """What one image more takes; what a pass takes for itself, as LoRA's B·A, is none's."""
+    def _counted(self, network: nn.Module, count: int) -> tuple[float, float, int]:
+        """FLOPs of a pass, and of a step, of so many images; the passes of images in it."""
+        parameters = [p for p in network.parameters() if p.requires_grad]
         like = next(network.parameters())
-        images = torch.zeros(2, 3, self.size, self.size, device=like.device, dtype=like.dtype)
-        (one, first), (both, all_) = (self._counted(partial(act, images[:n])) for n in (1, 2))
-        return both - one, all_ - first
-
-    def _counted(self, act: Callable[[], object]) -> tuple[float, int]:
-        """FLOPs of something, and the passes through the network in it."""
+        images = torch.zeros(count, 3, self.size, self.size, device=like.device, dtype=like.dtype)
         before = self.passes.trained + self.passes.passed
         # Fused attention of CPUs is not among what the counter knows.
         own: dict[Any, Any] = {torch.ops.aten.convolution_backward: _convolution_backward}
         counter = FlopCounterMode(display=False, custom_mapping=own)
-        with sdpa_kernel(SDPBackend.MATH), counter:
-            act()
-        return float(counter.get_total_flops()), self.passes.trained + self.passes.passed - before
+        with sdpa_kernel(SDPBackend.MATH), counter, torch.set_grad_enabled(bool(parameters)):
+            logits: Tensor = network(images)
+            forward = float(counter.get_total_flops())
+            if parameters:
+                torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
+        passes = self.passes.trained + self.passes.passed - before
+        return forward, float(counter.get_total_flops()), passes
+
+
+def _without_contents(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers have a shape and no contents."""
+    bare: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
+    }
+    bare |= {id(b): b.detach().to("meta") for b in model.buffers()}
+    return copy.deepcopy(model, bare).to("meta")
 
 
 def _convolution_backward(

@@ -12,10 +12,12 @@ from clbench.data.reader import Reader
 from clbench.data.transforms import Transform
 from clbench.data.words import few
 from clbench.errors import ClbenchError
+from clbench.learner.deploy import Weights
 from clbench.methods import name_of
-from clbench.methods.base import Context, Method, overriding
+from clbench.methods.base import Method, overriding
 from clbench.models import backbone
 from clbench.models.anchors import Anchor, Anchors, named_weights
+from clbench.models.batch_norm import statistics
 from clbench.models.pretraining import pretrain
 from clbench.models.training import learned_rows, put_rows, train_head
 from clbench.processes.processes import say
@@ -24,7 +26,7 @@ from clbench.runner.flops import Flops
 from clbench.runner.parts import Passes
 from clbench.seeding import derive, seed_everything
 from clbench.streams import Stream, Task
-from clbench.weights import State, recorded_distance, snapshot
+from clbench.weights import State, snapshot
 
 
 class Network:
@@ -65,6 +67,7 @@ class Network:
         self.head = backbone.head_names(self.model)
         self.theta_pretrained = snapshot(self.model, anchor_device)
         self.grown = False  # by what methods have added
+        self.held: State | None = None  # a copy of the weights as they are, if there is one
         self.passes = Passes(self.model)
         self.flops = Flops(self.passes, recipe.images.size)
 
@@ -109,6 +112,7 @@ class Network:
             for method in adapting:
                 self.model = method.adapt(self.model, task)
         self.model.to(self.device)
+        self.held = None
         self.head = backbone.head_names(self.model)
         now = snapshot(self.model, "cpu")
         for name, x in theta.items():
@@ -124,9 +128,22 @@ class Network:
         return theta | new
 
     def load(self, state: State) -> None:
-        """Take weights up."""
-        self.model.load_state_dict(state)
-        self.model.to(self.device)
+        """Take weights up; those that are held are there already."""
+        if state is not self.held:
+            self.held = None
+            self.model.load_state_dict(state)
+            self.model.to(self.device)
+
+    def show(self, weights: Weights, methods: Sequence[Method]) -> None:
+        """Take up the weights that a task shows.
+
+        Those that were trained are there already, unless a method has had a hand in it since.
+        """
+        touched = any(overriding(methods, hook) for hook in ("surgery", "absorb", "deploy"))
+        if weights.shown is weights.trained and not touched:
+            self.held = weights.trained
+        else:
+            self.load(weights.shown)
 
     def rewind(self, theta: State) -> None:
         """Take up θ_*; of ``theta``, only the head stays, where each task has rows of its own."""
@@ -174,7 +191,8 @@ class Network:
             probed: bool (C,), rows just probed on the weights as they are.
             from_pretrained: whether the trunk is θ_* as it is now.
         """
-        now = snapshot(self.model, self.anchor_device)
+        now = self._now(bool(probed.any()))
+        self.held = None  # from here on they are trained
         pretrained = Anchor(self.theta_pretrained, self._mask(torch.zeros_like(probed)))
         if from_pretrained:
             head = {name: now[name] for name in self.head}
@@ -183,6 +201,17 @@ class Network:
         for name in self.head if again.any() else ():
             now[name][again] = theta[name].to(again.device)[again]
         return Anchors(pretrained, Anchor(now, self._mask(learned | probed)))
+
+    def _now(self, probed: bool) -> State:
+        """The weights as they are, where anchors lie; of what is held, only a probe's are copied.
+
+        Args:
+            probed: whether the head was probed since they were taken up.
+        """
+        if self.held is None or self.anchor_device.type != "cpu" or self.device.type != "cpu":
+            return snapshot(self.model, self.anchor_device)
+        there, own = self.model.state_dict(), [*self.head, *statistics(self.model)] * probed
+        return self.held | {name: there[name].detach().clone() for name in own}
 
     def _mask(self, rows: Tensor) -> Tensor:
         return rows.to(self.anchor_device)
@@ -254,31 +283,3 @@ def operated(methods: Sequence[Method], model: nn.Module) -> nn.Module:
             )
         model = changed
     return model
-
-
-def distances(context: Context, shown: State) -> dict[str, float]:
-    """Euclidean distances of the evaluated weights from both anchors, over the trunk's parameters.
-
-    The head is left out: every method trains it, and a task's rows are not even an anchor's own.
-    """
-    names = [name for name, _ in named_weights(context.model) if name not in context.head]
-
-    def distance(anchor: Anchor) -> float:
-        here = [anchor.state[name] for name in names]
-        return recorded_distance(
-            [shown[name].to(x.device) for name, x in zip(names, here, strict=True)], here
-        )
-
-    return {name: distance(anchor) for name, anchor in vars(context.anchors).items()}
-
-
-def modes(model: nn.Module) -> dict[str, int]:
-    """How the network was trained: numbers of trained and frozen parameters and normalisations."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "trained_parameters": sum(size for size, trained in sizes if trained),
-        "frozen_parameters": sum(size for size, trained in sizes if not trained),
-        "batch_norms_in_training_mode": sum(norm.training for norm in norms),
-        "batch_norms_in_evaluation_mode": sum(not norm.training for norm in norms),
-    }

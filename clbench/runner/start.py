@@ -102,7 +102,8 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     before = PretrainedEvent.made(**told)
     recorder.add(before)
     setup.meter.log_pretrained(before)
-    return recorder, Progress(0, 0, snapshot(network.model, "cpu"), unlearned)
+    network.held = theta = snapshot(network.model, "cpu")
+    return recorder, Progress(0, 0, theta, unlearned)
 
 
 def checkpoint_of(

@@ -27,16 +27,17 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first, say, world_size
 from clbench.recipe.foreseen import plan_of, stopped_by_scored, with_scope, without_effect
 from clbench.recipe.recipe import Recipe
-from clbench.record import checkpoints
 from clbench.record.events import TaskEvent
 from clbench.record.scopes import is_little, sentence
 from clbench.runner.finish import finish
-from clbench.runner.network import beyond, distances, modes, operated, restrict
+from clbench.runner.moved import distances, modes
+from clbench.runner.network import beyond, operated, restrict
 from clbench.runner.parts import Parts
 from clbench.runner.preflight import smallest
+from clbench.runner.saving import Saver
 from clbench.runner.screen import line
 from clbench.runner.setup import Setup
-from clbench.runner.start import Progress, begin, checkpoint_of, go_on
+from clbench.runner.start import Progress, begin, go_on
 from clbench.runner.steps import steps_of_stream
 from clbench.seeding import seed_everything
 from clbench.streams import Task
@@ -65,15 +66,13 @@ class Run:
         names = [stage.name for stage in setup.stages]
         self.idle = without_effect(setup.recipe, names)  # methods, and why
         self.warned = set(self.idle)  # those that are known to be able to do next to nothing
-        self.stored = set[str]()  # tensors that the checkpoints hold, by their hashes
         if checkpoint is not None:
             self.recorder, self.progress = go_on(setup, folder, checkpoint)
-            if setup.recipe.checkpoints == "all":
-                self.stored = checkpoints.stored(folder, self.progress.done)
         else:
             if (folder / "record.jsonl").exists():
                 say(f"No task in {folder} is finished: the run begins anew.")
             self.recorder, self.progress = begin(setup, folder)
+        self.saver = Saver(setup, folder, self.progress.done)
         self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         if setup.recipe.schedule.over == "stream":
             self.steps = steps_of_stream(setup.recipe, setup.stream, setup.stages, setup.least)
@@ -86,16 +85,25 @@ class Run:
         try:
             for task in stages[self.progress.done :]:
                 self.learn(task)
+            self.saver.join()
             if is_first():
                 state = snapshot(self.network.model, "cpu")
                 beyond(self.methods, self.setup.recipe.checkpoints, self.network.grown)
                 finish(self.recorder, len(stages), self.setup.recipe, state, logger)
         except BaseException:
+            self.saver.close()
             logger.finalize("failed")
             raise
 
     def learn(self, task: Task) -> None:
-        """Learn one task: train, deploy, measure, record."""
+        """Learn one task: train, deploy, measure, record; its checkpoint is yet to be written."""
+        try:
+            self._learn(task)
+        except BaseException:
+            self.saver.close()
+            raise
+
+    def _learn(self, task: Task) -> None:
         number, first_step = self.progress.done + 1, self.progress.step
         parts, clock = Parts(self.network.device, self.network.passes), Clock()
         recipe = self.setup.recipe_of(task)
@@ -109,7 +117,7 @@ class Run:
         curve: list[dict[str, Any]] = []
         every, stream_steps = recipe.eval_every, sum(self.steps) or None
         on_step = self.meter.curve(context.model, every, task, seen, curve) if every else None
-        on_step = self.network.passes.looking(on_step)
+        on_step = self.saver.watched(self.network.passes.looking(on_step))
         learner = Learner(context, self.methods, recipe, first_step, clock, on_step, stream_steps)
         with parts("fit"):
             self._fit(learner, batches, title)
@@ -123,7 +131,7 @@ class Run:
             theta = unwrap(self.methods, snapshot(context.model, "cpu"))
             weights = self.setup.deploy(self.methods, theta, context, averages)
             self._refuse_what_is_no_number(weights, task)
-            self.network.load(weights.shown)
+            self.network.show(weights, self.methods)
         self.progress = Progress(number, first_step + learner.step_count, weights.carried, seen)
         told = self._measure(context, learner, plan, weights, parts, curve)
         told["seconds"] = seconds = parts.seconds
@@ -135,13 +143,12 @@ class Run:
             for name, m in self.named_methods.items()
         }
         event = TaskEvent.made(**told)
-        self.recorder.add(event)
+        self.recorder.add(event, wait=False)
         self.meter.log(event, self.named_methods)
         say(f"{title}: {line(event, self.setup.stream.shared)}")
         scopes = {name: did.get("scope") for name, did in event.methods.items()}
         self._warn(scopes, f"task {task.name}")
-        if is_first():
-            self._save(context, weights)
+        self.saver.save(self.recorder, self.progress, context, weights)
 
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
@@ -291,10 +298,3 @@ class Run:
             "steps": learner.step_count,
             "samples": total(learner.sample_count, self.network.device),
         }
-
-    def _save(self, context: Context, weights: Weights) -> None:
-        """Write the checkpoint of a task, with which it is finished."""
-        state = checkpoint_of(self.setup, self.progress, self.recorder, context, weights)
-        methods = {name: m.state_dict() for name, m in self.named_methods.items()}
-        keep, number = self.setup.recipe.checkpoints, self.progress.done
-        checkpoints.save(self.folder, number, state, methods, keep, self.stored)

@@ -23,7 +23,7 @@ from clbench.recipe.recipe import Recipe
 from clbench.record import saved
 from clbench.record.events import TaskEvent
 from clbench.runner.identity import state_of
-from clbench.runner.network import distances
+from clbench.runner.moved import distances
 from clbench.runner.parts import Parts
 from clbench.runner.setup import classified_by
 from clbench.sweep.redeploy import Redeployment
