@@ -23,6 +23,7 @@ from clbench.data.batches import fetch_ahead
 from clbench.data.cached import CachedImages, cache_chunks, cache_row
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages
+from clbench.data.members import File
 from clbench.data.words import counted, note, spelt
 from clbench.errors import ClbenchError
 from clbench.files import lock
@@ -180,7 +181,7 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
     Raises:
         BadImages: in the end, if images cannot be read; it names all of them.
     """
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     noted: list[tuple[str, float, int]] = []
     for pixels, wrong, notes in fetch_ahead(partial(_chunk, files), cache_chunks(files), workers):
         bad += wrong
@@ -201,9 +202,9 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
 
 def _chunk(
     files: FileImages, index: Tensor
-) -> tuple[np.ndarray, list[tuple[Path | str, str]], list[tuple[str, float, int]]]:
+) -> tuple[np.ndarray, list[tuple[File | str, str]], list[tuple[str, float, int]]]:
     pixels = np.zeros((len(index), 3, files.size, files.size), dtype=np.uint8)
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     noted: list[tuple[str, float, int]] = []
     for place, number in enumerate(index.tolist()):
         notes: Notes = {}

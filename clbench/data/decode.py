@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from clbench.data.members import File
 from clbench.data.square import Fit, square
 from clbench.data.words import few, spelt
 from clbench.errors import ClbenchError, reason
@@ -59,7 +60,7 @@ class BadImages(ClbenchError):
         found: each file with the reason.
     """
 
-    def __init__(self, found: list[tuple[Path | str, str]]) -> None:
+    def __init__(self, found: list[tuple[File | str, str]]) -> None:
         self.found = found
         listed = [f"{spelt(path)} ({why})" for path, why in found]
         if len(found) == 1:
@@ -87,7 +88,7 @@ def decode(
     size: int,
     fit: Fit | Resize,
     limits: Limits | None = None,
-    name: Path | str = "the image",
+    name: File | str = "the image",
     notes: Notes | None = None,
 ) -> np.ndarray:
     """One image file as uint8 (size, size, 3), RGB, scaled with a bicubic antialiasing filter.

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from clbench.data import contents
 from clbench.data.decode import BadImages, Limits, Notes, Resize, decode
+from clbench.data.members import File, Members
 from clbench.data.square import Fit
 from clbench.data.words import spelt
 from clbench.errors import ClbenchError
@@ -88,7 +89,7 @@ class FileImages(Images):
     """Image files, decoded to one working resolution whenever they are taken.
 
     Args:
-        paths: N image files.
+        paths: N image files, or images in shards.
         size: side of the square images in pixels.
         fit: how they become squares, see :func:`clbench.data.square.square`; or a scaling of
             another's.
@@ -99,14 +100,15 @@ class FileImages(Images):
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[File],
         size: int,
         fit: Fit | Resize,
         limits: Limits | None = None,
         table: Path | None = None,
         workers: int = 4,
     ) -> None:
-        self.paths, self.size, self.fit, self.limits = tuple(paths), size, fit, limits
+        self.paths = paths if isinstance(paths, Members) else tuple(paths)
+        self.size, self.fit, self.limits = size, fit, limits
         self.table, self.workers = table, workers
 
     def __len__(self) -> int:

@@ -55,7 +55,7 @@ ROLES: Mapping[Role, str] = {
         trainer.accelerator trainer.benchmark trainer.detect_anomaly
         trainer.deterministic trainer.enable_model_summary trainer.enable_progress_bar
         trainer.log_every_n_steps trainer.profiler""",
-    "place": "stream.train stream.test",
+    "place": "stream.train stream.test stream.names",
     "placement": "trainer.devices trainer.num_nodes trainer.strategy",
 }
 _ROLE: dict[str, Role] = {key: role for role, keys in ROLES.items() for key in keys.split()}

@@ -16,6 +16,7 @@ from clbench.data.cache import cache, checked
 from clbench.data.datasets import DataSet, Labelled
 from clbench.data.decode import Limits
 from clbench.data.images import FileImages, Images, TensorImages, from_array
+from clbench.data.members import File, Members
 from clbench.data.square import Fit
 from clbench.errors import ClbenchError
 from clbench.settings import Section
@@ -116,13 +117,18 @@ class Storage(Section):
         folder = data_dir / "cache"
         files = self.files(labelled.images, side)
         if self.keep == "files":
+            if isinstance(labelled.images, Members) and not labelled.images.apart:
+                raise ClbenchError(
+                    f"images.keep = 'files', but images of {name} cannot be read one by one where "
+                    "they lie: set images.keep: disk, or memory"
+                )
             return checked(files, folder, name, self.workers)
         cached = cache(files, folder, name, self.workers)
         if self.keep == "memory":
             return TensorImages(cached.in_memory(), files.digests(), files.about)
         return cached
 
-    def files(self, paths: Sequence[Path], side: int) -> FileImages:
+    def files(self, paths: Sequence[File], side: int) -> FileImages:
         """Image files, to be read as the recipe says; ``side`` is that of the stored images."""
         fit = self.fit if self.scaling == "pillow" else _BY_TORCH[self.fit]
         return FileImages(paths, side, fit, self.range, workers=self.workers)
