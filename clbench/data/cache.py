@@ -16,21 +16,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from clbench.data import contents
 from clbench.data.batches import fetch_ahead
+from clbench.data.cached import CachedImages, cache_chunks, cache_row
 from clbench.data.decode import BadImages, Notes
-from clbench.data.images import FileImages, Images
+from clbench.data.images import FileImages
+from clbench.data.members import File
 from clbench.data.words import counted, note, spelt
 from clbench.errors import ClbenchError
 from clbench.files import lock
 from clbench.files.abandoned import own_side, remove_abandoned
 from clbench.files.disk import atomic
 
-#: Bytes of decoded images that a thread works on at once, and most images.
-CHUNK, MOST = 2**25, 256
 REMARKS = {
     "frames": "Several frames, of which the first is used, in {count} of {name}, such as {path}",
     "transparent": "Transparent pixels, which are laid on white, in {count} of {name}, such as "
@@ -40,66 +39,6 @@ REMARKS = {
     "floats": "Floats, of which 0…1 becomes 0…255, in {count} of {name}, such as {path}; the "
     "largest value is {most:.3g} (another range: images.range)",
 }
-
-
-class CachedImages(Images):
-    """Decoded images in one memory-mapped file, made once by :func:`cache`.
-
-    Args:
-        path: a ``.npy`` file of rows of ``pixels``, uint8 (3, H, W), and their ``sum``, a CRC-32.
-        files: what it was made from.
-    """
-
-    def __init__(self, path: Path, files: FileImages) -> None:
-        self.path, self.files = path, files
-        self.array = np.load(path, mmap_mode="r")
-        if self.array.dtype != _row(files.size) or self.array.shape != (len(files),):
-            raise ValueError("rows of another kind")
-        self._right = np.zeros(len(files), dtype=bool)
-        self._told = False
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def take(self, index: Tensor) -> Tensor:
-        """See :meth:`Images.take`."""
-        numbers = index.numpy()
-        pixels: np.ndarray = self.array["pixels"][numbers]
-        for place in np.flatnonzero(~self._right[numbers]):
-            number = int(numbers[place])
-            if zlib.crc32(pixels[place].data) != int(self.array["sum"][number]):
-                pixels[place] = self._again(number)
-            else:
-                self._right[number] = True
-        return torch.from_numpy(pixels)
-
-    def _again(self, number: int) -> np.ndarray:
-        if not self._told:
-            self._told = True
-            note(
-                f"The image cache {self.path} is damaged: what is damaged is decoded again from "
-                "the image files, and the next run makes the cache anew"
-            )
-            try:
-                self.path.unlink(missing_ok=True)
-            except OSError as error:
-                note(f"{self.path} cannot be removed ({error.strerror}): remove it")
-        return self.files.read(number).transpose(2, 0, 1)
-
-    def in_memory(self) -> Tensor:
-        """All images, uint8 (N, 3, H, W)."""
-        images = torch.empty(self.array["pixels"].shape, dtype=torch.uint8)
-        for chunk in _chunks(self.files):
-            images[chunk] = self.take(chunk)
-        return images
-
-    def digests(self) -> np.ndarray:
-        """See :meth:`Images.digests`."""
-        return self.files.digests()
-
-    def fingerprint(self) -> str:
-        """See :meth:`Images.fingerprint`."""
-        return self.files.fingerprint()
 
 
 def find_cache(files: FileImages, folder: Path, name: str) -> Path | None:
@@ -142,7 +81,7 @@ def cache(files: FileImages, folder: Path, name: str, workers: int = 4) -> Cache
             _make(files, path, name, workers)
         return CachedImages(path, files)
     except OSError as error:
-        size = len(files) * _row(files.size).itemsize
+        size = len(files) * cache_row(files.size).itemsize
         raise ClbenchError(
             f"the image cache {spelt(folder)} cannot be written ({error.strerror or error}; it "
             f"needs {size / 1e6:,.1f} MB for {len(files):,} images of {name}): make room, name "
@@ -191,7 +130,7 @@ def _looked_at(files: FileImages, folder: Path, name: str) -> FileImages:
         bad = dict(error.found)
         paths = [path for path in files.paths if path not in bad]
         rest = FileImages(paths, files.size, files.fit, files.limits)
-        for _, wrong, _ in fetch_ahead(partial(_chunk, rest), _chunks(rest), files.workers):
+        for _, wrong, _ in fetch_ahead(partial(_chunk, rest), cache_chunks(rest), files.workers):
             bad |= dict(wrong)
         raise BadImages(sorted(bad.items(), key=lambda one: str(one[0]))) from error
     return files
@@ -200,15 +139,6 @@ def _looked_at(files: FileImages, folder: Path, name: str) -> FileImages:
 def _path(files: FileImages, digests: np.ndarray, folder: Path, name: str) -> Path:
     key = contents.joined(digests, files.about)
     return folder / f"{name}-{files.size}-{files.fit}-{key[:12]}.npy"
-
-
-def _row(size: int) -> np.dtype[np.void]:
-    return np.dtype([("pixels", "u1", (3, size, size)), ("sum", "<u4")])
-
-
-def _chunks(files: FileImages) -> tuple[Tensor, ...]:
-    each = max(1, min(MOST, CHUNK // _row(files.size).itemsize))
-    return torch.arange(len(files)).split(each)
 
 
 def _open(path: Path, files: FileImages) -> CachedImages | None:
@@ -230,16 +160,16 @@ def _open(path: Path, files: FileImages) -> CachedImages | None:
 def _make(files: FileImages, path: Path, name: str, workers: int) -> None:
     note(f"Decoding {len(files):,} images once into {path}", everywhere=True)
     remove_abandoned(path)
-    row = _row(files.size)
+    kind = cache_row(files.size)
     with atomic(path, own_side(path)) as file:
-        descr = np.lib.format.dtype_to_descr(row)
+        descr = np.lib.format.dtype_to_descr(kind)
         header = {"descr": descr, "fortran_order": False, "shape": (len(files),)}
         np.lib.format.write_array_header_1_0(file, header)
         # Room is taken before hours of decoding, not found missing after them.
         if hasattr(os, "posix_fallocate") and len(files):
-            os.posix_fallocate(file.fileno(), 0, file.tell() + len(files) * row.itemsize)
+            os.posix_fallocate(file.fileno(), 0, file.tell() + len(files) * kind.itemsize)
         for pixels in _decoded(files, name, workers):
-            rows = np.zeros(len(pixels), dtype=row)
+            rows = np.zeros(len(pixels), dtype=kind)
             rows["pixels"] = pixels
             rows["sum"] = [zlib.crc32(image.data) for image in pixels]
             file.write(rows.tobytes())
@@ -251,9 +181,9 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
     Raises:
         BadImages: in the end, if images cannot be read; it names all of them.
     """
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     noted: list[tuple[str, float, int]] = []
-    for pixels, wrong, notes in fetch_ahead(partial(_chunk, files), _chunks(files), workers):
+    for pixels, wrong, notes in fetch_ahead(partial(_chunk, files), cache_chunks(files), workers):
         bad += wrong
         noted += notes
         if not bad:
@@ -272,9 +202,9 @@ def _decoded(files: FileImages, name: str, workers: int) -> Iterator[np.ndarray]
 
 def _chunk(
     files: FileImages, index: Tensor
-) -> tuple[np.ndarray, list[tuple[Path | str, str]], list[tuple[str, float, int]]]:
+) -> tuple[np.ndarray, list[tuple[File | str, str]], list[tuple[str, float, int]]]:
     pixels = np.zeros((len(index), 3, files.size, files.size), dtype=np.uint8)
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     noted: list[tuple[str, float, int]] = []
     for place, number in enumerate(index.tolist()):
         notes: Notes = {}

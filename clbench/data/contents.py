@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from clbench.data.decode import BadImages
+from clbench.data.members import File, Members
 from clbench.files.disk import atomic
 
 ROW = np.dtype(
@@ -40,12 +41,12 @@ SUM = 32  # bytes of SHA-256 at the end of a table
 
 
 def digests(
-    paths: Sequence[Path], table: Path | None = None, workers: int = 4, reread: bool = True
+    paths: Sequence[File], table: Path | None = None, workers: int = 4, reread: bool = True
 ) -> np.ndarray | None:
     """SHA-256 of the contents of files, uint8 (N, 32).
 
     Args:
-        paths: the files.
+        paths: the files, or images in shards, whose shards are looked at for a change.
         table: remembers them; made if it can be.
         workers: threads that read.
         reread: False gives None where files would have to be read.
@@ -53,14 +54,12 @@ def digests(
     Raises:
         BadImages: if files are not there, cannot be read, or are no plain files; it names all.
     """
-    rows = _facts(paths)
+    rows = facts(paths)
     known = _load(table, len(paths)) if table is not None else None
     stale = np.ones(len(paths), dtype=bool)
     if known is not None:
         rows["read"], rows["digest"] = known["read"], known["digest"]
-        same = np.logical_and.reduce([rows[fact] == known[fact] for fact in FACTS])
-        # In a look from outside, what was there a moment ago counts as well.
-        stale = ~(same & ((rows["changed"] < rows["read"] - SETTLED) | (not reread)))
+        stale = ~unchanged(rows, known, settled=reread)
     if stale.any():
         if not reread:
             return None
@@ -71,9 +70,25 @@ def digests(
     return np.ascontiguousarray(rows["digest"])
 
 
-def table_path(paths: Sequence[Path], folder: Path, name: str) -> Path:
+def unchanged(now: np.ndarray, known: np.ndarray, settled: bool = True) -> np.ndarray:
+    """Which files are as they were when they were read, bool (N,).
+
+    Args:
+        now: what :func:`facts` says of them.
+        known: the same of before, with the time at which they were read.
+        settled: whether files do not count that had been changed shortly before; a look from
+            outside, which decides nothing, may have them count.
+    """
+    same = np.logical_and.reduce([now[fact] == known[fact] for fact in FACTS])
+    return same & ((now["changed"] < known["read"] - SETTLED) | (not settled))
+
+
+def table_path(paths: Sequence[File], folder: Path, name: str) -> Path:
     """Where :func:`digests` of these files are remembered in a cache folder."""
-    listed = b"\0".join(os.fsencode(path.absolute()) for path in paths)
+    if isinstance(paths, Members):
+        listed = paths.key()
+    else:
+        listed = b"\0".join(os.fsencode(Path(str(path)).absolute()) for path in paths)
     return folder / f"{name}-{hashlib.sha256(listed).hexdigest()[:12]}.sha256"
 
 
@@ -88,12 +103,19 @@ def write_whole(path: Path, parts: Sequence[bytes]) -> None:
         file.writelines(parts)
 
 
-def _facts(paths: Sequence[Path]) -> np.ndarray:
+def facts(paths: Sequence[File]) -> np.ndarray:
+    """What tells whether files were changed, (N,) of :data:`ROW` without digests.
+
+    Raises:
+        BadImages: if files are not there, or are no plain files; it names all.
+    """
+    if isinstance(paths, Members):
+        return facts(paths.shards)[paths.places["shard"]]
     rows = np.zeros(len(paths), dtype=ROW)
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     for number, path in enumerate(paths):
         try:
-            found = os.stat(path)
+            found = os.stat(str(path))
         except OSError as error:
             bad.append((path, _why(error, path)))
             continue
@@ -106,8 +128,8 @@ def _facts(paths: Sequence[Path]) -> np.ndarray:
     return rows
 
 
-def _read(paths: Sequence[Path], rows: np.ndarray, numbers: np.ndarray, workers: int) -> None:
-    bad: list[tuple[Path | str, str]] = []
+def _read(paths: Sequence[File], rows: np.ndarray, numbers: np.ndarray, workers: int) -> None:
+    bad: list[tuple[File | str, str]] = []
 
     def read(chunk: np.ndarray) -> None:
         now, found = time.time_ns(), []
@@ -132,8 +154,8 @@ def _read(paths: Sequence[Path], rows: np.ndarray, numbers: np.ndarray, workers:
         raise BadImages(sorted(bad, key=lambda one: str(one[0])))
 
 
-def _why(error: OSError, path: Path) -> str:
-    if path.is_symlink() and isinstance(error, FileNotFoundError):
+def _why(error: OSError, path: File) -> str:
+    if isinstance(path, Path) and path.is_symlink() and isinstance(error, FileNotFoundError):
         return "a link to a file that is not there"
     return error.strerror or type(error).__name__
 

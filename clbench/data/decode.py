@@ -15,15 +15,15 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from clbench.data.members import File
+from clbench.data.square import Fit, square
 from clbench.data.words import few, spelt
 from clbench.errors import ClbenchError, reason
 
-Fit = Literal["crop", "squash"]
 #: A scaling of an image in its full size to uint8 (S, S, 3); ``str`` names it.
 Resize = Callable[[Image.Image], np.ndarray]
 Limits = tuple[float, float]
@@ -38,8 +38,6 @@ ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"),
     *(".tif", ".tiff", ".webp", ".gif"),
 )
-#: Of how many times its shorter side the longer one is looked at, about the centre.
-LONGEST = 16
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,7 +60,7 @@ class BadImages(ClbenchError):
         found: each file with the reason.
     """
 
-    def __init__(self, found: list[tuple[Path | str, str]]) -> None:
+    def __init__(self, found: list[tuple[File | str, str]]) -> None:
         self.found = found
         listed = [f"{spelt(path)} ({why})" for path, why in found]
         if len(found) == 1:
@@ -90,7 +88,7 @@ def decode(
     size: int,
     fit: Fit | Resize,
     limits: Limits | None = None,
-    name: Path | str = "the image",
+    name: File | str = "the image",
     notes: Notes | None = None,
 ) -> np.ndarray:
     """One image file as uint8 (size, size, 3), RGB, scaled with a bicubic antialiasing filter.
@@ -98,8 +96,8 @@ def decode(
     Args:
         file: its path, or what is in it.
         size: side of the square in pixels.
-        fit: ``crop`` scales the shorter side and cuts the centre square, ``squash`` both sides;
-            or another scaling to that size, which has its own filter.
+        fit: how it becomes a square, see :func:`clbench.data.square.square`; or another scaling to
+            that size, which has its own filter.
         limits: values that become black and white, in images of more than 8 bits.
         name: of the file, for the message.
         notes: takes down what a user should know of.
@@ -113,7 +111,7 @@ def decode(
         content = file.read_bytes() if isinstance(file, Path) else file
         scaled = None if callable(fit) else size
         image = _upright(content, scaled, limits, {} if notes is None else notes)
-        return fit(image) if callable(fit) else np.asarray(_square(image, size, fit))
+        return fit(image) if callable(fit) else square(image, size, fit)
     # Pillow raises a dozen types for damaged files, some of them by accident.
     except Exception as error:
         raise BadImages([(name, _reason(error, content if "content" in locals() else b""))]) from (
@@ -201,19 +199,3 @@ def _scaled(file: Image.Image, limits: Limits | None, notes: Notes) -> Image.Ima
     black, white = limits
     shares = np.clip((values.astype(np.float64) - black) / (white - black), 0, 1)
     return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
-
-
-def _square(image: Image.Image, size: int, fit: Fit) -> Image.Image:
-    if fit == "squash":
-        return image.resize((size, size), Image.Resampling.BICUBIC)
-    # A strip of pixels would be blown up to gigabytes before its centre is cut out.
-    most = LONGEST * min(image.size)
-    if max(image.size) > most:
-        width, height = (min(side, most) for side in image.size)
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return image.crop((left, top, left + size, top + size))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,20 +27,19 @@ def tell_duplicates(
     if train_digests is None or test_digests is None:
         return
     trained, tested = _keys(train_digests), _keys(test_digests)
-    paths, test_paths = _paths(train), _paths(test)
     shared = np.flatnonzero(np.isin(tested, trained))
     if len(shared):
         place = shared[0]
         twin = np.flatnonzero(trained == tested[place])[0]
         note(
             f"Of {counted(len(tested), 'test image')}, {len(shared):,} are training images too, "
-            f"file for file, such as {spelt(test_paths[place])} = {spelt(paths[twin])}: test "
+            f"file for file, such as {_name(test, place)} = {_name(train, twin)}: test "
             "accuracy is too high by what the model knows by heart"
         )
-    _between_classes([*train, *test], np.concatenate([trained, tested]), paths + test_paths)
+    _between_classes([*train, *test], np.concatenate([trained, tested]))
 
 
-def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[Path]) -> None:
+def _between_classes(parts: Sequence[Labelled], keys: np.ndarray) -> None:
     """Say which equal images of one data set have several labels."""
     half = len(parts) // 2
     owners = np.concatenate(
@@ -55,10 +53,9 @@ def _between_classes(parts: Sequence[Labelled], keys: np.ndarray, paths: list[Pa
     other = (owners[order][1:] != owners[order][:-1]).any(axis=1)
     found = np.flatnonzero(same & other)
     if len(found):
-        one, two = (paths[order[found[0] + step]] for step in (0, 1))
+        one, two = (_name(parts, order[found[0] + step]) for step in (0, 1))
         note(
-            f"Equal files in several classes: {counted(len(found), 'image')}, such as "
-            f"{spelt(one)} = {spelt(two)}"
+            f"Equal files in several classes: {counted(len(found), 'image')}, such as {one} = {two}"
         )
 
 
@@ -67,5 +64,10 @@ def _keys(digests: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(digests).view("S32").ravel()
 
 
-def _paths(parts: Iterable[Labelled]) -> list[Path]:
-    return [Path(path) for part in parts for path in part.images]
+def _name(parts: Sequence[Labelled], number: int) -> str:
+    """What an image is called, by its place among all."""
+    for part in parts:
+        if number < len(part.labels):
+            return spelt(part.images[int(number)])
+        number -= len(part.labels)
+    raise IndexError(number)

@@ -19,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.data import contents
-from clbench.data.decode import BadImages, Fit, Limits, Notes, Resize, decode
+from clbench.data.decode import BadImages, Limits, Notes, Resize, decode
+from clbench.data.members import File, Members
+from clbench.data.square import Fit
 from clbench.data.words import spelt
 from clbench.errors import ClbenchError
 
@@ -87,10 +89,10 @@ class FileImages(Images):
     """Image files, decoded to one working resolution whenever they are taken.
 
     Args:
-        paths: N image files.
+        paths: N image files, or images in shards.
         size: side of the square images in pixels.
-        fit: ``crop`` scales the shorter side to ``size`` and cuts the centre square,
-            ``squash`` scales both sides to ``size``; or a scaling of another's.
+        fit: how they become squares, see :func:`clbench.data.square.square`; or a scaling of
+            another's.
         limits: values that become black and white, in images of more than 8 bits.
         table: file that remembers what is in the files (:mod:`clbench.data.contents`).
         workers: threads that read the files to find out.
@@ -98,14 +100,15 @@ class FileImages(Images):
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[File],
         size: int,
         fit: Fit | Resize,
         limits: Limits | None = None,
         table: Path | None = None,
         workers: int = 4,
     ) -> None:
-        self.paths, self.size, self.fit, self.limits = tuple(paths), size, fit, limits
+        self.paths = paths if isinstance(paths, Members) else tuple(paths)
+        self.size, self.fit, self.limits = size, fit, limits
         self.table, self.workers = table, workers
 
     def __len__(self) -> int:
@@ -135,8 +138,10 @@ class FileImages(Images):
         return f"{self.size} {self.fit}" + (f" {self.limits}" if self.limits else "")
 
     def take(self, index: Tensor) -> Tensor:
-        decoded = [self.read(number) for number in index.tolist()]
-        return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
+        taken = np.empty((len(index), 3, self.size, self.size), dtype=np.uint8)
+        for place, number in enumerate(index.tolist()):
+            taken[place] = self.read(number).transpose(2, 0, 1)
+        return torch.from_numpy(taken)
 
     def read(self, number: int, notes: Notes | None = None) -> np.ndarray:
         """One image, uint8 (size, size, 3).

@@ -9,8 +9,8 @@ from clbench.errors import ClbenchError
 from clbench.processes.processes import is_first
 
 
-def spelt(path: Path | str) -> str:
-    r"""A path in one line that can be printed, whatever bytes are in it.
+def spelt(path: object) -> str:
+    r"""A path, or what else is named, in one line that can be printed, whatever bytes are in it.
 
     >>> spelt("a\nb \udcff.png")
     'a\\nb \\udcff.png'

@@ -29,7 +29,7 @@ ROLES: Mapping[Role, str] = {
         stream.tasks stream.datasets stream.independent stream.angles stream.arguments
         stream.benchmark stream.dataset stream.subset stream.revision stream.image stream.label
         stream.train_split stream.test_split stream.scenario stream.run
-        images.size images.stored images.fit images.range images.mean images.std
+        images.size images.stored images.fit images.scaling images.range images.mean images.std
         augment.flip augment.crop augment.padding augment.scale augment.jitter
         augment.randaugment augment.magnitude augment.erasing augment.mixup augment.cutmix
         label_smoothing ema early_stopping.every early_stopping.patience early_stopping.least
@@ -55,7 +55,7 @@ ROLES: Mapping[Role, str] = {
         trainer.accelerator trainer.benchmark trainer.detect_anomaly
         trainer.deterministic trainer.enable_model_summary trainer.enable_progress_bar
         trainer.log_every_n_steps trainer.profiler""",
-    "place": "stream.train stream.test",
+    "place": "stream.train stream.test stream.names",
     "placement": "trainer.devices trainer.num_nodes trainer.strategy",
 }
 _ROLE: dict[str, Role] = {key: role for role, keys in ROLES.items() for key in keys.split()}

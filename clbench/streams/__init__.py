@@ -7,6 +7,7 @@ from clbench.streams.domain import PERMUTED, ROTATED, PermutedConfig, RotatedCon
 from clbench.streams.domains import DOMAINS, DomainsConfig
 from clbench.streams.folder import FolderConfig
 from clbench.streams.libraries import HuggingFaceConfig, TorchvisionConfig
+from clbench.streams.shards import ShardsConfig
 from clbench.streams.split import SPLITS, SplitConfig
 from clbench.streams.storage import DISK, Shelf, Storage
 from clbench.streams.transfer import TRANSFERS, TransferConfig
@@ -19,6 +20,7 @@ STREAMS: dict[str, type[StreamConfig]] = {
     **dict.fromkeys(TRANSFERS, TransferConfig),
     "core50_runs": Core50Config,
     "image_folder": FolderConfig,
+    "shards": ShardsConfig,
     "avalanche": AvalancheConfig,
     "torchvision": TorchvisionConfig,
     "huggingface": HuggingFaceConfig,

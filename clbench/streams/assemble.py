@@ -17,6 +17,7 @@ from clbench.data.datasets import DataSet, Labelled
 from clbench.data.decode import BadImages
 from clbench.data.duplicates import tell_duplicates
 from clbench.data.images import GuardedImages, Images, JoinedImages
+from clbench.data.members import File
 from clbench.data.words import few
 from clbench.errors import ClbenchError
 from clbench.streams.base import Group, Stream, StreamConfig, Task
@@ -225,7 +226,7 @@ def _open(
     Raises:
         BadImages: if some cannot be read: all of them, so that they can be mended in one go.
     """
-    bad: list[tuple[Path | str, str]] = []
+    bad: list[tuple[File | str, str]] = []
     opened = []
     for name, labelled in parts.items():
         sources = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clbench.data.datasets import Labelled
+from clbench.data.members import Members
 
 
 def choose(part: Labelled, classes: Sequence[int], most: int | None, whole: set[int]) -> Labelled:
@@ -31,6 +32,8 @@ def choose(part: Labelled, classes: Sequence[int], most: int | None, whole: set[
         return part
     if isinstance(part.images, np.ndarray):
         return Labelled(part.images[chosen], part.labels[chosen])
+    if isinstance(part.images, Members):
+        return Labelled(part.images.pick(chosen), part.labels[chosen])
     return Labelled(tuple(part.images[i] for i in chosen.tolist()), part.labels[chosen])
 
 

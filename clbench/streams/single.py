@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -59,9 +60,21 @@ class SingleConfig(StreamConfig, ABC):
 class DividedSetConfig(SingleConfig, DividedConfig, ABC):
     """One data set, divided into tasks; abstract."""
 
+    #: Whether to say which images are there more than once.
+    compares: ClassVar[bool] = False
+
     def build(self, data_dir: Path, storage: Storage, shelf: Shelf = DISK) -> Stream:
         """See :meth:`StreamConfig.build`."""
         data = self.data_set(data_dir, shelf)
         labels, apart = self.usable(data)
         groups = self.groups(data.classes, labels)
-        return assemble(self, [data], groups, data_dir, storage, apart, shelf=shelf)
+        return assemble(
+            self,
+            [data],
+            groups,
+            data_dir,
+            storage,
+            apart,
+            compare=self.compares,
+            shelf=shelf,
+        )

@@ -281,3 +281,43 @@ def test_a_folder_in_the_place_of_a_cache_is_named(files, folder):
     path.mkdir()
     with pytest.raises(ClbenchError, match="is a folder: remove it"):
         cache(files, folder, "t")
+
+
+def test_a_pass_over_a_cache_takes_no_memory_that_stays(tmp_path):
+    """Pages of a mapped file would count as this process's."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(160):
+        Image.new("L", (2, 2), number).save(folder / f"{number}.bmp")
+    kept = cache(FileImages(sorted(folder.iterdir()), 256, "squash"), tmp_path / "cache", "set")
+    kept.take(torch.arange(8))
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident()
+    for chunk in torch.arange(160).split(8):
+        kept.take(chunk)
+    assert resident() - before < 8 * 2**20  # of 31 MB
+
+
+def test_a_cache_cut_short_while_it_is_used_is_decoded_again(files, folder, capsys):
+    kept = cache(files, folder, "set")
+    path = caches(folder)[0]
+    os.truncate(path, path.stat().st_size // 2)
+    assert torch.equal(kept.take(ALL), files.take(ALL))
+    assert "is damaged" in capsys.readouterr().out
+    assert not path.exists()
+
+
+def test_a_cache_is_read_alike_without_preadv(files, folder, monkeypatch):
+    kept = cache(files, folder, "set")
+    monkeypatch.delattr(os, "preadv")
+    assert torch.equal(kept.take(ALL), files.take(ALL))
+    assert torch.equal(kept.take(ALL), files.take(ALL))  # now without checksums
+
+
+def test_each_scaling_has_a_cache_of_its_own(files, folder):
+    for fit in ("crop", "crop-torch"):
+        cache(FileImages(files.paths, 6, fit), folder, "set")
+    assert len(caches(folder)) == 2

@@ -16,6 +16,7 @@ from clbench.data.images import (
     TensorImages,
     from_array,
 )
+from clbench.data.square import square
 from clbench.errors import ClbenchError
 
 INDEX = torch.tensor([4, 0, 4, 2])
@@ -234,6 +235,18 @@ def test_every_shape_becomes_a_square(tmp_path, shape, fit, kind):
     Image.fromarray(pixels(0, *shape, 3)).save(tmp_path / f"image.{kind}")
     found = decode(tmp_path / f"image.{kind}", 12, fit)
     assert (found.shape, found.dtype) == ((12, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (65, 31), (9, 200), (8, 8), (24, 24)])
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_torch_scales_as_pillow_does_but_for_the_last_digits(shape, fit):
+    small = Image.fromarray(pixels(0, 6, 6, 3))
+    image = small.resize(shape[::-1], Image.Resampling.BICUBIC)  # smooth, as photographs are
+    ours, theirs = square(image, 24, f"{fit}-torch"), square(image, 24, fit)
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype) == ((24, 24, 3), np.uint8)
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.2
 
 
 def test_squash_keeps_the_edges_that_crop_cuts_off(tmp_path):

@@ -185,8 +185,8 @@ def test_a_field_of_other_streams_is_refused_by_their_names():
 def test_help_says_for_which_streams_a_field_is():
     text = " ".join(field_help().split())
     assert re.search(
-        r"stream\.classes [^(]*\(quoted[^(]*\(of split_\*, food101, image_folder, torchvision,"
-        r" huggingface\)",
+        r"stream\.classes [^(]*\(quoted[^(]*\(of split_\*, food101, image_folder, shards,"
+        r" torchvision, huggingface\)",
         text,
     )
     assert re.search(r"stream\.benchmark [^(]*\(of avalanche\)", text)
@@ -230,13 +230,13 @@ def test_orders_are_those_that_the_programs_draw(program, order, seed, count):
     assert [new_label[c] for task in tasks for c in task] == list(range(count))
 
 
-@pytest.mark.parametrize("name", [*SPLITS, "torchvision", "huggingface", "image_folder"])
+@pytest.mark.parametrize("name", [*SPLITS, "torchvision", "huggingface", "image_folder", "shards"])
 def test_every_stream_of_one_set_of_classes_takes_orders_and_sizes(name):
     """B50-Inc10, uneven tasks and the class orders of others: one meaning for all of them."""
     needed = {"torchvision": "GTSRB", "huggingface": "a/b"}
     values = {"name": name, "pretrain_classes": [], "leave_out": [], "order": "legacy-1993"}
     values |= {"dataset": needed[name]} if name in needed else {}
-    if name == "image_folder":
+    if name in ("image_folder", "shards"):
         values = {"name": name, "order": "legacy-1993", "train": "pictures"}
     names = [str(label) for label in range(100)]
     for fields, sizes in (

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torchvision.datasets.utils import check_integrity
 
+from clbench.data.members import Members
 from clbench.data.words import few
 from clbench.errors import ClbenchError
 
@@ -19,11 +20,12 @@ class Labelled:
     """Images with their labels, as a data set hands them over.
 
     Attributes:
-        images: uint8 array (N, H, W) or (N, H, W, 3), or N paths of image files.
+        images: uint8 array (N, H, W) or (N, H, W, 3), N paths of image files, or N images in
+            shards.
         labels: (N,) int64, class numbers from 0.
     """
 
-    images: np.ndarray | tuple[Path, ...]
+    images: np.ndarray | tuple[Path, ...] | Members
     labels: np.ndarray
 
 

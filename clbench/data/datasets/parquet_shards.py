@@ -1,0 +1,182 @@
+"""Parquet shards with the images in them, in the layout of Hugging Face's data sets.
+
+A column of images has ``bytes`` and ``path``; only the bytes are used, a path is not followed. Of
+one image all of its row group is read, so groups are kept until others are asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clbench.data.datasets.shard_index import Sharded
+from clbench.data.datasets.tar_shards import LARGEST, ShardLabel, is_label
+from clbench.data.members import PLACE, Members
+from clbench.data.words import few, spelt
+from clbench.errors import ClbenchError, reason, shown
+
+#: Bytes of row groups that are kept, and that one may have.
+KEPT, LARGEST_GROUP = 2**28, 2**31
+#: What columns are called where nothing else tells.
+IMAGES, LABELS = ("image", "img", "jpg", "png"), ("label", "labels", "cls", "fine_label")
+
+
+class ParquetImages(Members):
+    """Images in a column of Parquet files; the ``offset`` of a place is its row; final."""
+
+    apart: ClassVar[bool] = False
+
+    def __init__(self, shards: Sequence[Path], places: np.ndarray, groups: _Groups) -> None:
+        super().__init__(shards, places)
+        self._groups = groups
+
+    def pick(self, numbers: np.ndarray) -> ParquetImages:
+        """See :meth:`Members.pick`."""
+        return ParquetImages(self.shards, self.places[numbers], self._groups)
+
+    def read(self, number: int) -> bytes:
+        """See :meth:`Members.read`."""
+        place = self.places[number]
+        try:
+            content = self._groups.image(int(place["shard"]), int(place["offset"]))
+        except OSError:
+            raise
+        except Exception as error:  # pyarrow has many types
+            raise OSError(errno.EIO, reason(error)[:200]) from error
+        if not content:
+            raise OSError(errno.EIO, "no bytes in the row, and a path is not followed")
+        if len(content) > LARGEST:
+            raise OSError(errno.EFBIG, f"{len(content):,} bytes, at most {LARGEST:,}")
+        return content
+
+    def called(self, number: int) -> str:
+        """See :meth:`Members.called`."""
+        return f"{self.path(number)}: row {self.places['offset'][number]:,}"
+
+
+class _Groups:
+    """Row groups of one column, the last ones that were asked for."""
+
+    def __init__(self, shards: Sequence[Path], column: str, starts: Sequence[np.ndarray]) -> None:
+        self.shards, self.column, self.starts = tuple(shards), column, starts
+        self._kept: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._lock = Lock()
+
+    def image(self, shard: int, row: int) -> bytes | None:
+        """The bytes of one row."""
+        group = int(np.searchsorted(self.starts[shard], row, "right")) - 1
+        with self._lock:  # several threads ask for one group at once: it is read for all of them
+            rows = self._group(shard, group)
+        value = rows[row - int(self.starts[shard][group])].as_py()
+        return value["bytes"] if isinstance(value, dict) else value
+
+    def _group(self, shard: int, group: int) -> Any:
+        key = (shard, group)
+        if key not in self._kept:
+            file = _parquet().ParquetFile(self.shards[shard])
+            size = file.metadata.row_group(group).total_byte_size
+            if size > LARGEST_GROUP:
+                raise OSError(errno.EFBIG, f"a row group of {size:,} bytes: write smaller ones")
+            self._kept[key] = file.read_row_group(group, columns=[self.column]).column(0)
+            while len(self._kept) > 2 and sum(one.nbytes for one in self._kept.values()) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def parquet_set(shards: Sequence[Path], image: str | None, label: str | None) -> Sharded:
+    """The labelled images of Parquet files, in their order.
+
+    Args:
+        shards: the files.
+        image, label: their columns; None: the ones that there are.
+
+    Raises:
+        ClbenchError: if pyarrow is missing, a file is damaged, or columns are missing or odd.
+    """
+    values: dict[ShardLabel, int] = {}
+    places, labels, starts = [], [], []
+    columns: tuple[str, str] | None = None
+    names: tuple[str, ...] | None = None
+    for number, shard in enumerate(shards):
+        try:
+            file = _parquet().ParquetFile(shard)
+            if columns is None:
+                columns, names = _columns(file.schema_arrow, image, label, shard)
+            given = file.read(columns=[columns[1]]).column(0).to_pylist()
+            groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+        except ClbenchError:
+            raise
+        except Exception as error:  # pyarrow has many types
+            raise ClbenchError(
+                f"{spelt(shard)} is damaged, cut or no Parquet file with the columns of the others "
+                f"({reason(error)[:200]}): get it again"
+            ) from error
+        odd = [row for row, value in enumerate(given) if not is_label(value)]
+        if odd:
+            raise ClbenchError(
+                f"{spelt(shard)}: row {odd[0]:,} has the label {shown(given[odd[0]])}, which is "
+                "neither a number from 0 nor a name in one line: name another column by "
+                "stream.label"
+            )
+        labels += [values.setdefault(value, len(values)) for value in given]
+        place = np.zeros(len(given), dtype=PLACE)
+        place["shard"], place["offset"] = number, np.arange(len(given))
+        places.append(place)
+        starts.append(np.cumsum([0, *groups])[:-1])
+    assert columns is not None
+    made = ParquetImages(shards, np.concatenate(places), _Groups(shards, columns[0], starts))
+    return Sharded(made, np.array(labels, dtype=np.int64), list(values), names)
+
+
+def _columns(
+    schema: Any, image: str | None, label: str | None, shard: Path
+) -> tuple[tuple[str, str], tuple[str, ...] | None]:
+    """The columns of images and labels, and names of the classes if the file tells them."""
+    features = _features(schema)
+    images = [key for key, kind in features.items() if kind.get("_type") == "Image"]
+    labels = [key for key, kind in features.items() if kind.get("_type") == "ClassLabel"]
+    chosen: list[str] = []
+    for field, own, usual in (
+        ("image", image, (*images, *IMAGES)),
+        ("label", label, (*labels, *LABELS)),
+    ):
+        column = own or next((one for one in usual if one in schema.names), None)
+        if column is None or column not in schema.names:
+            raise ClbenchError(
+                f"{spelt(shard)} has no column {column or f'that is surely the {field}'}: say "
+                f"stream.{field}, one of {few(schema.names)}"
+            )
+        chosen.append(column)
+    names = features.get(chosen[1], {}).get("names")
+    told = None
+    if isinstance(names, list) and all(is_label(name) for name in names):
+        told = tuple(map(str, names))
+    return (chosen[0], chosen[1]), told
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """What Hugging Face's library wrote of the columns, where it did."""
+    try:
+        kinds = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {key: kind for key, kind in kinds.items() if isinstance(kind, dict)}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ClbenchError(
+            f"Parquet shards need pyarrow ({error}): pip install 'clbench[parquet]', or pack the "
+            "images in .tar shards"
+        ) from error
+    return pyarrow.parquet
