@@ -35,7 +35,7 @@ BASE = {
             {"trainer": {"strategy": "ddp_spawn"}},
             "'ddp_spawn': loses the state of methods: use ddp",
         ),
-        ({"trainer": {"strategy": "fsdp"}}, "trainer.strategy = 'fsdp': is not supported"),
+        ({"trainer": {"strategy": "fsdp"}}, "trainer.strategy = 'fsdp': is not supported: "),
         ({"methods": {"sequential": {}, "sfa": {}}}, "sequential is plain fine-tuning, alone"),
         ({"per_task": {"a": {"seed": 1}}}, "a.seed cannot differ between tasks"),
         (

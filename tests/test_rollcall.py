@@ -16,7 +16,7 @@ import pytest
 from torch.distributed import TCPStore
 
 from clbench.errors import ClbenchError
-from clbench.processes import contact, members, rollcall
+from clbench.processes import contact, members, rollcall, same
 from clbench.processes.contact import Wire, key, open_store
 from clbench.processes.members import First, Other
 from clbench.processes.rollcall import Chosen
@@ -213,6 +213,45 @@ def test_who_has_finished_may_leave_while_the_first_one_reports(first):
         first.agree(lambda: Chosen(Path("x")))
 
 
+def test_all_go_into_a_run_with_the_same(first):
+    one, two = join(first, 1), join(first, 2)
+    own = {"data": "abc", "checkpoint": [2, "d"]}
+    for line in (one, two):
+        later(line.send, same.fingerprints(own) | {"run": 1})
+    with first.watch():
+        first.compare(own, 30.0)
+    for line in (one, two):
+        assert hear(line) == {"same": 1}
+
+
+def test_a_host_with_other_data_ends_the_run(first):
+    one, two = join(first, 1), join(first, 2)
+    own = {"classes": ["a"], "data": "abc"}
+    later(one.send, same.fingerprints(own) | {"run": 1, "host": "one"})
+    later(two.send, same.fingerprints(own | {"data": "abd"}) | {"run": 1, "host": "far"})
+    told = pytest.raises(ClbenchError, match="process 2 of 3, on host far, does not have the data")
+    with told as caught, first.watch():
+        first.compare(own, 30.0)
+    assert "\n" not in str(caught.value)
+    assert hear(one)["failed"] == str(caught.value)
+
+
+def test_who_is_not_ready_in_time_ends_the_run(first):
+    join(first, 1)
+    with pytest.raises(ClbenchError, match=r"not ready to train after 0\.3 s"), first.watch():
+        first.compare({}, 0.3)
+
+
+@pytest.mark.parametrize(("before", "address"), [({}, "127.0.0.1"), ({"is": "eth7"}, "10.1.1.1")])
+def test_gloos_interface_is_left_alone(monkeypatch, before, address):
+    """On one machine, and where the user has named one; tests/test_hosts.py has the rest."""
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    for name in before.values():
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", name)
+    contact.use_interface(address)
+    assert os.environ.get("GLOO_SOCKET_IFNAME") == before.get("is")
+
+
 @pytest.fixture
 def other(tmp_path):
     """The second process of two, and the first one's end of the line."""
@@ -255,6 +294,14 @@ def test_what_the_user_can_mend_is_said_by_the_first_one(other):
     with pytest.raises(SystemExit), made.watch():
         raise ClbenchError("x.jpg cannot be read")
     assert hear(line) == {"failed": "x.jpg cannot be read", "signal": 0}
+
+
+def test_the_first_one_says_that_all_have_the_same(other):
+    made, line = other
+    later(line.send, {"same": 1})
+    with made.watch():
+        made.compare({"data": "abc"}, 30.0)
+    assert hear(line) == same.fingerprints({"data": "abc"}) | {"run": 1}
 
 
 def test_the_end_of_the_run_is_no_loss(other):

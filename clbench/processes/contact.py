@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +23,11 @@ from clbench.errors import ClbenchError
 #: Tells a process which one started it.
 PARENT = "CLBENCH_PARENT"
 LOCAL = "127.0.0.1"
+#: Options of TCP by which a host that is silent counts as gone after a minute, also where something
+#: was sent to it that it does not acknowledge (in milliseconds).
+PATIENCE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+#: Asks Linux for the address of a network interface.
+_SIOCGIFADDR = 0x8915
 
 
 class Wire:
@@ -34,7 +41,7 @@ class Wire:
         self.socket, self.rank, self._rest = connection, 0, b""
         # A machine that loses its power or its network closes nothing.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        for name, value in PATIENCE.items():
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -42,6 +49,11 @@ class Wire:
         """Say something; whoever is gone does not hear it."""
         with contextlib.suppress(OSError):
             self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    @property
+    def address(self) -> str:
+        """Of this end."""
+        return str(self.socket.getsockname()[0])
 
     def read(self) -> list[dict[str, Any]] | None:
         """What was said since, after waiting for something; None: the other end is gone."""
@@ -109,6 +121,24 @@ def meet_first(address: tuple[str, int], nodes: int, limit: float, rank: int) ->
         f"process {rank} found no first process at {address[0]}:{address[1]} within {limit:g} s: "
         "start it too, or raise process_timeout"
     )
+
+
+def use_interface(address: str) -> None:
+    """Have gloo talk to other hosts where they were met, unless the user has said where.
+
+    Left alone it goes by the host's name, which on many hosts means the loopback interface.
+
+    Args:
+        address: of this host, in the network of the others.
+    """
+    if address.startswith("127.") or "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # it has no address
+                found = fcntl.ioctl(asked, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(found[20:24]) == address:
+                    os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def start(count: int) -> Iterator[subprocess.Popen[bytes]]:

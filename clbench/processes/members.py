@@ -15,13 +15,22 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError
-from clbench.processes.contact import LOCAL, Wire, key, meet_first, open_store, start
+from clbench.processes import same
+from clbench.processes.contact import (
+    LOCAL,
+    Wire,
+    key,
+    meet_first,
+    open_store,
+    start,
+    use_interface,
+)
 from clbench.processes.rollcall import LEAVING, Chosen, Failure, RollCall
 
 #: Seconds after which a line says who is waited for.
@@ -78,6 +87,7 @@ class First(_Member):
         self.lines: dict[int, Wire] = {}
         self.done = dict.fromkeys(range(1, world), 0)
         self.gone: set[int] = set()
+        self.has: dict[int, dict[str, Any]] = {}  # by rank, what it goes into a run with
         self._told = False
         self._folder: dict[str, Any] | None = None
         self.server = socket.create_server((LOCAL if nodes == 1 else "", 0))
@@ -102,6 +112,22 @@ class First(_Member):
         if self.starts and not self.children:
             self.all_here_by = time.monotonic() + self.limit
         super().start_others()
+
+    def compare(self, own: Mapping[str, Any], limit: float) -> None:
+        """Compare what the others say, then let them go on."""
+        deadline = time.monotonic() + limit
+        while any(self.has.get(rank, {}).get("run") != self.run for rank in range(1, self.world)):
+            if time.monotonic() > deadline:
+                raise ClbenchError(
+                    f"some of {self.world} processes are not ready to train after {limit:g} s: "
+                    "raise process_timeout if they are busy"
+                )
+            time.sleep(0.02)
+        for rank, told in sorted(self.has.items()):
+            same.check(own, told, f"process {rank} of {self.world}")
+        for address in [line.address for line in self.lines.values()]:
+            use_interface(address)
+        self._send({"same": self.run})
 
     def _tell(self, failure: Failure) -> None:
         self._send({"failed": failure.line, "signal": failure.signal})
@@ -148,6 +174,8 @@ class First(_Member):
                 self._lose(Failure(str(message["failed"]), int(message["signal"])))
             elif "done" in message:
                 self.done[line.rank] = int(message["done"])
+            elif "has" in message:
+                self.has[line.rank] = message
         if messages is None and line.rank:
             if self.at_work and self.done[line.rank] == self.run:
                 self.gone.add(line.rank)
@@ -225,9 +253,10 @@ class Other(_Member):
         digest: str,
     ) -> None:
         super().__init__(rank, world, starts)
-        self.first_is_gone, self.first_is_done = False, 0
+        self.first_is_gone, self.first_is_done, self.same = False, 0, 0
         self.folders: queue.Queue[dict[str, Any]] = queue.Queue()
         self.line = meet_first(address, nodes, limit, rank)
+        use_interface(self.line.address)
         self.line.send({"rank": rank, "recipe": digest})
         threading.Thread(target=self._listen, daemon=True, name="roll call").start()
 
@@ -237,6 +266,12 @@ class Other(_Member):
             message = self.folders.get()
             if message["run"] == self.run:
                 return Chosen(Path(message["folder"]), message["resume"], message["over"])
+
+    def compare(self, own: Mapping[str, Any], limit: float) -> None:
+        """Say what there is here, and wait for the first one's word; it fails if there is none."""
+        self.line.send(same.fingerprints(own) | {"run": self.run})
+        while self.same != self.run:
+            time.sleep(0.02)
 
     def _tell(self, failure: Failure) -> None:
         self.line.send({"failed": failure.line, "signal": failure.signal})
@@ -256,6 +291,8 @@ class Other(_Member):
                     self.lose(Failure(str(message["failed"]), int(message["signal"])))
                 elif "done" in message:
                     self.first_is_done = int(message["done"])
+                elif "same" in message:
+                    self.same = int(message["same"])
         if self.failure is None and not (self.at_work and self.first_is_done == self.run):
             self.first_is_gone = True
             self.lose(Failure(f"process 0 of {self.world} is gone"))

@@ -16,12 +16,12 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 
@@ -89,6 +89,18 @@ class RollCall(ABC):
     @abstractmethod
     def start_others(self) -> None:
         """Start the processes of this machine, where nobody else does."""
+
+    @abstractmethod
+    def compare(self, own: Mapping[str, Any], limit: float) -> None:
+        """Wait until all are here, and see that they go into the run with the same.
+
+        Args:
+            own: what it is called, and what this process has of it, as JSON can hold it.
+            limit: seconds to wait.
+
+        Raises:
+            ClbenchError: on the first process, if another one has something else.
+        """
 
     @abstractmethod
     def _tell(self, failure: Failure) -> None:
@@ -241,6 +253,9 @@ class Alone(RollCall):
 
     def start_others(self) -> None:
         """There are none."""
+
+    def compare(self, own: Mapping[str, Any], limit: float) -> None:
+        """There is nobody to compare with."""
 
     def _tell(self, failure: Failure) -> None:
         pass

@@ -145,6 +145,12 @@ def _bound(value: Any) -> str | None:
 def _strategy(value: Any) -> str | None:
     if isinstance(value, str) and any(word in value for word in ("spawn", "fork", "notebook")):
         return "loses the state of methods: use ddp"
+    if isinstance(value, str) and any(word in value for word in ("fsdp", "deepspeed", "parallel")):
+        return (
+            "is not supported: it leaves each process a part of the weights, and anchors, averages "
+            "and checkpoints need them whole: use ddp, and for memory model.checkpointing or "
+            "trainer.accumulate_grad_batches with a smaller batch_size"
+        )
     plain = ("auto", "ddp", *(f"ddp_find_unused_parameters_{word}" for word in ("false", "true")))
     return None if value in plain else "is not supported: use auto or ddp"
 

@@ -19,7 +19,7 @@ from clbench.record.record import Record
 from clbench.runner import folder as run_folder
 from clbench.runner import outputs, screen
 from clbench.runner.finish import finish_from_folder
-from clbench.runner.identity import last_checkpoint
+from clbench.runner.identity import IDENTITY, last_checkpoint
 from clbench.runner.meeting import meet
 from clbench.runner.setup import Setup
 from clbench.runner.tasks import Run as Run
@@ -36,7 +36,8 @@ def run(
         resume: go on from the last finished task of the run in that folder.
 
     Returns:
-        The record of the run.
+        The record of the run; on another host than the first one's, where the folder is not, what
+        was recorded from there.
 
     Raises:
         ClbenchError: for anything the user can mend.
@@ -46,11 +47,12 @@ def run(
     together = meet(recipe)
     with together.watch(), ExitStack() as held:
         chosen = together.agree(lambda: _choose(recipe, place, resume, held))
-        if not chosen.over:
-            _go(recipe, chosen, together)
+        made = None if chosen.over else _go(recipe, chosen, together)
         folder = chosen.folder
         if recipe.checkpoints == "none" and is_first():
             checkpoints.remove(folder)
+    if not is_first() and not (folder / "record.jsonl").exists():  # it is on another host
+        return made.recorder.record if made is not None else Record(folder, ())
     record = Record.load(folder)
     if is_first():
         outputs.attempt("The table of results", lambda: screen.show(record))
@@ -66,7 +68,7 @@ def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
 
 
-def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> None:
+def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> Run:
     with _kept(chosen.folder):
         together.start_others()
         keep_freed_memory()
@@ -74,7 +76,13 @@ def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> None:
             checkpoint = last_checkpoint(chosen.folder) if chosen.resume else None
             first_step = checkpoint["step"] if checkpoint else 0
             setup = Setup.of(recipe, chosen.folder, first_step, tries=True)
-            Run(setup, chosen.folder, checkpoint).go()
+            if together.world > 1:
+                own = {IDENTITY[key]: value for key, value in setup.identity().items()}
+                last = checkpoint and [checkpoint["done"], checkpoint.get("record_sha256")]
+                together.compare(own | {"checkpoint": last}, recipe.process_timeout)
+            made = Run(setup, chosen.folder, checkpoint)
+            made.go()
+            return made
         except ClbenchError:
             if is_first() and not chosen.resume:
                 run_folder.give_back(chosen.folder)

@@ -21,6 +21,7 @@ from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
 from clbench.models.anchors import Anchors
 from clbench.models.loss import ClassLoss
+from clbench.processes.processes import is_first
 from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import Network
@@ -85,7 +86,8 @@ class Setup:
         autocast = trainer.precision_plugin.forward_context
         if tries:
             check_loggers(recipe)
-        least = preflight(recipe, folder, trainer, elsewhere) if tries else 1
+        written = folder if is_first() else None  # on another host it may not be there
+        least = preflight(recipe, written, trainer, elsewhere) if tries else 1
         stream = recipe.build_stream() if stream is None else stream
         for images in (stream.train_images, stream.test_images):
             images.move(device)
