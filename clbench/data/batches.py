@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clbench.data.images import Images
 from clbench.data.mixing import Mixer, Partners
+from clbench.data.sending import sent
 from clbench.data.transforms import DRAWS, Augment
 from clbench.errors import ClbenchError
 from clbench.processes.processes import rank_and_world
@@ -142,6 +143,7 @@ class Batches:
         least: samples that the network needs at a time, see
             :func:`clbench.models.batch_norm.least_batch`. A last batch of fewer joins that before.
         augment: whether images are mixed, by mixup and cutmix; default: they are not.
+        device: where batches go as soon as they are fetched; default: where the images are.
 
     Raises:
         ClbenchError: if there are too few samples, or batches are too small, for ``least``.
@@ -156,8 +158,9 @@ class Batches:
         accumulate: int = 1,
         least: int = 1,
         augment: Augment | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        self.augment = augment or Augment()
+        self.augment, self.device = augment or Augment(), device
         self.examples, self.batch_size, self.keys = examples, batch_size, keys
         self.accumulate, self.least = accumulate, least
         self.workers = workers if examples.current.images.slow else 0
@@ -232,20 +235,21 @@ class Batches:
 
     def _fetch(self, drawn: _Drawn) -> Batch:
         index, labels, draws, share, part, others = drawn
-        source = self.examples.current.images
         partners = None
         if others is None:
-            images = source.take(index)
+            images = self._take(index)
         else:  # an image that is both its own and a partner is fetched once
             both, where = torch.cat([index, others[0]]).unique(return_inverse=True)
-            found = source.take(both)
-            device = found.device
-            images, theirs = found[where.to(device)].split(len(index))
-            partners = Partners(theirs, others[1].to(device), others[2].to(device), *others[3:])
-        device = images.device
-        return Batch(
-            images, labels.to(device), index.to(device), draws.to(device), share, part, partners
-        )
+            found = self._take(both)
+            images, theirs = found[sent(where, found.device)].split(len(index))
+            named = [sent(x, found.device) for x in (others[1], others[2])]
+            partners = Partners(theirs, named[0], named[1], *others[3:])
+        labels, index, draws = (sent(x, images.device) for x in (labels, index, draws))
+        return Batch(images, labels, index, draws, share, part, partners)
+
+    def _take(self, index: Tensor) -> Tensor:
+        images = self.examples.current.images.take(index)
+        return images if self.device is None else sent(images, self.device)
 
 
 def dealt(count: int, rank: int, world: int, least: int) -> tuple[slice, float]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from clbench.data import contents
 from clbench.data.decode import BadImages, Limits, Notes, Resize, decode
 from clbench.data.members import File, Members
+from clbench.data.sending import sent
 from clbench.data.square import Fit
 from clbench.data.words import spelt
 from clbench.errors import ClbenchError
@@ -71,7 +72,7 @@ class TensorImages(Images):
         return len(self.tensor)
 
     def take(self, index: Tensor) -> Tensor:
-        return self.tensor.index_select(0, index.to(self.tensor.device, non_blocking=True))
+        return self.tensor.index_select(0, sent(index, self.tensor.device))
 
     def digests(self) -> np.ndarray:
         if self._digests is None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clbench.data.batches import Split, fetch_ahead
+from clbench.data.sending import sent
 from clbench.data.transforms import Transform
 from clbench.processes.processes import rank_and_world
 
@@ -67,17 +68,16 @@ class Reader:
             parts = torch.arange(len(split)).split(self.batch_size)
         # No part without samples: that of a process which has none.
         fetched = fetch_ahead(
-            lambda positions: (split.images.take(split.index[positions]), positions),
+            lambda positions: (sent(split.images.take(split.index[positions]), device), positions),
             [positions for positions in parts if len(positions)],
             self.workers if split.images.slow else 0,
         )
-        for images, positions in fetched:
-            pixels = images.to(device, non_blocking=True)
+        for pixels, positions in fetched:
             if draws_ND is None:
                 inputs = self.transform.test(pixels)
             else:
-                inputs = self.transform.train(pixels, draws_ND[positions].to(device))
-            yield Inputs(inputs, split.labels[positions].to(device, non_blocking=True), positions)
+                inputs = self.transform.train(pixels, sent(draws_ND[positions], device))
+            yield Inputs(inputs, sent(split.labels[positions], device), positions)
 
     def own(self, split: Split, device: torch.device, size: int = 0) -> Iterator[Inputs]:
         """Batches of this process's part of a split: every sample is in one process's.

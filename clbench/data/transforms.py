@@ -8,6 +8,7 @@ augmentation, on any number of processes and any device.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -233,5 +234,10 @@ def erase(inputs: Tensor, share: float, draws: Tensor) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(3, 1, 1)
-    return (images * weights).sum(1, keepdim=True)
+    return (images * _luma(images.device)).sum(1, keepdim=True)
+
+
+@lru_cache
+def _luma(device: torch.device) -> Tensor:
+    """What the channels count for, (3, 1, 1); made once, as a GPU is waited for meanwhile."""
+    return torch.tensor([0.299, 0.587, 0.114], device=device).view(3, 1, 1)

@@ -79,7 +79,7 @@ class Learner(L.LightningModule):
         self.shares = GradientShares(self._penalty, self.total_steps)
         changing = [*overriding(methods, "surgery"), *self._project]
         self.changing = list(dict.fromkeys(name_of(method) for method in changing))
-        self._idle_rows: list[tuple[Tensor, Tensor]] = []
+        self._idle_rows: list[tuple[Tensor, Tensor, Tensor]] = []
         self._looking = any((self._own_losses, self._weights, self._penalty, self._observe))
         self._features: Tensor | None = None
         self._seen: Forward | None = None  # the last batch's, where penalties are asked again
@@ -92,11 +92,11 @@ class Learner(L.LightningModule):
         if self._looking:
             head = self.model.get_submodule(self.context.head[0].rpartition(".")[0])
             self._tap = head.register_forward_pre_hook(self._see)
-        idle = self.losses.idle
-        if idle.any():
+        idle_K = self.losses.idle.nonzero().flatten()  # each step would wait for a mask's
+        if len(idle_K):
             parameters = dict(self.model.named_parameters())
             self._idle_rows = [
-                (parameters[name], parameters[name].detach()[idle].clone())
+                (parameters[name], idle_K, parameters[name].detach()[idle_K])
                 for name in self.context.head
             ]
         if self.recipe.ema:
@@ -257,8 +257,8 @@ class Learner(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.step_count += 1
         with torch.no_grad():
-            for parameter, rows in self._idle_rows:
-                parameter[self.losses.idle] = rows
+            for parameter, idle_K, rows in self._idle_rows:
+                parameter.index_copy_(0, idle_K, rows)
         for method in self._after_step:
             with self.clock(method):
                 method.after_step(self.model, self.step_count)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clbench.data.batches import Split
 from clbench.data.reader import Inputs, Reader, distinct
+from clbench.data.sending import sent
 from clbench.errors import ClbenchError
 from clbench.metrics import METRICS
 from clbench.metrics.accuracy import Accuracy, Flaws, TopAccuracy
@@ -86,7 +87,7 @@ class Evaluator:
         for inputs, labels, positions in self._batches(Split.joined(splits), device):
             with self._passing(model):
                 logits = classify(inputs).float()
-            mine = of_split[positions].to(device)
+            mine = sent(of_split[positions], device)
             others = owner != owner[labels][:, None]
             flaws.update(logits, labels, mine)
             for metrics, barred in ((by_task, others), (by_class, unseen)):

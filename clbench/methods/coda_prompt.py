@@ -138,7 +138,7 @@ class CODAPrompt(PrefixMethod):
     def penalty(self, forward: Forward) -> Tensor | None:
         pool = forward.model.prompt_pool
         assert isinstance(pool, Components)
-        parts = pool.of(range(*pool.known.tolist()))
+        parts = pool.of(pool.stages)
         if not parts:
             return None
         far = torch.stack([orthogonality(part).sum() for part in parts]).sum()

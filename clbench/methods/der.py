@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from clbench.data.sending import sent
 from clbench.methods.base import Context, Forward, Needs
 from clbench.methods.rehearsal import FIRST, SECOND, Rehearsing
 from clbench.weights import State
@@ -59,13 +60,13 @@ class Dark(Rehearsing):
         total, part = torch.zeros((), device=forward.logits_BC.device), forward.batch.part
         if self.alpha:
             chosen, logits_BC, share = self._replayed(forward, FIRST)
-            stored_BC = self._logits[chosen].to(logits_BC.device)
+            stored_BC = sent(self._logits[chosen], logits_BC.device)
             value = share * part * F.mse_loss(logits_BC, stored_BC)
             self._last.add(forward.step, "logits_distance", value)
             total = total + self.alpha * value
         if self.of_labels:
             chosen, logits_BC, share = self._replayed(forward, SECOND)
-            labels_B = self._labels[chosen].to(logits_BC.device)
+            labels_B = sent(self._labels[chosen], logits_BC.device)
             value = share * part * self._context.losses(logits_BC, labels_B).mean()
             self._last.add(forward.step, "replayed_loss", value)
             total = total + self.of_labels * value

@@ -132,7 +132,7 @@ class DualPrompt(PrefixMethod):
         if not pool.e_blocks:
             return None
         query_BF = model.query_again(forward.inputs)
-        keys_TF = pool.keys_of(range(*pool.known.tolist()))
+        keys_TF = pool.keys_of(pool.stages)
         own = len(keys_TF) - 1
         distance = forward.mean(1 - F.cosine_similarity(query_BF, keys_TF[own][None], dim=1))
         right_B = nearest_keys(query_BF, keys_TF.detach(), 1)[1][:, 0] == own

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from clbench.data.sending import sent
 from clbench.methods.base import Context, Forward, Needs
 from clbench.methods.rehearsal import FIRST, Rehearsing
 from clbench.processes.processes import gathered
@@ -71,7 +72,7 @@ class ERACE(Rehearsing):
             return None
         assert self._known is not None
         chosen, logits_BC, share = self._replayed(forward, FIRST)
-        labels_B = self._labels[chosen].to(logits_BC.device)
+        labels_B = sent(self._labels[chosen], logits_BC.device)
         unknown_BC = (~self._known).expand_as(logits_BC)
         losses_B = self._context.losses(logits_BC, labels_B, unknown_BC)
         value = share * forward.batch.part * losses_B.mean()

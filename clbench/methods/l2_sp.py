@@ -73,13 +73,15 @@ class L2SP(Method):
     _start: Anchor | None = None
     _head: tuple[str, ...] = ()
     _losses: ClassLoss | None = None
+    _rows_K: Tensor | None = None
     _last: Tensor | None = None
     _activity: dict[str, float] = {}
 
     def start(self, context: Context) -> None:
         anchor = context.anchors.pretrained
         self._start = replace(anchor, learned=torch.zeros_like(anchor.learned))  # the trunk alone
-        self._head, self._losses, self._last = context.head, context.losses, None
+        self._head, self._losses = context.head, context.losses
+        self._rows_K = self._last = None
 
     def penalty(self, forward: Forward) -> Tensor | None:
         return self._at(forward.model)
@@ -90,8 +92,10 @@ class L2SP(Method):
         assert self._start is not None
         assert self._losses is not None
         pairs = matched(model, self._start, self._head)
-        rows, parameters = ~self._losses.idle, dict(model.named_parameters())
-        head = [parameters[name][rows] for name in self._head]
+        if self._rows_K is None:  # methods that start later may release some
+            self._rows_K = (~self._losses.idle).nonzero().flatten()
+        parameters = dict(model.named_parameters())
+        head = [parameters[name][self._rows_K] for name in self._head]
         trunk, start = [weight for weight, _ in pairs], [centre for _, centre in pairs]
         value = starting_point_penalty(trunk, start, head, self.alpha, self.beta)
         self._last = value.detach()
@@ -100,7 +104,7 @@ class L2SP(Method):
     def finish(self, context: Context) -> None:
         last = self._last
         self._activity = penalty_activity(self._at(context.model), context.model, last)
-        self._start = self._losses = None
+        self._start = self._losses = self._rows_K = None
 
     def activity(self) -> dict[str, float]:
         return self._activity

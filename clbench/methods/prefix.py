@@ -101,6 +101,15 @@ class Prefixes(Prompts, ABC):
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
         self.register_buffer("known", torch.zeros(2, dtype=torch.int64))
+        self._read: tuple[Tensor, int, range] | None = None
+
+    @property
+    def stages(self) -> range:
+        """What is :attr:`known`; the device is asked once for each change of it."""
+        now, version = self.known, self.known._version
+        if self._read is None or self._read[0] is not now or self._read[1] != version:
+            self._read = now, version, range(*now.tolist())
+        return self._read[2]
 
     @abstractmethod
     def prefixes(self, ask: Callable[[], Tensor], known: range) -> BlockPrefixes:
@@ -121,10 +130,9 @@ class Prefixed(Queried):
     prompt_pool: Prefixes
 
     def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        first, last = self.prompt_pool.known.tolist()
         prefixes: BlockPrefixes = {}
-        if first < last:
-            prefixes = self.prompt_pool.prefixes(lambda: self.asked(x), range(first, last))
+        if stages := self.prompt_pool.stages:
+            prefixes = self.prompt_pool.prefixes(lambda: self.asked(x), stages)
         try:
             self._give(prefixes)
             return super().forward_features(x, *args, **kwargs)  # type: ignore[no-any-return]

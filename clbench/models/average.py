@@ -100,7 +100,7 @@ class RunningMean(WeightMean):
     ) -> None:
         super().__init__(model)
         self.count, self._interval, self._steps = 0, interval, steps
-        self._head, self._learned_C = tuple(head), learned_C
+        self._head, self._new_K = tuple(head), (~learned_C).nonzero().flatten()
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, step: int) -> None:
@@ -110,10 +110,10 @@ class RunningMean(WeightMean):
         self.count += 1
         now = model.state_dict()
         for name, mean in self.mean.items():
-            before = mean[~self._learned_C].clone() if name in self._head else None
+            before = mean[self._new_K] if name in self._head else None
             mean.lerp_(now[name], 1 / (self.count + 1))
             if before is not None:
-                new = now[name][~self._learned_C]
-                mean[~self._learned_C] = before.lerp_(new, 1 / self.count)
+                new = now[name][self._new_K]
+                mean.index_copy_(0, self._new_K, before.lerp_(new, 1 / self.count))
         if step == self._steps:
             self.give(model)

@@ -152,8 +152,7 @@ class Run:
 
     def _prepare(self, recipe: Recipe, task: Task, clock: Clock) -> tuple[Context, Tensor, Batches]:
         """Everything up to the first step: weights, head, anchors, methods, batches."""
-        network, stream = self.network, self.setup.stream
-        learned = self.progress.learned
+        network, stream, learned = self.network, self.setup.stream, self.progress.learned
         theta = network.adapt(self.methods, task, self.progress.theta)
         rewinds = stream.independent or any(method.rewinds for method in self.methods)
         if rewinds:
@@ -180,6 +179,7 @@ class Run:
             accumulated(recipe),
             smallest(recipe, model, network.head),
             recipe.augment,
+            network.device,
         )
         seen = learned | rows
         labels = [examples.labels, *(method.remembered_labels() for method in self.methods)]
