@@ -160,6 +160,7 @@ def field_help() -> str:
     def add(key: str, info: Any, of: Sequence[str] = ()) -> None:
         default = info.default
         default = str(default).lower() if isinstance(default, bool) else default  # as in YAML
+        default = list(default) if isinstance(default, tuple) else default
         usual = "" if default in (PydanticUndefined, None) else f" [{default}]"
         owned = f" (of {', '.join(of)})" if of else ""
         rows.append((key, f"{info.description or ''}{usual}{owned}"))
