@@ -14,10 +14,12 @@ import clbench
 from clbench.methods.ewc import fisher_diagonal
 from clbench.methods.low_rank import LowRank
 from clbench.methods.mas import sensitivity
+from clbench.recipe.recipe import parse
 from clbench.report.boards import leaderboard
 from clbench.report.compare import compare
 from clbench.runner.flops import Flops
 from clbench.runner.parts import Passes
+from clbench.runner.smallest import Smallest
 from clbench.text.numbers import flops
 
 
@@ -192,3 +194,19 @@ def test_reports_have_it_where_all_of_it_is_known(tmp_path, told):
     assert ("FLOPs" in shown) == (None not in told)
     if None not in told:
         assert shown["FLOPs"].text == flops(3e15) == "3 PFLOPs"
+
+
+def test_the_smallest_batch_is_tried_once_and_counted_for_every_task(recipe):
+    values = parse(recipe)
+    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    passes, looks = Passes(model), []
+    model.register_forward_pre_hook(lambda *_: looks.append(1))
+    known = Smallest(passes)
+    head = ("3.weight", "3.bias")
+    assert [known.of(values, model, head) for _ in range(3)] == [2, 2, 2]
+    assert (len(looks), passes.passed) == (1, 3)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 8), nn.Identity(), nn.Flatten(), nn.Linear(4, 2))
+    assert known.of(values, plain, head) == 1
+    larger = parse(recipe | {"images": {"size": 16}})
+    bigger = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(2))
+    assert known.of(larger, bigger, head) == 1

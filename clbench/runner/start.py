@@ -159,9 +159,9 @@ def go_on(setup: Setup, folder: Path, checkpoint: dict[str, Any]) -> tuple[Recor
     if not checkpoints.summed(folder, done):
         say(f"The checkpoint in {folder} is of an older version: it has no checksum.")
     events = take_up(record, stages[done - 1].index, checkpoint)
-    recorder = Recorder(folder, events, writes=is_first())
     for name, method in setup.named_methods.items():
         saved.remind(folder, name, method, checkpoint["methods"])
+    recorder = Recorder(folder, events, writes=is_first())  # which cuts the record back
     setup.network.load(checkpoint["shown"])
     before, now = _processes(events), make_trainer(setup.recipe, 1).world_size
     moved = before not in (None, now)

@@ -33,10 +33,10 @@ from clbench.runner.finish import finish
 from clbench.runner.moved import distances, modes
 from clbench.runner.network import beyond, operated, restrict
 from clbench.runner.parts import Parts
-from clbench.runner.preflight import smallest
 from clbench.runner.saving import Saver
 from clbench.runner.screen import line
 from clbench.runner.setup import Setup
+from clbench.runner.smallest import Smallest
 from clbench.runner.start import Progress, begin, go_on
 from clbench.runner.steps import steps_of_stream
 from clbench.seeding import seed_everything
@@ -63,8 +63,7 @@ class Run:
         self.setup, self.folder = setup, folder
         self.network, self.meter = setup.network, setup.meter
         self.named_methods, self.methods = setup.named_methods, setup.methods
-        names = [stage.name for stage in setup.stages]
-        self.idle = without_effect(setup.recipe, names)  # methods, and why
+        self.idle = without_effect(setup.recipe, [s.name for s in setup.stages])  # methods, and why
         self.warned = set(self.idle)  # those that are known to be able to do next to nothing
         if checkpoint is not None:
             self.recorder, self.progress = go_on(setup, folder, checkpoint)
@@ -73,6 +72,7 @@ class Run:
                 say(f"No task in {folder} is finished: the run begins anew.")
             self.recorder, self.progress = begin(setup, folder)
         self.saver = Saver(setup, folder, self.progress.done)
+        self.smallest = Smallest(self.network.passes)
         self.steps: list[int] = []  # of every task, where the schedule runs over all of them
         if setup.recipe.schedule.over == "stream":
             self.steps = steps_of_stream(setup.recipe, setup.stream, setup.stages, setup.least)
@@ -177,7 +177,7 @@ class Run:
             (recipe.seed, 3, task.index),
             recipe.images.workers,
             accumulated(recipe),
-            smallest(recipe, model, network.head),
+            self.smallest.of(recipe, model, network.head),
             recipe.augment,
             network.device,
         )
