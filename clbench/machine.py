@@ -50,6 +50,19 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies in bfloat16, and does not only emulate it.
+
+    CPUs do with AVX-512 BF16 or AMX, which torch asks the processor for.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
 def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: of the GPU, or of the whole process on a CPU."""
     if device.type == "cuda":

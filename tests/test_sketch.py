@@ -57,6 +57,7 @@ def field(info: Any, needed: bool, plain: bool) -> dict[str, Any]:
     if info.description is not None:
         said["about"] = info.description
     default = info.default  # as it stands in the help
+    default = list(default) if isinstance(default, tuple) else default
     if default not in (None, PydanticUndefined):
         said["default"] = str(default).lower() if isinstance(default, bool) else str(default)
     if info.is_required() and needed:

@@ -31,6 +31,7 @@ from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.recipe import Recipe
 from clbench.record.events import Part, TaskEvent, Took
 from clbench.record.record import Record
+from clbench.runner.compiling import settled
 from clbench.runner.preflight import as_trained, one_process
 from clbench.runner.setup import Setup
 from clbench.runner.tasks import Run
@@ -210,7 +211,7 @@ def alone(recipe: Recipe) -> Recipe:
         if str(recipe.trainer.get("precision", "32")).startswith("16"):
             here["precision"] = "bf16-mixed"
     update: dict[str, Any] = {
-        "model": recipe.model.model_copy(update={"weights": "none"}),
+        "model": settled(recipe, None).model.model_copy(update={"weights": "none"}),
         "retention": recipe.retention.model_copy(update={"data": "none", "sets": {}}),
         "schedule": recipe.schedule.model_copy(update={"over": "task"}),
         "loggers": {name: one for name, one in recipe.loggers.items() if name == "tensorboard"},

@@ -26,6 +26,7 @@ from clbench.models.average import MovingAverage
 from clbench.models.batch_norm import frozen
 from clbench.models.finite import Loss, LossWatch, Term
 from clbench.models.modes import checkpoint_gradients
+from clbench.models.settings import AUTO
 from clbench.optim.settings import learning_rate
 from clbench.processes.processes import mean_over_processes
 from clbench.recipe.recipe import Recipe
@@ -103,7 +104,7 @@ class Learner(L.LightningModule):
             self._average = MovingAverage(self.model, self.recipe.ema)
         if self.recipe.model.checkpointing:
             checkpoint_gradients(self.model, True)
-        if self.recipe.model.compile:
+        if self.recipe.model.compile not in (None, AUTO):  # which is settled before the first task
             compiled = torch.compile(self.model, backend=self.recipe.model.compile)
 
             def forward(inputs: Tensor) -> Tensor:  # so that it is no second child of this module

@@ -16,24 +16,36 @@ from torch.func import functional_call, grad, vmap
 from clbench.models.differentiated import differentiated
 from clbench.weights import State
 
-#: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name.
+#: For a layer, its input and the gradient of its output (B, …): gradients (B, *shape) by name, for
+#: the caller to overwrite.
 LayerRule = Callable[[Any, Tensor, Tensor], State]
 
-#: Entries of the largest block of per-sample gradients that is held at once.
-BLOCK = 2**22
+#: Entries of the largest block of per-sample gradients that is held at once: on a CPU what stays in
+#: a core's cache until it is squared and added up, elsewhere what keeps a GPU busy.
+CACHED, BLOCK = 2**18, 2**22
 
 
 def layer_squares(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> State:
     """Sum over samples of a layer's squared gradients, some samples at a time."""
+    if type(layer) is nn.Linear and inputs.ndim == 2:
+        return _linear_squares(layer, inputs, gradients)
     rule = RULES.get(type(layer), _by_vmap)
     entries = sum(parameter.numel() for parameter in layer.parameters())
-    size = max(1, BLOCK // entries)
+    size = max(1, (CACHED if inputs.device.type == "cpu" else BLOCK) // entries)
     total: State = {}
     for inputs_B, gradients_B in zip(inputs.split(size), gradients.split(size), strict=True):
         for name, found in rule(layer, inputs_B, gradients_B).items():
-            square = found.square().sum(0)
-            total[name] = total[name] + square if name in total else square
+            # In place: fresh memory costs more than squaring. Of what is not used, zeros are one.
+            square = (found.square() if 0 in found.stride() else found.square_()).sum(0)
+            total[name] = total[name].add_(square) if name in total else square
     return total
+
+
+def _linear_squares(layer: nn.Linear, x_BF: Tensor, g_BC: Tensor) -> State:
+    """The same where a sample passes once: its gradient is g·xᵀ, and its square g²·(x²)ᵀ."""
+    x_BF, g_BC = x_BF.square(), g_BC.square()
+    found = {"weight": g_BC.T @ x_BF}
+    return found if layer.bias is None else found | {"bias": g_BC.sum(0)}
 
 
 def _linear(layer: nn.Linear, x: Tensor, g: Tensor) -> State:
@@ -84,7 +96,7 @@ def _batch_norm(layer: nn.BatchNorm2d, x: Tensor, g: Tensor) -> State:
 def _affine(layer: nn.Module, normalised: Tensor, g: Tensor, places: tuple[int, ...]) -> State:
     found = {"weight": normalised * g, "bias": g}
     return {
-        name: value.sum(places) if places else value
+        name: value.sum(places) if places else value.clone()
         for name, value in found.items()
         if getattr(layer, name) is not None
     }

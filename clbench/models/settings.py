@@ -10,6 +10,9 @@ from clbench.models.batch_norm import StatisticsRule as BatchNormTraining
 from clbench.settings import Section
 from clbench.text.textfile import home
 
+#: ``model.compile``: what a trial before the first task finds to pay.
+AUTO = "auto"
+
 
 class Probe(Section):
     """Training of a linear head on frozen features."""
@@ -76,7 +79,9 @@ class ModelConfig(Section):
         "BatchNorm",
     )
     compile: str | None = Field(
-        None, description="torch.compile of the training step's forward pass: inductor; default: no"
+        None,
+        description="torch.compile of the training step's forward pass: inductor; or auto: where "
+        "a trial before the first task says that it pays, and channels_last likewise; default: no",
     )
     channels_last: bool | None = Field(
         None,

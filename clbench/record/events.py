@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 from typing_extensions import NotRequired, Self, TypedDict
 
 from clbench.files.disk import recordable, to_json
+from clbench.record.begun import Origin as Origin
+from clbench.record.begun import StepTrial as StepTrial
 from clbench.record.reading import fit
 from clbench.record.values import TASKS as TASKS
 from clbench.record.values import Amount as Amount
@@ -85,13 +87,6 @@ class _Line(_Part):
         return list(self.model_extra or ())
 
 
-class Origin(_Part):
-    """Weights that a run starts from; null in old records that do not tell."""
-
-    source: Text | None = Field(description="none, pretrain, a tag of timm, or a file")
-    sha256: Text | None
-
-
 class RunEvent(_Line):
     """What is learned: the first line."""
 
@@ -130,6 +125,7 @@ class RunEvent(_Line):
     test_on: Text | None = Field(description="test, or validation: a try of tuning")
     train_logits: Text | None
     warnings: list[Text]
+    step_trial: StepTrial | None = Field(None, description="where model.compile is auto")
     parameters: Count
     recipe: str | None = Field(description="as YAML")
     laid_on: Text | None = Field(

@@ -64,7 +64,7 @@ def preflight(
     device: torch.device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        model = _build(recipe, device).to(device)
+        model = built(recipe, device).to(device)
         if folder is not None:
             _space(model, folder, elsewhere)
         _logits(recipe, model)
@@ -75,7 +75,7 @@ def preflight(
     return least
 
 
-def _build(recipe: Recipe, device: torch.device) -> nn.Module:
+def built(recipe: Recipe, device: torch.device) -> nn.Module:
     """The network with its weights; those of in-run pretraining are not there yet."""
     config, size = recipe.model, recipe.images.size
     if config.weights == "pretrain":
@@ -144,7 +144,7 @@ def _run(recipe: Recipe, forward: Callable[[], Tensor]) -> Tensor:
 def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
     """One step of training, as the run makes it, on as few images as the network needs."""
     model = as_trained(recipe, model)
-    head, methods = backbone.head_names(model), list(recipe.methods.values())
+    head = backbone.head_names(model)
     least = smallest(recipe, model, head)
     if recipe.batch_size < least:
         raise ClbenchError(
@@ -157,11 +157,8 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
         devices=[device.index or 0] if device.type == "cuda" else 1,
         accumulate_grad_batches=min(2, accumulated(recipe)),
     )
-    batches, context = _task(small, model, head)
-    learner = Learner(context, [], small)
-    learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
-    own = [m for m in overriding(methods, "optimizer") if type(m) in METHODS.values()]
-    learner.methods = [method.model_copy(deep=True) for method in own]
+    batches, context = random_task(small, model, head)
+    learner = lone_learner(context, small)
     model.train()
     try:
         with apart():
@@ -176,6 +173,24 @@ def _step(recipe: Recipe, model: nn.Module, device: torch.device) -> int:
             f"images (optimizer.name = {recipe.optimizer.name!r}{given}): {reason(error)}"
         ) from error
     return least
+
+
+def lone_learner(
+    context: Context, recipe: Recipe, on_step: Callable[[int], None] | None = None
+) -> Learner:
+    """What trains a network as the recipe's methods leave it, without what they add to its steps.
+
+    Args:
+        context: of a task that is made up.
+        recipe: of as many steps.
+        on_step: called after each.
+    """
+    methods = list(recipe.methods.values())
+    learner = Learner(context, [], recipe, on_step=on_step)
+    learner.changing = [name_of(method) for method in overriding(methods, "surgery")]
+    own = [m for m in overriding(methods, "optimizer") if type(m) in METHODS.values()]
+    learner.methods = [method.model_copy(deep=True) for method in own]
+    return learner
 
 
 def as_trained(recipe: Recipe, model: nn.Module) -> nn.Module:
@@ -232,9 +247,11 @@ def one_process(recipe: Recipe, **trainer: Any) -> Recipe:
     return recipe.model_copy(update=update | {"early_stopping": EarlyStopping()})
 
 
-def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batches, Context]:
-    """A task of as few random images as make a step."""
-    task = _made_up(recipe, recipe.batch_size * accumulated(recipe))
+def random_task(
+    recipe: Recipe, model: nn.Module, head: tuple[str, ...], steps: int = 1
+) -> tuple[Batches, Context]:
+    """A task of as few random images as make so many steps."""
+    task = _made_up(recipe, recipe.batch_size * accumulated(recipe) * steps)
     size, split, labels = recipe.images.size, task.train, task.train.labels
     batches = Batches(
         Examples(split),
@@ -251,7 +268,7 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
         model=model,
         head=head,
         anchors=Anchors(anchor, anchor),
-        total_steps=1,
+        total_steps=steps,
         reader=Reader(Transform(size, half, half, recipe.augment)),
         losses=ClassLoss("all", labels, torch.zeros(CLASSES, dtype=torch.int64), rows),
         seed=0,
@@ -263,9 +280,10 @@ def _task(recipe: Recipe, model: nn.Module, head: tuple[str, ...]) -> tuple[Batc
 def _made_up(recipe: Recipe, count: int) -> Task:
     """A task of so many random images."""
     size = recipe.images.size
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator(0))
+    shape, random = (count, 3, size, size), generator(0)
+    pixels = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
     labels = torch.arange(count) % CLASSES
-    split = Split(TensorImages(pixels.to(torch.uint8)), torch.arange(count), labels)
+    split = Split(TensorImages(pixels), torch.arange(count), labels)
     return Task(0, "preflight", range(CLASSES), split, split, split)
 
 

@@ -18,6 +18,7 @@ from clbench.record import checkpoints, trust
 from clbench.record.record import Record
 from clbench.runner import folder as run_folder
 from clbench.runner import outputs, screen
+from clbench.runner.compiling import step_trial_of
 from clbench.runner.finish import finish_from_folder
 from clbench.runner.identity import IDENTITY, last_checkpoint
 from clbench.runner.meeting import meet
@@ -75,7 +76,8 @@ def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> Run:
         try:
             checkpoint = last_checkpoint(chosen.folder) if chosen.resume else None
             first_step = checkpoint["step"] if checkpoint else 0
-            setup = Setup.of(recipe, chosen.folder, first_step, tries=True)
+            trial = step_trial_of(chosen.folder) if checkpoint else None
+            setup = Setup.of(recipe, chosen.folder, first_step, tries=True, step_trial=trial)
             if together.world > 1:
                 own = {IDENTITY[key]: value for key, value in setup.identity().items()}
                 last = checkpoint and [checkpoint["done"], checkpoint.get("record_sha256")]

@@ -24,6 +24,8 @@ from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first
 from clbench.recipe.per_task import check_names
 from clbench.recipe.recipe import Recipe
+from clbench.record.begun import StepTrial
+from clbench.runner.compiling import settled, try_steps
 from clbench.runner.network import Network
 from clbench.runner.preflight import preflight
 from clbench.runner.steps import check_tasks, stages_of
@@ -45,6 +47,7 @@ class Setup:
         meter: measures it.
         logger: all loggers; they begin when something is first logged.
         least: images that the network needs at a time.
+        step_trial: what ``model.compile: auto`` chose when the run began; None: it was not asked.
     """
 
     recipe: Recipe
@@ -55,6 +58,7 @@ class Setup:
     meter: Meter
     logger: Loggers
     least: int = 1
+    step_trial: StepTrial | None = None
 
     @classmethod
     def of(
@@ -65,6 +69,7 @@ class Setup:
         tries: bool = False,
         stream: Stream | None = None,
         elsewhere: str = "say --output",
+        step_trial: StepTrial | None = None,
     ) -> Setup:
         """Load data and network.
 
@@ -75,6 +80,7 @@ class Setup:
             tries: whether what is known before the first step is tried before data is read.
             stream: the recipe's, where it is built already.
             elsewhere: how to say that the folder is to be on another disk.
+            step_trial: that of a run that is gone on with; default: it is made, where asked for.
 
         Raises:
             ClbenchError: for anything the user can mend.
@@ -95,16 +101,18 @@ class Setup:
         named = (*stream.tasks, *stream.later, *stages)
         check_names(list(recipe.per_task), [task.name for task in named])
         check_tasks(recipe, stages, least)
+        if tries and step_trial is None:
+            step_trial = try_steps(recipe, stages, least, device, trainer.world_size)
         copies = any(method.needs.copies for method in recipe.all_methods())
         anchors_at = device if copies else torch.device("cpu")
         representation = RepresentationTest.make(recipe, stream)
-        network = Network(recipe, stream, device, anchors_at, autocast)
+        network = Network(settled(recipe, step_trial), stream, device, anchors_at, autocast)
         logger = Loggers(folder, recipe, first_step)
         evaluator = Evaluator(network.reader(recipe), recipe.metrics)
         evaluator = classified_by(evaluator, list(methods.values()))
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)
         meter = Meter(stream, evaluator, retention, logger, representation)
-        return cls(recipe, stream, stages, methods, network, meter, logger, least)
+        return cls(recipe, stream, stages, methods, network, meter, logger, least, step_trial)
 
     @property
     def image_bytes(self) -> int:
@@ -118,7 +126,7 @@ class Setup:
 
     def recipe_of(self, task: Task) -> Recipe:
         """The recipe with the settings of a task, which the methods take up."""
-        recipe = self.recipe.for_task(task.name)
+        recipe = settled(self.recipe.for_task(task.name), self.step_trial)
         for name, method in self.named_methods.items():
             method.take_settings(recipe.methods[name])
         return recipe

@@ -91,6 +91,7 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         test_on=recipe.stream.test_on,
         train_logits=recipe.train_logits,
         warnings=[warning] if warning else [],
+        **({"step_trial": trial.model_dump()} if (trial := setup.step_trial) else {}),
         parameters=sum(p.numel() for p in network.model.parameters()),
         recipe=dump(plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
     )
