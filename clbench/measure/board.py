@@ -272,11 +272,11 @@ def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
     Returns:
         The step of each, and the event itself.
     """
-    # Only runs that go on read, and what reads takes along half of TensorFlow's own Python.
-    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-
     kept: list[tuple[int, bytes]] = []
     for path in paths:
+        # Only runs that go on read, and this takes along a stand-in for TensorFlow.
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
         for data in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(data)
             final = any(value.tag.startswith(FINAL) for value in event.summary.value)
