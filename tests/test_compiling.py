@@ -89,7 +89,6 @@ def test_what_is_not_tried_says_why(recipe, timed):
     assert "training takes about 4 s" in chosen(recipe, steps=2).why
     assert tried.pop() == PLAIN
     assert "several processes" in chosen(recipe, processes=2).why
-    assert "methods.ldifs" in chosen(recipe, methods={"ldifs": {}}).why
     assert not tried
 
 

@@ -31,7 +31,6 @@ class Needs:
         reference_data: images beside the stream's; not those of the pretraining, which nobody has.
         passes: extra forward (or forward and backward) passes per step, in units of one pass
             over a batch.
-        uncompiled: that a training step's pass is not compiled, as it looks into the network.
     """
 
     past_data: bool = False
@@ -40,7 +39,6 @@ class Needs:
     reference_data: bool = False
     copies: int = 0
     passes: float = 0.0
-    uncompiled: bool = False
 
 
 @dataclass(frozen=True)

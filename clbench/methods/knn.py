@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clbench.methods.base import Context
 from clbench.methods.collected import Collecting, collected
-from clbench.metrics.retained.knn import nearest_votes
+from clbench.metrics.retained.knn import votes_of
 from clbench.seeding import generator
 from clbench.weights import State
 
@@ -44,8 +44,8 @@ def neighbour_scores(
         temperature: T.
     """
     k = min(k, len(stored_MF))
-    votes_BC = nearest_votes(queries_BF, stored_MF, labels_M, classes, k, temperature)
     cosines_BM = F.normalize(queries_BF, dim=1) @ F.normalize(stored_MF, dim=1).T
+    votes_BC = votes_of(cosines_BM, labels_M, classes, k, temperature)
     nearest_BC = torch.full_like(votes_BC, -1.0)
     nearest_BC.scatter_reduce_(1, labels_M.expand_as(cosines_BM), cosines_BM, "amax")
     return votes_BC + BESIDE * nearest_BC

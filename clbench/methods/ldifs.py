@@ -62,7 +62,7 @@ class LDIFS(Method):
 
     summary: ClassVar[str] = "keep the features of the pretrained network at several depths"
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0.0}
-    needs: ClassVar[Needs] = Needs(copies=2, passes=1, uncompiled=True)
+    needs: ClassVar[Needs] = Needs(copies=2, passes=1)
     every_batch: ClassVar[bool] = True
     anchored: ClassVar[bool] = True
 

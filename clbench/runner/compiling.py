@@ -86,9 +86,6 @@ def _fitting(
             "it is not tried with several processes, which would slow each other's trials down: "
             f"say model.compile: {BACKEND} where you know that it pays"
         )
-    unfit = [name for name, method in recipe.methods.items() if method.needs.uncompiled]
-    if unfit:
-        return _nothing(f"methods.{unfit[0]} looks into passes that are not compiled")
     steps = sum(plan.steps for plan in planned(recipe, stages, least))
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):

@@ -41,13 +41,22 @@ def nearest_votes(
         temperature: T.
     """
     reference_MF = F.normalize(reference_MF, dim=1)
-    votes = []
-    for queries_BF in F.normalize(queries_QF, dim=1).split(CHUNK):
-        cosines_BK, near_BK = (queries_BF @ reference_MF.T).topk(k, dim=1)
-        weights_BK = ((cosines_BK - cosines_BK[:, :1]) / temperature).exp()
-        empty = weights_BK.new_zeros(len(queries_BF), classes)
-        votes.append(empty.scatter_add_(1, labels_M[near_BK], weights_BK))
-    return torch.cat(votes)
+    return torch.cat(
+        [
+            votes_of(queries_BF @ reference_MF.T, labels_M, classes, k, temperature)
+            for queries_BF in F.normalize(queries_QF, dim=1).split(CHUNK)
+        ]
+    )
+
+
+def votes_of(
+    cosines_BM: Tensor, labels_M: Tensor, classes: int, k: int, temperature: float
+) -> Tensor:
+    """The same votes (B, classes), from the cosines with all references."""
+    cosines_BK, near_BK = cosines_BM.topk(k, dim=1)
+    weights_BK = ((cosines_BK - cosines_BK[:, :1]) / temperature).exp()
+    empty = weights_BK.new_zeros(len(cosines_BM), classes)
+    return empty.scatter_add_(1, labels_M[near_BK], weights_BK)
 
 
 @final
