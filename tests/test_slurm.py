@@ -13,7 +13,7 @@ import submitit
 from clbench.cli import commands
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.launch import slurm, slurm_job
+from clbench.launch import slurm, slurm_job, slurm_queue
 from clbench.launch.choose import choose_launcher
 from clbench.launch.local import Job
 from clbench.launch.slurm import Settings
@@ -69,11 +69,14 @@ def cluster(monkeypatch, tmp_path):
         local.update_parameters(timeout_min=60)
         return local
 
-    def queue():
+    def queue(*which):
+        if which:  # of those with this name; LocalExecutor gives none
+            return {}
         return {t.job_id: t.state for t in made if t._process and t._process.poll() is None}
 
     monkeypatch.setattr(slurm, "_executor", executor)
-    monkeypatch.setattr(slurm, "_queue", queue)
+    monkeypatch.setattr(slurm_queue, "states", queue)
+    monkeypatch.setattr(slurm_queue, "longest_array", lambda: 1001)
     for name, value in {"POLL": 0.05, "ASK": 0.1, "GRACE": 0.5}.items():
         monkeypatch.setattr(slurm, name, value)
     monkeypatch.setenv("PYTHONPATH", str(Path(slurm.__file__).parent.parent))
@@ -138,9 +141,9 @@ def children(pid):
 
 def test_jobs_of_a_call_that_was_killed_are_taken_up_again(cluster, start, tmp_path, capsys):
     job = start("run")
-    works = slurm._submit([job], slurm._executor(tmp_path / "slurm", None, 1), Settings(), tmp_path)
+    works = slurm._submit([job], 1, Settings(), tmp_path / "slurm")
     again = start("run")
-    slurm._write_book(tmp_path / "slurm", {"run": works["run"].job_id, "other": "1"})
+    slurm_queue.write_book(tmp_path / "slurm", {"run": works["run"].job_id, "other": "1"})
     run([again], tmp_path)
     assert again.state == "finished"
     assert len(cluster) == 1
@@ -149,7 +152,7 @@ def test_jobs_of_a_call_that_was_killed_are_taken_up_again(cluster, start, tmp_p
 
 def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **_: told.append(words))
+    monkeypatch.setattr(slurm_queue.subprocess, "run", lambda words, **_: told.append(words))
 
     def changed(what):
         raise KeyboardInterrupt
@@ -157,7 +160,7 @@ def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         slurm.launch_array([start("run")], 1, changed, Settings(), tmp_path / "slurm")
     assert told == [["scancel", cluster[0].job_id]]
-    assert slurm._read_book(tmp_path / "slurm") == {}
+    assert slurm_queue.read_book(tmp_path / "slurm") == {}
 
 
 def test_work_runs_in_process_too(start, tmp_path):
@@ -352,5 +355,5 @@ def test_what_lay_in_the_folder_answers_for_no_new_job(tmp_path):
 def test_a_broken_list_of_jobs_is_one_line(tmp_path, text):
     (tmp_path / "jobs.json").write_text(text)
     with pytest.raises(ClbenchError, match=r"jobs\.json is no ") as caught:
-        slurm._read_book(tmp_path)
+        slurm_queue.read_book(tmp_path)
     assert "\n" not in str(caught.value)

@@ -247,22 +247,21 @@ def test_sigterm_stops_the_runs_too(fake, tmp_path, monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().out
 
 
-def job(state, seconds=0.0):
-    return Job("a", [], Path("log"), state=state, seconds=seconds)
+def job(state, seconds=0.0, name="a"):
+    return Job(name, [], Path("log"), state=state, seconds=seconds)
 
 
 def test_time_left():
-    assert seconds_left([job("running", 3), job("waiting")], 1) is None  # nothing to go by
-    assert seconds_left([job("finished", 10), job("finished", 30)], 2) == 0
+    assert seconds_left(20, [], 0, 2) == 0
     # Two at a time: 20 s each on the average, of which 5 and 20 s are over; one is to come.
-    jobs = [job("finished", 10), job("finished", 30), job("running", 5), job("running", 25)]
-    assert seconds_left([*jobs, job("waiting"), job("failed", 1)], 2) == (15 + 0 + 20) / 2
+    assert seconds_left(20, [5, 25], 1, 2) == (15 + 0 + 20) / 2
     # One has just ended, and the next has not begun.
-    assert seconds_left([job("finished", 20), job("running", 5), job("waiting")], 2) == 17.5
+    assert seconds_left(20, [5], 1, 2) == 17.5
 
 
 def test_the_table_tells_what_is_left():
-    jobs = [job("finished", 80), job("waiting"), *[job("running", 80)] * 30]
+    jobs = [job("finished", 80), job("waiting", name="b")]
+    jobs += [job("running", 80, f"c{number}") for number in range(30)]
     shown = Console(width=60, record=True, file=io.StringIO())
     watch = Watch(jobs)
     watch.changed(None)
@@ -271,6 +270,21 @@ def test_the_table_tells_what_is_left():
     assert "1 of 32 done (about 2.7 s left)" in text
     assert "and 12 more" in text
     assert "80 s" in text
+
+
+def test_what_is_told_of_jobs_follows_their_states(capsys):
+    one, two = job("waiting"), job("waiting", name="b")
+    watch = Watch([one, two])
+    for state, seconds in (("running", 1), ("waiting", 5), ("running", 6), ("finished", 10)):
+        one.state, one.seconds = state, seconds  # it was preempted in between
+        watch.changed(one)
+        watch.changed(None)
+    two.state, two.reason = "failed", "no disk"
+    watch.changed(two)
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] a finished in 10.0 s (about 10 s left)",
+        "[2/2] b failed: no disk",
+    ]
 
 
 def test_threads_and_gpus_are_shared_out(monkeypatch):

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
-import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from clbench.errors import ClbenchError
 from clbench.explain import read_section
-from clbench.files.disk import write_atomic
+from clbench.launch import slurm_queue
 from clbench.launch.local import Job, OnChange
 from clbench.launch.slurm_job import Work, answer_file
 from clbench.record.reading import json_of
 from clbench.settings import Section
 
+if TYPE_CHECKING:
+    from submitit import Job as SubmittedJob
+
 #: Seconds between looks for results, and between questions to SLURM.
 POLL, ASK = 1.0, 20.0
+#: Jobs looked at in a second at most, so that a large suite burdens neither disk nor SLURM more.
+LOOKS = 20.0
 #: Seconds that a job may be gone from the queue before its result is seen on a shared file system.
 GRACE = 60.0
 #: submitit's own bound on requeues counts those with progress too; :class:`Work` has a better one.
@@ -89,24 +93,26 @@ def launch_array(
         ClbenchError: if sbatch refuses the jobs, or SLURM does not answer at the start.
     """
     folder = folder.absolute()
-    submitted = _submit(jobs, _executor(folder, wanted, at_once), wanted, folder)
+    submitted = _submit(jobs, at_once, wanted, folder)
+    left, running = list(jobs), list[Job]()
     gone: dict[str, float] = {}
     asked = 0.0
     try:
-        while submitted:
-            time.sleep(POLL)
-            states = None
-            if time.monotonic() - asked >= ASK:
-                asked, states = time.monotonic(), _queue()
-            for job in [job for job in jobs if job.name in submitted]:
-                if _look(job, submitted[job.name], states, gone):
-                    changed(job)
-                if job.state in ("finished", "failed"):
-                    del submitted[job.name]
+        while left:
+            time.sleep(max(POLL, len(running) / LOOKS))
+            states, seen = None, running
+            if time.monotonic() - asked >= max(ASK, len(left) / LOOKS):
+                asked, states, seen = time.monotonic(), slurm_queue.states(), left
+            news = [job for job in seen if _look(job, submitted[job.name], states, gone)]
+            for job in news:
+                changed(job)
+            if news:
+                left = [job for job in left if job.state not in ("finished", "failed")]
+                running = [job for job in left if job.state == "running"]
             changed(None)
     except BaseException:
-        subprocess.run(["scancel", *(t.job_id for t in submitted.values())], check=False)
-        _write_book(folder, {})
+        slurm_queue.cancel(submitted[job.name].job_id for job in left)
+        slurm_queue.write_book(folder, {})
         raise
 
 
@@ -134,7 +140,7 @@ def _executor(folder: Path, wanted: Settings, at_once: int) -> Any:
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=UNBOUNDED)
     options = {
-        "job_name": "clbench",
+        "job_name": _named(folder).partition("=")[2],
         "time": wanted.timeout_min,
         "signal_delay_s": wanted.signal_delay_s,
         "cpus_per_task": wanted.cpus,
@@ -151,44 +157,69 @@ def _executor(folder: Path, wanted: Settings, at_once: int) -> Any:
     return executor
 
 
-def _submit(jobs: Sequence[Job], executor: Any, wanted: Settings, folder: Path) -> dict[str, Any]:
+def _submit(
+    jobs: Sequence[Job], at_once: int, wanted: Settings, folder: Path
+) -> dict[str, SubmittedJob[Any]]:
     """submitit's jobs by the names of the runs: those still queued from before, and new ones."""
     import submitit
 
-    states = _queue()
-    if states is None:
+    queued = slurm_queue.states()
+    if queued is None:
         raise ClbenchError("SLURM does not answer: `squeue --me` failed; try again later")
-    book = {name: number for name, number in _read_book(folder).items() if number in states}
+    book = {name: n for name, n in slurm_queue.read_book(folder).items() if n in queued}
+    _cancel_unknown(folder, book.values())
+    executor = _executor(folder, wanted, at_once)
     there = {j.name: executor.job_class(folder, book[j.name]) for j in jobs if j.name in book}
-    new = [job for job in jobs if job.name not in there]
+    new, before = [job for job in jobs if job.name not in there], len(there)
     for job in new:
         job.log.unlink(missing_ok=True)
-    works = [
-        Work(
-            words=job.words,
-            log=job.log.absolute(),
-            answers=Path(executor.folder),
-            folder=job.folder.absolute() if job.folder is not None else None,
-            place=Path.cwd(),
-            limit=wanted.timeout_min * 60,
-            delay=wanted.signal_delay_s,
-            threads=wanted.cpus,
-            patience=wanted.patience,
-        )
-        for job in new
-    ]
-    _clear(Path(executor.folder), {*book.values()})
-    if works:
+    _clear(folder, {*book.values()})
+    size = slurm_queue.longest_array() if len(new) > 1 else 1
+    for first in range(0, len(new), size):
+        part = new[first : first + size]
+        if first and at_once < len(new):  # each array has a bound of its own
+            last = there[new[first - 1].name].job_id.partition("_")[0]
+            executor.update_parameters(dependency=f"afterany:{last}")
         try:
-            made = executor.submit_array(works)
+            made = executor.submit_array([_work(job, wanted, folder) for job in part])
         except (submitit.core.utils.FailedJobError, RuntimeError, OSError) as error:
             told = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
-            raise ClbenchError(f"the jobs cannot be submitted: {told[-1]}") from error
-        there |= {job.name: ticket for job, ticket in zip(new, made, strict=True)}
-    _write_book(folder, {name: ticket.job_id for name, ticket in there.items()})
-    if book:
-        print(f"{len(there) - len(new)} runs are queued or running from before.", flush=True)
+            others = f" ({len(there)} others are queued; the same command takes them up)"
+            raise ClbenchError(
+                f"the jobs cannot be submitted: {told[-1]}{others if there else ''}"
+            ) from error
+        there |= {job.name: ticket for job, ticket in zip(part, made, strict=True)}
+        slurm_queue.write_book(folder, {name: ticket.job_id for name, ticket in there.items()})
+    if before:
+        print(f"{before} runs are queued or running from before.", flush=True)
     return there
+
+
+def _cancel_unknown(folder: Path, known: Collection[str]) -> None:
+    """Cancel jobs of this folder that no list has: a call was killed as it submitted them."""
+    unknown = [job for job in slurm_queue.states(_named(folder)) or {} if job not in known]
+    if unknown:
+        print(f"{len(unknown)} jobs of a call that was killed are submitted anew.", flush=True)
+        slurm_queue.cancel(unknown)
+
+
+def _named(folder: Path) -> str:
+    """The option of SLURM that gives the jobs of a folder their name."""
+    return f"--name=clbench-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
+def _work(job: Job, wanted: Settings, folder: Path) -> Work:
+    return Work(
+        words=job.words,
+        log=job.log.absolute(),
+        answers=folder,
+        folder=job.folder.absolute() if job.folder is not None else None,
+        place=Path.cwd(),
+        limit=wanted.timeout_min * 60,
+        delay=wanted.signal_delay_s,
+        threads=wanted.cpus,
+        patience=wanted.patience,
+    )
 
 
 def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[str, float]) -> bool:
@@ -217,7 +248,7 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
     before, job.state = job.state, "running" if state == "RUNNING" else "waiting"
     if job.state == "running" and not job.began:
         job.began = now
-    return job.state == "running" != before
+    return job.state != before
 
 
 def _answer(path: Path, ticket: Any) -> str:
@@ -236,34 +267,6 @@ def _clear(folder: Path, jobs: Collection[str]) -> None:
     for path in [path for end in ENDS for path in folder.glob(f"*_{end}")]:
         if path.name not in keep:
             path.unlink(missing_ok=True)
-
-
-def _queue() -> dict[str, str] | None:
-    """States of this user's jobs that are not over, by their ids; None if SLURM does not answer."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = [line.strip().split("|") for line in done.stdout.splitlines() if "|" in line]
-    return {line[0]: line[1] for line in lines}
-
-
-def _read_book(folder: Path) -> dict[str, str]:
-    path = folder / "jobs.json"
-    if not path.exists():
-        return {}
-    values = json_of(path)
-    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise ClbenchError(f"{path} is no list of jobs: cancel what is queued, and remove it")
-    return values
-
-
-def _write_book(folder: Path, jobs: Mapping[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "jobs.json", json.dumps(jobs, indent=1))
 
 
 def _last_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 
 from rich.console import Console
 from rich.live import Live
@@ -16,7 +17,7 @@ from clbench.text.numbers import duration
 
 #: Rows of the table; what runs comes first, then what failed.
 MOST = 20
-ORDER = {"running": 0, "failed": 1, "waiting": 2, "finished": 3}
+ORDER = ("running", "failed", "waiting", "finished")
 
 
 class Watch:
@@ -28,6 +29,10 @@ class Watch:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs, self.at_once = jobs, 1
+        self.by_state: dict[str, dict[str, Job]] = {state: {} for state in ORDER}
+        self.taken = 0.0  # seconds, of all that are finished
+        for job in jobs:
+            self._file(job)
         self.live: Live | None = None
         if sys.stdout.isatty():
             self.live = Live(self.table(), console=Console(), refresh_per_second=2)
@@ -43,11 +48,13 @@ class Watch:
             self.live.stop()
 
     def changed(self, job: Job | None) -> None:
-        """Show that a job started or ended."""
-        self.at_once = max(self.at_once, sum(job.state == "running" for job in self.jobs))
+        """Show that a job started or ended; in a suite of thousands, each costs the same."""
+        if job is not None:
+            self._file(job)
+        self.at_once = max(self.at_once, len(self.by_state["running"]))
         if self.live is not None:
             self.live.update(self.table())
-        elif job is not None and job.state != "running":
+        elif job is not None and job.state in ("finished", "failed"):
             end = f": {job.reason}" if job.reason else f" in {job.seconds:.1f} s"
             line = f"[{self._over()}/{len(self.jobs)}] {job.name} {job.state}{end}"
             print(line + self._left(), flush=True)
@@ -55,8 +62,8 @@ class Watch:
     def table(self) -> Table:
         """The jobs, what runs first."""
         table = Table("run", "state", "tasks", "time", title_justify="left")
-        rows = sorted(self.jobs, key=lambda job: ORDER[job.state])
-        for job in rows[:MOST]:
+        rows = chain.from_iterable(self.by_state[state].values() for state in ORDER)
+        for job in islice(rows, MOST):
             done, total = tasks_done(job.folder) if job.folder else (0, 0)
             table.add_row(
                 escape(job.name),
@@ -64,30 +71,38 @@ class Watch:
                 f"{done}/{total}" if total else "–",
                 "–" if job.state == "waiting" else duration(round(job.seconds)),
             )
-        if len(rows) > MOST:
-            table.add_row(f"and {len(rows) - MOST} more", "", "", "")
+        if len(self.jobs) > MOST:
+            table.add_row(f"and {len(self.jobs) - MOST} more", "", "", "")
         table.title = f"{self._over()} of {len(self.jobs)} done{self._left()}"
         return table
 
+    def _file(self, job: Job) -> None:
+        for jobs in self.by_state.values():
+            jobs.pop(job.name, None)
+        self.by_state[job.state][job.name] = job
+        self.taken += job.seconds * (job.state == "finished")
+
     def _over(self) -> int:
-        return sum(job.state in ("finished", "failed") for job in self.jobs)
+        return len(self.by_state["finished"]) + len(self.by_state["failed"])
 
     def _left(self) -> str:
-        seconds = seconds_left(self.jobs, self.at_once)
+        """How long it will still take, if those to come take as long as those finished."""
+        if not self.by_state["finished"]:
+            return ""
+        mean = self.taken / len(self.by_state["finished"])
+        running = [job.seconds for job in self.by_state["running"].values()]
+        seconds = seconds_left(mean, running, len(self.by_state["waiting"]), self.at_once)
         return f" (about {duration(seconds)} left)" if seconds else ""
 
 
-def seconds_left(jobs: Sequence[Job], at_once: int) -> float | None:
-    """Until all jobs are over, if those to come take as long as those finished; None: unknown.
+def seconds_left(mean: float, running: Sequence[float], waiting: int, at_once: int) -> float:
+    """Until all jobs are over, if each takes the mean.
 
     Args:
-        jobs: all of them.
+        mean: seconds that one takes.
+        running: for how long each of those has been that run.
+        waiting: how many are to come.
         at_once: how many run side by side.
     """
-    taken = [job.seconds for job in jobs if job.state == "finished"]
-    if not taken:
-        return None
-    mean = sum(taken) / len(taken)
-    rest = [max(0.0, mean - job.seconds) for job in jobs if job.state == "running"]
-    rest += [mean for job in jobs if job.state == "waiting"]
-    return sum(rest) / max(1, min(at_once, len(rest)))
+    rest = sum(max(0.0, mean - seconds) for seconds in running) + waiting * mean
+    return rest / max(1, min(at_once, len(running) + waiting))
