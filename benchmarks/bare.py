@@ -52,7 +52,7 @@ class Bench:
         self.device = torch.device("cuda" if accelerator == "gpu" else "cpu")
         self.runs = 0
 
-    def recipe(self, steps: int, **more: Any) -> Recipe:
+    def recipe(self, steps: int) -> Recipe:
         """Two tasks of five digits, 640 images each, so that batches are all of one size."""
         stream = {"classes": [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]], "pretrain_classes": []}
         few = {"train_per_class": 128, "test_per_class": 16, "validation": 0}
@@ -71,9 +71,9 @@ class Bench:
                     "devices": 1,
                     "precision": "bf16-mixed",
                     "enable_progress_bar": False,
+                    "log_every_n_steps": 50,  # as tasks of 500 steps and more have it
                 },
             }
-            | more
         )
 
     def run(self, recipe: Recipe) -> Run:

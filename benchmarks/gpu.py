@@ -179,8 +179,8 @@ def waits(bench: Bench) -> bool:
         elif step == 2 * BLOCK:
             seen.stop()
 
-    with after_steps(act):  # so long a task logs nothing within the block
-        bench.run(bench.recipe(10 * BLOCK, epochs=None))
+    with after_steps(act):
+        bench.run(bench.recipe(3 * BLOCK))
     found = count(seen.events())
     times = {kind: number / BLOCK for kind, number in found.items()}
     few = times.get("waits", 0.0) <= WAITS

@@ -106,6 +106,8 @@ class Prefixes(Prompts, ABC):
     @property
     def stages(self) -> range:
         """What is :attr:`known`; the device is asked once for each change of it."""
+        if torch.compiler.is_compiling():  # versions are not known there
+            return range(*self.known.tolist())
         now, version = self.known, self.known._version
         if self._read is None or self._read[0] is not now or self._read[1] != version:
             self._read = now, version, range(*now.tolist())
