@@ -6,7 +6,7 @@ What a checkpoint holds is told here too.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,24 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
     recorder = Recorder(folder, writes=is_first())
     if warning := _single_classes(recipe, stream):
         say(f"Warning: {warning}")
-    about = RunEvent.made(
+    recorder.add(_about(setup, identity, weights, warning))
+    unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
+    told = setup.meter.retention(network.model)
+    if recipe.evaluate == "all":
+        told["ahead"] = setup.meter.ahead(network.model, None, unlearned)
+    before = PretrainedEvent.made(**told)
+    recorder.add(before)
+    setup.meter.log_pretrained(before)
+    network.held = theta = snapshot(network.model, "cpu")
+    return recorder, Progress(0, 0, theta, unlearned)
+
+
+def _about(
+    setup: Setup, identity: Mapping[str, Any], weights: Mapping[str, Any], warning: str
+) -> RunEvent:
+    """The record's first line: what is run, on what."""
+    recipe, stream, network = setup.recipe, setup.stream, setup.network
+    return RunEvent.made(
         version=VERSION,
         title=recipe.title,
         stream=recipe.stream.name,
@@ -91,20 +108,10 @@ def begin(setup: Setup, folder: Path) -> tuple[Recorder, Progress]:
         test_on=recipe.stream.test_on,
         train_logits=recipe.train_logits,
         warnings=[warning] if warning else [],
-        **({"step_trial": trial.model_dump()} if (trial := setup.step_trial) else {}),
+        **({"step_trial": setup.step_trial.model_dump()} if setup.step_trial else {}),
         parameters=sum(p.numel() for p in network.model.parameters()),
         recipe=dump(plain(recipe)),  # YAML can hold an infinite τ, JSON cannot
     )
-    recorder.add(about)
-    unlearned = torch.zeros(len(stream.class_names), dtype=torch.bool)
-    told = setup.meter.retention(network.model)
-    if recipe.evaluate == "all":
-        told["ahead"] = setup.meter.ahead(network.model, None, unlearned)
-    before = PretrainedEvent.made(**told)
-    recorder.add(before)
-    setup.meter.log_pretrained(before)
-    network.held = theta = snapshot(network.model, "cpu")
-    return recorder, Progress(0, 0, theta, unlearned)
 
 
 def checkpoint_of(
