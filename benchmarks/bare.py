@@ -84,6 +84,7 @@ class Bench:
         run = Run(Setup.of(recipe, folder), folder)
         for task in run.setup.stages:
             run.learn(task)
+        run.saver.join()
         return run
 
     def wait(self) -> float:

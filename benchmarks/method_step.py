@@ -164,6 +164,7 @@ def compare(name: str, options: argparse.Namespace, data: str) -> Pair:
             made = Run(Setup.of(recipes[side], folder), folder)
             for task in made.setup.stages:
                 made.learn(task)
+            made.saver.join()
 
         return run
 

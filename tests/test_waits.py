@@ -71,6 +71,7 @@ def test_a_step_asks_for_no_more_than_that_of_plain_fine_tuning(data_dir, tmp_pa
         run = Run(Setup.of(parse(recipe), tmp_path), tmp_path)
         for task in run.setup.stages:
             run.learn(task)
+        run.saver.join()
     allowed = PLAIN + Counter(MORE.get(name, {}))
     assert not found - (allowed + allowed)
     assert found["numbers read"] or not run.recorder.record.tasks[1].steps

@@ -80,6 +80,7 @@ class Bench:
             run = Run(Setup.of(recipe, folder), folder)
             for task in run.setup.stages[: 1 if stops else None]:
                 run.learn(task)
+            run.saver.join()
             if stops:
                 run.setup.logger.close()
                 checkpoint = last_checkpoint(folder)
@@ -88,6 +89,7 @@ class Bench:
                 run = Run(setup, folder, checkpoint)
                 for task in setup.stages[1:]:
                     run.learn(task)
+                run.saver.join()
             run.setup.logger.close()
         return Made(run)
 
