@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import records
 
 from clbench.launch import local as launch
-from clbench.record import checkpoints
+from clbench.processes.processes import is_first
 from clbench.runner.products import PRODUCTS
+from clbench.runner.saving import Saver
 from clbench.suite import comparison
 
 RECIPE = {
@@ -54,14 +55,15 @@ def look(model, batch=None, inputs=None):
 
 def interrupt_after(monkeypatch, tasks=1):
     """Runs stop as by Ctrl-C once so many tasks are finished."""
-    save = checkpoints.save
+    save = Saver.save
 
-    def save_and_stop(folder, number, *rest):
-        save(folder, number, *rest)
-        if number == tasks:
+    def save_and_stop(self, recorder, progress, *rest):
+        save(self, recorder, progress, *rest)
+        if is_first() and progress.done == tasks:
+            self.join()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "save", save_and_stop)
+    monkeypatch.setattr(Saver, "save", save_and_stop)
 
 
 EVENTS = [
