@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 import zlib
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class CachedImages(Images):
         self.path, self.files = path, files
         # Not mapped: its pages would count as this process's memory, all of them in the end.
         self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
         version = np.lib.format.read_magic(self._file)
         shape, _, kind = np.lib.format.read_array_header_1_0(self._file)
         self._start, self._length = self._file.tell(), kind.itemsize
