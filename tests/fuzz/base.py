@@ -142,16 +142,17 @@ def _kept_at_first(target: Path) -> Any:
     """While this holds, a run's folder is copied when its first task is finished."""
     from unittest.mock import patch
 
-    from clbench.record import checkpoints
+    from clbench.runner.saving import Saver
 
-    save = checkpoints.save
+    save = Saver.save
 
-    def saved(folder: Path, number: int, *others: Any, **named: Any) -> None:
-        save(folder, number, *others, **named)
-        if number == 1:
-            copied(folder, target)
+    def saved(self: Saver, recorder: Any, progress: Any, *others: Any) -> None:
+        save(self, recorder, progress, *others)
+        if progress.done == 1:
+            self.join()
+            copied(recorder.folder, target)
 
-    return patch.object(checkpoints, "save", saved)
+    return patch.object(Saver, "save", saved)
 
 
 def copied(source: Path, target: Path) -> Path:
