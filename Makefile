@@ -42,7 +42,7 @@ bench: $(VENV)/installed-test  ## the speed goals, each a ratio measured in one 
 # Studies of suites draw their pages from the kept records; their own --run runs them anew.
 STUDIES ?= mofo_two_variables flow_linear_theory sfa_two_tasks flow_digits mofo_loss \
 	mofo_one_task mofo_stream flow_table flow_table_bn sfa_stream sfa_fashion_mnist \
-	imagenet_forgetting retention_measures every_method
+	imagenet_forgetting retention_measures every_method every_method_cifar10 every_method_reasons
 
 results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alone
 	for study in $(STUDIES); do $(BIN)/python studies/$$study.py || exit 1; done
