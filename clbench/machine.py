@@ -32,6 +32,9 @@ def memory_of(device: torch.device) -> int:
 
 #: Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Bytes from which glibc is to ask the system for each block: the first bound that it takes, as
+#: before 2.35 it took 32 MiB at most.
+_BOUNDS = (1 << 30, 1 << 25)
 
 
 def keep_freed_memory() -> None:
@@ -46,8 +49,9 @@ def keep_freed_memory() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):  # as with musl
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        # The other bound alone would do harm: with it glibc leaves this one at 128 KiB for good.
+        if any(mallopt(_MMAP_THRESHOLD, bound) for bound in _BOUNDS):
+            mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -257,3 +257,24 @@ def test_a_whole_file_says_nothing(tmp_path, capsys):
     log(tmp_path, range(1, 6)).close()
     log(tmp_path, [6], 5).close()
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_written_while_another_thread_syncs_is_synced_the_next_time(tmp_path, monkeypatch):
+    logger = log(tmp_path, [1])
+    logger.sync()
+    write, fsync, synced = os.write, os.fsync, []
+
+    def syncs_meanwhile(file, data):
+        logger.sync()
+        return write(file, data)
+
+    def noted(file):
+        synced.append(os.fstat(file).st_size)
+        fsync(file)
+
+    monkeypatch.setattr(os, "write", syncs_meanwhile)
+    monkeypatch.setattr(os, "fsync", noted)
+    logger.log_metrics({"train/loss": 2.0}, 2)
+    logger.save()
+    logger.close()
+    assert synced[-1] == sum(path.stat().st_size for path in tmp_path.glob("events*"))

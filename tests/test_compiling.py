@@ -92,18 +92,40 @@ def test_what_is_not_tried_says_why(recipe, timed):
     assert not tried
 
 
-def test_a_network_that_does_not_compile_is_left_as_it_is(recipe, timed, monkeypatch):
-    plain = compiling.seconds_of_steps
+def refusing(monkeypatch, *ways):
+    """Let some ways fail."""
+    timed_steps = compiling.seconds_of_steps
 
     def fails(recipe, device):
-        if recipe.model.compile:
-            raise RuntimeError("no compiler here\nat all")
-        return plain(recipe, device)
+        way = COMPILED if recipe.model.compile else LAST if recipe.model.channels_last else PLAIN
+        way = HALF if recipe.trainer.get("precision") == HALF else way
+        if way in ways:
+            raise RuntimeError(f"{way} is not possible here\nat all")
+        return timed_steps(recipe, device)
 
     monkeypatch.setattr(compiling, "seconds_of_steps", fails)
+
+
+def test_a_network_that_does_not_compile_is_left_as_it_is(recipe, timed, monkeypatch):
+    refusing(monkeypatch, COMPILED)
     found = chosen(recipe)
     assert found.compile is None
-    assert "torch.compile fails (no compiler here)" in found.why
+    assert "torch.compile fails (compiled is not possible here)" in found.why
+
+
+def test_what_fails_in_a_trial_stops_no_run(recipe, timed, monkeypatch):
+    """A network may need its memory format, or single precision, which nobody asked to change."""
+    monkeypatch.setattr(compiling, "has_bfloat16", lambda device: True)
+    refusing(monkeypatch, LAST, HALF)
+    timed[0][COMPILED] = 0.5
+    found = chosen(recipe)
+    assert (found.compile, found.channels_last) == ("inductor", None)
+    assert found.why.endswith("channels last fails (channels last is not possible here)")
+    assert found.step_seconds == {PLAIN: 1.0, COMPILED: 0.5}
+    refusing(monkeypatch, PLAIN)
+    found = chosen(recipe)
+    assert (found.compile, found.step_seconds) == (None, {})
+    assert found.why == "as it is: the trial fails (as it is is not possible here)"
 
 
 def test_a_run_is_the_same_but_for_rounding_and_keeps_to_its_choice(

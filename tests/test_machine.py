@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from clbench import machine
 
 CODE = """
 import ctypes
@@ -35,3 +38,20 @@ def test_freed_memory_stays_unless_the_environment_says_otherwise(told, kept):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (int(done.stdout) >= 99) is kept
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's")
+@pytest.mark.parametrize(("most", "taken"), [(1 << 31, [30, 31]), (1 << 25, [25, 31]), (0, [])])
+def test_the_bound_of_an_older_glibc_is_asked_for_too(most, taken, monkeypatch):
+    """Before 2.35 it refuses more than 32 MiB, and is harmed by the other bound alone."""
+    bounds = []
+
+    def mallopt(what, bound):
+        takes = what == machine._TRIM_THRESHOLD or bound <= most
+        bounds.extend([bound.bit_length() - (bound & 1 == 0)] * takes)
+        return int(takes)
+
+    monkeypatch.setattr(machine.os, "environ", {})
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    machine.keep_freed_memory()
+    assert bounds == taken

@@ -32,14 +32,11 @@ _SPEC.loader.exec_module(waits)
 PLAIN = Counter({"numbers read": 1})
 #: Not on a GPU: there a factor of 1 is multiplied by instead of looked at (`penalty._Attach`).
 FACTOR = {"numbers read": 1}
-#: What the anchor has learned of the head is taken by masks, forwards and backwards.
-MASKS = {"sizes read": 6}
 #: What methods may ask for more in a step. Places that are drawn, and the guard of past data, are
 #: on the CPU anyway. A reservoir is, too: what it takes in of a batch is waited for.
 MORE = {
-    **dict.fromkeys(("ewc", "ewc_merge", "si", "mas", "rwalk"), FACTOR),
-    **dict.fromkeys(("l1", "l2"), FACTOR | MASKS),
-    "l2_sp": {"numbers read": 2} | MASKS,  # two penalties
+    **dict.fromkeys(("l1", "l2", "ewc", "ewc_merge", "si", "mas", "rwalk"), FACTOR),
+    "l2_sp": {"numbers read": 2},  # two penalties
     "der": {"copies back": 4, "numbers read": 1},  # index, labels, logits; places
     "der_pp": {"copies back": 4, "numbers read": 2},  # two batches of it
     "er_ace": {"copies back": 3, "numbers read": 5},  # one_hot checks labels, on a CPU alone

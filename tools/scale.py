@@ -66,7 +66,7 @@ MEANS = {
     "`benchmarks/gpu.py steps --networks vit` measures it",
     "gpus": "GPUs side by side",
     "retained": "images of retention, before the first task and after each",
-    "task": "seconds of a task beside training and tests (docs/speed.md: 0.25 for 11 M weights on "
+    "task": "seconds of a task beside training and tests (docs/speed.md: 0.05 for 11 M weights on "
     "a CPU; ViT-B has 86 M). `seconds_by_part` of a first run tells",
     "start": "seconds of a run before its first task and after its last; 7 are imports",
     "failures": "share of the runs that somebody looks at",

@@ -144,9 +144,11 @@ class StreamLogger:
                     f"TensorBoard's file in {self.folder} is damaged or gone: what it held of the "
                     f"steps after {reached} is lost; record.jsonl has all that was measured"
                 )
-        self._synced = False
-        while self._waiting.data:  # where only a part found room, the rest waits
-            del self._waiting.data[: os.write(self._file, self._waiting.data)]
+        try:
+            while self._waiting.data:  # where only a part found room, the rest waits
+                del self._waiting.data[: os.write(self._file, self._waiting.data)]
+        finally:  # not before: `sync`, in another thread, would take what is not written for synced
+            self._synced = False
 
     @contextmanager
     def _safely(self) -> Iterator[None]:

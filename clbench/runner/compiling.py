@@ -8,8 +8,10 @@ is resumed keeps to it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -102,48 +104,75 @@ def _nothing(why: str) -> StepTrial:
     return StepTrial(compile=None, channels_last=None, why=f"as it is: {why}")
 
 
+@dataclass
+class _Ways:
+    """Ways to make steps, as far as they are tried.
+
+    Attributes:
+        device: where to train.
+        took: seconds of a step of each that can be taken.
+        failed: why another one cannot.
+    """
+
+    device: torch.device
+    took: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def first_step(self, way: str, recipe: Recipe) -> float:
+        """Try one; the seconds of its first step, endless if it fails."""
+        try:
+            first, self.took[way] = seconds_of_steps(recipe, self.device)
+        except Exception as error:  # no compiler, a network that needs another format, diverging …
+            self.failed[way] = first_line(error)
+            return math.inf
+        return first
+
+
 def _tried(recipe: Recipe, device: torch.device, steps: int) -> StepTrial:
-    """The trial of a run of so many steps."""
-    began, plain = time.perf_counter(), with_model(recipe, compile=None)
-    _, step = seconds_of_steps(plain, device)
-    took, total = {PLAIN: step}, step * steps
-    if total < LEAST:
+    """The trial of a run of so many steps; what fails in it stops no run."""
+    began, plain, ways = time.perf_counter(), with_model(recipe, compile=None), _Ways(device)
+    ways.first_step(PLAIN, plain)
+    if PLAIN in ways.failed:
+        return _nothing(f"the trial fails ({ways.failed[PLAIN]})")
+    took, eager = ways.took, ways.took[PLAIN]
+    if (total := eager * steps) < LEAST:
         why = f"training takes about {total:.0f} s, less than compiling might"
         return _nothing(why).model_copy(update={"step_seconds": took})
     say("model.compile: auto: steps are tried, which takes a minute or more.")
     best, last, spent, compiles = plain, _untried_format(plain, device), 0.0, None
     if last is not None:
-        took[LAST] = seconds_of_steps(last, device)[1]
-        best = last if took[LAST] <= PAYS * step else plain
-    eager = took[LAST] if best is last else step
-    try:
-        first, took[COMPILED] = seconds_of_steps(with_model(best, compile=BACKEND), device)
-    except Exception as error:  # a compiler that is missing, a network that it cannot follow
-        said = f"torch.compile fails ({first_line(error)})"
-    else:
+        ways.first_step(LAST, last)
+        if took.get(LAST, math.inf) <= PAYS * eager:
+            best, eager = last, took[LAST]
+    first = ways.first_step(COMPILED, with_model(best, compile=BACKEND))
+    if COMPILED in took:
         spent, saves = max(0.0, first - took[COMPILED]), (eager - took[COMPILED]) * steps
         compiles = BACKEND if took[COMPILED] <= PAYS * eager and saves > spent else None
-        said = f"{took[COMPILED]:.3g} s compiled, which took {spent:.0f} s"
     if recipe.trainer.get("precision") in (None, 32, "32", "32-true") and has_bfloat16(device):
         half = plain.model_copy(update={"trainer": plain.trainer | {"precision": HALF}})
-        took[HALF] = seconds_of_steps(half, device)[1]
+        ways.first_step(HALF, half)
     return StepTrial(
         compile=compiles,
         channels_last=True if best is last else None,
-        why=_told(took, said, compiles is not None, best is last),
+        why=_told(ways, spent, compiles is not None, best is last),
         step_seconds=took,
         compile_seconds=spent,
         seconds=time.perf_counter() - began,
     )
 
 
-def _told(took: dict[str, float], compiling: str, compiles: bool, last: bool) -> str:
+def _told(ways: _Ways, spent: float, compiles: bool, last: bool) -> str:
     """A trial in words."""
-    ways = [way for way, chosen in ((COMPILED, compiles), (LAST, last)) if chosen]
+    took, failed = ways.took, ways.failed
+    chosen = [way for way, taken in ((COMPILED, compiles), (LAST, last)) if taken]
     tried = [f"{took[PLAIN]:.3g} s a step {PLAIN}"]
     if LAST in took:
         tried.append(f"{took[LAST]:.3g} s {LAST}")
-    line = f"{' and '.join(ways) or PLAIN}: {', '.join([*tried, compiling])}"
+    if COMPILED in took:
+        tried.append(f"{took[COMPILED]:.3g} s compiled, which took {spent:.0f} s")
+    told = {LAST: LAST, COMPILED: "torch.compile"}  # bfloat16 was not asked for
+    tried += [f"{told[way]} fails ({why})" for way, why in failed.items() if way in told]
+    line = f"{' and '.join(chosen) or PLAIN}: {', '.join(tried)}"
     if HALF in took and took[HALF] <= PAYS * min(took[way] for way in took if way != HALF):
         line += f"; trainer.precision: {HALF} would take {took[HALF]:.3g} s"
     return line

@@ -288,6 +288,7 @@ def test_a_shard_changed_while_it_is_used_is_noticed(shards):
         ({"train": "nowhere"}, "stream.train: 1 of 1 shards are not there"),
         ({"train": "nowhere/*.tar"}, "there are no shards: give .tar or .parquet files"),
         ({"train": "train/{0000..0003}.tar"}, "2 of 4 shards are not there"),
+        ({"train": "train/{0..100000}.tar"}, "stands for 100,001 shards, and may for 100,000"),
         ({"train": ["train", "train/0000.tar"]}, "is given twice"),
         ({"test": "train/0001.tar"}, "is given twice"),
         ({"train": ["train", "other.zip"]}, "shards are all .tar or all .parquet"),

@@ -97,7 +97,12 @@ def _expanded(path: Path) -> list[Path]:
     if braces and not path.exists():
         before, first, last, after = braces.groups()
         width = len(first) if first[0] == "0" else 0
-        numbers = range(int(first), min(int(last), int(first) + MOST) + 1)
+        numbers = range(int(first), int(last) + 1)
+        if len(numbers) > MOST:
+            raise ClbenchError(
+                f"{spelt(path)} stands for {len(numbers):,} shards, and may for {MOST:,}: name "
+                "those that are there, or pack more images in each"
+            )
         return [Path(f"{before}{number:0{width}}{after}") for number in numbers]
     if glob.has_magic(str(path)) and not path.exists():
         return sorted(map(Path, glob.glob(str(path))))
@@ -150,8 +155,9 @@ def _classes(found: Sharded, file: Path | None) -> tuple[tuple[str, ...], dict[S
         lack = [value for value in present if names is not None and value >= len(names)]  # type: ignore[operator]
         called = [names[value] if names and not lack else str(value) for value in present]  # type: ignore[index]
     else:
-        lack = [value for value in present if names is not None and value not in names]
-        present = [name for name in names if name in found.values] if names else present
+        known, there = set(names or ()), set(found.values)
+        lack = [value for value in present if names is not None and value not in known]
+        present = [name for name in names if name in there] if names else present
         called = [str(value) for value in present]
     if lack:
         raise ClbenchError(
