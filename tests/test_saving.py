@@ -58,11 +58,12 @@ def test_where_something_else_failed_the_reason_is_words():
     assert background.close() == ""
 
 
-def test_what_methods_change_meanwhile_is_written_as_it_was(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [lambda x: x, lambda x: x.detach()], ids=["itself", "a view"])
+def test_what_methods_change_meanwhile_is_written_as_it_was(tmp_path, monkeypatch, kept):
     """A part of the weights that a method goes on with, too; what is there twice is stored once."""
     mean, theta = torch.ones(1000), {"w": torch.full((1000,), 2.0)}
     state = {"done": 1, "theta": theta, "shown": {"w": mean}}
-    method = SimpleNamespace(state_dict=lambda: {"mean": [mean], "count": 1})
+    method = SimpleNamespace(state_dict=lambda: {"mean": [kept(mean)], "count": 1})
     setup = SimpleNamespace(
         recipe=SimpleNamespace(checkpoints="last"),
         named_methods={"ema": method},

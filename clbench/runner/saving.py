@@ -19,6 +19,9 @@ from clbench.runner.setup import Setup
 from clbench.runner.start import Progress, checkpoint_of
 from clbench.weights import tensors_in
 
+#: Of a tensor: its memory, and what of it.
+Place = tuple[Any, ...]
+
 
 class Saver:
     """Writes the checkpoints of a run, one at a time.
@@ -55,8 +58,11 @@ class Saver:
         state = checkpoint_of(self.setup, progress, recorder, context, weights)
         remembered = {name: m.state_dict() for name, m in self.setup.named_methods.items()}
         # Methods go on in place with what they remember, a part of the weights at times.
-        theirs = {id(tensor): tensor for tensor in tensors_in(remembered)}
-        copies = {key: x.detach().to("cpu", copy=True) for key, x in theirs.items()}
+        shared = {x.untyped_storage().data_ptr() for x in tensors_in(remembered)}
+        copies: dict[Place, Tensor] = {}
+        for x in (*tensors_in(remembered), *tensors_in(state)):
+            if x.untyped_storage().data_ptr() in shared and _place(x) not in copies:
+                copies[_place(x)] = x.detach().to("cpu", copy=True)
         state, remembered = _replaced(state, copies), _replaced(remembered, copies)
         self._background.start(partial(self._write, recorder, progress.done, state, remembered))
 
@@ -94,13 +100,18 @@ class Saver:
         checkpoints.save(self.folder, number, state, methods, keep, self._stored)
 
 
-def _replaced(node: Any, copies: Mapping[int, Tensor]) -> Any:
-    """Nested mappings and sequences with the copies of some tensors, by their ids, in their place.
+def _place(x: Tensor) -> Place:
+    """Where in memory a tensor is; views of the same are in one place."""
+    return x.untyped_storage().data_ptr(), x.storage_offset(), x.shape, x.stride(), x.dtype
+
+
+def _replaced(node: Any, copies: Mapping[Place, Tensor]) -> Any:
+    """Nested mappings and sequences with the copies of some tensors, by place, in their place.
 
     What is there twice is so afterwards.
     """
     if isinstance(node, Tensor):
-        return copies.get(id(node), node)
+        return copies.get(_place(node), node)
     if isinstance(node, Mapping):
         return {name: _replaced(inner, copies) for name, inner in node.items()}
     if isinstance(node, list | tuple):
