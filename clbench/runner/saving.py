@@ -20,7 +20,7 @@ from clbench.runner.start import Progress, checkpoint_of
 from clbench.weights import tensors_in
 
 #: Of a tensor: its memory, and what of it.
-Place = tuple[Any, ...]
+_Spot = tuple[Any, ...]
 
 
 class Saver:
@@ -59,7 +59,7 @@ class Saver:
         remembered = {name: m.state_dict() for name, m in self.setup.named_methods.items()}
         # Methods go on in place with what they remember, a part of the weights at times.
         shared = {x.untyped_storage().data_ptr() for x in tensors_in(remembered)}
-        copies: dict[Place, Tensor] = {}
+        copies: dict[_Spot, Tensor] = {}
         for x in (*tensors_in(remembered), *tensors_in(state)):
             if x.untyped_storage().data_ptr() in shared and _place(x) not in copies:
                 copies[_place(x)] = x.detach().to("cpu", copy=True)
@@ -100,12 +100,12 @@ class Saver:
         checkpoints.save(self.folder, number, state, methods, keep, self._stored)
 
 
-def _place(x: Tensor) -> Place:
+def _place(x: Tensor) -> _Spot:
     """Where in memory a tensor is; views of the same are in one place."""
     return x.untyped_storage().data_ptr(), x.storage_offset(), x.shape, x.stride(), x.dtype
 
 
-def _replaced(node: Any, copies: Mapping[Place, Tensor]) -> Any:
+def _replaced(node: Any, copies: Mapping[_Spot, Tensor]) -> Any:
     """Nested mappings and sequences with the copies of some tensors, by place, in their place.
 
     What is there twice is so afterwards.
