@@ -59,45 +59,56 @@ def late(module: str) -> Callable[[str], Any]:
 
 @final
 class LateTable(MutableMapping[str, _Row]):
-    """Rows by name, each imported once it is asked for: the names alone cost nothing.
+    """Rows by name, each made once it is asked for: the names alone cost nothing.
 
     Args:
-        package: in which the rows are.
-        rows: their places there, as ``module:object``.
+        sources: by name, what a row is made of.
+        make: makes one, of its name and its source.
     """
 
-    def __init__(self, package: str, rows: Mapping[str, str]) -> None:
-        self._places = {name: f"{package}.{place}" for name, place in rows.items()}
+    def __init__(self, sources: Mapping[str, Any], make: Callable[[str, Any], _Row]) -> None:
+        self._sources, self._make = dict(sources), make
         self._rows: dict[str, _Row] = {}  # what was asked for, or put in
 
     def name_of(self, row: object) -> str | None:
-        """The name of a row that is a class; None if it is not in the table."""
+        """The name of a row that is a class, in a table of :func:`imported`; None: it has none."""
         place = f"{getattr(row, '__module__', '')}:{getattr(row, '__qualname__', '')}"
-        for name in self._places:
+        for name, source in self._sources.items():
             found = self._rows.get(name)
-            if found is row or (found is None and self._places[name] == place):
+            if found is row or (found is None and source == place):
                 return name
         return None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._sources
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._sources)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._sources)
 
     def __getitem__(self, name: str) -> _Row:
-        place = self._places[name]
+        source = self._sources[name]
         if name not in self._rows:
-            self._rows[name] = resolve_name(place)
+            self._rows[name] = self._make(name, source)
         return self._rows[name]
 
     def __setitem__(self, name: str, row: _Row) -> None:
-        self._places.setdefault(name, "")
+        self._sources.setdefault(name, None)
         self._rows[name] = row
 
     def __delitem__(self, name: str) -> None:
-        del self._places[name]
+        del self._sources[name]
         self._rows.pop(name, None)
+
+
+def imported(package: str, places: Mapping[str, str]) -> LateTable[Any]:
+    """A table of what is imported once it is asked for.
+
+    Args:
+        package: in which the rows are.
+        places: of the rows there, as ``module:object``.
+    """
+    sources = {name: f"{package}.{place}" for name, place in places.items()}
+    return LateTable(sources, lambda _, place: resolve_name(place))

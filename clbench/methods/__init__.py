@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clbench import LateTable
+from clbench import LateTable, imported
 
 if TYPE_CHECKING:
     from clbench.methods.base import Method
 
-METHODS: LateTable[type[Method]] = LateTable(
+METHODS: LateTable[type[Method]] = imported(
     "clbench.methods",
     {
         "sequential": "sequential:Sequential",

@@ -11,7 +11,7 @@ whose validators are code are not looked at here, and what fits is read by the c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Annotated, Any, Union, final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, create_model
 from pydantic_core import CoreSchema
 
+from clbench import LateTable
 from clbench.recipe.classes import OF_MEASURES, RecipeClasses
 from clbench.recipe.named import (
     loggers_by_name,
@@ -51,9 +52,9 @@ def table() -> dict[str, Any]:
 def sketch() -> RecipeClasses[Any]:
     """The classes in outline."""
     said = table()
-    kinds = _Late(said["kinds"], _model)
-    streams = _Late(said["streams"], lambda _, kind: kinds[kind])
-    methods, measures = (_Late(said[name], _model) for name in ("methods", "measures"))
+    kinds = LateTable(said["kinds"], _model)
+    streams = LateTable(said["streams"], lambda _, kind: kinds[kind])
+    methods, measures = (LateTable(said[name], _model) for name in ("methods", "measures"))
     metrics = dict.fromkeys(said["metrics"])
     readers: dict[str, Any] = {
         "stream": PlainValidator(partial(stream_by_name, table=streams)),
@@ -67,31 +68,6 @@ def sketch() -> RecipeClasses[Any]:
     }
     recipe = _model("Recipe", said["recipe"], readers)
     return RecipeClasses(recipe, streams, methods, LOGGERS, measures, metrics)
-
-
-@final
-class _Late(Mapping[str, type[BaseModel]]):
-    """Models by name, each made once it is asked for."""
-
-    def __init__(
-        self, rows: Mapping[str, Any], make: Callable[[str, Any], type[BaseModel]]
-    ) -> None:
-        self._rows, self._make = rows, make
-        self._made: dict[str, type[BaseModel]] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._rows
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, name: str) -> type[BaseModel]:
-        if name not in self._made:
-            self._made[name] = self._make(name, self._rows[name])
-        return self._made[name]
 
 
 @final
