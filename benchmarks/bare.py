@@ -82,9 +82,7 @@ class Bench:
         folder = self.folder / f"run{self.runs}"
         folder.mkdir()
         run = Run(Setup.of(recipe, folder), folder)
-        for task in run.setup.stages:
-            run.learn(task)
-        run.saver.join()
+        run.learn(run.setup.stages)
         return run
 
     def wait(self) -> float:

@@ -162,9 +162,7 @@ def compare(name: str, options: argparse.Namespace, data: str) -> Pair:
             folder = Path(data, f"{name}-{side}")
             folder.mkdir()
             made = Run(Setup.of(recipes[side], folder), folder)
-            for task in made.setup.stages:
-                made.learn(task)
-            made.saver.join()
+            made.learn(made.setup.stages)
 
         return run
 

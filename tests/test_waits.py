@@ -66,9 +66,7 @@ def test_a_step_asks_for_no_more_than_that_of_plain_fine_tuning(data_dir, tmp_pa
     # Of ten steps, those whose gradients are not looked at for the scope.
     with waits.counting(1, (3, 7)) as found:
         run = Run(Setup.of(parse(recipe), tmp_path), tmp_path)
-        for task in run.setup.stages:
-            run.learn(task)
-        run.saver.join()
+        run.learn(run.setup.stages)
     allowed = PLAIN + Counter(MORE.get(name, {}))
     assert not found - (allowed + allowed)
     assert found["numbers read"] or not run.recorder.record.tasks[1].steps

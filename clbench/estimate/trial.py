@@ -175,8 +175,7 @@ def try_out(recipe: Recipe, stream: Stream) -> Trial:
         run = Run(setup, folder)
         marks.append(time.perf_counter())
         with register_optimizer_step_post_hook(weigh):
-            for stage in setup.stages:
-                run.learn(stage)
+            run.learn(setup.stages)
         marks.append(time.perf_counter())
         run.go()  # writes what a run leaves behind
         marks.append(time.perf_counter())

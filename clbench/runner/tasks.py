@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,27 +83,27 @@ class Run:
         for told in (*self.idle.values(), *stopped_by_scored(self.setup.recipe)):
             say(f"Warning: {told}")
         try:
-            for task in stages[self.progress.done :]:
-                self.learn(task)
-            self.saver.join()
+            self.learn(stages[self.progress.done :])
             if is_first():
                 state = snapshot(self.network.model, "cpu")
                 beyond(self.methods, self.setup.recipe.checkpoints, self.network.grown)
                 finish(self.recorder, len(stages), self.setup.recipe, state, logger)
         except BaseException:
-            self.saver.close()
             logger.finalize("failed")
             raise
 
-    def learn(self, task: Task) -> None:
-        """Learn one task: train, deploy, measure, record; its checkpoint is yet to be written."""
+    def learn(self, tasks: Sequence[Task]) -> None:
+        """Learn tasks in turn; their checkpoints are on the disk when this returns."""
         try:
-            self._learn(task)
+            for task in tasks:
+                self._learn(task)
+            self.saver.join()
         except BaseException:
             self.saver.close()
             raise
 
     def _learn(self, task: Task) -> None:
+        """Learn one task: train, deploy, measure, record; its checkpoint is yet to be written."""
         number, first_step = self.progress.done + 1, self.progress.step
         parts, clock = Parts(self.network.device, self.network.passes), Clock()
         recipe = self.setup.recipe_of(task)

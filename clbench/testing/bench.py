@@ -78,18 +78,14 @@ class Bench:
         folder.mkdir()
         with redirect_stdout(io.StringIO()):
             run = Run(Setup.of(recipe, folder), folder)
-            for task in run.setup.stages[: 1 if stops else None]:
-                run.learn(task)
-            run.saver.join()
+            run.learn(run.setup.stages[: 1 if stops else None])
             if stops:
                 run.setup.logger.close()
                 checkpoint = last_checkpoint(folder)
                 assert checkpoint is not None
                 setup = Setup.of(recipe, folder, checkpoint["step"])
                 run = Run(setup, folder, checkpoint)
-                for task in setup.stages[1:]:
-                    run.learn(task)
-                run.saver.join()
+                run.learn(setup.stages[1:])
             run.setup.logger.close()
         return Made(run)
 
