@@ -66,8 +66,10 @@ class Followed(Consolidated):
         """Take a copy of the gradients and weights; nothing is edited."""
         if self.strength == 0:
             return
-        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        trained = {n: p.detach() for n, p in model.named_parameters() if n in gradients}
+        trained, gradients = dict[str, Tensor](), dict[str, Tensor]()
+        for name, p in model.named_parameters():
+            if p.grad is not None:
+                trained[name], gradients[name] = p.detach(), p.grad
         if self._before.keys() != trained.keys():
             self._before = {name: torch.empty_like(p) for name, p in trained.items()}
             self._gradient = {name: torch.empty_like(p) for name, p in trained.items()}
