@@ -66,7 +66,6 @@ and training images alone, and more is decided than on Fashion-MNIST.
     scenario="class_incremental",
     scenarios=("class_incremental", "task_incremental"),
     metrics=COLUMNS | {"average_incremental_accuracy": "Ā", "after:animals/knn": "animals by kNN"},
-    figures=("frontier",),
     looks=2,
 )
 

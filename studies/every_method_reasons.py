@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from suite_page import COLUMNS, Claim, Study, main
+from every_method import METRICS
+from suite_page import Claim, Study, main
 
 PROMPTS = ("l2p", "dualprompt", "coda_prompt")
 #: What is changed, and in which words.
@@ -66,8 +67,7 @@ Three of the five seeds have run (10 to 12), on a busy CPU: seconds of a run tel
 """,
     scenario="class_incremental",
     scenarios=("class_incremental", "task_incremental"),
-    metrics=COLUMNS | {"average_incremental_accuracy": "Ā", "after:knn": "retention by kNN"},
-    figures=("frontier",),
+    metrics=METRICS,
 )
 
 if __name__ == "__main__":
