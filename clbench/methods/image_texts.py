@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,14 @@ from clbench.data.datasets.unlabelled import unlabelled
 from clbench.data.words import expanded
 from clbench.errors import ClbenchError
 from clbench.methods.base import Context
+from clbench.methods.files import OwnFiles
 from clbench.methods.plan import Training
 from clbench.metrics.retained.texts import MAKE, read_texts
 from clbench.models.heads import projects
 from clbench.weights import sha256
+
+ReferenceImages = Annotated[str, OwnFiles("give one of images of any kind", folder=True)]
+TextEmbeddings = Annotated[str, OwnFiles(MAKE)]
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,12 @@ class ImageTexts:
             yield batch.inputs
 
 
-def unsuited(recipe: Training, data: str, embeddings: str) -> str:
-    """What is in the way of a recipe's images and texts, and the way out; empty if nothing is.
+def unsuited(recipe: Training, data: str) -> str:
+    """What is in the way of a recipe's images, and the way out; empty if nothing is.
 
     Args:
         recipe: with the network, and what retention is measured on.
         data: folder of the images.
-        embeddings: file of the texts.
     """
     model, folder = recipe.model, expanded(Path(data))
     if not projects(model):
@@ -115,10 +119,6 @@ def unsuited(recipe: Training, data: str, embeddings: str) -> str:
             f"vit_base_patch16_clip_224.openai, which model.weights = {model.weights!r} of "
             f"{model.backbone} is not: choose such weights, or leave it out"
         )
-    if not folder.is_dir():
-        return f"needs a folder of images of any kind, and data = {data!r} is none: give one"
-    if not Path(embeddings).is_file():
-        return f"needs a file of text embeddings, and embeddings = {embeddings!r} is none: {MAKE}"
     sets = {f"sets.{name}": own.data for name, own in recipe.retention.sets.items()}
     for name, measured in {"data": recipe.retention.data, **sets}.items():
         if measured and expanded(Path(measured)).resolve() == folder.resolve():

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from clbench.methods.base import Context, Forward, Method, Needs
-from clbench.methods.image_texts import ImageTexts, unsuited
+from clbench.methods.image_texts import ImageTexts, ReferenceImages, TextEmbeddings, unsuited
 from clbench.methods.kinds import LOW_RANK
 from clbench.methods.lwf import distillation
 from clbench.models.average import RunningMean
@@ -74,8 +74,8 @@ class ZSCL(Method):
         LOW_RANK, "the former averages weights, and the latter trains factors of them"
     )
 
-    data: str = Field(description="folder of reference images, in any folders; no labels are read")
-    embeddings: str = Field(description=".npz file of text embeddings, by clbench embed")
+    data: ReferenceImages = Field(description="folder of reference images; no labels are read")
+    embeddings: TextEmbeddings = Field(description=".npz file of text embeddings, by clbench embed")
     strength: float = Field(1.0, ge=0, description="λ of the similarities' divergence; 0 is off")
     temperature: float = Field(2.0, gt=0, description="T")
     scale: float = Field(100.0, gt=0, description="what cosines are multiplied by, as in CLIP")
@@ -96,7 +96,7 @@ class ZSCL(Method):
     _at_home = field_validator("data", "embeddings")(home)
 
     def refuses(self, recipe: Training, sketch: nn.Module | None) -> str:
-        return unsuited(recipe, self.data, self.embeddings)
+        return unsuited(recipe, self.data)
 
     def start(self, context: Context) -> None:
         self._old = self._mean = self._divergence = None

@@ -19,6 +19,7 @@ from clbench.measure.meter import Meter
 from clbench.measure.representation import RepresentationTest
 from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Context, Method, overriding
+from clbench.methods.files import refuse_missing
 from clbench.models.anchors import Anchors
 from clbench.models.loss import ClassLoss
 from clbench.processes.processes import is_first
@@ -86,6 +87,7 @@ class Setup:
             ClbenchError: for anything the user can mend.
         """
         quiet()
+        refuse_missing(recipe)
         methods = {name: m.model_copy(deep=True) for name, m in recipe.methods.items()}
         trainer = make_trainer(recipe, 1)
         device: torch.device = trainer.strategy.root_device

@@ -9,6 +9,7 @@ from functools import partial
 from clbench.data import datasets
 from clbench.errors import ClbenchError
 from clbench.estimate.needed import outline
+from clbench.methods.files import missing_files
 from clbench.models import backbone
 from clbench.models.missing import missing_weights
 from clbench.recipe.merging import merge
@@ -34,7 +35,7 @@ class Inventory:
         self._tried: dict[str, str] = {}  # by what was fetched: why that failed, or nothing
 
     def data(self, recipe: Recipe) -> list[str]:
-        """The data sets without which a recipe cannot run.
+        """The data sets, and files of its methods, without which a recipe cannot run.
 
         Raises:
             ClbenchError: for images of the user's own that are not there.
@@ -53,7 +54,10 @@ class Inventory:
         if isinstance(found, ClbenchError):
             raise found
         load = partial(datasets.load, root=recipe.data_dir)
-        return [one.what for one in found if self._lacks(one, partial(load, one.what))]
+        lacks = [one.what for one in found if self._lacks(one, partial(load, one.what))]
+        own = list(missing_files(recipe))
+        self.missing |= {one.what: one for one in own}
+        return lacks + [one.what for one in own]
 
     def weights(self, recipe: Recipe) -> list[str]:
         """The pretrained weights without which a recipe cannot run: one name, or none."""

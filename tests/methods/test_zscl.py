@@ -16,12 +16,14 @@ from torch import nn
 import clbench
 from clbench.data.datasets.unlabelled import unlabelled
 from clbench.errors import ClbenchError
+from clbench.estimate import estimate
 from clbench.methods.zscl import ZSCL, similarity_distillation
 from clbench.metrics.retained.texts import Texts, write_texts
 from clbench.models import ModelConfig
 from clbench.models.average import RunningMean
 from clbench.models.heads import projects
 from clbench.recipe.recipe import parse
+from clbench.suite.missing import Inventory
 
 NEW, OLD, TEXTS = (torch.randn(n, 4, generator=torch.Generator().manual_seed(n)).double()
                    for n in (5, 5, 3))  # fmt: skip
@@ -199,8 +201,6 @@ def test_what_it_cannot_work_on_is_refused_when_the_recipe_is_read(small):
     assert "zscl needs an image tower of CLIP" in refused(small | {"model": plain})
     fresh = small | {"model": clips.model() | {"weights": "none"}}
     assert "model.weights = 'none'" in refused(fresh)
-    assert "data = 'nowhere' is none: give one" in refused(small, data="nowhere")
-    assert "is none: make it with clbench embed" in refused(small, embeddings="no.npz")
     measured = {"data": clips.settings()["data"], "measures": ["ncm"]}
     assert "on which retention.data measures" in refused(small | {"retention": measured})
     sets = {"data": "none", "sets": {"mine": measured}}
@@ -209,6 +209,20 @@ def test_what_it_cannot_work_on_is_refused_when_the_recipe_is_read(small):
         parse(small | {"methods": {"zscl": {}}})
     with pytest.raises(ClbenchError, match="zscl and lora do not go together"):
         parse(small | {"methods": {"zscl": clips.settings(), "lora": {}}})
+
+
+def test_a_recipe_is_read_without_its_files_and_a_run_stops_before_it_begins(small, tmp_path):
+    for field, told in (
+        ("data", "is no folder: give one"),
+        ("embeddings", "is no file: make it with clbench embed"),
+    ):
+        recipe = small | {"methods": {"zscl": clips.settings() | {field: "nowhere"}}}
+        reason = Inventory(fetch=False).reason(parse(recipe))
+        assert reason == f"methods.zscl.{field} is missing"
+        for act in (estimate, lambda recipe: clbench.run(recipe, tmp_path / "run")):
+            with pytest.raises(ClbenchError, match=rf"methods\.zscl\.{field}: nowhere {told}"):
+                act(recipe)
+        assert not (tmp_path / "run").exists()
 
 
 def test_texts_of_another_space_are_refused_before_a_step(small, tmp_path):
