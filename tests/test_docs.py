@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clbench.methods import METHODS
+from clbench.testing import check_method
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -26,9 +27,12 @@ def test_plain_pytorch():
 
 def test_readme(data_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("README.md")
+    code, method = blocks("README.md")
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs/split_digits-sfa-seed0/summary.json").exists()
+    names = {}
+    exec(compile(method, "leash.py", "exec"), names)
+    check_method(names["METHODS"]["leash"], neutral={"pull": 0}, beside=("sfa",))
 
 
 @pytest.mark.parametrize("page", PAGES)
