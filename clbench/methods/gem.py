@@ -154,25 +154,23 @@ class _Memory(Method):
             self._labels = [*self._labels, split.labels[chosen].cpu()]
         self._context = None
 
-    def _gradient(self, model: nn.Module, index: Tensor, labels: Tensor) -> Tensor:
-        """The gradient (P,) of the mean loss on remembered images, a batch's worth at a time."""
+    def _gradient(self, model: nn.Module, index: Tensor, labels: Tensor, out: Tensor) -> None:
+        """Put the gradient of the mean loss on remembered images into ``out`` (P,)."""
         context = self._context
         assert context is not None
         named = with_gradient(model)
         split = Split(context.task.train.images, index, labels)
         count = -(-len(index) // context.batch_size)  # a memory of 256 need not fit in one pass
         parts = torch.arange(len(index)).tensor_split(count)
-        gradients = [torch.zeros_like(p) for _, p in named]
+        places = out.zero_().split([p.numel() for _, p in named])
         for inputs, theirs, _ in context.reader.batches(split, context.device, parts):
             with torch.enable_grad(), undisturbed(model):
                 logits = _logits(model, inputs.to(named[0][1].dtype))
                 loss = context.losses(logits, theirs).sum() / len(index)
-                more = torch.autograd.grad(
-                    loss, [p for _, p in named], allow_unused=True, materialize_grads=True
-                )
-            for gradient, part in zip(gradients, more, strict=True):
-                gradient += part
-        return torch.cat([gradient.flatten() for gradient in gradients])
+                more = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
+            for place, part in zip(places, more, strict=True):
+                if part is not None:
+                    place += part.reshape(-1)
 
     def _replace(self, model: nn.Module, gradient: Tensor, projected: Tensor) -> None:
         """Put a flat gradient in place, and count."""
@@ -222,12 +220,9 @@ class GEM(_Memory):
         if not self._index or not with_gradient(model):
             return
         gradient = flat_gradient(model)
-        memories = torch.stack(
-            [
-                self._gradient(model, index, labels)
-                for index, labels in zip(self._index, self._labels, strict=True)
-            ]
-        )
+        memories = gradient.new_empty((len(self._index), len(gradient)))
+        for index, labels, memory in zip(self._index, self._labels, memories, strict=True):
+            self._gradient(model, index, labels, memory)
         finite = bool((memories @ gradient).isfinite().all())
         # fp16 training skips steps with overflows by itself.
         projected = project(gradient, memories, self.margin) if finite else gradient
@@ -256,7 +251,8 @@ class AGEM(_Memory):
         size = self.batch or self._context.batch_size
         drawn = torch.randperm(len(index), generator=random)[:size]
         gradient = flat_gradient(model)
-        memory = self._gradient(model, index[drawn], labels[drawn])
+        memory = torch.empty_like(gradient)
+        self._gradient(model, index[drawn], labels[drawn], memory)
         finite = bool((memory @ gradient).isfinite())
         projected = project_average(gradient, memory) if finite else gradient
         self._replace(model, gradient, projected)

@@ -144,7 +144,8 @@ def test_a_large_memory_is_read_in_batches():
         parameter.grad = torch.zeros_like(parameter)
     sizes = []
     model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    found = method._gradient(model, method._index[0], method._labels[0])
+    found = torch.full((sum(p.numel() for p in model.parameters()),), 3.0)
+    method._gradient(model, method._index[0], method._labels[0], found)
     assert sizes == [7, 7, 6]  # of a batch size of 8
     torch.testing.assert_close(found, torch.cat([gradient.flatten() for gradient in memory]))
 
