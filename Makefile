@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
 LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce lock format clean help
+.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce lock dist \
+	release-check format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,11 +56,20 @@ format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:                 ## write the lock of this Python anew: the newest releases that fit
-	$(PYTHON) locks/make.py
+lock:                 ## locks of all Pythons: what pyproject.toml lacks in them; ARGS=--upgrade: the newest
+	$(PYTHON) locks/make.py $(ARGS)
+
+dist: $(VENV)/installed-test  ## an sdist, and the wheel made from it, checked, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
+release-check: $(VENV)/installed-test  ## whether this commit can be released; then dist/
+	$(BIN)/python tools/release.py
+	$(MAKE) dist
 
 clean:                ## remove the environments and caches
-	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest dist .mypy_cache .ruff_cache .pytest_cache
 
 # pip reads the lock from its variables, so that what builds packages is locked too.
 define install

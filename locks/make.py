@@ -1,10 +1,11 @@
-"""Writes the lock of the Python that runs it: `make lock`, or `python3.12 locks/make.py`.
+"""Writes the locks of all Pythons: `make lock`, on a machine that has one of them.
 
-A lock is a file of pip constraints: the newest releases that fit the ranges in pyproject.toml, of
-what clbench, its extras and its tests need, and of what builds packages.
+A lock is a file of pip constraints: releases that fit the ranges in pyproject.toml, of what
+clbench, its extras and its tests need, and of what builds packages. Pins that still fit stay; with
+`--upgrade` (`make lock ARGS=--upgrade`) all are the newest. uv resolves for other Pythons than its
+own, by what registries say of packages, for Linux with x86-64.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -12,25 +13,31 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BUILD = ["hatchling", "editables", "setuptools", "wheel"]
+#: All that the release of PyTorch in the locks has wheels for.
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+BUILD = ("hatchling", "editables", "setuptools", "wheel")
+PLATFORM = "x86_64-manylinux_2_28"
 
 
 def main() -> None:
-    """Let pip resolve everything without installing it, and write down what it chose."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    """Write the lock of every Python; what is given goes to `uv pip compile`."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
-        report = Path(folder, "report.json")
-        pip = [str(Path(folder, "bin", "python")), "-m", "pip", "install", "--quiet"]
-        ask = ["--dry-run", "--ignore-installed", "--report", str(report)]
-        subprocess.run([*pip, *ask, "-e", ".[test]", *BUILD], check=True, cwd=HERE.parent)
-        chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
-    packages = {part["metadata"]["name"]: part["metadata"]["version"] for part in chosen}
-    del packages["clbench"]
-    pins = [f"{name}=={packages[name]}\n" for name in sorted(packages, key=str.lower)]
-    path = HERE / f"python{version}.txt"
-    path.write_text(f"# Python {version}; made by `make lock`.\n{''.join(pins)}", encoding="utf-8")
-    print(f"{path}: {len(pins)} packages")
+        bin_ = Path(folder, "bin")
+        subprocess.run([bin_ / "python", "-m", "pip", "install", "--quiet", "uv"], check=True)
+        build = Path(folder, "build.txt")
+        build.write_text("\n".join(BUILD), encoding="utf-8")
+        for version in PYTHONS:
+            path = HERE / f"python{version}.txt"
+            target = ["--python-version", version, "--python-platform", PLATFORM]
+            plain = ["--quiet", "--no-header", "--no-annotate", "--extra", "test"]
+            ask = ["pyproject.toml", str(build), "--output-file", str(path), *sys.argv[1:]]
+            command = [bin_ / "uv", "pip", "compile", *target, *plain, *ask]
+            subprocess.run(command, check=True, cwd=HERE.parent)
+            pins = path.read_text(encoding="utf-8")
+            head = f"# Python {version}; made by `make lock`.\n"
+            path.write_text(head + pins, encoding="utf-8")
+            print(f"{path}: {len(pins.splitlines())} packages")
 
 
 if __name__ == "__main__":

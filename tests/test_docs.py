@@ -11,7 +11,7 @@ from clbench.testing import check_method
 ROOT = Path(__file__).parent.parent
 PAGES = [
     "README.md",
-    "ARCHITECTURE.md",
+    *("ARCHITECTURE.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"),
     *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")),
     *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/methods/*.md")),
 ]

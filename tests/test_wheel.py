@@ -3,14 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
-import sysconfig
 import time
-from pathlib import Path
 
 import pytest
+from packaged import outside
 
-ROOT = Path(__file__).parent.parent
 SUITE = """\
 plugins: [leash.py]
 base:
@@ -30,33 +27,13 @@ seeds: [0, 1]
 """
 
 
-@pytest.fixture(scope="module")
-def clbench(tmp_path_factory):
-    """``clbench`` of a fresh environment with a wheel; other packages are those that are here."""
-    place = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(place), str(ROOT)]
-    made = subprocess.run(build, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no wheel can be built here: {made.stderr.strip().splitlines()[-1]}")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "env"], check=True)
-    python = place / "env/bin/python"
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    site = Path(subprocess.check_output(asked, text=True).strip())
-    (site / "others.pth").write_text(sysconfig.get_path("purelib"))
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "-q", *place.glob("*.whl")], check=True)
-    return place / "env/bin/clbench"
-
-
 @pytest.fixture
-def run(clbench, tmp_path):
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LOCAL_RANK")}
-
+def run(installed, tmp_path):
     def start(*words, kill_once=None):
         process = subprocess.Popen(
-            [clbench, *words],
+            [installed / "clbench", *words],
             cwd=tmp_path,
-            env=kept | {"OMP_NUM_THREADS": "1"},
+            env=outside(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

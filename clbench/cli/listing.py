@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from clbench.record.record import TITLES
-from clbench.report.reported import Ours, Reported, measured_alone, ours, reported
+from clbench.report.reported import RESULTS, Ours, Reported, measured_alone, ours, reported
 
 NOT_RUN = "not run"
+#: Of numbers whose records an installed package does not have.
+NOT_HERE = "not here"
 
 
 def listed() -> dict[str, dict[str, str]]:
@@ -63,9 +65,12 @@ def verified(known: Sequence[str], console: Console | None = None) -> None:
             text = "\n".join(f"  {line}" for line in lines)
             console.print(f"{method}\n{text}\n", highlight=False, markup=False)
     count = sum(ours(row) is not None for row in rows)
+    told = f"{count} of {len(rows)} reported numbers were measured here"
+    if not RESULTS.is_dir():  # an installed package
+        told = "What was measured lies in docs/results of the repository, which is not here"
     console.print(
-        f"{count} of {len(rows)} reported numbers were measured here; where each was looked up, "
-        "and what other programs have, stands on the methods' pages: docs/methods/.",
+        f"{told}; where each number was looked up, and what other programs have, stands on the "
+        "methods' pages: docs/methods/.",
         highlight=False,
     )
 
@@ -81,7 +86,9 @@ def _reported(method: str, rows: Sequence[Reported]) -> Iterator[str]:
             told = place
             yield f"{row.stream}; {row.weights}" + f": {row.command}" * bool(row.command)
         found = ours(row)
-        own = NOT_RUN if found is None else f"{of_ours(found)}, docs/results/{found.page}"
+        own = NOT_RUN if RESULTS.is_dir() else NOT_HERE
+        if found is not None:
+            own = f"{of_ours(found)}, docs/results/{found.page}"
         yield f"  {row.what}: reported {row.reported:g}, ours {own}"
 
 

@@ -50,7 +50,7 @@ class Comparison(Compared):
         try:
             import pandas as pd  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:
-            raise ClbenchError("tables need pandas: pip install pandas") from error
+            raise ClbenchError("tables need pandas: pip install 'clbench[pandas]'") from error
         return pd.DataFrame(list(rows(self)))
 
     def figure(

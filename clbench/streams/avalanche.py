@@ -87,7 +87,8 @@ class AvalancheConfig(StreamConfig):
                 from avalanche.benchmarks import classic
         except ImportError as error:
             raise ClbenchError(
-                f"stream `avalanche` needs avalanche-lib ({error}): pip install clbench[avalanche]"
+                f"stream `avalanche` needs avalanche-lib ({error}): "
+                "pip install 'clbench[avalanche]'"
             ) from error
         make = getattr(classic, self.benchmark, None)
         if not self.benchmark[:1].isupper() or make is None:
