@@ -1,7 +1,7 @@
 """A record and a recipe without the paths of the machine that they were made on.
 
 What leaves a machine tells what was run, not where: of an absolute path, wherever it stands, its
-last part is left, and whom a recipe's loggers speak to is left out. What is left reads as a record
+last part is left, and of a recipe's loggers their names. What is left reads as a record
 of the same run: nothing that decides its numbers is a path but the places of data and weights,
 whose contents the record knows by their SHA-256.
 """
@@ -29,7 +29,7 @@ _WHOLE: Final = re.compile(r"(?:~[\w.-]*/|/(?=[^/])|file:///|[A-Za-z]:[\\/]|\\\\
 OWN_NAMES: Final = ("class_names",)
 #: What a path is that has no last part.
 NOTHING: Final = "-"
-#: The section of a recipe that says who hears of a run: no part of what it is.
+#: The section of a recipe that says who hears of a run, where, and under which name.
 LOGGERS: Final = "loggers"
 
 
@@ -58,9 +58,11 @@ def redact(value: Any) -> Any:
 
 
 def redact_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's plain values without paths, and without its loggers."""
-    kept = {key: value for key, value in values.items() if key != LOGGERS}
-    return dict(redact(kept))
+    """A recipe's plain values without paths, and of its loggers the names alone."""
+    told = dict(redact(values))
+    if isinstance(told.get(LOGGERS), Mapping):
+        told[LOGGERS] = {name: {} for name in told[LOGGERS]}
+    return told
 
 
 def redact_record(record: Record) -> str:
