@@ -1,4 +1,4 @@
-"""A small part of the Hugging Face hub's HTTP API, on the loopback device: repositories of files."""
+"""A small part of the Hugging Face hub, on the loopback device: repositories of files."""
 
 import base64
 import hashlib

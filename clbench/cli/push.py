@@ -25,8 +25,9 @@ def push(given: Given) -> int:
     finished_record(given.get("run"))  # or it is refused, before the imports that take seconds
     with imports():
         from clbench.plugins.recipes import admitted
+        from clbench.sharing.card import UNKNOWN
         from clbench.sharing.send import check_login, place, send
-        from clbench.sharing.upload import UNKNOWN, upload_of
+        from clbench.sharing.upload import upload_of
 
     admitted({}, given.get("plugins", []))
     private, output = given.get("private", False), given.get("output")

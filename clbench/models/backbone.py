@@ -181,9 +181,9 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
             f"model.backbone = {config.backbone!r} does not end in one linear classifier: choose a "
             "backbone that does, and no model.options that take it away"
         )
-    cfg = expected(config, model.pretrained_cfg) | about  # type: ignore[operator]
+    cfg = expected(config, model.pretrained_cfg)  # type: ignore[arg-type]
     if about:
-        model.pretrained_cfg = cfg  # type: ignore[assignment]
+        model.pretrained_cfg = cfg = cfg | about  # type: ignore[assignment]
     return Pretrained(
         model,
         head,

@@ -11,7 +11,7 @@ import sys
 from typing import Final, NoReturn
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, errors, get_token
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from clbench import __version__
 from clbench.errors import ClbenchError, first_line

@@ -151,7 +151,8 @@ def _expected(config: ModelConfig, model: nn.Module) -> dict[str, Any]:
         about |= repository.about(config).expected
     elif config.weights not in ("none", "pretrain", "packaged") and not backbone.is_file(config):
         tag = backbone.full_tag(config)
-        about |= timm.models.get_pretrained_cfg(tag, allow_unregistered=True).to_dict()
+        known: Any = timm.models.get_pretrained_cfg(tag, allow_unregistered=True)
+        about |= known.to_dict()
     return backbone.expected(config, about)
 
 
