@@ -7,6 +7,9 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+from huggingface_hub import constants
+
 #: Tokens that it knows, and whose they are.
 USERS = {"hf_of_me": "me", "hf_of_reader": None}
 #: Larger files go to its large file storage, as all safetensors do.
@@ -36,6 +39,7 @@ class Hub:
         return hashlib.sha1(f"{repository} {number}".encode()).hexdigest()
 
     def close(self):
+        """It is gone; again, nothing."""
         self.server.shutdown()
         self.server.server_close()
 
@@ -157,3 +161,17 @@ class _Asked(BaseHTTPRequestHandler):
             "uploadMode": "lfs" if large else "regular",
             "shouldIgnore": False,
         }
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub of the test's own, with an empty cache, to which `me` is logged in."""
+    made = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", made.address)
+    address = made.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_me")
+    yield made
+    made.close()

@@ -10,7 +10,6 @@ import timm
 import torch
 import yaml
 from helpers import RECIPE
-from hub import Hub
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
@@ -29,20 +28,6 @@ def finished(tmp_path_factory, data_dir):
     values = RECIPE | {"data_dir": str(data_dir), "methods": {"sfa": {}}, "steps": 2}
     clbench.run(values, folder)
     return folder
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub of this machine's own, to which `me` is logged in."""
-    made = Hub()
-    monkeypatch.setattr(constants, "ENDPOINT", made.address)
-    address = made.address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_TOKEN", "hf_of_me")
-    yield made
-    made.close()
 
 
 def push(folder, *words, to="me/digits"):

@@ -26,7 +26,7 @@ def push(given: Given) -> int:
     with imports():
         from clbench.plugins.recipes import admitted
         from clbench.sharing.card import UNKNOWN
-        from clbench.sharing.send import check_login, place, send
+        from clbench.sharing.send import address, check_login, send
         from clbench.sharing.upload import upload_of
 
     admitted({}, given.get("plugins", []))
@@ -34,7 +34,7 @@ def push(given: Given) -> int:
     license = given.get("license", UNKNOWN)
     upload = upload_of(given.get("run"), repository, private, license)
     sizes = upload.sizes()
-    print(f"{place(repository)}, {'private' if private else 'public: everybody can see it'}")
+    print(f"{address(repository)}, {'private' if private else 'public: everybody can see it'}")
     for name, size in sizes.items():
         print(f"  {name:<20} {size:>13,} bytes")
     print(f"  {'in all':<20} {sum(sizes.values()):>13,} bytes, one commit")

@@ -79,7 +79,7 @@ class About(BaseModel):
 
 
 @dataclass(frozen=True)
-class Fetched:
+class HubWeights:
     """Weights from the hub.
 
     Attributes:
@@ -109,7 +109,7 @@ def about(config: ModelConfig) -> About:
     return _about(config, hub_id(config.weights))[0]
 
 
-def fetch(config: ModelConfig) -> Fetched:
+def fetch(config: ModelConfig) -> HubWeights:
     """The weights of a repository; what is on this machine is not fetched again.
 
     Raises:
@@ -131,7 +131,7 @@ def fetch(config: ModelConfig) -> Fetched:
             f"model.weights = {config.weights!r}: {path.name} cannot be read "
             f"({first_line(error)}): remove {path} from the cache, and it is fetched again"
         ) from error
-    return Fetched(place.at(commit), said, _without_offset(state, said))
+    return HubWeights(place.at(commit), said, _without_offset(state, said))
 
 
 def _about(config: ModelConfig, place: HubId) -> tuple[About, str]:

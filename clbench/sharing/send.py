@@ -20,7 +20,7 @@ from clbench.sharing.upload import Upload
 _LOGIN: Final = "log in (hf auth login), or set HF_TOKEN"
 
 
-def place(repository: str) -> str:
+def address(repository: str) -> str:
     """The address of a repository."""
     return f"{constants.ENDPOINT}/{repository}"
 
@@ -75,7 +75,7 @@ def send(upload: Upload, update: bool = False) -> str:
 
 def _made(api: HfApi, upload: Upload, update: bool) -> bool:
     """Make the repository; whether it was not there before."""
-    where = place(upload.repository)
+    where = address(upload.repository)
     try:
         api.create_repo(upload.repository, private=upload.private, exist_ok=False)
         return True
@@ -103,7 +103,7 @@ def _made(api: HfApi, upload: Upload, update: bool) -> bool:
 
 def _refuse(upload: Upload, error: Exception, left: str) -> NoReturn:
     """Raise the one line of what went wrong, with what is there now."""
-    owner, where = upload.repository.partition("/")[0], place(upload.repository)
+    owner, where = upload.repository.partition("/")[0], address(upload.repository)
     status = _status(error)
     if status == 401:
         why = f"the hub does not know the token ({_LOGIN})"

@@ -57,7 +57,7 @@ def timm_config(record: Record, values: Mapping[str, Any]) -> dict[str, Any]:
         ClbenchError: if timm's loader could not make the network from it, with the reason.
     """
     _refuse_beyond(record)
-    config, storage = model_of(values), _storage(record, values)
+    config, storage = network_of(values), _storage(record, values)
     classes, options = len(record.run.class_names), dict(config.options)
     model = backbone.create(config, classes, storage.size)
     _check_fit(record.folder / WEIGHTS, model)
@@ -88,7 +88,7 @@ def timm_config(record: Record, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def model_of(values: Mapping[str, Any]) -> ModelConfig:
+def network_of(values: Mapping[str, Any]) -> ModelConfig:
     """The section on the network of a recipe."""
     return fit(ModelConfig, values.get("model") or {}, "the recipe's model")
 

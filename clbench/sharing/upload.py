@@ -16,7 +16,7 @@ from clbench.record import trust
 from clbench.record.redact import redact_recipe, redact_record, taken_out
 from clbench.runner.products import WEIGHTS
 from clbench.sharing.card import UNKNOWN, card
-from clbench.sharing.timm_config import model_of, start_weights, timm_config
+from clbench.sharing.timm_config import network_of, start_weights, timm_config
 from clbench.sweep.finished import finished_record
 from clbench.text.yamltext import dump
 
@@ -93,7 +93,7 @@ def upload_of(
     values = trust.config_of(folder, record.run.recipe)
     recipe = redact_recipe(values)
     config = timm_config(record, values)
-    start = start_weights(model_of(values))
+    start = start_weights(network_of(values))
     pictures = [PICTURE] if (folder / PICTURE).is_file() else []
     text = card(record, recipe, config, start, repository, license, pictures)
     files: dict[str, bytes | Path] = {
