@@ -9,6 +9,7 @@ import timm
 import torch
 from helpers import interrupt_after
 from safetensors.torch import save
+from timm.models import save_for_hf
 
 import clbench
 from clbench.errors import ClbenchError
@@ -210,6 +211,23 @@ def test_a_config_of_one_level_is_read_as_timm_reads_it(hub):
     found = backbone.load(config(), 4, 8)
     assert found.mean == (0.3,) * 3
     assert found.model.pretrained_cfg["label_names"] == tuple(NAMES)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_repositories_that_timm_made_load_as_in_timm(hub, tmp_path, name):
+    """Of random weights, saved by timm's own writer."""
+    save_for_hf(timm.create_model(name), tmp_path / name, safe_serialization=True)
+    hub.put(f"timm/{name}", {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
+    weights = f"hf-hub:timm/{name}"
+    theirs = timm.create_model(weights, pretrained=True).eval()
+    ours = backbone.load(config(weights, backbone=name, options={}), 4, 160)
+    about = timm.data.resolve_data_config(model=theirs)
+    assert [*ours.mean, *ours.std] == [*about["mean"], *about["std"]]
+    assert ours.crop_pct == about["crop_pct"]
+    images = torch.randn(2, 3, 160, 160)
+    with torch.no_grad():
+        features = backbone.features(ours.model.eval(), images)
+        assert torch.equal(ours.head(features), theirs(images))
 
 
 def folders(root, *names):

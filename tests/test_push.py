@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.cli import main
+from clbench.models import backbone
+from clbench.models.settings import ModelConfig
 from clbench.record.record import Record
 from clbench.record.redact import redact_record, redact_text
 
@@ -58,6 +60,22 @@ def test_a_run_is_one_commit_that_timm_loads(finished, hub, capsys):
     assert about["mean"] == [0.5, 0.5, 0.5]
     assert about["crop_pct"] == 1
     assert model.pretrained_cfg["label_names"] == Record.load(finished).run.class_names
+
+
+def test_a_vit_of_another_size_loads_at_its_own(hub, recipe, tmp_path, no_pictures):
+    model = {"backbone": "test_vit", "weights": "none", "options": {"depth": 2}}
+    stream = {"classes": [[4, 5], [6, 7]], "pretrain_classes": [], "train_per_class": 20}
+    values = recipe | {"model": model, "images": {"size": 32}, "steps": 1}
+    values["stream"] = values["stream"] | stream
+    folder = clbench.run(values, tmp_path / "run").folder
+    assert push(folder, "--yes") == 0
+    theirs = timm.create_model("hf-hub:me/digits", pretrained=True)
+    state = load_file(folder / "model.safetensors")
+    assert all(torch.equal(state[name], x) for name, x in theirs.state_dict().items())
+    assert timm.data.resolve_data_config(model=theirs)["input_size"][-1] == 32
+    start = {"backbone": "test_vit", "weights": "hf-hub:me/digits", "options": {"depth": 2}}
+    ours = backbone.load(ModelConfig.model_validate(start), 2, 32)
+    assert torch.equal(ours.head.weight, state["head.weight"])
 
 
 def test_the_card_is_what_the_hub_reads(finished, hub, tmp_path):
