@@ -38,9 +38,8 @@ def push(given: Given) -> int:
     for name, size in sizes.items():
         print(f"  {name:<20} {size:>13,} bytes")
     print(f"  {'in all':<20} {sum(sizes.values()):>13,} bytes, one commit")
-    if upload.taken_out:
-        named = ", ".join(upload.taken_out)
-        print(f"Paths of this machine, or settings of loggers, are taken out of: {named}.")
+    for line in upload.taken_out:
+        print(f"Taken out: {line}.")
     if license == UNKNOWN:
         print("The card says that the licence of the weights is unknown: --license states one.")
     if output is not None:

@@ -20,11 +20,11 @@ from clbench.files.disk import to_json, write_atomic
 from clbench.measure.board import StreamLogger, final_scores, hyperparameters
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
+from clbench.recipe.redacting import Redactor, own_names
 from clbench.record.loggers import RunLogger
 from clbench.record.record import Record
-from clbench.record.redact import redact, redact_recipe, redact_record
 from clbench.text.textfile import read_file
-from clbench.text.yamltext import dump
+from clbench.text.yamltext import dump, read_text
 
 #: Where a run keeps what it is called by its loggers, to go on in the same place.
 IDENTITIES = "loggers.json"
@@ -87,10 +87,12 @@ class Loggers(Logger):
             self.board.log_results(recipe, record)
         scores, step = final_scores(record), record.tasks[-1].last_step
         pictures = sorted(self.folder.glob("*.png"))
-        values = redact_recipe(recipe.model_dump(mode="json"))
+        redactor = Redactor(own_names())
+        text = redactor.recipe(dump(recipe.model_dump(mode="json")))
+        values, lines = read_text(text, "config.yaml"), "".join(e.text for e in record.events)
         texts = {
-            "record.jsonl": redact_record(record),
-            "config.yaml": dump(values),
+            "record.jsonl": redactor.record(lines.encode()).decode(),
+            "config.yaml": text,
             "summary.json": to_json(record.summary(), indent=1),
         }
 
@@ -184,7 +186,7 @@ class _Other:
         if identity is not None and identity != known.get(self.name):
             text = json.dumps(known | {self.name: identity}, indent=1)
             write_atomic(run.folder / IDENTITIES, text)
-        told = redact(hyperparameters(run.recipe))
+        told = Redactor(own_names()).values(hyperparameters(run.recipe))
         logger.log_hyperparams(told)  # may fail; the run there has begun
         return logger
 

@@ -12,13 +12,15 @@ from typing import Final
 
 from clbench.errors import ClbenchError
 from clbench.files.disk import atomic, writing_to
+from clbench.recipe.redacting import Redactor, own_names
 from clbench.record import trust
-from clbench.record.redact import redact_recipe, redact_record, taken_out
+from clbench.record.lines import events
+from clbench.record.record import Record
 from clbench.runner.products import WEIGHTS
 from clbench.sharing.card import UNKNOWN, card
 from clbench.sharing.timm_config import network_of, start_weights, timm_config
 from clbench.sweep.finished import finished_record
-from clbench.text.yamltext import dump
+from clbench.text.yamltext import dump, read_text
 
 CARD, CONFIG, RECIPE, RECORD = "README.md", "config.json", "config.yaml", "record.jsonl"
 #: What the card shows, if it is there.
@@ -34,7 +36,7 @@ class Upload:
         private: whether only its owner sees it.
         license: of the weights, as the hub calls it.
         files: what is in each, or which file it is, by its name there.
-        taken_out: dotted names of settings that named paths or loggers.
+        taken_out: what the record and the recipe are without, each a line.
     """
 
     repository: str
@@ -91,17 +93,21 @@ def upload_of(
             "where a checkpoint is left"
         )
     values = trust.config_of(folder, record.run.recipe)
-    recipe = redact_recipe(values)
+    redactor = Redactor(own_names())
+    content = redactor.record("".join(event.text for event in record.events).encode())
+    text = redactor.recipe(record.run.recipe or dump(values))
+    recipe = read_text(text, RECIPE)
     config = timm_config(record, values)
     start = start_weights(network_of(values))
     pictures = [PICTURE] if (folder / PICTURE).is_file() else []
-    text = card(record, recipe, config, start, repository, license, pictures)
+    about = Record(folder, tuple(events(folder / RECORD, content)))
+    readme = card(about, recipe, config, start, repository, license, pictures)
     files: dict[str, bytes | Path] = {
-        CARD: text.encode(),
+        CARD: readme.encode(),
         CONFIG: json.dumps(config, indent=2, allow_nan=False).encode(),
         WEIGHTS: folder / WEIGHTS,
-        RECORD: redact_record(record).encode(),
-        RECIPE: dump(recipe).encode(),
+        RECORD: content,
+        RECIPE: text.encode(),
         **{name: folder / name for name in pictures},
     }
-    return Upload(repository, private, license, files, list(taken_out(values, recipe)))
+    return Upload(repository, private, license, files, list(redactor.lines()))
