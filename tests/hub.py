@@ -117,6 +117,8 @@ class _Asked(BaseHTTPRequestHandler):
             return self._answer(500)
         hub, path = self.hub, self.path.partition("?")[0]
         if path == "/api/validate-yaml":
+            if "license: no-such" in json.loads(self.body)["content"]:
+                return self._answer(400, {"errors": [{"message": '"license" must be one of …'}]})
             return self._answer(200, {"errors": [], "warnings": []})
         known, user = self._user()
         if not known:

@@ -177,6 +177,14 @@ def test_the_hub_refuses(finished, hub, capsys, monkeypatch, token, to, words):
     assert not hub.repositories
 
 
+def test_a_licence_that_the_hub_does_not_know(finished, hub, capsys):
+    assert push(finished, "--yes", "--license", "no-such") == 2
+    line = told(capsys)
+    assert "refuses the card's metadata" in line
+    assert "must be one of" in line
+    assert not hub.repositories
+
+
 def test_without_a_token_or_a_network_nothing_is_begun(finished, hub, capsys, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")

@@ -219,9 +219,11 @@ def _download(config: ModelConfig, place: HubId, file: str, most: int | None = N
             f"{weights}: there is no {where}, or it is private: if it is yours, log in "
             "(hf auth login, or HF_TOKEN)"
         ) from error
-    except errors.RemoteEntryNotFoundError as error:
-        raise _NoFile(f"{weights}: {where} has no {file}, which timm's loader reads") from error
     except Exception as error:  # of the network, each client with kinds of its own
+        here = isinstance(error, errors.LocalEntryNotFoundError)
+        if isinstance(error, errors.EntryNotFoundError) and not here:
+            told = f"{weights}: {where} has no {file}, which timm's loader reads"
+            raise _NoFile(told) from error
         if kept:
             return kept
         raise ClbenchError(

@@ -21,9 +21,14 @@ NAMES = {
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunView(Record):
     """The record of a run, with its table and figures; ``clbench.Record`` is this class."""
+
+    def __repr__(self) -> str:
+        """One line: a record's events are thousands of numbers."""
+        told = f"{len(self.tasks)} of {len(self.run.tasks)} tasks" if self.events else "no task"
+        return f"clbench.Record.load({str(self.folder)!r}), {told}"
 
     def table(self) -> Any:
         """The scores as a pandas frame: a row for each scenario, columns as in a comparison's.

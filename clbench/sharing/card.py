@@ -36,7 +36,7 @@ TAGS: Final = ("timm", "image-classification", "continual-learning", "clbench")
 #: Backbones that timm knows once clbench.models is imported.
 OWN: Final = ("tiny_cnn", "tiny_vit")
 #: Longer names of tasks, classes and settings are cut.
-LONGEST: Final = 100
+LONGEST: Final = 400
 
 
 def card(

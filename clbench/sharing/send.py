@@ -10,12 +10,12 @@ import logging
 import sys
 from typing import Final, NoReturn
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, errors, get_token
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants, errors, get_token
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from clbench import __version__
-from clbench.errors import ClbenchError, first_line
-from clbench.sharing.upload import Upload
+from clbench.errors import ClbenchError, first_line, reason
+from clbench.sharing.upload import CARD, Upload
 
 _LOGIN: Final = "log in (hf auth login), or set HF_TOKEN"
 
@@ -53,6 +53,7 @@ def send(upload: Upload, update: bool = False) -> str:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not sys.stderr.isatty():
         disable_progress_bars()
+    _check_card(upload)
     api = HfApi(library_name="clbench", library_version=__version__)
     made = _made(api, upload, update)
     operations = [
@@ -71,6 +72,25 @@ def send(upload: Upload, update: bool = False) -> str:
         )
         _refuse(upload, error, left)
     return str(commit.commit_url)
+
+
+def _check_card(upload: Upload) -> None:
+    """Have the hub read the card's metadata, before there is a repository.
+
+    Raises:
+        ClbenchError: if it refuses them, a licence that it does not know for one.
+    """
+    card = upload.files[CARD]
+    assert isinstance(card, bytes)
+    try:
+        ModelCard(card.decode()).validate()
+    except ValueError as error:
+        raise ClbenchError(
+            f"the hub refuses the card's metadata ({reason(error)[:300]}): --license takes its own "
+            "names, such as apache-2.0 or cc-by-4.0; nothing was sent"
+        ) from error
+    except Exception as error:
+        _refuse(upload, error, "nothing was sent")
 
 
 def _made(api: HfApi, upload: Upload, update: bool) -> bool:

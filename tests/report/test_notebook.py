@@ -57,6 +57,7 @@ def test_a_record_shows_its_scores_and_curves(runs):
     assert len(shown) < 100_000
     assert shown == record._repr_html_()  # equal bytes for equal records
     assert isinstance(record, Record)
+    assert repr(record) == f"clbench.Record.load('{runs / 'sfa-seed0'}'), 3 of 3 tasks"
 
 
 def test_a_comparison_shows_methods_and_the_trade_off(runs):
