@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from clbench.recipe.recipe import Recipe
-    from clbench.record.record import Record
     from clbench.report.compare import Comparison
+    from clbench.report.run_view import RunView as Record
     from clbench.runner.runner import run
     from clbench.suite.comparison import compare
 
@@ -27,18 +27,18 @@ __version__ = "0.1.0"
 __all__ = ["Comparison", "Recipe", "Record", "__version__", "compare", "run"]
 
 _HOME = {
-    "run": "clbench.runner.runner",
-    "Record": "clbench.record.record",
-    "Recipe": "clbench.recipe.recipe",
-    "compare": "clbench.suite.comparison",
-    "Comparison": "clbench.report.compare",
+    "run": "clbench.runner.runner:run",
+    "Record": "clbench.report.run_view:RunView",  # the record, with what notebooks show of it
+    "Recipe": "clbench.recipe.recipe:Recipe",
+    "compare": "clbench.suite.comparison:compare",
+    "Comparison": "clbench.report.compare:Comparison",
 }
 
 
 def __getattr__(name: str) -> Any:
     # Lightning takes seconds to import; `clbench.record.scores` alone should not pay for it.
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        return resolve_name(_HOME[name])
     raise AttributeError(f"module 'clbench' has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@ import tracemalloc  # noqa: F401  (pytest asks it who left a file open, even whi
 
 import pytest
 from helpers import RECIPE
+from hub import hub  # noqa: F401
 from packaged import dist, installed  # noqa: F401
 from plugins import leash, place  # noqa: F401
 

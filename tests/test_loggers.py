@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 from helpers import RECIPE, comparable, interrupt_after
@@ -18,6 +19,7 @@ from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached
 from clbench.recipe.recipe import Recipe, merge, parse
 from clbench.record.loggers import CSV, MLflow, RunLogger
+from clbench.record.record import Record
 from clbench.runner.folder import plain, recipe_hash
 
 SMALL = {"stream": {"name": "split_digits", "classes": [[4, 5], [6, 7]], "train_per_class": 20}}
@@ -150,6 +152,44 @@ def test_one_that_fails_costs_a_line(made, tmp_path, monkeypatch, capsys, at):
     assert all(bool((one[name] == two[name]).all()) for name in one)
     assert [int(row["step"]) for row in rows(other.folder) if row["train/loss"]][-1] == 12
     assert json.loads((other.folder / IDENTITIES).read_text()) == {"deaf": "abc"}
+
+
+class Listens(RunLogger):
+    """Keeps what it is told."""
+
+    summary = "test"
+    heard: ClassVar[dict] = {}
+
+    def make(self, folder, title, last_step, identity):
+        return CSVLogger(folder / "listens")
+
+    def recipe(self, logger, values):
+        self.heard["recipe"] = values
+
+    def files(self, logger, texts):
+        self.heard["files"] = texts
+
+
+def test_others_hear_the_scores_of_the_summary_the_recipe_and_the_files(
+    made, tmp_path, monkeypatch, data_dir
+):
+    monkeypatch.setitem(attached.LOGGERS, "listens", Listens)
+    record = clbench.run(made(loggers=["listens", "csv"]), tmp_path / "run")
+    told = record.summary()
+    last = {key: float(value) for key, value in rows(record.folder)[-1].items() if value}
+    for scenario in ("task_incremental", "class_incremental"):
+        scores = {k: v for k, v in told[scenario].items() if isinstance(v, float)}
+        assert len(scores) >= 6
+        for name, value in scores.items():
+            assert last[f"final/{scenario}/{name}"] == pytest.approx(value)
+    for name in ("pretrained", "change", "kept"):
+        assert last[f"final/retention_{name}"] == pytest.approx(told["retention"][name])
+    assert parse(Listens.heard["recipe"]).optimizer == parse(made()).optimizer
+    files = Listens.heard["files"]
+    assert json.loads(files["summary.json"])["task_incremental"] == told["task_incremental"]
+    (tmp_path / "record.jsonl").write_text(files["record.jsonl"])
+    assert Record.load(tmp_path).summary() == told
+    assert str(data_dir) not in str(Listens.heard)  # of paths, the last part
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"wandb": "../../x"}', '{"wandb": 3}', "[" * 10**5])

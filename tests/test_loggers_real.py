@@ -4,6 +4,7 @@ They need the extras: pip install 'clbench[mlflow,wandb]'.
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -12,12 +13,14 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from helpers import interrupt_after
 
 import clbench
-from clbench.recipe.recipe import merge
+from clbench.recipe.recipe import merge, parse
+from clbench.recipe.yamlfile import read_mapping
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SMALL = {
@@ -61,7 +64,8 @@ def server(folder):
 def test_a_run_on_an_mlflow_server_is_cut_off_and_goes_on(recipe, tmp_path, monkeypatch, capsys):
     mlflow = pytest.importorskip("mlflow", reason="needs clbench[mlflow]")
     with server(tmp_path) as address:
-        rows = [{"mlflow": {"tracking_uri": address, "experiment": "forgetting"}}]
+        settings = {"tracking_uri": address, "experiment": "forgetting", "artifact": True}
+        rows = [{"mlflow": settings}]
         values = merge(recipe, SMALL | {"loggers": rows, "name": "on a server"})
         with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
             interrupt_after(patch)
@@ -79,7 +83,9 @@ def test_a_run_on_an_mlflow_server_is_cut_off_and_goes_on(recipe, tmp_path, monk
         name = "final/task_incremental/overall_performance"
         assert found.data.metrics[name] == pytest.approx(score)
         pictures = {file.path for file in client.list_artifacts(found.info.run_id)}
-        assert {"curves.png", "accuracy_matrix.png"} <= pictures
+        assert {"curves.png", "accuracy_matrix.png", "record.jsonl", "summary.json"} <= pictures
+        config = client.download_artifacts(found.info.run_id, "config.yaml", str(tmp_path))
+        assert parse(read_mapping(Path(config))).optimizer.lr == 0.05
     assert "left out" not in capsys.readouterr().out
 
 
@@ -128,7 +134,8 @@ def test_wandb_writes_its_files_offline_and_goes_on_under_one_id(
     pytest.importorskip("wandb", reason="needs clbench[wandb]")
     from wandb.proto import wandb_internal_pb2
 
-    rows = [{"wandb": {"offline": True, "project": "forgetting", "tags": ["digits"]}}]
+    settings = {"offline": True, "project": "forgetting", "tags": ["digits"], "artifact": True}
+    rows = [{"wandb": settings}]
     values = merge(recipe, SMALL | {"loggers": rows, "name": "offline"})
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
         interrupt_after(patch)
@@ -137,12 +144,18 @@ def test_wandb_writes_its_files_offline_and_goes_on_under_one_id(
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2  # `wandb sync` joins them, as they are one run's
     assert len({path.name for path in files}) == 1
-    points, images, names = {}, set(), set()
+    points, images, names, config, summary, kept = {}, set(), set(), {}, {}, set()
     for path in files:
         for data in written(path):
             entry = wandb_internal_pb2.Record()
             entry.ParseFromString(data)
             names |= {entry.run.display_name} - {""}
+            updates = [*entry.run.config.update, *entry.config.update]
+            config |= {i.key or i.nested_key[0]: json.loads(i.value_json) for i in updates}
+            for item in entry.summary.update:
+                summary["/".join(item.nested_key) or item.key] = item.value_json
+            kept |= {one.path for one in entry.artifact.manifest.contents}
+            kept |= {entry.artifact.type} - {""}
             row = {"/".join(i.nested_key) or i.key: i.value_json for i in entry.history.item}
             step = row.get("trainer/global_step")
             points |= {(key, step): value for key, value in row.items()}
@@ -153,4 +166,8 @@ def test_wandb_writes_its_files_offline_and_goes_on_under_one_id(
     name = "final/task_incremental/overall_performance"
     assert float(points[name, "12"]) == pytest.approx(score)
     assert any("curves" in key for key in images)
+    assert float(summary[name]) == pytest.approx(score)
+    assert config["recipe"]["optimizer"]["lr"] == 0.05
+    assert config["optimizer.lr"] == 0.05  # a hyperparameter, as TensorBoard has it
+    assert kept == {"run", "record.jsonl", "config.yaml", "summary.json"}
     assert "left out" not in capsys.readouterr().out

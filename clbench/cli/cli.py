@@ -35,6 +35,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench soup runs/a runs/b --greedy                     the mean of runs' weights, no training
   clbench data split_cub200                               where its files belong, what is there
   clbench embed imagenet --pretrained openai              text embeddings for zero-shot retention
+  clbench push runs/a --to me/digits                      a run for others, on the Hugging Face hub
   clbench new method leash                                a method of your own to start from
   clbench score matrix.csv                                scores of an accuracy matrix
   clbench list --verified                                 numbers of papers, and ours

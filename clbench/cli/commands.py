@@ -18,6 +18,7 @@ from clbench.cli.tables import (
     EMBED,
     LIST,
     NEW,
+    PUSH,
     REFUSED,
     REPORT,
     REPRODUCE,
@@ -187,6 +188,12 @@ def _new(given: Given) -> int:
     return 0
 
 
+def _push(given: Given) -> int:
+    from clbench.cli.push import push
+
+    return push(given)
+
+
 def _reproduce(given: Given) -> int:
     """A paper is a suite of its name."""
     return _compare(given, skips=True)
@@ -282,6 +289,7 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "embed": (EMBED, _embed),
     "list": (LIST, _list),
     "new": (NEW, _new),
+    "push": (PUSH, _push),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),

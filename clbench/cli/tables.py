@@ -160,6 +160,28 @@ NEW = Command(
     "as it is. docs/plugins.md goes on from there.",
     Option("what", "method, and its name", "method NAME", many=True),
 )
+PUSH = Command(
+    "push",
+    (
+        Option("to", "the repository, as user/name; it is made if it is not there", "USER/NAME"),
+        Option("private", "only you, or the organisation, can see it"),
+        Option(
+            "license",
+            "of the weights, as the hub calls it, such as apache-2.0 (default: unknown)",
+            "NAME",
+        ),
+        Option("update", "the repository may be there: its files are replaced, in a new commit"),
+        Option("dry_run", "list what would be sent, and send nothing"),
+        Option(
+            "output", "write what would be sent into this folder, and send nothing", "DIR", folder
+        ),
+        _ASKS,
+        _PLUGINS,
+    ),
+    "Send a finished run to the Hugging Face hub: weights as timm loads them, a model card, the "
+    "record and the recipe, without paths of this machine. docs/sharing.md",
+    Option("run", "the run folder", "RUN", folder),
+)
 REPORT = Command(
     "report",
     (

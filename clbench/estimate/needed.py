@@ -11,7 +11,8 @@ import timm
 
 from clbench.measure.retention_data import take_note
 from clbench.measure.retention_sets import plan_sets
-from clbench.models import backbone
+from clbench.models import backbone, repository
+from clbench.models.hub_id import is_hub_id
 from clbench.models.pretraining import pretrained_path
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import pretraining_transform
@@ -78,7 +79,7 @@ def retained(
     rules, pretraining = recipe.retention, stream.pretraining
     if rules.off:
         return RetentionNeed()
-    if weights and not weights.fetched:
+    if weights and (not weights.fetched or is_hub_id(recipe.model.weights)):
         return RetentionNeed(why=("retention is not counted, as its weights are not here",))
     shelf = Shelf(partial(needed.load, recipe.stream.download), needed.keep)
     images, larger, planned = 0, 1.0, plan_sets(recipe, *_head(recipe), shelf)
@@ -99,6 +100,9 @@ def _head(recipe: Recipe) -> tuple[int, Mapping[str, Any]]:
     model = recipe.model
     if model.weights in ("none", "pretrain"):
         return 0, {}
+    if is_hub_id(model.weights):
+        said = repository.about(model)
+        return said.num_classes, said.expected
     if backbone.is_file(model):
         found = backbone.load(model, 1, recipe.images.size)
         about: Any = found.model.pretrained_cfg

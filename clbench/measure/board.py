@@ -203,16 +203,21 @@ def hyperparameters(recipe: Recipe) -> dict[str, str | float | bool]:
 
 
 def final_scores(record: Record) -> dict[str, float]:
-    """What a stream's end adds to the curves."""
+    """What a stream's end adds to the curves: the scores of ``summary.json``, by its names.
+
+    ``final/<scenario>/<score>`` are those of a scenario, ``final/retention_…`` of the original
+    head.
+    """
     told = record.summary()
     found = {
-        f"final/{scenario}/{name}": told[scenario][name]
+        f"final/{scenario}/{name}": value
         for scenario in SCENARIOS
-        for name in ("overall_performance", "backward_transfer")
-        if told[scenario][name] is not None
+        for name, value in told[scenario].items()
+        if isinstance(value, float)
     }
-    if told["retention"]["change"] is not None:
-        found["final/retention_change"] = told["retention"]["change"]
+    for name in ("pretrained", "change", "kept"):
+        if told["retention"][name] is not None:
+            found[f"final/retention_{name}"] = told["retention"][name]
     for name, course in told["retention"].get("measures", {}).items():
         if course["kept"] is not None:
             found[f"final/kept/{name}"] = course["kept"]

@@ -16,13 +16,15 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from clbench.errors import ClbenchError, reason
-from clbench.files.disk import write_atomic
+from clbench.files.disk import to_json, write_atomic
 from clbench.measure.board import StreamLogger, final_scores, hyperparameters
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
+from clbench.recipe.redacting import Redactor, own_names
 from clbench.record.loggers import RunLogger
 from clbench.record.record import Record
 from clbench.text.textfile import read_file
+from clbench.text.yamltext import dump, read_text
 
 #: Where a run keeps what it is called by its loggers, to go on in the same place.
 IDENTITIES = "loggers.json"
@@ -80,18 +82,29 @@ class Loggers(Logger):
             self.board.log_histogram(tag, values, step)
 
     def log_results(self, recipe: Recipe, record: Record) -> None:
-        """Add what a stream's end brings: final scores and pictures."""
+        """Add what a stream's end brings: final scores, the recipe, pictures and files."""
         if self.board:
             self.board.log_results(recipe, record)
         scores, step = final_scores(record), record.tasks[-1].last_step
         pictures = sorted(self.folder.glob("*.png"))
+        redactor = Redactor(own_names())
+        text = redactor.recipe(dump(recipe.model_dump(mode="json")))
+        values, lines = read_text(text, "config.yaml"), "".join(e.text for e in record.events)
+        texts = {
+            "record.jsonl": redactor.record(lines.encode()).decode(),
+            "config.yaml": text,
+            "summary.json": to_json(record.summary(), indent=1),
+        }
 
         def tell(other: RunLogger, logger: Logger) -> None:
             logger.log_metrics(scores, step)
+            other.recipe(logger, values)
             for path in pictures:
                 other.picture(logger, path.stem, path, step)
+            other.files(logger, texts)
 
-        self._tell(tell)
+        if self.others:
+            self._tell(tell)
 
     def save(self) -> None:
         """Write everything logged so far.
@@ -173,7 +186,8 @@ class _Other:
         if identity is not None and identity != known.get(self.name):
             text = json.dumps(known | {self.name: identity}, indent=1)
             write_atomic(run.folder / IDENTITIES, text)
-        logger.log_hyperparams(hyperparameters(run.recipe))  # may fail; the run there has begun
+        told = Redactor(own_names()).values(hyperparameters(run.recipe))
+        logger.log_hyperparams(told)  # may fail; the run there has begun
         return logger
 
 

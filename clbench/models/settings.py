@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from clbench.models.batch_norm import StatisticsRule as BatchNormTraining
+from clbench.models.hub_id import is_hub_id, wrong_hub_id
 from clbench.settings import Section
 from clbench.text.textfile import home
 
@@ -48,7 +50,8 @@ class ModelConfig(Section):
 
     backbone: str = Field(description="any timm model name, or tiny_cnn, tiny_vit")
     weights: str = Field(
-        description="a timm tag (resnet18.tv_in1k), a file (safetensors or torch), packaged "
+        description="a timm tag (resnet18.tv_in1k), a repository of the Hugging Face hub "
+        "(hf-hub:user/name, or …@revision), a file (safetensors or torch), packaged "
         "(EfficientNet-Lite0), pretrain (on stream.pretrain_classes), or none"
     )
     options: dict[str, Any] = Field(
@@ -92,4 +95,7 @@ class ModelConfig(Section):
     @field_validator("weights")
     @classmethod
     def _file_at_home(cls, weights: str) -> str:
+        if is_hub_id(weights) and (wrong := wrong_hub_id(weights)):
+            way = "write hf-hub:user/name, or hf-hub:user/name@revision"
+            raise PydanticCustomError("hub", f"{wrong}: {way}")  # type: ignore[misc]
         return home(weights)

@@ -6,12 +6,14 @@ and on several; ``tiny_vit`` is timm's own VisionTransformer at a small size.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
-from timm.models import register_model
+from timm.models import load_pretrained, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+_Tiny = TypeVar("_Tiny", bound=nn.Module)
 
 
 class TinyCNN(nn.Module):
@@ -72,15 +74,13 @@ class TinyCNN(nn.Module):
 
 @register_model
 def tiny_cnn(pretrained: bool = False, **kwargs: Any) -> TinyCNN:
-    """:class:`TinyCNN` by name; there are no published weights."""
-    _no_weights(pretrained)
-    return TinyCNN(**_known(kwargs))
+    """:class:`TinyCNN` by name; weights are only in repositories that somebody pushed to."""
+    return _filled(TinyCNN(**_known(kwargs)), pretrained, kwargs)
 
 
 @register_model
 def tiny_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """A VisionTransformer of 4 blocks, width 64, on 32 × 32 images in 4 × 4 patches."""
-    _no_weights(pretrained)
     size = {"img_size": 32, "patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 4}
     model = VisionTransformer(**(size | _known(kwargs)))
     model.pretrained_cfg = model.default_cfg = {  # type: ignore[assignment]
@@ -90,15 +90,25 @@ def tiny_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
         "std": (0.5, 0.5, 0.5),
         "crop_pct": 1.0,
     }
-    return model
+    return _filled(model, pretrained, kwargs)
 
 
-def _no_weights(pretrained: bool) -> None:
-    if pretrained:
+def _filled(model: _Tiny, pretrained: bool, kwargs: dict[str, Any]) -> _Tiny:
+    """The model, with the weights of the repository or folder that timm was asked for."""
+    about = kwargs.get("pretrained_cfg")
+    if isinstance(about, dict) and about.get("source"):
+        model.pretrained_cfg = model.default_cfg = model.pretrained_cfg | about  # type: ignore
+    elif pretrained:
         raise ValueError("there are no published weights for clbench's tiny backbones")
+    if pretrained:
+        load_pretrained(model, model.pretrained_cfg, model.num_classes)  # type: ignore[arg-type]
+    return model
 
 
 def _known(kwargs: dict[str, Any]) -> dict[str, Any]:
     # timm passes entries of its own along with the caller's.
-    own = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-    return {name: value for name, value in kwargs.items() if name not in own}
+    own = ("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir")
+    known = {name: value for name, value in kwargs.items() if name not in own}
+    about = kwargs.get("pretrained_cfg")
+    rows = about.get("num_classes") if isinstance(about, dict) else None
+    return known if rows is None else {"num_classes": rows} | known

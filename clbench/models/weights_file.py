@@ -62,7 +62,7 @@ def read(path: Path) -> State:
     """
     start = _start(path)
     try:
-        if _is_safetensors(start):
+        if is_safetensors(start):
             return load_file(path)
         with warnings.catch_warnings():  # of torch, about how it reads
             warnings.simplefilter("ignore")
@@ -86,12 +86,13 @@ def _start(path: Path) -> bytes:
         raise ClbenchError(f"the weights {path} cannot be read: the file is empty")
     for magic, what in STRANGERS.items():
         # The header's length, with which safetensors begins, may look like anything.
-        if start.lstrip().startswith(magic) and not _is_safetensors(start):
+        if start.lstrip().startswith(magic) and not is_safetensors(start):
             raise ClbenchError(f"the weights {path} cannot be read: this {what}")
     return start
 
 
-def _is_safetensors(start: bytes) -> bool:
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that begins so is safetensors: its header is JSON, after its length."""
     return start[8:9] == b"{"
 
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from clbench.errors import ClbenchError
 from clbench.settings import Section
+from clbench.text.yamltext import dump
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -67,6 +69,15 @@ class RunLogger(Section, ABC):
 
     def picture(self, logger: Logger, name: str, path: Path, step: int) -> None:
         """Show a PNG file; nothing where the logger cannot."""
+
+    def recipe(self, logger: Logger, values: Mapping[str, Any]) -> None:
+        """Take the whole recipe, as plain values; nothing where hyperparameters are all there is.
+
+        Called at the stream's end; ``values`` have no paths of this machine.
+        """
+
+    def files(self, logger: Logger, texts: Mapping[str, str]) -> None:
+        """Keep text files, by their names, if the user asks for it; nothing where it cannot."""
 
     def end(self, logger: Logger, status: str) -> None:
         """Called once, with ``success`` or ``failed``."""
@@ -124,6 +135,9 @@ class Wandb(RunLogger):
     group: str | None = Field(None, description="what W&B groups the run under")
     tags: tuple[str, ...] = Field((), description="W&B's tags of the run")
     offline: bool = Field(False, description="only write files, for `wandb sync` later")
+    artifact: bool = Field(
+        False, description="send record.jsonl, config.yaml and summary.json as an artifact"
+    )
 
     def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
         """Lightning's; a run that goes on has its id again."""
@@ -155,6 +169,22 @@ class Wandb(RunLogger):
         """As an image."""
         logger.log_image(name, [str(path)], step)
 
+    def recipe(self, logger: Any, values: Mapping[str, Any]) -> None:
+        """As ``recipe`` in the run's config, nested, beside the hyperparameters."""
+        logger.experiment.config.update({"recipe": dict(values)}, allow_val_change=True)
+
+    def files(self, logger: Any, texts: Mapping[str, str]) -> None:
+        """As one artifact of the type ``run``."""
+        if not self.artifact:
+            return
+        import wandb
+
+        made = wandb.Artifact(f"run-{logger.version}", type="run")
+        for name, text in texts.items():
+            with made.new_file(name, mode="w", encoding="utf-8") as file:
+                file.write(text)
+        logger.experiment.log_artifact(made)
+
     def end(self, logger: Any, status: str) -> None:
         """Send the rest."""
         logger.experiment.finish(exit_code=int(status != "success"))
@@ -174,6 +204,9 @@ class MLflow(RunLogger):
     )
     experiment: str = Field("clbench", description="MLflow's experiment")
     tags: dict[str, str] = Field(default_factory=dict, description="MLflow's tags of the run")
+    artifact: bool = Field(
+        False, description="send record.jsonl and summary.json as artifacts, beside the pictures"
+    )
 
     def check(self, name: str) -> None:
         """Refuse to guess where the server is."""
@@ -206,6 +239,16 @@ class MLflow(RunLogger):
     def picture(self, logger: Any, name: str, path: Path, step: int) -> None:
         """As an artifact."""
         logger.experiment.log_artifact(logger.run_id, str(path))
+
+    def recipe(self, logger: Any, values: Mapping[str, Any]) -> None:
+        """As the artifact ``config.yaml``: of a run that goes on, no parameter can change."""
+        logger.experiment.log_text(logger.run_id, dump(values), "config.yaml")
+
+    def files(self, logger: Any, texts: Mapping[str, str]) -> None:
+        """As artifacts."""
+        for name, text in texts.items() if self.artifact else ():
+            if name != "config.yaml":  # is there
+                logger.experiment.log_text(logger.run_id, text, name)
 
 
 #: By name in recipes; plugins bring theirs into the same table.

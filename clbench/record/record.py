@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from clbench.errors import ClbenchError
 from clbench.record import measured, probed, retained, scores, stability
@@ -49,7 +50,7 @@ class Record:
     events: tuple[Event, ...]
 
     @classmethod
-    def load(cls, folder: Path | str) -> Record:
+    def load(cls, folder: Path | str) -> Self:
         """The record of a run folder; a last line that a crash left unfinished is passed over.
 
         Raises:

@@ -19,7 +19,7 @@ from clbench.report.confounds import complete
 from clbench.report.fonts import literal
 from clbench.report.gather import Run, gather
 from clbench.report.group import Group, set_aside
-from clbench.report.names import title
+from clbench.report.names import in_order, title
 from clbench.report.plots import PLOTS, POOLED_PLOTS
 from clbench.report.section import Section
 from clbench.report.tables import rows
@@ -28,7 +28,6 @@ from clbench.text.texts import cut_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 #: Longer names are cut.
 LABEL = 100
@@ -89,6 +88,12 @@ class Comparison(Compared):
             raise ClbenchError(f"{name} has nothing to show: no finished run measured it")
         return made[0]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the methods of each stream, and the first one's frontier."""
+        from clbench.report.notebook import comparison_html
+
+        return comparison_html(self)
+
 
 def compare(
     places: Iterable[Path | str],
@@ -143,7 +148,9 @@ def compare(
     titles = Counter(section.title for section in made)
     if any(count > 1 for count in titles.values()):
         made = [
-            replace(s, title=f"{s.title} ({_order(s.tasks, shared)})") if titles[s.title] > 1 else s
+            replace(s, title=f"{s.title} ({in_order(s.tasks, shared)})")
+            if titles[s.title] > 1
+            else s
             for s, (*_, shared) in zip(made, sections, strict=True)
         ]
     if reference != PLAIN:
@@ -291,8 +298,3 @@ def _key(key: str, run: Run) -> str:
     """A setting as a label shows it: that of the only method needs no method's name."""
     only = f"methods.{run.methods[0]}." if len(run.methods) == 1 else "methods."
     return key.removeprefix(only).removeprefix("methods.")
-
-
-def _order(tasks: Sequence[str], shared: bool) -> str:
-    order = " → ".join(cut_line(task, 40) for task in tasks[:3])
-    return order + " → …" * (len(tasks) > 3) + ", shared labels" * shared

@@ -6,10 +6,11 @@ says ℓ2 alone is compared with the wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from clbench.record.baselines import PLAIN
+from clbench.text.texts import cut_line
 
 ANCHORS = {"pretrained": "θ_*", "previous": "θ_o"}
 
@@ -46,3 +47,14 @@ def title(name: str | None, methods: Mapping[str, Any], anchored: Container[str]
 def _spelled(method: str) -> tuple[str, ...]:
     """How names mention a method: l2 as ℓ2 and L2, too."""
     return method, method.replace("l", "ℓ"), method.upper()
+
+
+def in_order(tasks: Sequence[str], shared: bool) -> str:
+    """The order of a stream's tasks, by which it is told from others of its name.
+
+    Args:
+        tasks: their names.
+        shared: whether they share their labels.
+    """
+    order = " → ".join(cut_line(task, 40) for task in tasks[:3])
+    return order + " → …" * (len(tasks) > 3) + ", shared labels" * shared

@@ -96,7 +96,7 @@ def write_loader(record: Record) -> None:
     with safe_open(record.folder / WEIGHTS, "pt") as weights:
         if any("pos_embed" in name for name in weights.keys()):  # noqa: SIM118
             options["img_size"] = record.run.size
-    if more := _beyond_timm(record):
+    if more := beyond_timm(record):
         call = f"rebuilt(Path(__file__).parent, {str(backbone)!a}, OPTIONS, **MORE)"
         write_atomic(
             record.folder / LOADER,
@@ -123,7 +123,7 @@ def write_loader(record: Record) -> None:
     )
 
 
-def _beyond_timm(record: Record) -> dict[str, Any]:
+def beyond_timm(record: Record) -> dict[str, Any]:
     """What makes a run's network where timm alone cannot: methods and plugins; empty if it can."""
     values = read_text(record.run.recipe, str(record.folder)) if record.run.recipe else {}
     methods = {

@@ -15,7 +15,7 @@ from clbench.processes.processes import is_first, say
 from clbench.processes.rollcall import Chosen, RollCall
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record import checkpoints, trust
-from clbench.record.record import Record
+from clbench.report.run_view import RunView
 from clbench.runner import folder as run_folder
 from clbench.runner import outputs, screen
 from clbench.runner.compiling import step_trial_of
@@ -28,7 +28,7 @@ from clbench.runner.tasks import Run as Run
 
 def run(
     recipe: Recipe | Mapping[str, Any], output: Path | str | None = None, resume: bool = False
-) -> Record:
+) -> RunView:
     """Run a stream from beginning to end.
 
     Args:
@@ -53,8 +53,8 @@ def run(
         if recipe.checkpoints == "none" and is_first():
             checkpoints.remove(folder)
     if not is_first() and not (folder / "record.jsonl").exists():  # it is on another host
-        return made.recorder.record if made is not None else Record(folder, ())
-    record = Record.load(folder)
+        return RunView(folder, made.recorder.record.events if made is not None else ())
+    record = RunView.load(folder)
     if is_first():
         outputs.attempt("The table of results", lambda: screen.show(record))
     return record
