@@ -55,9 +55,9 @@ class Inventory:
             raise found
         load = partial(datasets.load, root=recipe.data_dir)
         lacks = [one.what for one in found if self._lacks(one, partial(load, one.what))]
-        own = list(missing_files(recipe))
-        self.missing |= {one.what: one for one in own}
-        return lacks + [one.what for one in own]
+        files = list(missing_files(recipe))
+        self.missing |= {one.what: one for one in files}
+        return lacks + [one.what for one in files]
 
     def weights(self, recipe: Recipe) -> list[str]:
         """The pretrained weights without which a recipe cannot run: one name, or none."""
