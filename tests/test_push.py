@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -224,6 +225,15 @@ def test_a_repository_that_is_there_is_not_written_over(finished, hub, capsys):
     assert push(finished, "--yes", "--update") == 0
     assert hub.files("me/digits")["README.md"].startswith(b"---")
     assert hub.files("me/digits")["notes.txt"] == b"kept"
+
+
+def test_a_wrong_name_is_told_before_torch_is_imported():
+    code = (
+        "import sys\nfrom clbench.cli import main\n"
+        "assert main(['push', 'run', '--to', 'digits']) == 2\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

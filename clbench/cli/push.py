@@ -7,8 +7,8 @@ import sys
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
 from clbench.errors import ClbenchError, shown
-from clbench.models.hub_id import wrong_repository
 from clbench.sweep.finished import finished_record
+from clbench.text.hub_id import wrong_repository
 
 
 def push(given: Given) -> int:

@@ -12,12 +12,12 @@ import timm
 from clbench.measure.retention_data import take_note
 from clbench.measure.retention_sets import plan_sets
 from clbench.models import backbone, repository
-from clbench.models.hub_id import is_hub_id
 from clbench.models.pretraining import pretrained_path
 from clbench.recipe.recipe import Recipe
 from clbench.runner.network import pretraining_transform
 from clbench.streams import Shelf, Stream
 from clbench.streams.outline import Missing, Needed
+from clbench.text.hub_id import is_hub_id
 
 
 def outline(recipe: Recipe) -> tuple[Stream, Needed]:

@@ -23,8 +23,8 @@ from clbench.models import (
     weights_file,
 )
 from clbench.models.finite import flaw
-from clbench.models.hub_id import is_hub_id
 from clbench.models.settings import ModelConfig
+from clbench.text.hub_id import is_hub_id
 from clbench.weights import State, sha256
 
 #: The package of EfficientNet-Lite0's weights.

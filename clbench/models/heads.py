@@ -8,8 +8,8 @@ import timm
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from clbench.models.backbone import full_tag, is_file
-from clbench.models.hub_id import is_hub_id
 from clbench.models.settings import ModelConfig
+from clbench.text.hub_id import is_hub_id
 
 #: In timm's names of the image towers that were trained with texts.
 TOWERS = ("clip", "pe_core")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from huggingface_hub import constants
 
 from clbench.models import backbone, hub, repository
-from clbench.models.hub_id import hub_id, is_hub_id
 from clbench.models.settings import ModelConfig
 from clbench.streams.outline import Missing
+from clbench.text.hub_id import hub_id, is_hub_id
 
 
 def missing_weights(model: ModelConfig) -> Missing | None:

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from safetensors.torch import load_file
 
 from clbench.errors import ClbenchError, first_line, shown
-from clbench.models.hub_id import COMMIT, HubId, hub_id
 from clbench.models.settings import ModelConfig
 from clbench.models.weights_file import is_safetensors
 from clbench.record import reading
+from clbench.text.hub_id import COMMIT, HubId, hub_id
 from clbench.weights import State
 
 ABOUT: Final = "config.json"

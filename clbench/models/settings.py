@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from clbench.models.batch_norm import StatisticsRule as BatchNormTraining
-from clbench.models.hub_id import is_hub_id, wrong_hub_id
 from clbench.settings import Section
+from clbench.text.hub_id import is_hub_id, wrong_hub_id
 from clbench.text.textfile import home
 
 #: ``model.compile``: what a trial before the first task finds to pay.

@@ -12,13 +12,13 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import __version__
-from clbench.models.hub_id import wrong_repository
 from clbench.record.record import Record
 from clbench.record.scores import LABELS
 from clbench.report.formats import escape_markdown
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, show
 from clbench.sharing.timm_config import StartWeights
 from clbench.streams import data_sets
+from clbench.text.hub_id import wrong_repository
 from clbench.text.texts import cut_line, writable
 
 #: Scores that the card shows of every scenario.

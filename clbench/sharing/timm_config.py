@@ -16,7 +16,6 @@ from clbench.data.datasets.sizes import SIZES
 from clbench.errors import ClbenchError, first_line
 from clbench.methods import METHODS
 from clbench.models import backbone, repository
-from clbench.models.hub_id import hub_id, is_hub_id
 from clbench.models.settings import ModelConfig
 from clbench.recipe.merging import merge
 from clbench.record.reading import fit
@@ -24,6 +23,7 @@ from clbench.record.record import Record
 from clbench.runner.outputs import beyond_timm
 from clbench.runner.products import WEIGHTS
 from clbench.streams import Storage, data_sets
+from clbench.text.hub_id import hub_id, is_hub_id
 
 #: What timm's loader takes along of what it knows of a network itself.
 KEPT: Final = ("first_conv", "classifier")
