@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from pymdownx.slugs import slugify
 
 sys.path.insert(0, str(Path(__file__).parent))
 from docs_links import (
@@ -25,6 +28,7 @@ from docs_links import (
     rewritten,
 )
 
+log = get_plugin_logger("clbench")
 #: Where pages of the site come from, by their paths on it.
 SOURCES = {place: source for source, place in PAGES.items() if source not in OWN}
 #: What is public: modules, and all that they export.
@@ -32,6 +36,12 @@ PUBLIC = (
     *("clbench", "clbench.method", "clbench.optim", "clbench.testing", "clbench.yamlfile"),
     *("clbench.record.scores", "clbench.record.stability", "clbench.estimate"),
 )
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Anchors as GitHub makes them of headings, so that links to them hold in both places."""
+    config.mdx_configs.setdefault("toc", {})["slugify"] = slugify(case="lower")
+    return config
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -58,8 +68,9 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links as the site has them."""
-    return rewritten(markdown, _source(page.file.src_uri), page.file.src_uri)
+    """Links as the site has them; without a comment at the top, which would hide the title."""
+    plain = re.sub(r"\A<!--.*?-->\s*", "", markdown, flags=re.DOTALL)
+    return rewritten(plain, _source(page.file.src_uri), page.file.src_uri)
 
 
 def on_post_build(*, config: MkDocsConfig) -> None:
@@ -70,6 +81,10 @@ def on_post_build(*, config: MkDocsConfig) -> None:
     told = "".join(path.read_text("utf-8") for path in (site / "api").glob("*.html"))
     if missing := [name for name in public_names() if f'id="{name}"' not in told]:
         raise PluginError(f"no page in docs/api tells of {', '.join(missing)}")
+    files = [path for path in site.rglob("*") if path.is_file()]
+    pages = sum(path.suffix == ".html" for path in files)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    log.info(f"{pages} pages in {site}, {size:.0f} MB in all")
 
 
 def public_names() -> list[str]:

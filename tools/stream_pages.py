@@ -2,8 +2,8 @@
 
     python tools/stream_pages.py
 
-Tasks are those that the stream builds at its defaults, on stand-ins of its data sets' known sizes: no
-image is read, and what lies on this machine changes nothing.
+Tasks are those that the stream builds at its defaults, on stand-ins of its data sets: no image is
+read, and what lies on this machine changes nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from page_parts import DOCS, ROOT, cell, made, markdown, papers, sentence, table, write
 
 from clbench.data.datasets import DATASETS, SOURCES
-from clbench.data.datasets.base import Labelled
+from clbench.data.datasets.base import DataSet, Labelled
 from clbench.data.datasets.core50 import BATCHES
-from clbench.data.datasets.sizes import SIZES, stand_in
+from clbench.data.datasets.sizes import SIZES
 from clbench.data.images import Images
 from clbench.streams import STREAMS, Shelf, Storage, Stream, StreamConfig, data_sets, describe
 from clbench.streams.core50 import Core50Config
 from clbench.streams.divide import DividedConfig
 from clbench.streams.outline import Pixels
-from clbench.text.yamltext import dump
+from clbench.text.yamltext import dump, read_text
 
 INDEX = DOCS / "streams.md"
 DATA = ROOT / "data" / "README.md"
@@ -51,6 +50,8 @@ KINDS = {
     "PermutedConfig": "The same classes in several domains, one head",
     "RotatedConfig": "The same classes in several domains, one head",
 }
+#: Images of each class in the place of a data set, of which some are held out.
+FEW = 10
 OTHERS = "Images of your own, and data sets of other libraries"
 
 
@@ -133,14 +134,23 @@ def _usual(name: str) -> Stream:
 
 
 def _built(config: StreamConfig) -> Stream:
-    """A stream on stand-ins; :class:`~clbench.streams.outline.Pixels` are its images."""
+    """A stream on data sets of the right classes and a few black images each."""
 
     def keep(_: Storage, labelled: Labelled, side: int, *__: Any) -> Images:
-        grey = isinstance(labelled.images, np.ndarray) and labelled.images.ndim == 3
-        return Pixels(len(labelled.labels), 1 if grey else 3, 8, slow=False)
+        return Pixels(len(labelled.labels), 1, 8, slow=False)
 
-    shelf = Shelf(lambda name, *_: stand_in(name), keep)
-    return config.build(Path("data"), Storage(), shelf)
+    def load(name: str, *_: Any) -> DataSet:
+        size = SIZES[name]
+        parts = [
+            np.arange(FEW * classes) % classes
+            for classes in (size.classes, size.tested or size.classes)
+        ]
+        train, test = (
+            Labelled(np.zeros((len(labels), 8, 8), np.uint8), labels) for labels in parts
+        )
+        return DataSet(name, train, test, tuple(map(str, range(size.classes))))
+
+    return config.build(Path("data"), Storage(size=8), Shelf(load, keep))
 
 
 def _facts(name: str, config: StreamConfig) -> Iterator[str]:
@@ -198,19 +208,32 @@ def _more(name: str, config: StreamConfig) -> Iterator[str]:
         _built(type(config).model_validate(other))  # an example that is refused is none
         yield (f"Other tasks, in the class order of the literature, on one head:\n\n"
                f"```yaml\nstream: {_flow(other)}\n```")  # fmt: skip
-    found = [
-        path for path in sorted((ROOT / "configs").rglob("*.yaml")) if _stream_of(path) == name
-    ]
+    found = [path for path, stream in _configs().items() if stream == name]
     if found:
-        links = [f"[{one}](../../configs/{one})" for one in
-                 (path.relative_to(ROOT / "configs").as_posix() for path in found)]  # fmt: skip
-        yield f"Configs with it: {', '.join(links)}."
+        yield f"Configs with it: {', '.join(_links(found))}."
 
 
-def _stream_of(path: Path) -> str | None:
-    values = yaml.safe_load(path.read_text("utf-8")) or {}
-    stream = values.get("stream")
-    return stream.get("name") if isinstance(stream, dict) else None
+def _links(configs: Sequence[str]) -> Iterator[str]:
+    """Configs, and in the place of many in one folder the folder."""
+    by_folder: dict[str, list[str]] = {}
+    for config in configs:
+        by_folder.setdefault(config.rpartition("/")[0], []).append(config)
+    for folder, inner in by_folder.items():
+        if folder and len(inner) > 2:
+            yield f"{len(inner)} of [configs/{folder}](../../configs/{folder})"
+        else:
+            yield from (f"[{one}](../../configs/{one})" for one in inner)
+
+
+@cache
+def _configs() -> dict[str, str | None]:
+    """The stream that each config names, by its path in configs/."""
+    found = {}
+    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+        stream = (read_text(path.read_text("utf-8"), path.name) or {}).get("stream")
+        name = stream.get("name") if isinstance(stream, dict) else None
+        found[path.relative_to(ROOT / "configs").as_posix()] = name
+    return found
 
 
 def _data(name: str) -> Iterator[str]:
