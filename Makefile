@@ -1,12 +1,13 @@
 # Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 BIN := $(VENV)/bin
 # What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
 LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce lock dist \
-	release-check format clean help
+.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce docs pages \
+	lock dist release-check format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,11 +53,19 @@ results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alo
 reproduce: $(VENV)/installed  ## a paper's runs on a large machine: PAPER=sfa (or flow, mofo)
 	$(BIN)/python -m clbench reproduce $(PAPER) --yes $(ARGS)
 
+docs: $(DOCS_VENV)/installed  ## the documentation site, in site/; strict, and without a network
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+PAGES ?= method stream score measure recipe
+
+pages: $(VENV)/installed  ## the pages of docs/ that are made from the code anew
+	for kind in $(PAGES); do $(BIN)/python tools/$${kind}_pages.py || exit 1; done
+
 format: $(VENV)/installed-test  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:                 ## locks of all Pythons: what pyproject.toml lacks in them; ARGS=--upgrade: the newest
+lock:                 ## all locks: what pyproject.toml lacks in them; ARGS=--upgrade: the newest
 	$(PYTHON) locks/make.py $(ARGS)
 
 dist: $(VENV)/installed-test  ## an sdist, and the wheel made from it, checked, in dist/
@@ -69,7 +78,7 @@ release-check: $(VENV)/installed-test  ## whether this commit can be released; t
 	$(MAKE) dist
 
 clean:                ## remove the environments and caches
-	rm -rf $(VENV) .venv-latest dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest $(DOCS_VENV) dist site .mypy_cache .ruff_cache .pytest_cache
 
 # pip reads the lock from its variables, so that what builds packages is locked too.
 define install
@@ -84,3 +93,9 @@ $(VENV)/installed: pyproject.toml $(LOCK)
 
 $(VENV)/installed-test: pyproject.toml $(LOCK)
 	$(call install,[test])
+
+# The documentation is made from the sources as they lie there: it needs none of clbench's packages.
+$(DOCS_VENV)/installed: locks/docs.txt
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet -r locks/docs.txt
+	touch $@

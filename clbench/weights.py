@@ -105,7 +105,8 @@ def trunk_distance(a: State, b: State, head: Sequence[str]) -> float:
     units of their own: over both, a distance says little about how far a network has moved.
 
     Args:
-        a, b: state dicts of a plain network.
+        a: state dict of a plain network.
+        b: another of it.
         head: names of the head's parameters.
 
     >>> a = {"w": torch.tensor([3.0]), "running_var": torch.ones(1), "fc": torch.zeros(1)}

@@ -431,11 +431,11 @@ def page(
         + ", ".join(f"{x:.3f}" for x in forgotten)
         + f" | {'reproduced' if order else 'not reproduced'} |",
         "| FLOW (over τ and when to stop) beats ℓ2 (over λ, at its minimum), averaging and early "
-        "stopping under conditions on Σ, Σ̃, θ_*, θ̃_* | in "
+        "stopping under conditions on both covariances and solutions | in "
         f"{len(wins)} of {len(scanned)} settings, by more than 0.1 % | "
         f"{'reproduced' if wins else 'not reproduced'} |",
         "",
-        "With ρ = 0 all methods stay on the line from θ_* to θ̃_*, and share one trade-off. With",
+        "With ρ = 0 all methods stay on the line between the two solutions, and share one trade-off. With",
         "ρ ≠ 0, plain fine-tuning and ℓ2 also move along ē_⊥ on the way. FLOW weighs samples down",
         "along e, and with that holds ē_⊥ still: it wins where movement along ē_⊥ is what",
         "pretraining data punish. Where Σ is the identity, ℓ2's minimum is the best trade-off that",

@@ -10,15 +10,24 @@ the tables in docs/results whose records are kept.
 from __future__ import annotations
 
 import inspect
-import re
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from page_parts import (
+    DOCS,
+    ROOT,
+    between,
+    cell,
+    default,
+    inline,
+    made,
+    markdown,
+    papers,
+    sentence,
+    write,
+)
 
 from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
@@ -27,10 +36,7 @@ from clbench.record.values import Scenario
 from clbench.report.reported import Ours, measured_alone, ours, reported
 from clbench.text.yamltext import dump
 
-ROOT = Path(__file__).parents[1]
-INDEX = ROOT / "docs" / "methods.md"
-BEGIN, END = "<!-- pages: python tools/method_pages.py -->", "<!-- end of pages -->"
-MADE = "<!-- Made by python tools/method_pages.py from {}: change it there. -->"
+INDEX = DOCS / "methods.md"
 #: Hooks that every method has something in, or that say nothing of what it does to training.
 PLAIN = ("activity", "state_dict", "load_state_dict", "scope", "remarks", "histograms")
 
@@ -40,9 +46,9 @@ def page(name: str) -> str:
     kind = METHODS[name]
     source = Path(inspect.getfile(kind)).relative_to(ROOT)
     parts = [
-        f"{MADE.format(source.as_posix())}\n\n# `{name}`\n\n{_sentence(kind.summary)}",
+        f"{made('method_pages', source.as_posix())}\n\n# `{name}`\n\n{sentence(kind.summary)}",
         "## What it does",
-        _markdown(inspect.getdoc(kind) or ""),
+        markdown(inspect.getdoc(kind) or ""),
         *_module(kind, source),
         "## Settings",
         _settings(kind),
@@ -57,19 +63,15 @@ def page(name: str) -> str:
 def index(text: str) -> str:
     """The overview's text with the list of all pages in its place."""
     links = " ·\n".join(f"[`{name}`](methods/{name}.md)" for name in METHODS)
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{links}\n{END}{tail}"
+    return between(text, "method_pages", links)
 
 
 def _module(kind: type[Method], source: Path) -> Iterator[str]:
     """The papers, and what can be used without the rest."""
     module = sys.modules[kind.__module__]
-    said = inspect.getdoc(module) or ""
-    start = said.find("[0]")
-    if start >= 0:
-        papers = re.split(r"\n(?=\[\d+\])", said[start:].split("\n\n")[0])
-        yield "\n".join(f"- {_inline(' '.join(paper.split()))}" for paper in papers)
+    listed = papers(inspect.getdoc(module) or "")
+    if listed:
+        yield "\n".join(f"- {paper}" for paper in listed)
     own = [
         (name, thing)
         for name, thing in vars(module).items()
@@ -81,7 +83,7 @@ def _module(kind: type[Method], source: Path) -> Iterator[str]:
     yield f"Its file is {link}." + (" In it, usable on their own:" if own else "")
     if own:
         first = {name: (inspect.getdoc(thing) or "").split("\n\n")[0] for name, thing in own}
-        lines = (f"- `{name}`: {_inline(' '.join(text.split()))}" for name, text in first.items())
+        lines = (f"- `{name}`: {inline(' '.join(text.split()))}" for name, text in first.items())
         yield "\n".join(lines)
 
 
@@ -89,19 +91,10 @@ def _settings(kind: type[Method]) -> str:
     if not kind.model_fields:
         return "It has none."
     rows = [
-        f"| `{name}` | {_default(info)} | {_cell(info.description or '')} |"
+        f"| `{name}` | {default(info)} | {cell(info.description or '')} |"
         for name, info in kind.model_fields.items()
     ]
     return "\n".join(["| field | default | |", "| --- | --- | --- |", *rows])
-
-
-def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
-        return "must be given"
-    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-    plain = list(plain) if isinstance(plain, tuple | set | frozenset) else plain
-    return f"`{dump(plain, flow=True).strip()}`".replace("|", "\\|")
 
 
 def _at_defaults(kind: type[Method]) -> Method:
@@ -166,7 +159,7 @@ def _asks(name: str, kind: type[Method]) -> Iterator[str]:
         yield f"Nor with {', '.join(saying)}: their pages say why."
     if overriding([method], "scope") or kind.scope_means:
         said = inspect.getdoc(kind.scope) if overriding([method], "scope") else ""
-        scope = _inline(" ".join((said or "").split("\n\n")[0].split())) or "measured as it acts"
+        scope = inline(" ".join((said or "").split("\n\n")[0].split())) or "measured as it acts"
         means = f" ({kind.scope_means})" if kind.scope_means else ""
         yield f"How much it could do: {scope.rstrip('.')}{means}."
 
@@ -183,7 +176,7 @@ def _numbers(name: str) -> Iterator[str]:
             own = _of(found) if found else "not run"
             command = f"`{row.command}`" if row.command else "–"
             cells = (row.stream, row.weights, row.what, f"{row.reported:g}", others, own, command)
-            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+            lines.append(f"| {' | '.join(map(cell, cells))} |")
         yield "\n".join(lines)
         sources = dict.fromkeys(row.source for row in rows)
         yield "Reported by: " + "; ".join(sources) + "."
@@ -206,7 +199,7 @@ def _here(name: str) -> Iterator[str]:
         cells = [page, first.stream, first.row, str(first.seeds)]
         cells += [_of(by[what], brief=True) if what in by else "–"
                   for what in (*get_args(Scenario), "retention")]  # fmt: skip
-        yield f"| {' | '.join(map(_cell, cells))} |"
+        yield f"| {' | '.join(map(cell, cells))} |"
 
 
 def _of(found: Ours, brief: bool = False) -> str:
@@ -219,41 +212,11 @@ def _of(found: Ours, brief: bool = False) -> str:
     return f"{text}, {found.seeds} seeds, {where}"
 
 
-def _markdown(text: str) -> str:
-    """A docstring as Markdown: blocks after ``::`` are YAML."""
-    found: list[str] = []
-    for block in text.split("\n\n"):
-        if block.startswith("    "):
-            found.append(f"```yaml\n{textwrap.dedent(block)}\n```")
-        else:
-            found.append(re.sub(r"::$", ":", _inline(block)))
-    return "\n\n".join(found)
-
-
-def _inline(text: str) -> str:
-    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
-    return text.replace("``", "`")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"(?<!\\)\|", "\\|", " ".join(_inline(text).split()))
-
-
-def write() -> None:
-    """Write every page, and take away those of methods that there are no more."""
-    place = ROOT / "docs" / "methods"
-    place.mkdir(exist_ok=True)
-    for name in METHODS:
-        (place / f"{name}.md").write_text(page(name), "utf-8")
-    for path in place.glob("*.md"):
-        if path.stem not in METHODS:
-            path.unlink()
-    INDEX.write_text(index(INDEX.read_text("utf-8")), "utf-8")
+def pages() -> dict[str, str]:
+    """Every page, by name."""
+    return {name: page(name) for name in METHODS}
 
 
 if __name__ == "__main__":
-    write()
+    write(DOCS / "methods", pages())
+    INDEX.write_text(index(INDEX.read_text("utf-8")), "utf-8")
