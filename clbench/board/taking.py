@@ -1,0 +1,116 @@
+"""One submission for the site: read, checked, its runs' pages written, and only rows kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from clbench.board.boards import BoardRow
+from clbench.board.key import key_of
+from clbench.board.run_page import write_run
+from clbench.board.slim import slim
+from clbench.report.gather import Run
+from clbench.report.group import Group
+from clbench.submission.submission import SUFFIX, Submission
+from clbench.submission.verdicts import RowVerdict
+from clbench.text.texts import slug
+
+
+@final
+@dataclass(frozen=True)
+class Taken:
+    """A submission as the site has it.
+
+    Attributes:
+        file: name of the file.
+        name: of its pages, unique on the site.
+        sha256: of the file.
+        about: what ``submission.json`` says, by name.
+        runs: how many there are.
+        rows: its methods over seeds.
+        checks: the verdict of each row in the same order, with the checks made.
+        told: a line on the verdict file beside it; empty if there is none.
+    """
+
+    file: str
+    name: str
+    sha256: str
+    about: Mapping[str, Any]
+    runs: int
+    rows: tuple[BoardRow, ...]
+    checks: tuple[RowVerdict, ...]
+    told: str
+
+
+def page_name(file: str, sha256: str) -> str:
+    """Name of a submission's folder on the site: safe, and unique as long as hashes are.
+
+    >>> page_name("../My runs.clbench.zip", "0123456789abcdef")
+    'My-runs-01234567'
+    """
+    return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:8]}".lstrip("-")
+
+
+def taken(
+    submission: Submission, checks: Sequence[RowVerdict], told: str, site: Path
+) -> Taken:
+    """Write the pages of a submission's runs, and keep what boards need.
+
+    Args:
+        submission: as it was read.
+        checks: the verdict of each row.
+        told: a line on the verdict file beside it.
+        site: folder of the whole site.
+    """
+    name = page_name(submission.path.name, submission.sha256)
+    known: dict[str, Any] = {}
+    rows = []
+    for number, row in enumerate(checks):
+        runs = tuple(submission.runs[i] for i in row.runs)
+        group = Group(row.method, runs, number, name=row.method)
+        pages = tuple(f"submissions/{name}/{i}" for i in row.runs)
+        key = key_of(group)
+        for run, page in zip(runs, pages, strict=True):
+            write_run(run, site / page, row, submission.title)
+        kept = Group(
+            row.method,
+            tuple(
+                slim(run, f"{name} run {i}", known) for run, i in zip(runs, row.runs, strict=True)
+            ),
+            number,
+            name=row.method,
+        )
+        rows.append(
+            BoardRow(
+                name,
+                submission.title,
+                kept,
+                key,
+                row.verdict,
+                row.reasons,
+                pages,
+                tuple(map(fingerprint, runs)),
+            )
+        )
+    return Taken(
+        submission.path.name,
+        name,
+        submission.sha256,
+        submission.about.model_dump(exclude={"sha256", "records_sha256"}),
+        len(submission.runs),
+        tuple(rows),
+        tuple(checks),
+        told,
+    )
+
+
+def fingerprint(run: Run) -> str:
+    """A hash of the seed and all accuracies of a run, whatever it is called."""
+    digest = hashlib.sha256(f"{run.seed}".encode())
+    for event in run.record.tasks:
+        told = (event.task, event.first, event.task_incremental, event.class_incremental)
+        digest.update(repr(told).encode())
+    return digest.hexdigest()
