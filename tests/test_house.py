@@ -10,7 +10,8 @@ PACKAGE = ROOT / "clbench"
 SPINE = (
     *("errors", "text", "explain", "settings", "seeding", "machine", "weights", "processes"),
     *("files", "data", "optim", "metrics", "record", "streams", "models", "methods", "plugins"),
-    *("recipe", "learner", "measure", "runner", "estimate", "sweep", "testing", "suite", "cli"),
+    *("recipe", "learner", "measure", "runner", "estimate", "sweep", "testing", "suite"),
+    *("submission", "cli"),
 )
 #: Beside the spine, on the record and what is below it.
 SIDE = ("report", "launch")

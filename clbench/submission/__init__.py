@@ -1,0 +1,23 @@
+"""Runs to hand over in one file, and what can be checked of such a file."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clbench.submission.submission import PackedRun as PackedRun
+    from clbench.submission.submission import Submission as Submission
+    from clbench.submission.submission import opened as opened
+    from clbench.submission.verdicts import RowVerdict as RowVerdict
+
+_HOME = {
+    "PackedRun": "submission",
+    "RowVerdict": "verdicts",
+    "Submission": "submission",
+    "opened": "submission",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"clbench.submission.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'clbench.submission' has no attribute {name!r}")
