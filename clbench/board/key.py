@@ -87,6 +87,20 @@ class Key:
             return "with past data"
         return f"memory of {self.memory:,} samples"
 
+    def apart(self, other: Key) -> str:
+        """What tells the key from another of its stream and backbone, for people."""
+        parts = [
+            f"{len(self.tasks)} tasks" * (len(self.tasks) != len(other.tasks)),
+            "another class order" * (self.classes != other.classes or self.tasks != other.tasks),
+            f"{self.size} pixels" * (self.size != other.size),
+            "other images" * ((self.settings, self.splits) != (other.settings, other.splits)),
+            self.weights * (self.weights != other.weights),
+            self.protocol * (self.protocol != other.protocol),
+            self.memory_words * (self.memory_words != other.memory_words),
+            self.budget * (self.budget != other.budget),
+        ]
+        return cut_line("; ".join(filter(None, parts)), 160)
+
     @property
     def stands_for(self) -> Key:
         """The key without the order of the classes, and what follows from it."""
@@ -158,7 +172,10 @@ def _memory(group: Group) -> int:
     """Samples of past tasks that are kept, the most of all seeds."""
     if group.kind != "past":
         return 0
-    return max((int(r.summary["footprint"]["stored_samples"]) for r in group.finished), default=0) or -1
+    return (
+        max((int(r.summary["footprint"]["stored_samples"]) for r in group.finished), default=0)
+        or -1
+    )
 
 
 def _budget(run: Run, settings: Mapping[str, Any]) -> str:

@@ -84,12 +84,13 @@ def _templates() -> Environment:
         "policy": policy,
         "version": __version__,
         "metrics": METRICS,
-        "marks": {"best": "best", "tie": "rank 1 too: within noise of the best"},
+        "marks": {"best": "best", "tie": "within noise of the best"},
     }
     made.filters |= {
         "address": address,
         "yaml": _yaml,
         "json": _json,
+        "seconds": lambda value: show(value, "seconds"),
         "accuracy": lambda value: show(value, "accuracy"),
         "shade": lambda value: 0 if value is None else round(10 * value),
     }

@@ -49,10 +49,11 @@ def _part(run: Run, scenario: Scenario, title: str) -> dict[str, object]:
     """What the page shows of one scenario."""
     matrix: Sequence[Sequence[float | None]] = run.summary[scenario]["accuracy_matrix"]
     whole = len(matrix) <= MATRIX
+    own = [line[task] for task, line in enumerate(matrix)]
     return {
         "title": title,
         "matrix": matrix if whole else None,
-        "ends": [] if whole else list(zip(matrix[-1], (r[i] for i, r in enumerate(matrix)))),
+        "ends": [] if whole else list(zip(matrix[-1], own, strict=True)),
         "curves": curves(run.record, scenario),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clbench.board.boards import VERDICTS, Board, BoardRow
+from clbench.board.boards import Board, BoardRow
 from clbench.board.ranks import RULE
 from clbench.record.record import Scenario
 from clbench.report.boards import repeats
@@ -146,6 +146,3 @@ def _cell(
 
 def _about(name: str) -> Metric:
     return COSTS.get(name) or METRICS[name]
-
-
-__all__ = ["VERDICTS", "besides", "board_table", "differences_table", "disputed_table"]

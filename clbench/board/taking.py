@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, final
 
 from clbench.board.boards import BoardRow
+from clbench.board.judging import verify
 from clbench.board.key import key_of
 from clbench.board.run_page import write_run
 from clbench.board.slim import slim
+from clbench.errors import ClbenchError
 from clbench.report.gather import Run
 from clbench.report.group import Group
-from clbench.submission.submission import SUFFIX, Submission
+from clbench.submission.submission import SUFFIX, opened
 from clbench.submission.verdicts import RowVerdict
-from clbench.text.texts import slug
+from clbench.text.texts import cut_line, slug
 
 
 @final
@@ -32,6 +34,7 @@ class Taken:
         runs: how many there are.
         rows: its methods over seeds.
         checks: the verdict of each row in the same order, with the checks made.
+        own: of these, what follows from the file alone, for the next build.
         told: a line on the verdict file beside it; empty if there is none.
     """
 
@@ -42,6 +45,7 @@ class Taken:
     runs: int
     rows: tuple[BoardRow, ...]
     checks: tuple[RowVerdict, ...]
+    own: tuple[RowVerdict, ...]
     told: str
 
 
@@ -54,17 +58,23 @@ def page_name(file: str, sha256: str) -> str:
     return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:8]}".lstrip("-")
 
 
-def taken(
-    submission: Submission, checks: Sequence[RowVerdict], told: str, site: Path
-) -> Taken:
-    """Write the pages of a submission's runs, and keep what boards need.
+def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Taken | str:
+    """Read and check a submission, write the pages of its runs, and keep what boards need.
 
     Args:
-        submission: as it was read.
-        checks: the verdict of each row.
-        told: a line on the verdict file beside it.
+        path: of the file.
         site: folder of the whole site.
+        kept: verdicts of an earlier build, by the SHA-256 of files.
+
+    Returns:
+        The submission, or one line if it is none.
     """
+    try:
+        submission = opened(path)
+    except ClbenchError as error:
+        return cut_line(str(error))
+    own = tuple(kept.get(submission.sha256) or verify(submission))
+    checks, told = own, ""
     name = page_name(submission.path.name, submission.sha256)
     known: dict[str, Any] = {}
     rows = []
@@ -102,7 +112,8 @@ def taken(
         submission.about.model_dump(exclude={"sha256", "records_sha256"}),
         len(submission.runs),
         tuple(rows),
-        tuple(checks),
+        checks,
+        own,
         told,
     )
 
