@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -52,7 +52,7 @@ def write_board(site: Path, board: Board, near: Sequence[Board], orders: str) ->
         orders: name of the page over class orders; empty if there is one order.
     """
     section = board.section
-    scenarios = section.scenarios if section.groups else {}
+    scenarios = board.scenarios
     parts = [_part(board, scenario, title) for scenario, title in scenarios.items()]
     every = [*board.rows, *board.references, *board.disputed]
     render(
@@ -76,7 +76,7 @@ def write_orders(site: Path, name: str, boards: Sequence[Board]) -> None:
     """Write the page of boards that differ in the order of the classes alone."""
     sections = [board.section for board in boards if board.section.groups]
     tables: list[Table] = []
-    for scenario in sections[0].scenarios if len(sections) > 1 else ():
+    for scenario in boards[0].scenarios if len(sections) > 1 else ():
         # As reports pool streams: each order is one.
         ranked = pooled_table(Compared(tuple(sections)), scenario)
         tables += filter(None, (orders_table(sections, scenario), ranked))
@@ -87,7 +87,7 @@ def _part(board: Board, scenario: Scenario, title: str) -> dict[str, Any]:
     """What the page shows of one scenario."""
     return {
         "title": title,
-        "about": SCENARIO_ABOUT[title],
+        "about": SCENARIO_ABOUT.get(title, "chooses among the classes of the one task"),
         "table": board_table(board, scenario),
         "differences": differences_table(board, scenario),
         "figures": _figures(board, scenario, title),
@@ -106,7 +106,7 @@ def _figures(board: Board, scenario: Scenario, title: str) -> list[tuple[str, An
     return [("New tasks against retention", [(label, svg, drawn[1])])]
 
 
-def _firsts(board: Board, scenarios: dict[Scenario, str]) -> Iterator[First]:
+def _firsts(board: Board, scenarios: Mapping[Scenario, str]) -> Iterator[First]:
     for scenario, title in scenarios.items():
         leader: BoardRow | None = board.leader(scenario)
         op = leader and leader.group.estimate("overall_performance", scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,15 @@ class Board:
         warnings = [*warnings_of(runs), *warnings_of(runs, everywhere=True)]
         return Section(self.key.title, groups, self.key.tasks, tuple(warnings))
 
+    @property
+    def scenarios(self) -> Mapping[Scenario, str]:
+        """The accuracies that differ, with their titles; of one task, both are the same."""
+        groups = [row.group for row in (*self.rows, *self.references)]
+        if not groups:
+            return {}
+        told = self.section.scenarios
+        return {"task_incremental": "one task"} if len(self.key.tasks) == 1 else told
+
     @cached_property
     def by_number(self) -> Mapping[int, BoardRow]:
         """Every row by the number of its group."""
@@ -133,10 +143,12 @@ def families(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
     return [tuple(same) for same in found.values() if len(same) > 1]
 
 
-def _place(key: Key) -> tuple[str, ...]:
-    memory = f"{key.memory if key.memory >= 0 else 10**18:020d}"
-    order = (str(len(key.tasks)), *key.tasks[:50])
-    return key.stream, key.backbone, key.weights, key.protocol, key.budget, memory, *order
+def _place(key: Key) -> tuple[object, ...]:
+    """Where a board stands among others; numbers within texts count as numbers."""
+    budget = [int(part) if part.isdigit() else 0 for part in re.split(r"(\d{1,15})", key.budget)]
+    memory = key.memory if key.memory >= 0 else 10**18
+    order = len(key.tasks), key.tasks[:50]
+    return key.stream, key.backbone, key.weights, key.protocol, order, memory, budget, key.identity
 
 
 def _references(key: Key, found: Mapping[Key, Sequence[BoardRow]]) -> list[BoardRow]:

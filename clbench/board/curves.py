@@ -16,6 +16,8 @@ from clbench.record.record import Record, Scenario
 WIDTH, HEIGHT = 600, 180
 #: Lines, and points of a line, at most; the record has the rest.
 LINES, POINTS = 40, 120
+#: Of more lines, none is named; names are so far apart.
+NAMED, APART = 12, 12
 
 
 @final
@@ -46,12 +48,14 @@ class Curves:
 
     Attributes:
         lines: of the tasks.
+        names: how far down the name of each line stands; none where there are too many.
         starts: where each task after the first begins, to the right.
         steps: of the whole stream.
         left: lines that are left out.
     """
 
     lines: Sequence[Line]
+    names: Sequence[float]
     starts: Sequence[float]
     steps: int
     left: int
@@ -73,7 +77,8 @@ def curves(record: Record, scenario: Scenario) -> Curves | None:
         for task, points in sorted(found.items())[:LINES]
     ]
     starts = [WIDTH * event.last_step / end for event in record.tasks[: LINES - 1]]
-    return Curves(lines, starts[: count - 1], end, len(found) - len(lines))
+    names = _spread([line.places[-1][1] for line in lines]) if len(lines) <= NAMED else []
+    return Curves(lines, names, starts[: count - 1], end, len(found) - len(lines))
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
@@ -84,3 +89,12 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
 
 def _places(points: Sequence[tuple[int, float]], end: int) -> list[tuple[float, float]]:
     return [(WIDTH * step / end, HEIGHT * (1 - value)) for step, value in points]
+
+
+def _spread(wanted: Sequence[float]) -> list[float]:
+    """Places near those that are wanted, none too near to another."""
+    made, last = [0.0] * len(wanted), -float("inf")
+    for number in sorted(range(len(wanted)), key=lambda n: wanted[n]):
+        made[number] = last = max(wanted[number], last + APART)
+    below = max(0.0, last - HEIGHT)
+    return [place - below for place in made]

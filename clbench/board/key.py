@@ -16,7 +16,6 @@ from pathlib import PurePath
 from typing import Any, final
 
 from clbench.record.same_run import role_of
-from clbench.report.checks import OWN
 from clbench.report.confounds import complete
 from clbench.report.gather import Run
 from clbench.report.group import Group
@@ -25,6 +24,10 @@ from clbench.text.texts import cut_line, slug
 
 #: Settings of a stream that are said in another way, or decide nothing of a finished run.
 _ELSEWHERE = {"stream.name", "stream.test_on", "stream.first_tasks", "stream.classes", *ORDERS}
+#: Values of settings that set nothing.
+_NOTHING = ("None", "[]", "{}")
+#: Source of weights that a run makes itself, before the first task.
+PRETRAINED = "pretrain"
 #: Settings that say how long a method trains.
 _LENGTH = ("epochs", "steps")
 LOGITS = {
@@ -44,7 +47,8 @@ class Key:
         tasks: their names, in order.
         classes: names of the classes, in order.
         splits: hash of the images of all splits; empty where a record has none.
-        settings: of the stream, by name: those that decide which images there are.
+        settings: of the stream, by name: those that decide which images there are; and of the
+            pretraining, where a run makes its own weights.
         size: side of the images, in pixels; 0 where a record does not say.
         backbone: its name, with its options.
         weights: where they came from, with their hash where they are one for all seeds.
@@ -75,6 +79,12 @@ class Key:
         tasks = f"{count} task{'s' * (count != 1)}"
         parts = (self.stream, tasks, self.backbone, self.weights)
         return ", ".join(cut_line(part, 60) for part in parts)
+
+    @property
+    def settings_words(self) -> str:
+        """The settings that say something, for people."""
+        told = (f"{name} {value}" for name, value in self.settings if value not in _NOTHING)
+        return ", ".join(told)
 
     @property
     def memory_words(self) -> str:
@@ -128,10 +138,10 @@ def key_of(group: Group) -> Key:
         tuple(about.tasks),
         tuple(about.class_names),
         about.split_manifest_sha256 or "",
-        tuple(_stream_settings(settings)),
+        tuple(_settings(run, settings)),
         about.size or 0,
         about.backbone + f" ({options})" * bool(options),
-        _weights(run, settings),
+        _weights(run),
         _protocol(run),
         _memory(group),
         _budget(run, settings),
@@ -139,23 +149,24 @@ def key_of(group: Group) -> Key:
     )
 
 
-def _stream_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _settings(run: Run, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sections = ["stream."]
+    if run.record.run.weights.source == PRETRAINED:
+        sections.append("model.pretraining.")
     return [
-        (key.removeprefix("stream."), cut_line(str(value)))
+        (key.partition(".")[2], cut_line(str(value)))
         for key, value in sorted(settings.items())
-        if key.startswith("stream.") and key not in _ELSEWHERE and role_of(key) == "decides"
+        if key.startswith(tuple(sections)) and key not in _ELSEWHERE and role_of(key) == "decides"
     ]
 
 
-def _weights(run: Run, settings: Mapping[str, Any]) -> str:
-    """The starting weights; those that a seed draws are told by how they are made."""
+def _weights(run: Run) -> str:
+    """The starting weights; those that a seed draws have another hash for each."""
     weights = run.record.run.weights
-    source = weights.source or "unknown"
-    if source in OWN:
-        made = {k.rpartition(".")[2]: v for k, v in settings.items() if ".pretraining." in k}
-        told = ", ".join(f"{name} {value}" for name, value in sorted(made.items()))
-        return {"none": "not pretrained"}.get(source, f"pretrained here: {told or 'unknown how'}")
-    return f"{PurePath(source).name or source} {(weights.sha256 or 'unknown')[:8]}"
+    source = weights.source or "unknown weights"
+    made = {"none": "not pretrained", PRETRAINED: "pretrained in the run"}
+    named = PurePath(source).name or source
+    return made.get(source) or f"{named} {(weights.sha256 or 'unknown')[:8]}"
 
 
 def _protocol(run: Run) -> str:

@@ -20,6 +20,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from clbench import __version__
 from clbench.files.disk import write_atomic
+from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, show
 from clbench.text.texts import cut, writable
 
@@ -44,7 +45,7 @@ def put(path: Path, content: bytes) -> None:
     """Write a file of the site; one that is there with this content stays as it is."""
     if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
+        write_atomic(path, content, wait=False)  # thousands, each made again by the next build
 
 
 def address(link: str | None) -> str | None:
@@ -88,7 +89,7 @@ def _templates() -> Environment:
     }
     made.filters |= {
         "address": address,
-        "yaml": _yaml,
+        "recipe": _recipe,
         "json": _json,
         "seconds": lambda value: show(value, "seconds"),
         "accuracy": lambda value: show(value, "accuracy"),
@@ -104,9 +105,13 @@ def style() -> str:
     return "".join(made.loader.get_source(made, name)[0] for name in ("style.css", "board.css"))
 
 
-def _yaml(values: Mapping[str, Any]) -> str:
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return cut(yaml.dump(dict(values), None, dumper, sort_keys=False), SHOWN)
+def _recipe(run: Run) -> str:
+    """The recipe as the record has it; of older records, as ``config.yaml`` has."""
+    text = run.record.run.recipe
+    if text is None:
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        text = yaml.dump(dict(run.recipe), None, dumper, sort_keys=False)
+    return cut(text, SHOWN)
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """Ranks of the methods on a board, by what their seeds can tell apart.
 
-The method with the best mean has rank 1, and so has every other whose difference from it is within
-noise, by the report's own rule: the 95 % t interval of the difference (of equal seeds where there
-are two or more, else Welch's) contains 0. The best of the rest has the next rank, counted by the
-methods before it, and so on. One seed tells no noise from effect: a method with one has no rank.
+Two methods are within noise of each other by the report's own rule: the 95 % t interval of their
+difference (of equal seeds where there are two or more, else Welch's) contains 0. The method with
+the best mean, and all within noise of it, have rank 1; any other has one more than there are
+methods that are better than it beyond noise. So a method of many seeds is not put behind a worse
+one whose few seeds tell nothing. One seed tells no noise from effect: it has no rank.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from clbench.report.statistics import Difference, difference
 #: Fewer seeds have no spread to judge a difference by.
 LEAST = 2
 RULE = (
-    "Rank: 1 has the best mean OP, and every row whose difference from it is within noise (its "
-    "95 % t interval contains 0; of equal seeds, or Welch’s where fewer than two seeds are equal); "
-    "the best of the rest has the next rank, and so on. Intervals are not corrected for the "
-    "number of rows. A row with one seed has no rank; neither has the multitask bound, nor what "
-    "stands here for reference only."
+    "Rank: 1 for the best mean OP and every row within noise of it, that is, whose 95 % t interval "
+    "of the difference contains 0 (of equal seeds, or Welch’s where fewer than two are equal); for "
+    "any other row, one more than there are rows that are better beyond noise. The intervals are "
+    "not corrected for the number of rows. A row with one seed has no rank; neither has what "
+    "stands here for reference, as the multitask bound."
 )
 
 
@@ -35,17 +36,19 @@ def ranks(groups: Sequence[Group], scenario: Scenario) -> dict[int, int]:
     """
     metric = "overall_performance"
     better = METRICS[metric].better
-    values = {g.number: g.by_seed(metric, scenario) for g in groups if g.rival}
-    left = {number: found for number, found in values.items() if len(found) >= LEAST}
-    made: dict[int, int] = {}
-    while left:
-        best = max(left, key=lambda number: better * fmean(left[number].values()))
-        rank = len(made) + 1
-        for number in [n for n in left if n == best or _tied(left[n], left[best])]:
-            made[number] = rank
-            if number != best:
-                del left[number]
-        del left[best]
+    every = {g.number: g.by_seed(metric, scenario) for g in groups if g.rival}
+    values = {number: found for number, found in every.items() if len(found) >= LEAST}
+    means = {number: better * fmean(found.values()) for number, found in values.items()}
+    if not means:
+        return {}
+    best = max(means, key=lambda number: means[number])
+    made = {}
+    for number, mean in means.items():
+        if number == best or _tied(values[number], values[best]):
+            made[number] = 1
+            continue
+        above = (values[other] for other, its in means.items() if its > mean)
+        made[number] = 1 + sum(not _tied(values[number], other) for other in above)
     return made
 
 
@@ -58,4 +61,4 @@ def apart(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference 
 
 def _tied(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool:
     gap = apart(ours, theirs)
-    return gap is not None and bool(gap.within_noise)
+    return gap is None or gap.within_noise is not False

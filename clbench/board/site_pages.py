@@ -61,13 +61,17 @@ def write_submission(site: Path, one: Taken, places: Places) -> Path:
         key = row.made, tuple(sorted(row.not_made.items()))
         kept = alike.setdefault(key, {"made": row.made, "not_made": row.not_made, "rows": []})
         kept["rows"].append(row.method)
+    on = [places.get(row.pages[0], ()) for row in one.rows]
+    boards = list({board.key: board for found in on for board in found}.values())
+    number = {board.key: n for n, board in enumerate(boards)}
     path = site / "submissions" / one.name / "index.html"
     render(
         "submission.html",
         path,
         2,
         one=one,
-        places=[places.get(row.pages[0], ()) for row in one.rows],
+        boards=boards,
+        places=[[number[board.key] for board in found] for found in on],
         checks=list(alike.values()),
     )
     return path

@@ -14,9 +14,11 @@ from clbench.report.metrics import METRICS, Metric
 from clbench.report.section import Standing
 from clbench.report.statistics import Mean
 
+#: What rows are ranked by.
+FIRST = "overall_performance"
 #: Scores and costs, in order; those that no row has are left out.
 COLUMNS = (
-    *("overall_performance", "overall_performance_micro", "average_incremental_accuracy"),
+    *(FIRST, "overall_performance_micro", "average_incremental_accuracy"),
     *("average_incremental_accuracy_micro", "backward_transfer", "forgetting"),
     *("learning_accuracy", "retention", "kept", "geometric_mean"),
     *("train_steps", "seconds", "flops", "peak_memory_bytes", "stored_samples"),
@@ -45,11 +47,9 @@ def board_table(board: Board, scenario: Scenario) -> Table:
         if any(found[name] for found in scores.values()) and not _repeated(standing, name)
     ]
     heads = [Head("Method"), Head("Rank", "what the seeds can tell apart", -1)]
-    heads += [Head("Seeds", "runs", 1)]
-    for name in columns:
-        about = _about(name)
-        heads.append(Head(about.label, about.about, about.better, name == "overall_performance"))
-    heads.append(Head("Verdict"))
+    shown = (_about(name) for name in columns)
+    heads += [Head(a.label, a.about, a.better, a is METRICS[FIRST]) for a in shown]
+    heads[3:3] = [Head("Verdict"), Head("Seeds", "runs", 1)]
     leader, ranks = board.leader(scenario), board.ranks(scenario)
     body = []
     for row in standing:
@@ -57,11 +57,11 @@ def board_table(board: Board, scenario: Scenario) -> Table:
         number, rank = row.group.number, ranks.get(row.group.number)
         line = [Entry(row.group.label, row.group.label, group=number)]
         line += [_rank(board, ours, rank, bool(besides(board, leader, ours)))]
-        line += [Entry(str(len(row.group.finished)), len(row.group.finished))]
         line += [_cell(row, name, scores[number][name], rank, leader) for name in columns]
-        line += [Entry(ours.verdict, ours.verdict, group=number)]
+        count = len(row.group.finished)
+        line[3:3] = [Entry(ours.verdict, ours.verdict, group=number), Entry(str(count), count)]
         body.append(line)
-    title = f"{board.section.title}, {board.section.scenarios[scenario]}"
+    title = f"{board.section.title}, {board.scenarios[scenario]}"
     return Table(title, heads, body, NOTE)
 
 
@@ -96,11 +96,11 @@ def disputed_table(board: Board) -> Table | None:
     """Rows that fail a check, with the reasons; None if there are none."""
     if not board.disputed:
         return None
-    scenario = next(iter(board.section.scenarios)) if board.section.groups else "task_incremental"
+    scenario: Scenario = "task_incremental"
     heads = [Head("Method"), Head("Seeds"), Head("OP as claimed"), Head("Why")]
     body = []
     for row in board.disputed:
-        op = row.group.estimate("overall_performance", scenario)
+        op = row.group.estimate(FIRST, scenario)
         told = "; ".join(row.reasons)
         number, count = row.group.number, len(row.group.finished)
         body.append(
@@ -135,7 +135,7 @@ def _cell(
     row: Standing, name: str, found: Mean | None, rank: int | None, leader: BoardRow | None
 ) -> Entry:
     number, about = row.group.number, _about(name)
-    if name == "overall_performance":
+    if name == FIRST:
         first = leader is not None and leader.group.number == number
         mark = "best" if first else "tie" if rank == 1 else ""
         return score_cell(found, about.unit, mark, number)

@@ -18,7 +18,7 @@ from clbench.report.gather import Run
 from clbench.report.group import Group
 from clbench.submission.submission import SUFFIX, opened
 from clbench.submission.verdicts import RowVerdict
-from clbench.text.texts import cut_line, slug
+from clbench.text.texts import cut, cut_line, slug
 
 
 @final
@@ -75,6 +75,7 @@ def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Ta
         return cut_line(str(error))
     own = tuple(kept.get(submission.sha256) or verify(submission))
     checks, told = own, ""
+    stem = submission.path.name.removesuffix(SUFFIX)
     name = page_name(submission.path.name, submission.sha256)
     known: dict[str, Any] = {}
     rows = []
@@ -88,7 +89,8 @@ def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Ta
         kept = Group(
             row.method,
             tuple(
-                slim(run, f"{name} run {i}", known) for run, i in zip(runs, row.runs, strict=True)
+                slim(run, f"{cut(stem, 40)} {i}", known)
+                for run, i in zip(runs, row.runs, strict=True)
             ),
             number,
             name=row.method,
