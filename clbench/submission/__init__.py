@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clbench.submission.packing import pack as pack
     from clbench.submission.submission import PackedRun as PackedRun
     from clbench.submission.submission import Submission as Submission
     from clbench.submission.submission import opened as opened
@@ -14,6 +15,7 @@ _HOME = {
     "RowVerdict": "verdicts",
     "Submission": "submission",
     "opened": "submission",
+    "pack": "packing",
 }
 
 

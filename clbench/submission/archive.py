@@ -14,11 +14,9 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn, final
 
 from clbench.errors import ClbenchError
-from clbench.record import reading
 from clbench.text.names import wrong_name
 
 #: Bytes of a submission, of all that is in it, and of one member; and how many there may be.
@@ -37,7 +35,7 @@ _AGAIN = "a submission is the file that clbench pack has written, unchanged: pac
 
 @final
 @dataclass(frozen=True)
-class Place:
+class Extent:
     """Where a member lies, and what it claims to be."""
 
     start: int
@@ -57,7 +55,7 @@ class Archive:
     """
 
     content: bytes
-    members: Mapping[str, Place]
+    members: Mapping[str, Extent]
 
     def read(self, name: str) -> bytes:
         """What is in a member.
@@ -105,14 +103,15 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
     return made
 
 
-def unzipped(path: Path) -> Archive:
+def unzipped(content: bytes) -> Archive:
     """The members of a file, within bounds; nothing is unpacked yet.
+
+    Args:
+        content: of the file, of at most :data:`FILE` bytes.
 
     Raises:
         ClbenchError: if it is not as :func:`zipped` writes it, with the reason.
-        OSError: if it cannot be read.
     """
-    content = reading.bytes_of(path, FILE)
     if content[:4] != b"PK\3\4" or len(content) < _END.size:
         raise ClbenchError("it is no zip file")
     mark, disk, first, here, count, size, start, more = _END.unpack(content[-_END.size :])
@@ -121,7 +120,7 @@ def unzipped(path: Path) -> Archive:
     _refuse_more(count, 0)
     if start + size + _END.size != len(content):
         raise ClbenchError(f"its list of members is not where it should be: {_AGAIN}")
-    members: dict[str, Place] = {}
+    members: dict[str, Extent] = {}
     place, end, total = start, 0, 0
     for _ in range(count):
         name, about, end, place = _member(content, place, end, start)
@@ -136,7 +135,7 @@ def unzipped(path: Path) -> Archive:
     return Archive(content, members)
 
 
-def _member(content: bytes, place: int, begin: int, stop: int) -> tuple[str, Place, int, int]:
+def _member(content: bytes, place: int, begin: int, stop: int) -> tuple[str, Extent, int, int]:
     """A member, where it ends, and where the next line of the list begins.
 
     Args:
@@ -177,7 +176,7 @@ def _member(content: bytes, place: int, begin: int, stop: int) -> tuple[str, Pla
         _too_large(name, size)
     if start + packed > stop:
         raise ClbenchError(f"{shown} is cut: {_AGAIN}")
-    return name, Place(start, packed, size, crc), start + packed, place + length
+    return name, Extent(start, packed, size, crc), start + packed, place + length
 
 
 def wrong_path(name: str) -> str:
@@ -194,7 +193,7 @@ def wrong_path(name: str) -> str:
     return next(filter(None, map(wrong_name, parts)), "")
 
 
-def _refuse_doubles(members: Mapping[str, Place]) -> None:
+def _refuse_doubles(members: Mapping[str, Extent]) -> None:
     """Names that some systems take for one, and files that are folders of others."""
     known: dict[str, str] = {}
     for name in members:

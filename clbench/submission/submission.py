@@ -125,7 +125,7 @@ class Submission:
         Raises:
             ClbenchError: if the submission is another file by now, or has no such member.
         """
-        found = archive.unzipped(self.path)
+        found = archive.unzipped(reading.bytes_of(self.path, archive.FILE))
         if hashlib.sha256(found.content).hexdigest() != self.sha256:
             raise ClbenchError(f"{self.path} was changed while it was read")
         if (member := f"runs/{number}/{name}") not in found.members:
@@ -155,7 +155,7 @@ def opened(path: Path | str) -> Submission:
 
 
 def _opened(path: Path) -> Submission:
-    found = archive.unzipped(path)
+    found = archive.unzipped(reading.bytes_of(path, archive.FILE))
     for name in found.members:
         if name != about.NAME and not any(
             p.fullmatch(name) for p in (_OF_A_RUN, _MANIFEST, _PLUGIN)
@@ -235,9 +235,13 @@ def _read(
 ) -> PackedRun:
     record = trust.record_in(contents[RECORD], folder)
     _refuse_unfinished(record, contents[RECORD])
-    config = _config(contents[CONFIG]) if CONFIG in contents else None
-    recorded = record.run.recipe
-    recipe = trust.recipe_in(recorded, "the recipe in record.jsonl") if recorded else config or {}
+    recorded, beside = record.run.recipe, contents.get(CONFIG)
+    recipe = trust.recipe_in(recorded, "the recipe in record.jsonl") if recorded else {}
+    config = None
+    if beside is not None:
+        same = recorded is not None and beside == recorded.encode()
+        config = recipe if same else _config(beside)
+    recipe = recipe or config or {}
     found = {
         name: _object(reading.json_in(content, name, strict=True), name)
         for name, content in contents.items()
