@@ -75,7 +75,8 @@ class Board:
         groups = tuple(row.group for row in (*self.rows, *self.references))
         runs = [run for row in self.rows for run in row.group.runs]
         warnings = [*warnings_of(runs), *warnings_of(runs, everywhere=True)]
-        return Section(self.key.title, groups, self.key.tasks, tuple(warnings))
+        told = self.key.title, groups, self.key.tasks, tuple(warnings)
+        return Section(*told, compares=False)
 
     @property
     def scenarios(self) -> Mapping[Scenario, str]:

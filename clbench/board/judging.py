@@ -1,20 +1,12 @@
 """STAND-IN until clbench.submission has verify."""
 
-from collections import defaultdict
-
-from clbench.report import compare as C
+from clbench.report.sorting import sections_of
 from clbench.submission.verdicts import RowVerdict
 
 
 def verify(submission):
-    sections = defaultdict(list)
-    for run in submission.runs:
-        a = run.record.run
-        sections[(run.stream, tuple(a.tasks), a.backbone, a.shared_labels)].append(run)
-    numbers = iter(range(10**6))
     out = []
-    for key, runs in sections.items():
-        s = C._section(key[:3], runs, {}, numbers, ())
+    for s in sections_of(submission.runs):
         for g in s.groups:
             out.append(
                 RowVerdict(

@@ -9,13 +9,18 @@ one whose few seeds tell nothing. One seed tells no noise from effect: it has no
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from clbench.record.record import Scenario
 from clbench.report.group import Group
 from clbench.report.metrics import METRICS
-from clbench.report.statistics import Difference, difference
+from clbench.report.statistics import LEVEL, SAME
 
 #: Fewer seeds have no spread to judge a difference by.
 LEAST = 2
@@ -38,27 +43,66 @@ def ranks(groups: Sequence[Group], scenario: Scenario) -> dict[int, int]:
     better = METRICS[metric].better
     every = {g.number: g.by_seed(metric, scenario) for g in groups if g.rival}
     values = {number: found for number, found in every.items() if len(found) >= LEAST}
-    means = {number: better * fmean(found.values()) for number, found in values.items()}
-    if not means:
+    if not values:
         return {}
+    means = {number: better * fmean(found.values()) for number, found in values.items()}
     best = max(means, key=lambda number: means[number])
-    made = {}
-    for number, mean in means.items():
-        if number == best or _tied(values[number], values[best]):
-            made[number] = 1
-            continue
-        above = (values[other] for other, its in means.items() if its > mean)
-        made[number] = 1 + sum(not _tied(values[number], other) for other in above)
+    alike = _by_seeds(values)
+    made = dict.fromkeys(_level(values[best], alike), 1)
+    for number in values.keys() - made.keys():
+        level = _level(values[number], alike)
+        made[number] = 1 + sum(n not in level for n, its in means.items() if its > means[number])
     return made
 
 
-def apart(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
-    """The difference of two methods that have two seeds each: paired where two seeds are equal."""
-    if 0 < len(ours.keys() & theirs.keys()) < LEAST:
-        theirs = dict(enumerate(theirs.values(), max(ours) + 1))
-    return difference(ours, theirs)
+#: Numbers of groups with the same seeds, and their scores (groups, seeds), by the seeds.
+_Alike = Mapping[tuple[int, ...], tuple[list[int], NDArray[np.float64]]]
 
 
-def _tied(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool:
-    gap = apart(ours, theirs)
-    return gap is None or gap.within_noise is not False
+def _by_seeds(values: Mapping[int, Mapping[int, float]]) -> _Alike:
+    found: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, scores in values.items():
+        found[tuple(sorted(scores))].append(number)
+    return {
+        seeds: (numbers, np.array([[values[n][seed] for seed in seeds] for n in numbers]))
+        for seeds, numbers in found.items()
+    }
+
+
+def _level(ours: Mapping[int, float], alike: _Alike) -> set[int]:
+    """The groups within noise of one: as :func:`~clbench.report.statistics.difference` has it, of
+    hundreds at once."""
+    found = set[int]()
+    mine = np.array([ours[seed] for seed in sorted(ours)])
+    for seeds, (numbers, scores) in alike.items():
+        common = [n for n, seed in enumerate(seeds) if seed in ours]
+        if len(common) >= LEAST:
+            gaps = scores[:, common] - np.array([ours[seeds[n]] for n in common])
+            error = gaps.std(axis=1, ddof=1) / np.sqrt(len(common))
+            degrees: NDArray[np.float64] | float = len(common) - 1.0
+            away = gaps.mean(axis=1)
+        else:
+            away = scores.mean(axis=1) - mine.mean()
+            error, degrees = _welch(scores, mine)
+        wide = stdtrit(degrees, (1 + LEVEL) / 2) * error
+        close = np.abs(away) <= wide + SAME
+        found |= {n for n, near in zip(numbers, close, strict=True) if near}
+    return found
+
+
+def _welch(
+    theirs: NDArray[np.float64], ours: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard errors of differences of unpaired means, and their degrees of freedom."""
+    parts = np.stack(
+        [
+            theirs.var(axis=1, ddof=1) / theirs.shape[1],
+            np.full(len(theirs), ours.var(ddof=1) / len(ours)),
+        ]
+    )
+    sizes = np.array([[theirs.shape[1]], [len(ours)]])
+    spread = parts.sum(axis=0)
+    below = (parts**2 / (sizes - 1)).sum(axis=0)
+    few = min(theirs.shape[1], len(ours)) - 1.0
+    degrees = np.where(spread > (2 * SAME) ** 2, spread**2 / np.where(below > 0, below, 1), few)
+    return np.sqrt(spread), degrees

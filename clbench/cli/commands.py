@@ -13,6 +13,7 @@ from clbench.cli.arguments import overrides
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
 from clbench.cli.tables import (
+    BOARD,
     COMPARE,
     DATA,
     EMBED,
@@ -46,6 +47,13 @@ def command(words: Sequence[str]) -> int:
         print(help_of(takes))
         return 0
     return act(given)
+
+
+def _board(given: Given) -> int:
+    from clbench.cli.boards import make_board
+
+    site = given.get("output", Path("board"))
+    return make_board(given.get("folder"), site, given.get("title", "clbench board"))
 
 
 def _compare(given: Given, skips: bool = False) -> int:
@@ -277,6 +285,7 @@ def _lay(given: Given, swept: Sequence[str]) -> int:
 
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
+    "board": (BOARD, _board),
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),

@@ -94,6 +94,17 @@ _PLACES = (
     Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
     *_slurm(),
 )
+BOARD = Command(
+    "board",
+    (
+        Option("output", "folder of the site (default: board)", "DIR", folder),
+        Option("title", "heading of the site (default: clbench board)", "TEXT"),
+    ),
+    "Make a static site of all submissions in a folder, NAME.clbench.zip with what clbench verify "
+    "wrote of it, NAME.verdict.json: boards by stream, protocol and budget; every submission is "
+    "checked, and every number leads to its record. docs/board.md",
+    Option("folder", "the folder of submissions", "FOLDER", folder),
+)
 COMPARE = Command(
     "compare",
     (
