@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from clbench.submission.submission import Submission as Submission
     from clbench.submission.submission import opened as opened
     from clbench.submission.verdicts import RowVerdict as RowVerdict
+    from clbench.submission.verifying import verify as verify
 
 _HOME = {
     "PackedRun": "submission",
@@ -16,6 +17,7 @@ _HOME = {
     "Submission": "submission",
     "opened": "submission",
     "pack": "packing",
+    "verify": "verifying",
 }
 
 

@@ -62,6 +62,7 @@ class PackedRun:
         manifest: its split manifest; None if it is not there.
         config: the values of its ``config.yaml``; None if there is none.
         original_sha256: of its ``record.jsonl`` before anything was taken out.
+        plugins: the code that came along with the submission, by path.
     """
 
     run: Run
@@ -69,6 +70,7 @@ class PackedRun:
     manifest: Mapping[str, Any] | None
     config: Mapping[str, Any] | None
     original_sha256: str
+    plugins: Mapping[str, bytes]
 
 
 @final
@@ -165,6 +167,11 @@ def _opened(path: Path) -> Submission:
         raise ClbenchError(f"it has no {about.NAME}")
     told = about.read_about(found.read(about.NAME))
     _compare_names(told, found)
+    plugins = {
+        match[1]: _checked(found, told, name)
+        for name in found.members
+        if (match := _PLUGIN.fullmatch(name))
+    }
     budget, runs, manifests = Budget(), [], dict[str, Mapping[str, Any]]()
     for name in found.members:
         if match := _MANIFEST.fullmatch(name):
@@ -175,15 +182,10 @@ def _opened(path: Path) -> Submission:
         contents = _files_of(found, told, f"runs/{number}/")
         for content in contents.values():
             budget.take(content)
-        runs.append(_run(number, contents, original, manifests))
+        runs.append(_run(number, contents, original, manifests, plugins))
     used = {one.run.record.run.split_manifest_sha256 for one in runs}
     if idle := sorted(manifests.keys() - used):
         raise ClbenchError(f"manifests/{idle[0]}.json is of no run in it")
-    plugins = {
-        match[1]: _checked(found, told, name)
-        for name in found.members
-        if (match := _PLUGIN.fullmatch(name))
-    }
     return Submission(path, hashlib.sha256(found.content).hexdigest(), told, tuple(runs), plugins)
 
 
@@ -218,11 +220,12 @@ def _run(
     contents: Mapping[str, bytes],
     original: str,
     manifests: Mapping[str, Mapping[str, Any]],
+    plugins: Mapping[str, bytes],
 ) -> PackedRun:
     if RECORD not in contents:
         raise ClbenchError(f"run {number} has no {RECORD}")
     try:
-        return _read(Path(f"runs/{number}"), contents, original, manifests)
+        return _read(Path(f"runs/{number}"), contents, original, manifests, plugins)
     except ClbenchError as error:
         raise ClbenchError(f"run {number}: {error}") from error
 
@@ -232,6 +235,7 @@ def _read(
     contents: Mapping[str, bytes],
     original: str,
     manifests: Mapping[str, Mapping[str, Any]],
+    plugins: Mapping[str, bytes],
 ) -> PackedRun:
     record = trust.record_in(contents[RECORD], folder)
     _refuse_unfinished(record, contents[RECORD])
@@ -256,7 +260,7 @@ def _read(
     run = Run(folder, record, record.summary(), recipe, environment, sweeps)
     _ = run.settings  # worked out here, where what fails concerns this file only
     manifest = manifests.get(record.run.split_manifest_sha256 or "")
-    return PackedRun(run, found.get(SUMMARY), manifest, config, original)
+    return PackedRun(run, found.get(SUMMARY), manifest, config, original, plugins)
 
 
 def _config(content: bytes) -> dict[str, Any]:
