@@ -62,13 +62,14 @@ class Built:
         return {word: found[word] for word in VERDICTS}
 
 
-def build_board(folder: Path, site: Path, heading: str) -> Built:
+def build_board(folder: Path, site: Path, heading: str, data_dir: Path = Path("data")) -> Built:
     """Make the site of all submissions in a folder.
 
     Args:
         folder: with files ``*.clbench.zip``, and verdict files beside them.
         site: where to; what an earlier build left there is replaced.
         heading: of the page to begin with.
+        data_dir: where data sets lie: what is there is compared with what was submitted.
 
     Raises:
         ClbenchError: if there is no submission that can be read, or the site is a folder of
@@ -81,7 +82,7 @@ def build_board(folder: Path, site: Path, heading: str) -> Built:
         kept, note = kept_verdicts(site)
         if not (site / FILE).exists():
             keep_verdicts(site, {})  # the mark of a site, should this build be cut off
-        found, problems = _take_all(files, site, kept)
+        found, problems = _take_all(files, site, kept, data_dir)
         if not found:
             raise ClbenchError(cut_line(f"{folder}: no submission can be read: {problems[0]}"))
         boards = boards_of(row for one in found for row in one.rows)
@@ -117,12 +118,15 @@ def _refuse_foreign(site: Path) -> None:
 
 
 def _take_all(
-    files: Sequence[Path], site: Path, kept: Mapping[str, Sequence[RowVerdict]]
+    files: Sequence[Path],
+    site: Path,
+    kept: Mapping[str, Sequence[RowVerdict]],
+    data_dir: Path,
 ) -> tuple[list[Taken], list[str]]:
     """What can be read, and a line for each file that cannot, or is another one again."""
     problems: list[str] = []
     found: dict[str, Taken] = {}
-    for one in each(take, [(path, site, kept) for path in files]):
+    for one in each(take, [(path, site, kept, data_dir) for path in files]):
         if isinstance(one, str):
             problems.append(one)
         elif one.sha256 in found:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, final
 
 from clbench.board.boards import BoardRow
-from clbench.board.judging import verify
 from clbench.board.key import key_of
 from clbench.board.run_page import write_run
 from clbench.board.slim import slim
 from clbench.errors import ClbenchError
 from clbench.report.gather import Run
 from clbench.report.group import Group
-from clbench.submission.submission import SUFFIX, opened
+from clbench.submission.submission import SUFFIX, Submission, opened
 from clbench.submission.verdicts import RowVerdict
 from clbench.text.texts import cut, cut_line, slug
 
@@ -58,13 +57,16 @@ def page_name(file: str, sha256: str) -> str:
     return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:8]}".lstrip("-")
 
 
-def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Taken | str:
+def take(
+    path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]], data_dir: Path
+) -> Taken | str:
     """Read and check a submission, write the pages of its runs, and keep what boards need.
 
     Args:
         path: of the file.
         site: folder of the whole site.
         kept: verdicts of an earlier build, by the SHA-256 of files.
+        data_dir: where data sets lie, for checks that need them.
 
     Returns:
         The submission, or one line if it is none.
@@ -73,7 +75,7 @@ def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Ta
         submission = opened(path)
     except ClbenchError as error:
         return cut_line(str(error))
-    own = tuple(kept.get(submission.sha256) or verify(submission))
+    own = tuple(kept.get(submission.sha256) or _verdicts(submission, data_dir))
     checks, told = own, ""
     stem = submission.path.name.removesuffix(SUFFIX)
     name = page_name(submission.path.name, submission.sha256)
@@ -118,6 +120,12 @@ def take(path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]]) -> Ta
         own,
         told,
     )
+
+
+def _verdicts(submission: Submission, data_dir: Path) -> Sequence[RowVerdict]:
+    from clbench.submission.verifying import verify  # imports torch, which takes seconds
+
+    return verify(submission, data_dir)
 
 
 def fingerprint(run: Run) -> str:

@@ -11,13 +11,13 @@ from clbench.board.building import build_board
 SHOWN = 20
 
 
-def make_board(folder: Path, site: Path, heading: str) -> int:
+def make_board(folder: Path, site: Path, heading: str, data_dir: Path) -> int:
     """Make the site and say what is on it; returns the exit code.
 
     Raises:
         ClbenchError: as :func:`~clbench.board.building.build_board`.
     """
-    made = build_board(folder, site, heading)
+    made = build_board(folder, site, heading, data_dir)
     for line in [made.note] * bool(made.note) + list(made.problems[:SHOWN]):
         print(f"warning: {line}", file=sys.stderr)
     if len(made.problems) > SHOWN:

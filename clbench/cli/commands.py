@@ -52,8 +52,8 @@ def command(words: Sequence[str]) -> int:
 def _board(given: Given) -> int:
     from clbench.cli.boards import make_board
 
-    site = given.get("output", Path("board"))
-    return make_board(given.get("folder"), site, given.get("title", "clbench board"))
+    site, data = given.get("output", Path("board")), given.get("data_dir", Path("data"))
+    return make_board(given.get("folder"), site, given.get("title", "clbench board"), data)
 
 
 def _compare(given: Given, skips: bool = False) -> int:

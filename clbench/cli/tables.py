@@ -99,6 +99,7 @@ BOARD = Command(
     (
         Option("output", "folder of the site (default: board)", "DIR", folder),
         Option("title", "heading of the site (default: clbench board)", "TEXT"),
+        Option("data_dir", "the data root, for checks that need it (default: data)", "DIR", folder),
     ),
     "Make a static site of all submissions in a folder, NAME.clbench.zip with what clbench verify "
     "wrote of it, NAME.verdict.json: boards by stream, protocol and budget; every submission is "
