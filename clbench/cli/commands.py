@@ -18,12 +18,14 @@ from clbench.cli.tables import (
     EMBED,
     LIST,
     NEW,
+    PACK,
     REFUSED,
     REPORT,
     REPRODUCE,
     SCORE,
     SOUP,
     SWEEP,
+    VERIFY,
 )
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
@@ -120,6 +122,18 @@ def _slurm(given: Given) -> dict[str, Any]:
             raise ClbenchError(f"{path} must be a mapping of keys to values")
     words = {name.partition("slurm.")[2]: value for name, value in given.values.items()}
     return values | {name: value for name, value in words.items() if name}
+
+
+def _pack(given: Given) -> int:
+    from clbench.cli.submissions import pack_runs
+
+    return pack_runs(given)
+
+
+def _verify(given: Given) -> int:
+    from clbench.cli.submissions import verify_files
+
+    return verify_files(given)
 
 
 def _report(given: Given) -> int:
@@ -282,9 +296,11 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "embed": (EMBED, _embed),
     "list": (LIST, _list),
     "new": (NEW, _new),
+    "pack": (PACK, _pack),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
     "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
+    "verify": (VERIFY, _verify),
 }

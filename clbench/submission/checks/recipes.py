@@ -10,7 +10,7 @@ from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.models import finite
 from clbench.plugins.recipes import HASHES
-from clbench.record.same_run import settings
+from clbench.record.same_run import Role, settings
 from clbench.streams import STREAMS
 from clbench.submission.attached import packed_sha256
 from clbench.submission.checks.base import Row, of_every_run
@@ -88,7 +88,7 @@ def config(one: PackedRun, here: Here) -> str | None:
     """A ``config.yaml`` to be read by people that is not what was run."""
     if one.config is None or one.run.record.run.recipe is None:
         raise NotMade("there is one recipe only")
-    free = ("free", "place", "placement")
+    free: tuple[Role, ...] = ("free", "place", "placement")
     told, ran = settings(one.config, free), settings(one.run.recipe, free)
     differ = sorted(k for k in told.keys() | ran if told.get(k) != ran.get(k))
     return f"config.yaml and the recipe in the record differ in {differ[0]}" if differ else None
