@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from clbench.cli.arguments import overrides
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
+from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
     COMPARE,
     DATA,
@@ -122,18 +123,6 @@ def _slurm(given: Given) -> dict[str, Any]:
             raise ClbenchError(f"{path} must be a mapping of keys to values")
     words = {name.partition("slurm.")[2]: value for name, value in given.values.items()}
     return values | {name: value for name, value in words.items() if name}
-
-
-def _pack(given: Given) -> int:
-    from clbench.cli.submissions import pack_runs
-
-    return pack_runs(given)
-
-
-def _verify(given: Given) -> int:
-    from clbench.cli.submissions import verify_files
-
-    return verify_files(given)
 
 
 def _report(given: Given) -> int:
@@ -296,11 +285,11 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "embed": (EMBED, _embed),
     "list": (LIST, _list),
     "new": (NEW, _new),
-    "pack": (PACK, _pack),
+    "pack": (PACK, pack_runs),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
     "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
-    "verify": (VERIFY, _verify),
+    "verify": (VERIFY, verify_files),
 }

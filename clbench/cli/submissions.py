@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from itertools import groupby
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from clbench import __version__
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
 from clbench.cli.tables import PACK, VERIFY
 from clbench.errors import ClbenchError
-from clbench.submission.submission import Submission, opened
-from clbench.submission.verdicts import Judgement, RowVerdict, write_verdicts
 from clbench.text.texts import cut, writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clbench.submission.submission import Submission
+    from clbench.submission.verdicts import Judgement, RowVerdict
 
 #: Packages whose versions decide numbers.
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "numpy", "scikit-learn")
@@ -70,8 +73,11 @@ def verify_files(given: Given) -> int:
     for name in ("rows", "output", "plugins"):
         if name in given.values and not reruns:
             raise ClbenchError(f"--{name} is about what is run again: add --rerun; {VERIFY.see}")
+    from clbench.submission.submission import opened
+
     found = [opened(path) for path in given.get("files")]
     with imports():
+        from clbench.submission.verdicts import write_verdicts
         from clbench.submission.verifying import Rerun, verify
     rows = given.get("rows")
     how = Rerun(
@@ -104,6 +110,8 @@ def machine() -> dict[str, str]:
 
 def show(one: Submission, verdicts: Sequence[RowVerdict], console: Console | None = None) -> None:
     """Print the verdicts on a submission."""
+    from rich.console import Console
+
     console = console or Console(soft_wrap=True, highlight=False)
 
     def line(text: str, style: str = "") -> None:

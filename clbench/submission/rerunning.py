@@ -23,7 +23,7 @@ from clbench.plugins.recipes import HASHES, NAMES, admitted
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record, Scenario
 from clbench.runner.runner import run as run_recipe
-from clbench.submission.checks.base import Row
+from clbench.submission.checks.base import PackedRow
 from clbench.submission.here import Here, NotMade
 from clbench.submission.located import NotFound, located
 from clbench.submission.submission import PackedRun, Submission
@@ -80,7 +80,7 @@ class Again:
         )
 
 
-def drawn_seed(submission: Submission, row: Row) -> PackedRun:
+def drawn_seed(submission: Submission, row: PackedRow) -> PackedRun:
     """The run of a row to repeat: drawn by the file's hash, so that nobody chooses it."""
     text = f"{submission.sha256}\n{row.section}\n{row.method}"
     place = int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(row.members)
@@ -88,7 +88,7 @@ def drawn_seed(submission: Submission, row: Row) -> PackedRun:
 
 
 def again(
-    one: PackedRun, row: Row, here: Here, folder: Path, plugins: Sequence[str] = ()
+    one: PackedRun, row: PackedRow, here: Here, folder: Path, plugins: Sequence[str] = ()
 ) -> tuple[Again, ...]:
     """Run a recipe again, and compare.
 

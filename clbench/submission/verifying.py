@@ -13,7 +13,7 @@ from clbench.errors import ClbenchError
 from clbench.report.gather import UNREADABLE, Run
 from clbench.report.sorting import sections_of
 from clbench.submission.checks import CHECKS
-from clbench.submission.checks.base import Check, Row
+from clbench.submission.checks.base import Check, PackedRow
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import Submission
 from clbench.submission.verdicts import Judgement, RowVerdict
@@ -62,7 +62,7 @@ def verify(
         ClbenchError: if there is no row that is to be run again.
     """
     here = Here(Path(data_dir), [other for other in others if other.sha256 != submission.sha256])
-    rows = rows_of(submission)
+    rows = rows_in(submission)
     verdicts = [judged(row, here) for row in rows]
     if rerun is None:
         return tuple(verdicts)
@@ -77,7 +77,7 @@ def verify(
 
 
 def _repeated(
-    verdict: RowVerdict, submission: Submission, row: Row, here: Here, rerun: Rerun
+    verdict: RowVerdict, submission: Submission, row: PackedRow, here: Here, rerun: Rerun
 ) -> RowVerdict:
     """The verdict on a row once a seed of it was run again."""
     from clbench.submission.rerunning import again, drawn_seed  # Lightning takes seconds
@@ -101,7 +101,7 @@ def _repeated(
     return replace(verdict, verdict=outcome, reasons=reasons, made=(*verdict.made, RERUN))
 
 
-def rows_of(submission: Submission) -> list[Row]:
+def rows_in(submission: Submission) -> list[PackedRow]:
     """The rows of a submission, as reports make them."""
     numbers = {id(run): number for number, run in enumerate(submission.runs)}
     rows, left = [], set(numbers.values())
@@ -110,16 +110,18 @@ def rows_of(submission: Submission) -> list[Row]:
             own = tuple(numbers[id(run)] for run in group.runs)
             left -= {*own}
             members = tuple(submission.packed[number] for number in own)
-            rows.append(Row(section.title, group.label, members, own))
+            rows.append(PackedRow(section.title, group.label, members, own))
     for number in sorted(left):  # reports drop what repeats a recipe and a seed
         key = _key(submission.runs[number])
         place = next(i for i, row in enumerate(rows) if key in map(_key, _runs(row)))
         row = rows[place]
-        rows[place] = Row(row.section, row.method, row.members, row.numbers, (*row.twice, number))
+        rows[place] = PackedRow(
+            row.section, row.method, row.members, row.numbers, (*row.twice, number)
+        )
     return rows
 
 
-def _runs(row: Row) -> list[Run]:
+def _runs(row: PackedRow) -> list[Run]:
     return [one.run for one in row.members]
 
 
@@ -128,7 +130,7 @@ def _key(run: Run) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def judged(row: Row, here: Here) -> RowVerdict:
+def judged(row: PackedRow, here: Here) -> RowVerdict:
     """Make every check that can be made of a row."""
     reasons, made, not_made = [], [], {}
     for name, check in CHECKS.items():
@@ -152,7 +154,7 @@ def judged(row: Row, here: Here) -> RowVerdict:
     )
 
 
-def _asked(check: Check, row: Row, here: Here) -> str | None:
+def _asked(check: Check, row: PackedRow, here: Here) -> str | None:
     """What a check says; what no run brings about is a reason too."""
     try:
         return check(row, here)

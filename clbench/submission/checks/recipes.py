@@ -13,7 +13,7 @@ from clbench.plugins.recipes import HASHES
 from clbench.record.same_run import Role, settings
 from clbench.streams import STREAMS
 from clbench.submission.attached import packed_sha256
-from clbench.submission.checks.base import Row, of_every_run
+from clbench.submission.checks.base import PackedRow, of_every_run
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import PackedRun
 
@@ -110,7 +110,7 @@ def version(one: PackedRun, here: Here) -> str | None:
 
 
 @of_every_run
-def environment(one: PackedRun, here: Here) -> str | None:
+def environment_fits(one: PackedRun, here: Here) -> str | None:
     """Versions that do not exist or cannot have run clbench, or another run's environment."""
     told, run = one.run.environment, one.run.record.run
     if not told:
@@ -141,7 +141,7 @@ def environment(one: PackedRun, here: Here) -> str | None:
     return None
 
 
-def plugins(row: Row, here: Here) -> str | None:
+def plugins(row: PackedRow, here: Here) -> str | None:
     """Code beside a submission that is not what was run."""
     came = False
     for one in row.members:
