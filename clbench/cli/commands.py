@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from clbench.cli.arguments import overrides
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
+from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
     BOARD,
     COMPARE,
@@ -19,12 +20,14 @@ from clbench.cli.tables import (
     EMBED,
     LIST,
     NEW,
+    PACK,
     REFUSED,
     REPORT,
     REPRODUCE,
     SCORE,
     SOUP,
     SWEEP,
+    VERIFY,
 )
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
@@ -291,9 +294,11 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "embed": (EMBED, _embed),
     "list": (LIST, _list),
     "new": (NEW, _new),
+    "pack": (PACK, pack_runs),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
     "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
+    "verify": (VERIFY, verify_files),
 }

@@ -9,11 +9,17 @@ if TYPE_CHECKING:
     from clbench.submission.submission import Submission as Submission
     from clbench.submission.submission import opened as opened
     from clbench.submission.verdicts import RowVerdict as RowVerdict
+    from clbench.submission.verdicts import Verdicts as Verdicts
+    from clbench.submission.verdicts import read_verdicts as read_verdicts
+    from clbench.submission.verifying import Rerun as Rerun
     from clbench.submission.verifying import verify as verify
 
 _HOME = {
     "PackedRun": "submission",
+    "Rerun": "verifying",
     "RowVerdict": "verdicts",
+    "Verdicts": "verdicts",
+    "read_verdicts": "verdicts",
     "Submission": "submission",
     "opened": "submission",
     "pack": "packing",

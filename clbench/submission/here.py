@@ -11,17 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+import numpy as np
 import torch
 
+from clbench.data.datasets import Labelled
+from clbench.data.images import Images
 from clbench.errors import ClbenchError, reason
 from clbench.estimate.needed import outline
 from clbench.models import backbone
 from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import NotLoaded
 from clbench.recipe.recipe import Recipe, parse
-from clbench.record.same_run import role_of
 from clbench.report.gather import Run
-from clbench.streams import Storage, Stream
+from clbench.streams import Shelf, Storage, Stream
+from clbench.submission.located import NotFound, located
 from clbench.submission.submission import PackedRun, Submission
 
 #: Streams that other libraries make or fetch: what they do is not clbench's to bound.
@@ -68,6 +71,27 @@ class Here:
             raise NotMade(str(error)) from error
         return recipe.model_copy(update={"data_dir": self.data_dir, "loggers": {}})
 
+    def _read(self, run: Run) -> Recipe:
+        try:
+            return self.recipe(run)
+        except ClbenchError as error:
+            raise NotMade("its recipe is none of this clbench") from error
+
+    def local(self, run: Run) -> Recipe:
+        """The recipe of a run, whose paths lie in the data folder.
+
+        Raises:
+            NotMade: if there is none, or something that it names is not there.
+        """
+        self._read(run)
+        try:
+            values = located(run.recipe, self.data_dir)
+        except NotFound as error:
+            raise NotMade(str(error)) from error
+        own = {k: v for k, v in values.items() if k not in ("seed", "name")}
+        found: Recipe = self._once("local", own, lambda: _or_not(lambda: self._parsed(own)))
+        return found.model_copy(update={"seed": run.seed})
+
     def sizes(self, run: Run) -> Stream:
         """The stream of a run in outline: its tasks have the right number of made-up images.
 
@@ -85,33 +109,20 @@ class Here:
         Raises:
             NotMade: if its data is not here.
         """
-        recipe, sizes = self._own_data(run), self.sizes(run)
-        side = recipe.images.stored or recipe.images.size
+        recipe = self._own_data(run)
         if any("images" in changes for changes in recipe.per_task.values()):
             raise NotMade("single data sets of it are stored in their own way")
-        images = len(sizes.train_images) + len(sizes.test_images)
-        if images * 3 * side**2 > MOST_BYTES:
-            raise NotMade(f"its images take {images * 3 * side**2 / 1e9:.0f} GB at {side} pixels")
         key = recipe.model_dump(mode="json", include={"stream", "images"})
         config = recipe.stream.model_copy(update={"download": False})
         local = recipe.model_copy(update={"stream": config, "per_task": {}})
-        return self._once("stream", key, lambda: _or_not(local.build_stream))
+        return self._once("stream", key, lambda: _or_not(lambda: local.build_stream(_UNDECODED)))
 
     def _own_data(self, run: Run) -> Recipe:
-        """The recipe, if its stream is made of data sets that clbench knows by name."""
-        recipe = self._read(run)
-        told = recipe.stream.model_dump()
+        """The recipe, if its stream is none that another library makes or fetches."""
+        recipe = self.local(run)
         if recipe.stream.name in LIBRARIES:
             raise NotMade(f"{recipe.stream.name} makes its images")
-        if any(role_of(f"stream.{key}") == "place" for key, value in told.items() if value):
-            raise NotMade("its images are the submitters' own")
         return recipe
-
-    def _read(self, run: Run) -> Recipe:
-        try:
-            return self.recipe(run)
-        except ClbenchError as error:
-            raise NotMade("its recipe is none of this clbench") from error
 
     def parameters(self, run: Run) -> int:
         """How many parameters the network of a run has, with rows for all of its classes.
@@ -140,10 +151,13 @@ class Here:
             NotMade: if they do not.
         """
         model = self._read(run).model
+        try:
+            named = located({"model": {"weights": model.weights}}, self.data_dir)["model"]
+        except NotFound as error:
+            raise NotMade(str(error)) from error
+        model = model.model_copy(update=named)
         if model.weights in ("none", "pretrain"):
             raise NotMade(f"weights: {model.weights} are made by the run itself (--rerun)")
-        if model.weights != "packaged" and backbone.is_file(model):
-            raise NotMade("its weights are a file of the submitters'")
         if model.options:
             raise NotMade("its network has options")
 
@@ -165,6 +179,22 @@ class Here:
         if isinstance(found, NotMade | ClbenchError):
             raise found
         return found
+
+
+def _keep(storage: Storage, one: Labelled, side: int, name: str, data_dir: Path) -> Images:
+    """Images of which only the contents are asked: files are neither decoded nor cached.
+
+    Raises:
+        NotMade: if they take too much memory.
+    """
+    if not isinstance(one.images, np.ndarray):
+        return storage.files(one.images, side)
+    if (size := len(one.labels) * 3 * side**2) > MOST_BYTES:
+        raise NotMade(f"its images take {size / 1e9:.0f} GB at {side} pixels")
+    return storage.open(one, side, name, data_dir)
+
+
+_UNDECODED = Shelf(keep=_keep)
 
 
 def _or_not(make: Callable[[], _Made]) -> _Made:

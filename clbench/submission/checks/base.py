@@ -13,7 +13,7 @@ from clbench.submission.submission import PackedRun
 
 @final
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """A row of the tables: a method over seeds.
 
     Attributes:
@@ -37,7 +37,7 @@ class Row:
 
 
 #: Says what is wrong; None: nothing is. Raises NotMade where it cannot be known here.
-Check = Callable[[Row, Here], str | None]
+Check = Callable[[PackedRow, Here], str | None]
 CheckOfRun = Callable[[PackedRun, Here], str | None]
 
 
@@ -45,7 +45,7 @@ def of_every_run(check: CheckOfRun) -> Check:
     """A check of a row from one of a run: wrong if one of them is, made if all of them were."""
 
     @wraps(check)
-    def of_row(row: Row, here: Here) -> str | None:
+    def of_row(row: PackedRow, here: Here) -> str | None:
         unmade: NotMade | None = None
         for one in row.members:
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clbench.errors import ClbenchError
 from clbench.runner.steps import planned, stages_of
 from clbench.submission.checks.base import of_every_run
-from clbench.submission.checks.records import ROUNDING, points
+from clbench.submission.checks.records import ROUNDING, measurements
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import PackedRun
 
@@ -33,11 +33,11 @@ def _ends(classes: range) -> tuple[int, int]:
 
 
 @of_every_run
-def shares(one: PackedRun, here: Here) -> str | None:
+def whole_images(one: PackedRun, here: Here) -> str | None:
     """Accuracies that no number of right answers gives: of n images, all are k/n."""
     run = one.run.record.run
     images = run.test_images or [len(task.test) for task in here.sizes(one.run).tasks]
-    for where, point in points(one):
+    for where, point in measurements(one):
         own = images[point.evaluated.start : point.evaluated.stop]
         for name in ("task_incremental", "class_incremental"):
             for number, (value, n) in enumerate(zip(getattr(point, name), own, strict=True)):
@@ -103,7 +103,7 @@ def steps(one: PackedRun, here: Here) -> str | None:
 
 
 @of_every_run
-def parameters(one: PackedRun, here: Here) -> str | None:
+def network_size(one: PackedRun, here: Here) -> str | None:
     """A larger network than is told."""
     told, found = one.run.record.run.parameters, here.parameters(one.run)
     return None if told == found else f"the record has {told:,} parameters, the network {found:,}"

@@ -30,7 +30,7 @@ def manifest(one: PackedRun, here: Here) -> str | None:
 
 
 @of_every_run
-def split(one: PackedRun, here: Here) -> str | None:
+def split_of_data(one: PackedRun, here: Here) -> str | None:
     """Other images, labels or splits than the recipe makes of the data: made anew, of these."""
     told = one.run.record.run.split_manifest_sha256
     if told is None:

@@ -10,10 +10,10 @@ from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.models import finite
 from clbench.plugins.recipes import HASHES
-from clbench.record.same_run import settings
+from clbench.record.same_run import Role, settings
 from clbench.streams import STREAMS
 from clbench.submission.attached import packed_sha256
-from clbench.submission.checks.base import Row, of_every_run
+from clbench.submission.checks.base import PackedRow, of_every_run
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import PackedRun
 
@@ -88,7 +88,7 @@ def config(one: PackedRun, here: Here) -> str | None:
     """A ``config.yaml`` to be read by people that is not what was run."""
     if one.config is None or one.run.record.run.recipe is None:
         raise NotMade("there is one recipe only")
-    free = ("free", "place", "placement")
+    free: tuple[Role, ...] = ("free", "place", "placement")
     told, ran = settings(one.config, free), settings(one.run.recipe, free)
     differ = sorted(k for k in told.keys() | ran if told.get(k) != ran.get(k))
     return f"config.yaml and the recipe in the record differ in {differ[0]}" if differ else None
@@ -110,7 +110,7 @@ def version(one: PackedRun, here: Here) -> str | None:
 
 
 @of_every_run
-def environment(one: PackedRun, here: Here) -> str | None:
+def environment_fits(one: PackedRun, here: Here) -> str | None:
     """Versions that do not exist or cannot have run clbench, or another run's environment."""
     told, run = one.run.environment, one.run.record.run
     if not told:
@@ -141,7 +141,7 @@ def environment(one: PackedRun, here: Here) -> str | None:
     return None
 
 
-def plugins(row: Row, here: Here) -> str | None:
+def plugins(row: PackedRow, here: Here) -> str | None:
     """Code beside a submission that is not what was run."""
     came = False
     for one in row.members:

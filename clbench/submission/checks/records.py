@@ -9,7 +9,7 @@ from typing import Any
 
 from clbench.files.disk import to_json
 from clbench.record.events import Measured, TaskEvent
-from clbench.submission.checks.base import Row, of_every_run
+from clbench.submission.checks.base import PackedRow, of_every_run
 from clbench.submission.here import Here, NotMade, drawn
 from clbench.submission.submission import PackedRun
 
@@ -44,7 +44,7 @@ def _apart(told: Any, found: Any, where: str) -> str | None:
     return None if same else f"summary.json has {where} = {told!r:.40}, the record {found!r:.40}"
 
 
-def points(one: PackedRun) -> Iterator[tuple[str, Measured]]:
+def measurements(one: PackedRun) -> Iterator[tuple[str, Measured]]:
     """Everything a run measured on test images, and where."""
     for event in one.run.record.events:
         ahead = getattr(event, "ahead", None)
@@ -61,7 +61,7 @@ def scenarios(one: PackedRun, here: Here) -> str | None:
 
     An image that is right among all classes seen is right among those of its task.
     """
-    for where, point in points(one):
+    for where, point in measurements(one):
         pairs = zip(point.task_incremental, point.class_incremental, strict=True)
         for number, (by_task, by_class) in enumerate(pairs, point.first):
             if by_class > by_task:
@@ -121,14 +121,14 @@ def retention(one: PackedRun, here: Here) -> str | None:
     return None
 
 
-def seeds(row: Row, here: Here) -> str | None:
+def repeats(row: PackedRow, here: Here) -> str | None:
     """One seed counted twice: another draw of the same recipe and seed."""
     if row.twice:
         return f"runs {', '.join(map(str, row.twice))} repeat a recipe and a seed of it"
     return None
 
 
-def copies(row: Row, here: Here) -> str | None:
+def copies(row: PackedRow, here: Here) -> str | None:
     """One run handed in as several, under other seeds."""
     kinds = (("seconds", _seconds), ("losses", _losses), ("accuracies", _accuracies))
     for what, told in kinds:
@@ -167,7 +167,7 @@ def _accuracies(one: PackedRun) -> tuple[float, ...] | None:
     return tuple(found) if len(set(telling)) >= TELLING and _trained(one) else None
 
 
-def splits(row: Row, here: Here) -> str | None:
+def splits(row: PackedRow, here: Here) -> str | None:
     """Seeds that were trained or tested on other images: no seed changes a split."""
     for key, what in (
         ("split_manifest_sha256", "splits"),
@@ -183,7 +183,7 @@ def splits(row: Row, here: Here) -> str | None:
     return None
 
 
-def weights(row: Row, here: Here) -> str | None:
+def weights(row: PackedRow, here: Here) -> str | None:
     """Other weights under the same name; or one set of weights where each seed draws its own."""
     known: dict[Any, tuple[str, int]] = {}
     for one in row.members:
@@ -200,7 +200,7 @@ def weights(row: Row, here: Here) -> str | None:
     return _elsewhere(row, here)
 
 
-def _elsewhere(row: Row, here: Here) -> str | None:
+def _elsewhere(row: PackedRow, here: Here) -> str | None:
     """The same name in other submissions."""
     one = row.members[0]
     about = one.run.record.run
