@@ -199,9 +199,9 @@ def _budget(run: Run, settings: Mapping[str, Any]) -> str:
         for key, value in settings.items()
         if key.startswith("per_task.") and key.endswith(tuple(f".{name}" for name in _LENGTH))
     )
-    epochs, steps = (settings.get(name) for name in _LENGTH)
-    if steps is not None:
-        told = f"{steps} steps of {settings.get('batch_size', '?')} samples a task"
+    epochs, length = (settings.get(name) for name in _LENGTH)
+    if length is not None:
+        told = f"{length} steps of {settings.get('batch_size', '?')} samples a task"
     else:
         told = f"{epochs} epoch{'s' * (str(epochs) != '1')} a task"
     if settings.get("early_stopping.every") is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -16,7 +16,7 @@ from clbench.errors import ClbenchError
 from clbench.report.gather import Run
 from clbench.report.group import Group
 from clbench.submission.submission import SUFFIX, Submission, opened
-from clbench.submission.verdicts import RowVerdict
+from clbench.submission.verdicts import RowVerdict, read_verdicts
 from clbench.text.texts import cut, cut_line, slug
 
 
@@ -76,7 +76,7 @@ def take(
     except ClbenchError as error:
         return cut_line(str(error))
     own = tuple(kept.get(submission.sha256) or _verdicts(submission, data_dir))
-    checks, told = own, ""
+    checks, told = _with_file(submission, own)
     stem = submission.path.name.removesuffix(SUFFIX)
     name = page_name(submission.path.name, submission.sha256)
     known: dict[str, Any] = {}
@@ -85,24 +85,16 @@ def take(
         runs = tuple(submission.runs[i] for i in row.runs)
         group = Group(row.method, runs, number, name=row.method)
         pages = tuple(f"submissions/{name}/{i}" for i in row.runs)
-        key = key_of(group)
         for run, page in zip(runs, pages, strict=True):
             write_run(run, site / page, row, submission.title)
-        kept = Group(
-            row.method,
-            tuple(
-                slim(run, f"{cut(stem, 40)} {i}", known)
-                for run, i in zip(runs, row.runs, strict=True)
-            ),
-            number,
-            name=row.method,
-        )
+        called = (f"{cut(stem, 40)} {i}" for i in row.runs)
+        thin = tuple(slim(run, one, known) for run, one in zip(runs, called, strict=True))
         rows.append(
             BoardRow(
                 name,
                 submission.title,
-                kept,
-                key,
+                replace(group, runs=thin),
+                key_of(group),
                 row.verdict,
                 row.reasons,
                 pages,
@@ -120,6 +112,37 @@ def take(
         own,
         told,
     )
+
+
+def _with_file(
+    submission: Submission, own: Sequence[RowVerdict]
+) -> tuple[tuple[RowVerdict, ...], str]:
+    """The verdicts with those of the file beside the submission, and a line on it.
+
+    It can add what was run again, and what was found elsewhere to be wrong. It takes nothing away:
+    a row that is disputed here stays so.
+    """
+    try:
+        file = read_verdicts(submission)
+    except ClbenchError as error:
+        return tuple(own), cut_line(f"does not count: {error}")
+    if file is None:
+        return tuple(own), ""
+    found = {row.runs: row for row in file.verdicts}
+    merged = tuple(_worse(row, found.get(row.runs)) for row in own)
+    on = cut_line(", ".join(f"{name} {value}" for name, value in file.machine.items()))
+    return merged, f"of {file.date}, by clbench {file.clbench} on {on}"
+
+
+def _worse(own: RowVerdict, other: RowVerdict | None) -> RowVerdict:
+    if other is None or other.verdict == "self-reported":
+        return own
+    if own.verdict == "disputed":
+        reasons = own.reasons if other.verdict == "verified" else own.reasons + other.reasons
+        return replace(own, reasons=tuple(dict.fromkeys(reasons)))
+    made = tuple(dict.fromkeys((*own.made, *other.made)))
+    lacking = {name: why for name, why in own.not_made.items() if name not in other.made}
+    return replace(own, verdict=other.verdict, reasons=other.reasons, made=made, not_made=lacking)
 
 
 def _verdicts(submission: Submission, data_dir: Path) -> Sequence[RowVerdict]:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from clbench.board.building import build_board
+from clbench.cli.options import Given
 
 #: Lines on files that cannot be read; the site has all of them.
 SHOWN = 20
 
 
-def make_board(folder: Path, site: Path, heading: str, data_dir: Path) -> int:
+def make_board(given: Given) -> int:
     """Make the site and say what is on it; returns the exit code.
 
     Raises:
         ClbenchError: as :func:`~clbench.board.building.build_board`.
     """
-    made = build_board(folder, site, heading, data_dir)
+    from clbench.board.building import build_board  # draws: matplotlib takes half a second
+
+    made = build_board(
+        given.get("folder"),
+        given.get("output", Path("board")),
+        given.get("title", "clbench board"),
+        given.get("data_dir", Path("data")),
+    )
     for line in [made.note] * bool(made.note) + list(made.problems[:SHOWN]):
         print(f"warning: {line}", file=sys.stderr)
     if len(made.problems) > SHOWN:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
+from clbench.cli.boards import make_board
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
 from clbench.cli.submissions import pack_runs, verify_files
@@ -50,13 +51,6 @@ def command(words: Sequence[str]) -> int:
         print(help_of(takes))
         return 0
     return act(given)
-
-
-def _board(given: Given) -> int:
-    from clbench.cli.boards import make_board
-
-    site, data = given.get("output", Path("board")), given.get("data_dir", Path("data"))
-    return make_board(given.get("folder"), site, given.get("title", "clbench board"), data)
 
 
 def _compare(given: Given, skips: bool = False) -> int:
@@ -288,7 +282,7 @@ def _lay(given: Given, swept: Sequence[str]) -> int:
 
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
-    "board": (BOARD, _board),
+    "board": (BOARD, make_board),
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),

@@ -99,12 +99,10 @@ BOARD = Command(
     (
         Option("output", "folder of the site (default: board)", "DIR", folder),
         Option("title", "heading of the site (default: clbench board)", "TEXT"),
-        Option("data_dir", "the data root, for checks that need it (default: data)", "DIR", folder),
+        Option("data_dir", "the data root, for checks (default: data)", "DIR", folder),
     ),
-    "Make a static site of all submissions in a folder, NAME.clbench.zip with what clbench verify "
-    "wrote of it, NAME.verdict.json: boards by stream, protocol and budget; every submission is "
-    "checked, and every number leads to its record. docs/board.md",
-    Option("folder", "the folder of submissions", "FOLDER", folder),
+    "Check all submissions in a folder, and make a static site of boards. docs/board.md",
+    Option("folder", "with NAME.clbench.zip, and NAME.verdict.json of yours", "FOLDER", folder),
 )
 COMPARE = Command(
     "compare",
@@ -185,19 +183,14 @@ PACK = Command(
         Option("skip_unfinished", "leave out runs that are not finished"),
     ),
     "Put finished runs into one file to hand over: records, recipes, environments, splits and "
-    "scores; no weights, and nothing of this machine but versions and hardware. "
-    "docs/submissions.md",
+    "scores; no weights, no names of people or folders of this machine. docs/submissions.md",
     Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
 )
 REPORT = Command(
     "report",
     (
         Option("output", "folder (default: report)", "DIR", folder),
-        Option(
-            "reference",
-            "method that the others are compared with, as tables name it (default: sequential)",
-            "NAME",
-        ),
+        Option("reference", "method to compare with, as in tables (default: sequential)", "NAME"),
         Option("title", "heading of the page", "TEXT"),
     ),
     "Compare runs by their records alone: a page, tables and figures.",
