@@ -20,7 +20,7 @@ CHECKS: Mapping[str, Check] = {
     "order of steps": records.order,
     "times": records.times,
     "retention": records.retention,
-    "seeds": records.repeats,
+    "seeds": records.seeds_once,
     "copies": records.copies,
     "splits of all seeds": records.splits,
     "weights of all seeds": records.weights,

@@ -121,7 +121,7 @@ def retention(one: PackedRun, here: Here) -> str | None:
     return None
 
 
-def repeats(row: PackedRow, here: Here) -> str | None:
+def seeds_once(row: PackedRow, here: Here) -> str | None:
     """One seed counted twice: another draw of the same recipe and seed."""
     if row.twice:
         return f"runs {', '.join(map(str, row.twice))} repeat a recipe and a seed of it"
