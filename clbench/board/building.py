@@ -170,7 +170,7 @@ def _write(
 
 def _orders_name(boards: Sequence[Board]) -> str:
     told = "".join(sorted(board.key.identity for board in boards))
-    return f"orders-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    return f"orders-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def _run_files(site: Path, found: Sequence[Taken]) -> Iterator[Path]:

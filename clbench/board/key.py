@@ -118,9 +118,9 @@ class Key:
 
     @cached_property
     def identity(self) -> str:
-        """Twelve digits that are equal for equal keys."""
+        """Sixteen digits that are equal for equal keys."""
         text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:

@@ -52,9 +52,9 @@ def page_name(file: str, sha256: str) -> str:
     """Name of a submission's folder on the site: safe, and unique as long as hashes are.
 
     >>> page_name("../My runs.clbench.zip", "0123456789abcdef")
-    'My-runs-01234567'
+    'My-runs-0123456789abcdef'
     """
-    return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:8]}".lstrip("-")
+    return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:16]}".lstrip("-")
 
 
 def take(
