@@ -24,6 +24,12 @@ RECIPE = {
     "checkpoints": "none",
     "trainer": {"enable_progress_bar": False, "accelerator": "cpu"},
 }
+PLUGIN = """
+from clbench.method import Method
+class Idle(Method):
+    summary = "nothing"
+METHODS = {"idle": Idle}
+"""
 METHODS = {"sequential": {}, "sfa": {"sfa": {"p": 0.9}}}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, final
@@ -22,6 +22,7 @@ from clbench.errors import ClbenchError
 from clbench.plugins.recipes import HASHES, NAMES, admitted
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record, Scenario
+from clbench.report.gather import read_run
 from clbench.runner.runner import run as run_recipe
 from clbench.submission.checks.base import PackedRow
 from clbench.submission.here import Here, NotMade
@@ -48,6 +49,7 @@ class Again:
         cells_allowed: the most it may be.
         overall: OP as submitted, and as it came out here.
         overall_allowed: the most that these may differ by.
+        alike: whether versions and hardware are told to be the same.
     """
 
     scenario: Scenario
@@ -55,6 +57,7 @@ class Again:
     cells_allowed: float
     overall: tuple[float, float]
     overall_allowed: float
+    alike: bool = False
 
     @property
     def same(self) -> bool:
@@ -73,10 +76,12 @@ class Again:
         name = self.scenario.replace("_", "-")
         if self.same:
             return f"{name}: equal in every accuracy, OP {100 * self.overall[0]:.2f} %"
+        hint = ", though versions and hardware are the same" * self.alike
         return (
             f"{name}: accuracies {100 * self.cells:.2f} points apart in the mean (at most "
             f"{100 * self.cells_allowed:.2f}), OP {100 * self.overall[0]:.2f} % submitted and "
             f"{100 * self.overall[1]:.2f} % here (at most {100 * self.overall_allowed:.2f} apart)"
+            f"{hint}"
         )
 
 
@@ -108,8 +113,11 @@ def again(
         record = run_recipe(recipe, folder)
     except ClbenchError as error:
         raise NotMade(f"it could not be run here: {error}") from error
+    beside, _ = read_run(folder)
+    alike = beside is not None and beside.environment_hash == one.run.environment_hash
+    records = [member.run.record for member in row.members]
     return tuple(
-        _compared(one.run.record, record, [m.run.record for m in row.members], scenario)
+        replace(_compared(one.run.record, record, records, scenario), alike=alike)
         for scenario in one.run.record.scenarios
     )
 
