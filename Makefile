@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
 LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce docs pages \
-	lock dist release-check format clean help
+.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results board reproduce docs \
+	pages lock dist release-check format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,10 @@ results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alo
 	for study in $(STUDIES); do $(BIN)/python studies/$$study.py || exit 1; done
 	$(BIN)/python studies/claims.py
 
+board: $(VENV)/installed  ## the studies as submissions and their board, in build/board
+	$(BIN)/python tools/own_submissions.py build/submissions
+	$(BIN)/python -m clbench board build/submissions --output build/board
+
 reproduce: $(VENV)/installed  ## a paper's runs on a large machine: PAPER=sfa (or flow, mofo)
 	$(BIN)/python -m clbench reproduce $(PAPER) --yes $(ARGS)
 
@@ -78,7 +82,7 @@ release-check: $(VENV)/installed-test  ## whether this commit can be released; t
 	$(MAKE) dist
 
 clean:                ## remove the environments and caches
-	rm -rf $(VENV) .venv-latest $(DOCS_VENV) dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest $(DOCS_VENV) build dist site .mypy_cache .ruff_cache .pytest_cache
 
 # pip reads the lock from its variables, so that what builds packages is locked too.
 define install

@@ -1,4 +1,4 @@
-"""Writes the locks of all Pythons, and that of the documentation: `make lock`, on Python 3.11 or newer.
+"""Writes the locks of all Pythons, and the documentation's: `make lock`, on Python 3.11 or newer.
 
 A lock is a file of pip constraints: releases that fit the ranges in pyproject.toml, of what
 clbench, its extras and its tests need, and of what builds packages. The documentation has one for
@@ -10,9 +10,10 @@ other Pythons than its own, by what registries say of packages, for Linux with x
 import subprocess
 import sys
 import tempfile
-import tomllib
 import venv
 from pathlib import Path
+
+import tomllib
 
 HERE = Path(__file__).parent
 #: All that the release of PyTorch in the locks has wheels for.

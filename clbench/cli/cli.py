@@ -37,6 +37,9 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench embed imagenet --pretrained openai              text embeddings for zero-shot retention
   clbench push runs/a --to me/digits                      a run for others, on the Hugging Face hub
   clbench new method leash                                a method of your own to start from
+  clbench pack runs/ --output me.clbench.zip --title …    finished runs in one file, to hand over
+  clbench verify me.clbench.zip --rerun                   what can be checked of such a file
+  clbench board submissions/                              a site of many, ranked and checked
   clbench score matrix.csv                                scores of an accuracy matrix
   clbench list --verified                                 numbers of papers, and ours
 

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
+from clbench.cli.boards import make_board
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
+from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
+    BOARD,
     COMPARE,
     DATA,
     EMBED,
     LIST,
     NEW,
+    PACK,
     PUSH,
     REFUSED,
     REPORT,
@@ -25,6 +29,7 @@ from clbench.cli.tables import (
     SCORE,
     SOUP,
     SWEEP,
+    VERIFY,
 )
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
@@ -284,15 +289,18 @@ def _lay(given: Given, swept: Sequence[str]) -> int:
 
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
+    "board": (BOARD, make_board),
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),
     "list": (LIST, _list),
     "new": (NEW, _new),
+    "pack": (PACK, pack_runs),
     "push": (PUSH, _push),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),
     "soup": (SOUP, _soup),
     "sweep": (SWEEP, _sweep),
+    "verify": (VERIFY, verify_files),
 }

@@ -94,6 +94,16 @@ _PLACES = (
     Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
     *_slurm(),
 )
+BOARD = Command(
+    "board",
+    (
+        Option("output", "folder of the site (default: board)", "DIR", folder),
+        Option("title", "heading of the site (default: clbench board)", "TEXT"),
+        Option("data_dir", "the data root, for checks (default: data)", "DIR", folder),
+    ),
+    "Check all submissions in a folder, and make a static site of boards. docs/board.md",
+    Option("folder", "with NAME.clbench.zip, and NAME.verdict.json of yours", "FOLDER", folder),
+)
 COMPARE = Command(
     "compare",
     (
@@ -160,6 +170,22 @@ NEW = Command(
     "as it is. docs/plugins.md goes on from there.",
     Option("what", "method, and its name", "method NAME", many=True),
 )
+PACK = Command(
+    "pack",
+    (
+        Option("output", "the file, NAME.clbench.zip", "FILE", folder),
+        Option("title", "of the submission", "TEXT"),
+        Option("authors", "who answer for it, each in quotes", "NAME", many=True),
+        Option("contact", "how to reach them", "TEXT"),
+        Option("licence", "of the records (default: CC-BY-4.0)", "TEXT"),
+        Option("link", "to code or a paper, https://…", "URL"),
+        Option("with_plugins", "put the code of plugins in, too"),
+        Option("skip_unfinished", "leave out runs that are not finished"),
+    ),
+    "Put finished runs into one file to hand over: records, recipes, environments, splits and "
+    "scores; no weights, no names of people or folders of this machine. docs/submissions.md",
+    Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
+)
 PUSH = Command(
     "push",
     (
@@ -186,11 +212,7 @@ REPORT = Command(
     "report",
     (
         Option("output", "folder (default: report)", "DIR", folder),
-        Option(
-            "reference",
-            "method that the others are compared with, as tables name it (default: sequential)",
-            "NAME",
-        ),
+        Option("reference", "method to compare with, as in tables (default: sequential)", "NAME"),
         Option("title", "heading of the page", "TEXT"),
     ),
     "Compare runs by their records alone: a page, tables and figures.",
@@ -280,4 +302,19 @@ SWEEP = Command(
     "training: one of those with VALUES, which are start:stop:step, or a list with commas; or with "
     "post-hoc methods that it was not trained with.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
+)
+VERIFY = Command(
+    "verify",
+    (
+        Option("data_dir", "the data root (default: data)", "DIR", folder),
+        Option("rerun", "run one seed of each row again, and compare"),
+        Option("rows", "of these rows alone, as the table names them", "ROW", many=True),
+        Option("output", "folder for these runs (default: a temporary one)", "DIR", folder),
+        Option("write", "write the verdicts to NAME.verdict.json; --rerun does so too"),
+        _PLUGINS,
+    ),
+    "Check submissions: recompute every score, compare records with recipes, data and weights that "
+    "are here, and say for each row whether it is self-reported, disputed, or, with --rerun, "
+    "verified. docs/submissions.md",
+    Option("files", "submissions, NAME.clbench.zip", "FILE", folder, many=True),
 )

@@ -19,7 +19,7 @@ from clbench.data.batches import Split
 from clbench.data.transforms import Augment, Transform
 from clbench.errors import ClbenchError
 from clbench.measure.evaluate import Evaluator
-from clbench.measure.retention_images import RetentionImages, opened
+from clbench.measure.retention_images import RetentionImages, decoded
 from clbench.measure.retention_sets import plan_sets
 from clbench.metrics.retained.base import FeatureMeasure, Look
 from clbench.models import Pretrained
@@ -88,7 +88,7 @@ class RetentionTest:
                 plain = Transform(size, pretrained.mean, pretrained.std, Augment())
                 evaluator = replace(evaluator, reader=replace(evaluator.reader, transform=plain))
         for one in planned.sets:
-            sets.append(opened(one, recipe, head, device))
+            sets.append(decoded(one, recipe, head, device))
         return cls(tuple(sets), evaluator, batch_norm) if sets else None
 
     def fingerprint(self) -> str:

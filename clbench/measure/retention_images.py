@@ -84,7 +84,7 @@ def every_second(labels_N: Tensor) -> Tensor:
     return marked
 
 
-def opened(
+def decoded(
     one: PlannedSet,
     recipe: Recipe,
     head: nn.Linear | None,

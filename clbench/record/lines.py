@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from clbench.errors import ClbenchError
 from clbench.record.events import KINDS, VERSION, Event, OtherEvent
+from clbench.record.reading import no_number, once
 
 
 def events(path: Path, content: bytes) -> Iterator[Event]:
@@ -50,7 +51,7 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any], st
             return
         try:
             text = line.decode()
-            values = json.loads(text, parse_constant=_no_number)
+            values = json.loads(text, parse_constant=no_number, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             if last:
                 return  # the run was killed while it wrote this line
@@ -58,10 +59,6 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any], st
         if not isinstance(values, dict) or not isinstance(values.get("event"), str):
             _damaged(path, number, "no event")
         yield number, values, text + "\n"
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
 
 
 def _damaged(path: Path, number: int, reason: str) -> NoReturn:

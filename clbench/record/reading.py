@@ -11,8 +11,9 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,7 +36,7 @@ def read(path: Path, most: int = BYTES) -> str:
         ClbenchError: if it is none, is larger than ``most`` bytes, or is not UTF-8.
         OSError: if it cannot be read.
     """
-    return _text(_plain(path, most), path)
+    return _text(bytes_of(path, most), path.name)
 
 
 def content_of(path: Path, times: int = 1) -> bytes:
@@ -49,13 +50,24 @@ def content_of(path: Path, times: int = 1) -> bytes:
         ClbenchError: if it may not, with the reason.
         OSError: if it cannot be read.
     """
-    content = _plain(path, times * BYTES)
-    if sum(map(content.count, (b",", b"[", b"{"))) > times * VALUES:
+    content = bytes_of(path, times * BYTES)
+    if values_in(content) > times * VALUES:
         raise ClbenchError(f"{path.name} holds over {times * VALUES:,} values")
     return content
 
 
-def _plain(path: Path, most: int) -> bytes:
+def values_in(content: bytes) -> int:
+    """As many values as JSON can hold at most, without its being parsed."""
+    return sum(map(content.count, (b",", b"[", b"{")))
+
+
+def bytes_of(path: Path, most: int) -> bytes:
+    """What is in a plain file.
+
+    Raises:
+        ClbenchError: if it is none, or is larger than ``most`` bytes.
+        OSError: if it cannot be read.
+    """
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ClbenchError(f"{path.name} is no plain file but {_kind(path)}")
     # Should it be another file by now: no link is followed, and no pipe waited for.
@@ -67,11 +79,11 @@ def _plain(path: Path, most: int) -> bytes:
         return opened.read(most)
 
 
-def _text(content: bytes, path: Path) -> str:
+def _text(content: bytes, name: str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ClbenchError(f"{path.name} is not UTF-8 (at byte {error.start:,})") from error
+        raise ClbenchError(f"{name} is not UTF-8 (at byte {error.start:,})") from error
 
 
 def json_of(path: Path) -> Any:
@@ -81,15 +93,54 @@ def json_of(path: Path) -> Any:
         ClbenchError: if it is none, or holds more than is read, with the reason.
         OSError: if it cannot be read.
     """
-    text = _text(content_of(path), path)
+    return json_in(content_of(path), path.name)
+
+
+def json_in(content: bytes, name: str, strict: bool = False) -> Any:
+    """The values of JSON, as :func:`json_of` has them.
+
+    Args:
+        content: within bounds, as :func:`content_of` gives it.
+        name: for messages.
+        strict: refuse NaN, infinities and keys that are given twice too.
+
+    Raises:
+        ClbenchError: if it is none, or holds what is not read, with the reason.
+    """
+    text = _text(content, name)
     try:
-        values = json.loads(text)
+        if strict:
+            values = json.loads(text, parse_constant=no_number, object_pairs_hook=once)
+        else:
+            values = json.loads(text)
     except RecursionError as error:
-        raise ClbenchError(f"{path.name} is nested too deeply") from error
+        raise ClbenchError(f"{name} is nested too deeply") from error
     except ValueError as error:
-        raise ClbenchError(f"{path.name} is no JSON: {error}") from error
-    tame(values, path.name)
+        raise ClbenchError(f"{name} is no JSON: {error}") from error
+    tame(values, name)
     return values
+
+
+def no_number(name: str) -> NoReturn:
+    """For ``json.loads``: JSON has no NaN and no infinities.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is no number")
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``json.loads``: an object whose keys are given once each.
+
+    Raises:
+        ValueError: for one that is given again: readers differ in which value they take.
+    """
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {counts.most_common(1)[0][0]!r:.60} is given twice")
+    return made
 
 
 def yaml_of(path: Path) -> Any:

@@ -59,10 +59,21 @@ def record_of(folder: Path, times: int = 1) -> Record:
         ClbenchError: if there is none that a run can have written, in half a line.
         OSError: if it cannot be read.
     """
-    path = folder / "record.jsonl"
-    content = reading.content_of(path, times)
+    return record_in(reading.content_of(folder / "record.jsonl", times), folder)
+
+
+def record_in(content: bytes, folder: Path) -> Record:
+    """The record that ``record.jsonl`` holds, checked.
+
+    Args:
+        content: of the file, within bounds.
+        folder: of the run, for messages; nothing is read there.
+
+    Raises:
+        ClbenchError: if it is none that a run can have written, in half a line.
+    """
     try:
-        record = Record(folder, tuple(events(path, content)))
+        record = Record(folder, tuple(events(folder / "record.jsonl", content)))
     except (RecursionError, ValueError, TypeError) as error:
         raise ClbenchError(f"record.jsonl is no record ({type(error).__name__})") from error
     check(record)
@@ -167,11 +178,19 @@ def config_of(folder: Path, recorded: str | None = None) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     if recorded is not None:
-        values = reading.yaml_in(recorded, "the recipe in record.jsonl")
-    elif not path.exists() and not path.is_symlink():
+        return recipe_in(recorded, "the recipe in record.jsonl")
+    if not path.exists() and not path.is_symlink():
         return {}
-    else:
-        values = reading.yaml_of(path)
+    return recipe_in(reading.read(path, reading.RECIPE_BYTES), path.name)
+
+
+def recipe_in(text: str, name: str) -> dict[str, Any]:
+    """The values of a recipe, from its text.
+
+    Raises:
+        ClbenchError: if it is no recipe that a run can have written.
+    """
+    values = reading.yaml_in(text, name)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ClbenchError("config.yaml is no recipe: it must be a mapping of names to values")
     if len(str(values)) > reading.RECIPE_BYTES * 2:
@@ -189,7 +208,15 @@ def environment_of(folder: Path) -> dict[str, Any]:
     path = folder / "environment.json"
     if not path.exists() and not path.is_symlink():
         return {}
-    values = reading.json_of(path)
+    return environment_in(reading.json_of(path))
+
+
+def environment_in(values: Any) -> dict[str, Any]:
+    """The values of an ``environment.json``.
+
+    Raises:
+        ClbenchError: if they are not what a run writes.
+    """
     reading.fit(_Environment, values, "environment.json")
     return dict(values)
 
@@ -201,6 +228,14 @@ def sweep_of(path: Path) -> dict[str, Any]:
         ClbenchError: if it is no sweep.
         OSError: if it cannot be read.
     """
-    values = reading.json_of(path)
-    reading.fit(_Sweep, values, path.name)
+    return sweep_in(reading.json_of(path), path.name)
+
+
+def sweep_in(values: Any, name: str) -> dict[str, Any]:
+    """The values of a file ``sweep-*.json``.
+
+    Raises:
+        ClbenchError: if it is no sweep.
+    """
+    reading.fit(_Sweep, values, name)
     return dict(values)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +19,11 @@ from clbench.record.record import Record, Scenario
 from clbench.record.retained import HEAD
 from clbench.record.same_run import settings
 from clbench.report import defaults
+from clbench.report.places import run_folders, sweep_files
 from clbench.text.texts import cut_line
 
 #: Metrics that a recipe can ask for beside accuracy.
 MEASURED = ("calibration_error", "nll")
-#: Levels of folders below that which was named; deeper trees are nobody's runs.
-DEEPEST = 50
 _SEED = re.compile(r"-seed\d+$")
 #: What files that no run wrote can bring about, besides :class:`ClbenchError`.
 UNREADABLE = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError, OSError)
@@ -213,25 +211,19 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     """All runs in and below some folders, and a line for each that cannot be read.
 
     Args:
-        places: run folders, or folders that hold some, up to :data:`DEEPEST` levels below.
+        places: run folders, or folders that hold some; see :mod:`clbench.report.places`.
 
     Raises:
         ClbenchError: if a folder is missing, or there is no run at all.
     """
-    folders: dict[Path, None] = {}
     roots = [Path(place) for place in places]
-    for place in roots:
-        if not place.is_dir():
-            raise ClbenchError(f"there is no folder {place}")
-        for folder in sorted(_holding(place)):
-            folders[folder.resolve()] = None
     runs: list[Run] = []
     problems: list[str] = []
-    for folder in folders:
+    for folder in run_folders(roots):
         try:
             run, passed_over = read_run(folder)
         except (ClbenchError, *UNREADABLE) as error:
-            problems.append(cut_line(f"{folder.name} is left out: {_reason(error)}."))
+            problems.append(cut_line(f"{folder.name} is left out: {reason_of(error)}."))
             continue
         if run is None:
             problems.append(
@@ -250,15 +242,6 @@ def gather(places: Iterable[Path | str]) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
-def _holding(place: Path) -> Iterator[Path]:
-    """Folders with something called ``record.jsonl``, whatever it is."""
-    for name, folders, files in os.walk(place):
-        if "record.jsonl" in files or "record.jsonl" in folders:
-            yield Path(name)
-        if len(Path(name).relative_to(place).parts) >= DEEPEST:
-            folders.clear()
-
-
 def read_run(folder: Path) -> tuple[Run | None, list[str]]:
     """A run folder's run, None if it has just begun; and why files beside its record do not count.
 
@@ -275,7 +258,7 @@ def read_run(folder: Path) -> tuple[Run | None, list[str]]:
         try:
             return reader(path)
         except (ClbenchError, *UNREADABLE) as error:
-            passed_over.append(_reason(error))
+            passed_over.append(reason_of(error))
             return {}
 
     recipe = trust.config_of(folder, record.run.recipe)
@@ -287,12 +270,8 @@ def read_run(folder: Path) -> tuple[Run | None, list[str]]:
     return run, passed_over
 
 
-def sweep_files(folder: Path) -> list[Path]:
-    """The files that sweeps left in a run folder."""
-    return sorted(folder.glob("sweep-*.json"))[:20]
-
-
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Why a run folder cannot be read, in half a line."""
     if isinstance(error, ClbenchError):
         return str(error)
     if isinstance(error, OSError):

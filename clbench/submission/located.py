@@ -1,0 +1,79 @@
+"""Images and weights that a stranger's recipe names by paths, looked for in one's own data folder.
+
+A path of theirs is never followed: of ``data/birds/train``, ``birds/train`` or ``train`` is looked
+for in the data folder, the longer one first; of one that leads upwards, its last part alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clbench.models.weights_file import SUFFIXES
+
+#: Values of ``retention.data`` that are no folder.
+_WORDS = ("auto", "none")
+#: One name for many files.
+_PATTERN = re.compile(r"[*?\[{]")
+
+
+class NotFound(Exception):
+    """Something that a recipe names by a path is not in the data folder."""
+
+
+def located(values: Mapping[str, Any], data_dir: Path) -> dict[str, Any]:
+    """A recipe's values whose paths lie in a data folder.
+
+    Args:
+        values: plain ones.
+        data_dir: the folder.
+
+    Raises:
+        NotFound: naming what is not there.
+    """
+    stream, model = dict(values.get("stream") or {}), dict(values.get("model") or {})
+    for key in ("train", "test", "names"):
+        if stream.get(key):
+            stream[key] = _each(stream[key], data_dir)
+    weights = model.get("weights")
+    if isinstance(weights, str) and (weights.endswith(SUFFIXES) or "/" in weights):
+        model["weights"] = _found(weights, data_dir)
+    found = dict(values) | {"stream": stream, "model": model}
+    retention = values.get("retention")
+    if isinstance(retention, Mapping):
+        sets = retention.get("sets")
+        own = {k: _folders(v, data_dir) for k, v in sets.items()} if isinstance(sets, dict) else {}
+        found["retention"] = _folders(retention, data_dir) | ({"sets": own} if own else {})
+    return found
+
+
+def _folders(section: Any, data_dir: Path) -> Any:
+    """A section of retention, whose ``data`` and ``train`` are folders."""
+    if not isinstance(section, Mapping):
+        return section
+    named = {k: section[k] for k in ("data", "train") if isinstance(section.get(k), str)}
+    return dict(section) | {
+        key: path if path in _WORDS else _found(path, data_dir) for key, path in named.items()
+    }
+
+
+def _each(value: Any, data_dir: Path) -> Any:
+    return (
+        [_each(v, data_dir) for v in value] if isinstance(value, list) else _found(value, data_dir)
+    )
+
+
+def _found(path: Any, data_dir: Path) -> str:
+    parts = re.split(r"[\\/]", str(path))
+    parts = [part for part in parts if part not in ("", ".")]
+    if str(path).startswith(("/", "~", "\\")) or ".." in parts or ":" in str(path):
+        parts = parts[-1:]
+    if not parts or parts[-1] in ("..", "~"):
+        raise NotFound(f"{path!s:.100} is no path to look for")
+    for start in range(len(parts)):
+        there = data_dir.joinpath(*parts[start:])
+        if (there.parent if _PATTERN.search(there.name) else there).exists():
+            return str(there)
+    raise NotFound(f"needs {'/'.join(parts)} in {data_dir}")

@@ -1,0 +1,183 @@
+"""``clbench verify --rerun``: one seed of a row is run again here, and what comes out is compared.
+
+On another machine the same recipe does not give the same bits: other kernels round in other ways,
+and training carries that on. At worst that is like another draw of the seed. So accuracies may lie
+apart as those of the row's own seeds do, within bounds: seeds that were made up to lie far apart
+allow no more than :data:`CELLS` and :data:`OVERALL` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, final
+
+import numpy as np
+
+from clbench.errors import ClbenchError
+from clbench.plugins.recipes import HASHES, NAMES, admitted
+from clbench.recipe.recipe import Recipe, parse
+from clbench.record.record import Record, Scenario
+from clbench.report.gather import read_run
+from clbench.runner.runner import run as run_recipe
+from clbench.submission.checks.base import PackedRow
+from clbench.submission.here import Here, NotMade
+from clbench.submission.located import NotFound, located
+from clbench.submission.submission import PackedRun, Submission
+from clbench.suite.missing import Inventory
+
+#: What the cells of R may differ by in the mean, and OP: whatever the seeds say, and at most.
+CELLS, OVERALL = (0.02, 0.05), (0.01, 0.03)
+#: Arguments of the Trainer that say on which devices.
+_PLACED = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar")
+#: Deviations of the seeds' OP that a run again may lie from the one it repeats.
+DEVIATIONS = 2.0
+
+
+@final
+@dataclass(frozen=True)
+class Again:
+    """A run and its repetition, in one scenario.
+
+    Attributes:
+        scenario: which accuracies.
+        cells: mean absolute difference over the cells of R, a fraction.
+        cells_allowed: the most it may be.
+        overall: OP as submitted, and as it came out here.
+        overall_allowed: the most that these may differ by.
+        alike: whether versions and hardware are told to be the same.
+    """
+
+    scenario: Scenario
+    cells: float
+    cells_allowed: float
+    overall: tuple[float, float]
+    overall_allowed: float
+    alike: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Whether every accuracy came out as submitted."""
+        return self.cells == 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is one that rounding explains."""
+        apart = abs(self.overall[0] - self.overall[1])
+        return self.cells <= self.cells_allowed and apart <= self.overall_allowed
+
+    @property
+    def words(self) -> str:
+        """Both numbers, in %."""
+        name = self.scenario.replace("_", "-")
+        if self.same:
+            return f"{name}: equal in every accuracy, OP {100 * self.overall[0]:.2f} %"
+        hint = ", though versions and hardware are the same" * self.alike
+        return (
+            f"{name}: accuracies {100 * self.cells:.2f} points apart in the mean (at most "
+            f"{100 * self.cells_allowed:.2f}), OP {100 * self.overall[0]:.2f} % submitted and "
+            f"{100 * self.overall[1]:.2f} % here (at most {100 * self.overall_allowed:.2f} apart)"
+            f"{hint}"
+        )
+
+
+def drawn_seed(submission: Submission, row: PackedRow) -> PackedRun:
+    """The run of a row to repeat: drawn by the file's hash, so that nobody chooses it."""
+    text = f"{submission.sha256}\n{row.section}\n{row.method}"
+    place = int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(row.members)
+    return row.members[place]
+
+
+def again(
+    one: PackedRun, row: PackedRow, here: Here, folder: Path, plugins: Sequence[str] = ()
+) -> tuple[Again, ...]:
+    """Run a recipe again, and compare.
+
+    Args:
+        one: the run of the row to repeat.
+        row: its row, whose other seeds say how far apart runs are.
+        here: this machine.
+        folder: where the run goes.
+        plugins: files or modules of whoever verifies; no others are loaded.
+
+    Raises:
+        NotMade: if it cannot be run here: data, weights or a plugin are missing.
+        ClbenchError: if it measures something else.
+    """
+    recipe = _recipe(one, here, plugins)
+    try:
+        record = run_recipe(recipe, folder)
+    except ClbenchError as error:
+        raise NotMade(f"it could not be run here: {error}") from error
+    beside, _ = read_run(folder)
+    alike = beside is not None and beside.environment_hash == one.run.environment_hash
+    records = [member.run.record for member in row.members]
+    return tuple(
+        replace(_compared(one.run.record, record, records, scenario), alike=alike)
+        for scenario in one.run.record.scenarios
+    )
+
+
+def _recipe(one: PackedRun, here: Here, plugins: Sequence[str]) -> Recipe:
+    """The recipe to run: with one's own data, on one device, without loggers and checkpoints."""
+    if one.run.record.run.laid_on is not None:
+        raise NotMade("it is laid on another run, which is not in the submission")
+    if (asked := one.run.recipe.get(HASHES)) and not plugins:
+        raise NotMade(f"needs the plugin {next(iter(asked))}: if you trust it, name it (--plugins)")
+    try:
+        values = located(one.run.recipe, here.data_dir) | {NAMES: list(plugins)}
+    except NotFound as error:
+        raise NotMade(str(error)) from error
+    trainer = {k: v for k, v in dict(values.get("trainer") or {}).items() if k not in _PLACED}
+    values |= {
+        "loggers": {},
+        "trainer": {**trainer, "enable_progress_bar": False},
+        "stream": {**values["stream"], "download": False},
+        "data_dir": str(here.data_dir),
+        "checkpoints": "none",
+        "name": None,
+    }
+    try:
+        recipe = parse(admitted(values) if plugins else values)
+    except ClbenchError as error:
+        raise NotMade(str(error)) from error
+    if lacking := Inventory(fetch=False).reason(recipe):
+        raise NotMade(lacking)
+    return recipe
+
+
+def _compared(
+    submitted: Record, repeated: Record, seeds: Sequence[Record], scenario: Scenario
+) -> Again:
+    told, found = (r.accuracy_matrix(scenario) for r in (submitted, repeated))
+    if told.shape != found.shape or (np.isnan(told) != np.isnan(found)).any():
+        raise ClbenchError("the run here measured other tasks than the one submitted")
+    matrices = [record.accuracy_matrix(scenario) for record in seeds]
+    between = [_apart(a, b) for a, b in itertools.combinations(matrices, 2)]
+    overall = [_overall(record, scenario) for record in seeds]
+    spread = stdev(overall) if len(overall) > 1 else 0.0
+    return Again(
+        scenario,
+        _apart(told, found),
+        _within(CELLS, fmean(between) if between else 0.0),
+        (_overall(submitted, scenario), _overall(repeated, scenario)),
+        _within(OVERALL, DEVIATIONS * spread),
+    )
+
+
+def _within(bounds: tuple[float, float], value: float) -> float:
+    return min(max(value, bounds[0]), bounds[1])
+
+
+def _apart(one: Any, other: Any) -> float:
+    """Mean absolute difference of two matrices where both are measured."""
+    return float(np.nanmean(np.abs(one - other)))
+
+
+def _overall(record: Record, scenario: Scenario) -> float:
+    found = record.summary()[scenario]["overall_performance"]
+    return 0.0 if found is None else float(found)
