@@ -13,23 +13,20 @@ from clbench.cli.arguments import overrides
 from clbench.cli.boards import make_board
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
+from clbench.cli.shared_tables import BOARD, PACK, PUSH, VERIFY
 from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
-    BOARD,
     COMPARE,
     DATA,
     EMBED,
     LIST,
     NEW,
-    PACK,
-    PUSH,
     REFUSED,
     REPORT,
     REPRODUCE,
     SCORE,
     SOUP,
     SWEEP,
-    VERIFY,
 )
 from clbench.errors import ClbenchError
 from clbench.explain import nearest

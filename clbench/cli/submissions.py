@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clbench import __version__
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
-from clbench.cli.tables import PACK, VERIFY
+from clbench.cli.shared_tables import PACK, VERIFY
 from clbench.errors import ClbenchError
 from clbench.text.texts import cut, writable
 

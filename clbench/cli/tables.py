@@ -18,7 +18,7 @@ from clbench.cli.words import value_of
 from clbench.launch.slurm import Settings
 from clbench.record.record import SCENARIOS
 
-_PLUGINS = Option(
+NAMED = Option(
     PLUGINS,
     "files (my_method.py) or modules with methods, streams … of your own: their code is run; "
     "docs/plugins.md",
@@ -37,7 +37,7 @@ TRAIN = Command(
         Option(
             "output", "the run folder (default: runs/<stream>-<methods>-seed<seed>)", "DIR", folder
         ),
-        _PLUGINS,
+        NAMED,
         Option("resume", "go on after the last finished task"),
         Option("print_config", "print the whole recipe, with comments, and stop", prints=True),
         Option(
@@ -86,23 +86,13 @@ _GRID = (
     Option("report", "folder of the report (default: in output)", "DIR", folder),
     Option("dry_run", "show the grid and stop"),
     Option("seeds", "in place of the suite's own", "SEED", whole_number, many=True),
-    _PLUGINS,
+    NAMED,
 )
-_ASKS = Option("yes", "do not ask")
+ASKS = Option("yes", "do not ask")
 _PLACES = (
     Option("launcher", "local (the default) or slurm", "NAME"),
     Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
     *_slurm(),
-)
-BOARD = Command(
-    "board",
-    (
-        Option("output", "folder of the site (default: board)", "DIR", folder),
-        Option("title", "heading of the site (default: clbench board)", "TEXT"),
-        Option("data_dir", "the data root, for checks (default: data)", "DIR", folder),
-    ),
-    "Check all submissions in a folder, and make a static site of boards. docs/board.md",
-    Option("folder", "with NAME.clbench.zip, and NAME.verdict.json of yours", "FOLDER", folder),
 )
 COMPARE = Command(
     "compare",
@@ -112,7 +102,7 @@ COMPARE = Command(
             "skip_missing",
             "leave out what lacks data or weights; on a terminal, say what is left and ask",
         ),
-        _ASKS,
+        ASKS,
         *_PLACES,
         *REFUSED,
     ),
@@ -126,7 +116,7 @@ DATA = Command(
     (
         Option("data_dir", "the data root (default: data)", "DIR", folder),
         Option("fetch", "download what torchvision can"),
-        _PLUGINS,
+        NAMED,
     ),
     "Say where the files of data sets belong, and whether they are there as they were published; "
     "without a name, a list of all.",
@@ -159,7 +149,7 @@ LIST = Command(
     "list",
     (
         Option("verified", "numbers that papers report, beside those measured here"),
-        _PLUGINS,
+        NAMED,
     ),
     "List streams, methods, loggers and backbones, as train.py --list does; or numbers.",
 )
@@ -169,44 +159,6 @@ NEW = Command(
     "Write a method of your own to start from, NAME.py, and its test, test_NAME.py, which passes "
     "as it is. docs/plugins.md goes on from there.",
     Option("what", "method, and its name", "method NAME", many=True),
-)
-PACK = Command(
-    "pack",
-    (
-        Option("output", "the file, NAME.clbench.zip", "FILE", folder),
-        Option("title", "of the submission", "TEXT"),
-        Option("authors", "who answer for it, each in quotes", "NAME", many=True),
-        Option("contact", "how to reach them", "TEXT"),
-        Option("licence", "of the records (default: CC-BY-4.0)", "TEXT"),
-        Option("link", "to code or a paper, https://…", "URL"),
-        Option("with_plugins", "put the code of plugins in, too"),
-        Option("skip_unfinished", "leave out runs that are not finished"),
-    ),
-    "Put finished runs into one file to hand over: records, recipes, environments, splits and "
-    "scores; no weights, no names of people or folders of this machine. docs/submissions.md",
-    Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
-)
-PUSH = Command(
-    "push",
-    (
-        Option("to", "the repository, as user/name; it is made if it is not there", "USER/NAME"),
-        Option("private", "only you, or the organisation, can see it"),
-        Option(
-            "license",
-            "of the weights, as the hub calls it, such as apache-2.0 (default: unknown)",
-            "NAME",
-        ),
-        Option("update", "the repository may be there: its files are replaced, in a new commit"),
-        Option("dry_run", "list what would be sent, and send nothing"),
-        Option(
-            "output", "write what would be sent into this folder, and send nothing", "DIR", folder
-        ),
-        _ASKS,
-        _PLUGINS,
-    ),
-    "Send a finished run to the Hugging Face hub: weights as timm loads them, a model card, the "
-    "record and the recipe, without paths of this machine. docs/sharing.md",
-    Option("run", "the run folder", "RUN", folder),
 )
 REPORT = Command(
     "report",
@@ -220,7 +172,7 @@ REPORT = Command(
 )
 REPRODUCE = Command(
     "reproduce",
-    (*_GRID, _ASKS, *_PLACES, *REFUSED),
+    (*_GRID, ASKS, *_PLACES, *REFUSED),
     "Run the suite of a paper, but what lacks data or weights here, and report: "
     "clbench compare --skip_missing.",
     Option("suite", "flow, mofo or sfa", "PAPER"),
@@ -269,7 +221,7 @@ SOUP = Command(
             one_of(*SCENARIOS),
         ),
         Option("greedy", "one more soup, of runs that raise validation accuracy"),
-        _PLUGINS,
+        NAMED,
     ),
     "Average the weights of finished runs of one stream, network and pretrained weights, without "
     "training, and measure the average; reports show it beside the first run.",
@@ -296,25 +248,10 @@ SWEEP = Command(
             "each laid on the run; its other keys are for clbench compare, which trains the rows",
             "FILE",
         ),
-        _PLUGINS,
+        NAMED,
     ),
     "Evaluate a finished run with other settings of methods that only change weights after "
     "training: one of those with VALUES, which are start:stop:step, or a list with commas; or with "
     "post-hoc methods that it was not trained with.",
     Option("run", "the run folder, with its checkpoints", "RUN", folder),
-)
-VERIFY = Command(
-    "verify",
-    (
-        Option("data_dir", "the data root (default: data)", "DIR", folder),
-        Option("rerun", "run one seed of each row again, and compare"),
-        Option("rows", "of these rows alone, as the table names them", "ROW", many=True),
-        Option("output", "folder for these runs (default: a temporary one)", "DIR", folder),
-        Option("write", "write the verdicts to NAME.verdict.json; --rerun does so too"),
-        _PLUGINS,
-    ),
-    "Check submissions: recompute every score, compare records with recipes, data and weights that "
-    "are here, and say for each row whether it is self-reported, disputed, or, with --rerun, "
-    "verified. docs/submissions.md",
-    Option("files", "submissions, NAME.clbench.zip", "FILE", folder, many=True),
 )

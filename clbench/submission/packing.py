@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from clbench import __version__
 from clbench.errors import ClbenchError
 from clbench.files.disk import to_json, write_atomic, writing_to
+from clbench.recipe.redacting import Redactor, own_names
 from clbench.record import reading
 from clbench.report.gather import UNREADABLE, Run, read_run, reason_of
 from clbench.report.places import run_folders, sweep_files
 from clbench.submission import about, archive
 from clbench.submission.about import About
 from clbench.submission.attached import plugins_of
-from clbench.submission.redacting import Redactor, own_names
 from clbench.submission.submission import (
     CONFIG,
     MACHINE,

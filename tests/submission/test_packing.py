@@ -9,11 +9,11 @@ from submitted import PLUGIN, RECIPE, members_of
 
 from clbench.cli.commands import command
 from clbench.errors import ClbenchError
+from clbench.recipe.redacting import Redactor, own_names
 from clbench.record.same_run import settings
 from clbench.report.gather import read_run
 from clbench.runner.runner import run
 from clbench.submission import opened, pack, verify
-from clbench.submission.redacting import Redactor, own_names
 
 
 @pytest.fixture
