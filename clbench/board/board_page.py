@@ -1,4 +1,4 @@
-"""The page of one board, and that of a board in several class orders."""
+"""The page of one board."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Any, final
 
 from clbench.board.boards import Board, BoardRow
 from clbench.board.pages import render
-from clbench.board.table import FIRST, board_table, differences_table, disputed_table
+from clbench.board.table import FIRST, NOTE, board_table, differences_table, disputed_table
 from clbench.record.record import TITLES, Scenario
-from clbench.report.cells import Entry, Head, Table, rank_cell
 from clbench.report.fonts import literal
 from clbench.report.frontier import frontier
 from clbench.report.metrics import SCENARIO_ABOUT, show
-from clbench.report.orders import orders_table
 from clbench.report.section import Section
 from clbench.report.spots import pareto
-from clbench.report.statistics import mean_ranks
 from clbench.report.svg import inline, styled, to_svg
 
-RANKED = "rank by OP, 1 the best, mean over class orders; with an interval from five seeds of each"
 #: Rows that a figure shows at most.
 DRAWN = 80
 #: Boards near another that its page leads to, at most.
@@ -30,7 +26,7 @@ NEAR = 24
 
 @final
 @dataclass(frozen=True)
-class First:
+class Headline:
     """What the index says of a board in one scenario.
 
     Attributes:
@@ -46,7 +42,9 @@ class First:
     ties: int
 
 
-def write_board(site: Path, board: Board, near: Sequence[Board], orders: str) -> tuple[First, ...]:
+def write_board(
+    site: Path, board: Board, near: Sequence[Board], orders: str
+) -> tuple[Headline, ...]:
     """Write the page of a board; returns what the index says of it.
 
     Args:
@@ -71,39 +69,10 @@ def write_board(site: Path, board: Board, near: Sequence[Board], orders: str) ->
         parts=parts,
         disputed=disputed_table(board),
         rows=every,
+        note=NOTE,
         scenarios=scenarios or TITLES,
     )
     return tuple(_firsts(board, scenarios))
-
-
-def write_orders(site: Path, name: str, boards: Sequence[Board]) -> None:
-    """Write the page of boards that differ in the order of the classes alone."""
-    sections = [board.section for board in boards if board.section.groups]
-    tables: list[Table] = []
-    for scenario, title in boards[0].scenarios.items() if len(sections) > 1 else ():
-        tables += filter(None, (orders_table(sections, scenario), _ranked(boards, scenario, title)))
-    render("orders.html", site / "boards" / f"{name}.html", 1, boards=boards, tables=tables)
-
-
-def _ranked(boards: Sequence[Board], scenario: Scenario, title: str) -> Table | None:
-    """Mean ranks over class orders of the rows that all of them have; None below two of these."""
-    each = [{row.group.label: row.group for row in board.rows} for board in boards]
-    labels = [label for label in each[0] if all(label in found for found in each)]
-    values = {
-        label: [list(found[label].by_seed(FIRST, scenario).values()) for found in each]
-        for label in labels
-        if all(found[label].rival for found in each)
-    }
-    values = {label: scores for label, scores in values.items() if all(scores)}
-    if len(values) < 2:
-        return None
-    ranked = zip(values, mean_ranks(list(values.values())), strict=True)
-    body = [
-        [Entry(label, label), rank_cell(rank)]
-        for label, rank in sorted(ranked, key=lambda pair: pair[1].mean)
-    ]
-    heads = [Head("Method"), Head("Mean rank", RANKED, -1, ordered=True)]
-    return Table(f"Mean rank over {len(boards)} class orders, {title}", heads, body)
 
 
 def _part(board: Board, scenario: Scenario, title: str) -> dict[str, Any]:
@@ -149,10 +118,10 @@ def _shown(section: Section, scenario: Scenario) -> tuple[Section, int]:
     return replace(section, groups=groups), len(standing) - len(groups)
 
 
-def _firsts(board: Board, scenarios: Mapping[Scenario, str]) -> Iterator[First]:
+def _firsts(board: Board, scenarios: Mapping[Scenario, str]) -> Iterator[Headline]:
     for scenario, title in scenarios.items():
         leader: BoardRow | None = board.leader(scenario)
         op = leader and leader.group.estimate("overall_performance", scenario)
         if leader and op:
             ties = sum(rank == 1 for rank in board.ranks(scenario).values()) - 1
-            yield First(title, leader.group.label, show(op.mean, "accuracy"), ties)
+            yield Headline(title, leader.group.label, show(op.mean, "accuracy"), ties)

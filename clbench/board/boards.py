@@ -136,7 +136,7 @@ def boards_of(rows: Iterable[BoardRow]) -> list[Board]:
     return sorted(made, key=lambda board: _place(board.key))
 
 
-def families(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
+def same_but_order_of(boards: Sequence[Board]) -> list[tuple[Board, ...]]:
     """Boards that differ in the order of the classes alone, two or more."""
     found: dict[Key, list[Board]] = defaultdict(list)
     for board in boards:

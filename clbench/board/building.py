@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from clbench.board.board_page import write_board, write_orders
-from clbench.board.boards import VERDICTS, Board, boards_of, families
+from clbench.board.board_page import write_board
+from clbench.board.boards import VERDICTS, Board, boards_of, same_but_order_of
 from clbench.board.checked import FILE, keep_verdicts, kept_verdicts
-from clbench.board.pages import put, style
+from clbench.board.orders_page import orders_name, write_orders
+from clbench.board.pages import put_file, site_style
 from clbench.board.site_pages import places_of, write_index, write_submission
-from clbench.board.taking import Taken, take
+from clbench.board.taking import Taken, take_in
 from clbench.board.workers import each
 from clbench.errors import ClbenchError
 from clbench.files.disk import writing_to
@@ -87,7 +87,7 @@ def build_board(folder: Path, site: Path, heading: str, data_dir: Path = Path("d
             raise ClbenchError(cut_line(f"{folder}: no submission can be read: {problems[0]}"))
         boards = boards_of(row for one in found for row in one.rows)
         written = _write(site, heading, found, boards, problems)
-        _remove_older(site, {*written, *_run_files(site, found)})
+        _remove_older(site, written | set(_run_files(site, found)))
         keep_verdicts(site, {one.sha256: one.own for one in found})
     fresh = sum(one.sha256 not in kept for one in found)
     index = site / "index.html"
@@ -126,7 +126,7 @@ def _take_all(
     """What can be read, and a line for each file that cannot, or is another one again."""
     problems: list[str] = []
     found: dict[str, Taken] = {}
-    for one in each(take, [(path, site, kept, data_dir) for path in files]):
+    for one in each(take_in, [(path, site, kept, data_dir) for path in files]):
         if isinstance(one, str):
             problems.append(one)
         elif one.sha256 in found:
@@ -143,11 +143,11 @@ def _write(
     found: Sequence[Taken],
     boards: Sequence[Board],
     problems: Sequence[str],
-) -> Iterator[Path]:
+) -> set[Path]:
     """Write all pages but those of runs; returns their paths."""
-    put(site / "style.css", style().encode())
-    same_but_order = {_orders_name(same): same for same in families(boards)}
-    orders = {board.key: name for name, same in same_but_order.items() for board in same}
+    put_file(site / "style.css", site_style().encode())
+    families = {orders_name(same): same for same in same_but_order_of(boards)}
+    orders = {board.key: name for name, same in families.items() for board in same}
     near: dict[Any, list[Board]] = defaultdict(list)
     for board in boards:
         near[board.key.stream, board.key.backbone].append(board)
@@ -156,21 +156,15 @@ def _write(
         for board in boards
     ]
     firsts = each(write_board, work)
-    each(write_orders, [(site, name, same) for name, same in same_but_order.items()])
+    each(write_orders, [(site, same) for same in families.values()])
     places = places_of(boards)
     told = [
-        (name, f"{same[0].key.title}: {len(same)} class orders")
-        for name, same in same_but_order.items()
+        (name, f"{same[0].key.title}: {len(same)} class orders") for name, same in families.items()
     ]
     write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
-    names = [*(board.key.name for board in boards), *same_but_order]
-    pages = [site / "boards" / f"{name}.html" for name in names]
-    return iter([*pages, *(write_submission(site, one, places) for one in found)])
-
-
-def _orders_name(boards: Sequence[Board]) -> str:
-    told = "".join(sorted(board.key.identity for board in boards))
-    return f"orders-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    names = [*(board.key.name for board in boards), *families]
+    pages = {site / "boards" / f"{name}.html" for name in names}
+    return pages | {write_submission(site, one, places) for one in found}
 
 
 def _run_files(site: Path, found: Sequence[Taken]) -> Iterator[Path]:

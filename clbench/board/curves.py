@@ -22,7 +22,7 @@ NAMED, APART = 12, 12
 
 @final
 @dataclass(frozen=True)
-class Line:
+class TaskLine:
     """Accuracy on a task over the steps of the stream.
 
     Attributes:
@@ -54,14 +54,14 @@ class Curves:
         left: lines that are left out.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[TaskLine]
     names: Sequence[float]
     starts: Sequence[float]
     steps: int
     left: int
 
 
-def curves(record: Record, scenario: Scenario) -> Curves | None:
+def curves_of(record: Record, scenario: Scenario) -> Curves | None:
     """The curves of a run; None if it was looked at once only, or made no steps."""
     found: dict[int, dict[int, float]] = defaultdict(dict)
     for event in record.tasks:
@@ -73,7 +73,7 @@ def curves(record: Record, scenario: Scenario) -> Curves | None:
         return None
     count = len(record.run.tasks)
     lines = [
-        Line(task + 1, task / max(1, count - 1), _places(_thinned(sorted(points.items())), end))
+        TaskLine(task + 1, task / max(1, count - 1), _places(_thinned(sorted(points.items())), end))
         for task, points in sorted(found.items())[:LINES]
     ]
     starts = [WIDTH * event.last_step / end for event in record.tasks[: LINES - 1]]

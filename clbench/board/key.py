@@ -128,7 +128,7 @@ class Key:
         return f"{slug(f'{self.stream}-{self.backbone}', 60).lower()}-{self.identity}".lstrip("-")
 
 
-def key_of(group: Group) -> Key:
+def board_key(group: Group) -> Key:
     """What the runs of a group share with others on their board."""
     run = group.runs[0]
     about, settings = run.record.run, complete(run)

@@ -38,10 +38,10 @@ def render(template: str, path: Path, up: int, **values: Any) -> None:
         values: what the template is given.
     """
     text = _templates().get_template(template).render(root="../" * up, **values)
-    put(path, writable(text).encode())
+    put_file(path, writable(text).encode())
 
 
-def put(path: Path, content: bytes) -> None:
+def put_file(path: Path, content: bytes) -> None:
     """Write a file of the site; one that is there with this content stays as it is."""
     if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _templates() -> Environment:
     return made
 
 
-def style() -> str:
+def site_style() -> str:
     """The style of all pages: the report's, and what the site's pages have besides."""
     made = _templates()
     assert made.loader is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clbench.board.curves import HEIGHT, WIDTH, curves
-from clbench.board.pages import put, render
+from clbench.board.curves import HEIGHT, WIDTH, curves_of
+from clbench.board.pages import put_file, render
 from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, show
@@ -27,7 +27,7 @@ def write_run(run: Run, folder: Path, row: RowVerdict, title: str) -> None:
         row: what was found out about it.
         title: of its submission.
     """
-    put(folder / "record.jsonl", "".join(event.text for event in run.record.events).encode())
+    put_file(folder / "record.jsonl", "".join(event.text for event in run.record.events).encode())
     render(
         "run.html",
         folder / "index.html",
@@ -54,7 +54,7 @@ def _part(run: Run, scenario: Scenario, title: str) -> dict[str, object]:
         "title": title,
         "matrix": matrix if whole else None,
         "ends": [] if whole else list(zip(matrix[-1], own, strict=True)),
-        "curves": curves(run.record, scenario),
+        "curves": curves_of(run.record, scenario),
     }
 
 

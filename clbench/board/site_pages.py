@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clbench.board.board_page import First
+from clbench.board.board_page import Headline
 from clbench.board.boards import VERDICTS, Board
 from clbench.board.pages import render
 from clbench.board.taking import Taken
@@ -20,7 +20,7 @@ def write_index(
     site: Path,
     heading: str,
     submissions: Sequence[Taken],
-    boards: Sequence[tuple[Board, Sequence[First]]],
+    boards: Sequence[tuple[Board, Sequence[Headline]]],
     orders: Sequence[tuple[str, str]],
     problems: Sequence[str],
 ) -> None:
@@ -35,7 +35,7 @@ def write_index(
         problems: a line for each file that could not be read.
     """
     counts = Counter(row.verdict for one in submissions for row in one.rows)
-    tree: dict[str, list[tuple[Board, Sequence[First]]]] = defaultdict(list)
+    tree: dict[str, list[tuple[Board, Sequence[Headline]]]] = defaultdict(list)
     for board, firsts in boards:
         tree[board.key.stream].append((board, firsts))
     render(

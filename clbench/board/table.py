@@ -32,7 +32,7 @@ COSTS = {
     "stored_samples": Metric("Samples kept", "samples kept from past tasks", "number", -1),
 }
 NOTE = (
-    f"{RULE} {MARK}: more than the method differs from the first row, which the table below says. "
+    f"{RULE} {MARK}: more than the method differs from the first row, which a table below says. "
     "Accuracies in %, mean ± standard deviation over seeds, with the 95 % interval of the mean."
 )
 
@@ -62,7 +62,7 @@ def board_table(board: Board, scenario: Scenario) -> Table:
         line[3:3] = [Entry(ours.verdict, ours.verdict, group=number), Entry(str(count), count)]
         body.append(line)
     title = f"{board.section.title}, {board.scenarios[scenario]}"
-    return Table(title, heads, body, NOTE)
+    return Table(title, heads, body)
 
 
 def besides(board: Board, leader: BoardRow | None, row: BoardRow) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from clbench.board.boards import BoardRow
-from clbench.board.key import key_of
+from clbench.board.key import board_key
 from clbench.board.run_page import write_run
 from clbench.board.slim import slim
 from clbench.errors import ClbenchError
@@ -18,6 +18,9 @@ from clbench.report.group import Group
 from clbench.submission.submission import SUFFIX, Submission, opened
 from clbench.submission.verdicts import RowVerdict, read_verdicts
 from clbench.text.texts import cut, cut_line, slug
+
+#: What values that no run has could bring about; what a disk refuses is told as that.
+ODD = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 @final
@@ -57,7 +60,7 @@ def page_name(file: str, sha256: str) -> str:
     return f"{slug(file.removesuffix(SUFFIX), 60)}-{sha256[:16]}".lstrip("-")
 
 
-def take(
+def take_in(
     path: Path, site: Path, kept: Mapping[str, Sequence[RowVerdict]], data_dir: Path
 ) -> Taken | str:
     """Read and check a submission, write the pages of its runs, and keep what boards need.
@@ -75,43 +78,50 @@ def take(
         submission = opened(path)
     except ClbenchError as error:
         return cut_line(str(error))
-    own = tuple(kept.get(submission.sha256) or _verdicts(submission, data_dir))
+    own = _kept_of(submission, kept) or tuple(_verdicts(submission, data_dir))
     checks, told = _with_file(submission, own)
-    stem = submission.path.name.removesuffix(SUFFIX)
-    name = page_name(submission.path.name, submission.sha256)
+    name = page_name(path.name, submission.sha256)
     known: dict[str, Any] = {}
-    rows = []
-    for number, row in enumerate(checks):
-        runs = tuple(submission.runs[i] for i in row.runs)
-        group = Group(row.method, runs, number, name=row.method)
-        pages = tuple(f"submissions/{name}/{i}" for i in row.runs)
-        for run, page in zip(runs, pages, strict=True):
-            write_run(run, site / page, row, submission.title)
-        called = (f"{cut(stem, 40)} {i}" for i in row.runs)
-        thin = tuple(slim(run, one, known) for run, one in zip(runs, called, strict=True))
-        rows.append(
-            BoardRow(
-                name,
-                submission.title,
-                replace(group, runs=thin),
-                key_of(group),
-                row.verdict,
-                row.reasons,
-                pages,
-                tuple(map(fingerprint, runs)),
-            )
-        )
-    return Taken(
-        submission.path.name,
+    try:
+        rows = tuple(_row(submission, name, row, site, known) for row in checks)
+    except ODD as error:  # no run is known to bring this about
+        return cut_line(f"{path.name} cannot be shown: {type(error).__name__}: {error}")
+    about = submission.about.model_dump(exclude={"sha256", "records_sha256"})
+    count = len(submission.runs)
+    return Taken(path.name, name, submission.sha256, about, count, rows, checks, own, told)
+
+
+def _row(
+    submission: Submission, name: str, row: RowVerdict, site: Path, known: dict[str, Any]
+) -> BoardRow:
+    """A row as boards have it; the pages of its runs are written."""
+    runs = tuple(submission.runs[i] for i in row.runs)
+    group = Group(row.method, runs, 0, name=row.method)
+    pages = tuple(f"submissions/{name}/{i}" for i in row.runs)
+    for run, page in zip(runs, pages, strict=True):
+        write_run(run, site / page, row, submission.title)
+    stem = cut(submission.path.name.removesuffix(SUFFIX), 40)
+    called = (f"{stem} {i}" for i in row.runs)
+    thin = tuple(slim(run, one, known) for run, one in zip(runs, called, strict=True))
+    return BoardRow(
         name,
-        submission.sha256,
-        submission.about.model_dump(exclude={"sha256", "records_sha256"}),
-        len(submission.runs),
-        tuple(rows),
-        checks,
-        own,
-        told,
+        submission.title,
+        replace(group, runs=thin),
+        board_key(group),
+        row.verdict,
+        row.reasons,
+        pages,
+        tuple(map(fingerprint, runs)),
     )
+
+
+def _kept_of(
+    submission: Submission, kept: Mapping[str, Sequence[RowVerdict]]
+) -> tuple[RowVerdict, ...]:
+    """The verdicts of an earlier build; none if there are none, or they are of other runs."""
+    rows = tuple(kept.get(submission.sha256, ()))
+    numbers = {number for row in rows for number in row.runs}
+    return rows if numbers <= set(range(len(submission.runs))) and all(r.runs for r in rows) else ()
 
 
 def _with_file(

@@ -31,10 +31,13 @@ def lab(place, name, methods, seeds=3, title=None, authors=("A. Author",), sprea
         title: of the submission.
         authors: of it.
         spread: between seeds.
+        keep: add to the runs that it has.
         run: more of the run, as of ``run_folder``.
     """
     runs = place.parent / f"{place.name}-runs" / name
-    shutil.rmtree(runs, ignore_errors=True)
+    again = run.pop("keep", False)
+    if not again:
+        shutil.rmtree(runs, ignore_errors=True)
     more = run.pop("about", {})
     run = {"config": CONFIG, "retention": None} | run
     for number, (method, op) in enumerate(methods.items()):
@@ -42,7 +45,9 @@ def lab(place, name, methods, seeds=3, title=None, authors=("A. Author",), sprea
         for seed in range(seeds) if isinstance(seeds, int) else seeds:
             settings = {} if method == "sequential" else {method: {}}
             now = min(1.0, max(0.0, op + noise.gauss(0, spread)))
-            run_folder(runs, settings, seed, now, folder=f"{number}-{seed}", **run)
+            run_folder(
+                runs, settings, seed, now, folder=f"{number}-{seed}{'-again' * again}", **run
+            )
     place.mkdir(exist_ok=True)
     return pack([runs], place / f"{name}.clbench.zip", title or name, list(authors), **more)
 

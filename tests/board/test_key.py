@@ -6,8 +6,8 @@ import pytest
 from board.labs import CONFIG
 from report.made_up import run_folder
 
-from clbench.board.boards import BoardRow, boards_of, families
-from clbench.board.key import key_of
+from clbench.board.boards import BoardRow, boards_of, same_but_order_of
+from clbench.board.key import board_key
 from clbench.report.gather import gather
 from clbench.report.sorting import sections_of
 
@@ -18,7 +18,7 @@ def key(place, methods=None, stored=None, **run):
     (section,) = sections_of([found])
     if stored is not None:
         found.summary["footprint"].update(data_oblivious=False, stored_samples=stored)
-    return key_of(section.groups[0])
+    return board_key(section.groups[0])
 
 
 def config(**changes):
@@ -113,5 +113,5 @@ def test_the_bound_stands_beside_what_it_bounds_and_alone_where_there_is_nothing
 def test_orders_of_one_stream_are_a_family(tmp_path):
     rows = [row(tmp_path, "one"), row(tmp_path, "two", names=["b", "a"], manifest="c" * 64)]
     rows.append(row(tmp_path, "other", train_logits="all"))
-    (family,) = families(boards_of(rows))
+    (family,) = same_but_order_of(boards_of(rows))
     assert {board.rows[0].submission for board in family} == {"one", "two"}

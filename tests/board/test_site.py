@@ -64,6 +64,20 @@ def row_of(path, label, table=0):
     return None
 
 
+def assert_linked(site, *elsewhere):
+    """Every link leads to a file of the site, and to a place that is there."""
+    known = {page.path.resolve(): page for page in pages_of(site)}
+    for path, page in known.items():
+        for link in page.links:
+            if link in ("data:,", *elsewhere):
+                continue
+            file, _, place = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            assert target.is_relative_to(site.resolve())
+            assert target.is_file(), link
+            assert not place or place in known[target].ids, link
+
+
 def test_every_link_leads_somewhere_and_every_number_to_its_record(tmp_path, monkeypatch):
     say(monkeypatch)
     about = {"link": "https://example.org/a?b=1&c", "contact": "mail", "licence": "MIT"}
@@ -77,7 +91,6 @@ def test_every_link_leads_somewhere_and_every_number_to_its_record(tmp_path, mon
     assert made.counts == {"verified": 0, "self-reported": 5, "disputed": 0}
     found = pages_of(site)
     assert len(found) == 1 + 1 + 2 + 9 + 4
-    known = {page.path.resolve(): page for page in found}
     script = re.search(r"<script>(.*)</script>", board_of(site).read_text(), re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     for page in found:
@@ -85,14 +98,7 @@ def test_every_link_leads_somewhere_and_every_number_to_its_record(tmp_path, mon
         assert len(policies) == 1
         assert "default-src 'none'; style-src 'self' file: 'unsafe-inline'" in policies[0]
         assert f"script-src 'sha256-{digest}'" in policies[0]
-        for link in page.links:
-            if link in ("data:,", about["link"]):
-                continue
-            path, _, place = link.partition("#")
-            target = (page.path.parent / path).resolve() if path else page.path.resolve()
-            assert target.is_relative_to(site.resolve())
-            assert target.is_file(), link
-            assert not place or place in known[target].ids
+    assert_linked(site, about["link"])
     # The raw record is that of the file, and the run's page leads to it.
     (folder,) = (site / "submissions").glob("ours-*")
     packed = archive.unzipped(ours.path.read_bytes())
@@ -243,13 +249,19 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path, monkeypatch):
 def test_class_orders_have_a_page_of_their_own(tmp_path, monkeypatch):
     say(monkeypatch)
     methods = {"sfa": 0.9, "ewc": 0.5}
-    lab(tmp_path / "in", "one", methods, seeds=2, names=["a", "b"])
-    lab(tmp_path / "in", "two", methods, seeds=2, names=["b", "a"], manifest="c" * 64)
+    for name, tasks, manifest in (("one", ["a", "b"], "b" * 64), ("two", ["b", "a"], "c" * 64)):
+        runs = {"names": tasks, "manifest": manifest, "title": name}
+        lab(tmp_path / "in", name, methods, seeds=2, **runs)
+        lab(tmp_path / "in", "both", methods, seeds=2, keep=name == "two", **runs)
     made = build(tmp_path / "in")
     assert made.boards == 2
     path = board_of(made.index.parent, "orders-")
-    assert row_of(path, "sfa")[:2] == ["sfa", "2 × 2"]
-    assert row_of(path, "ewc", table=1)[1] == "2.00"
+    label = next(n for n in re.findall(r">(sfa[^<]*)</a>", path.read_text()) if "both" in n)
+    assert row_of(path, label)[1] == "2 × 2"
+    assert row_of(path, label.replace("sfa", "ewc"), table=1)[1] == "2.00"
+    # Two submissions with an order each are no method over orders.
+    assert len(re.findall("<details", path.read_text())) == 2
+    assert_linked(made.index.parent)
     assert f"boards/{path.name}" in Page(made.index).links
 
 
