@@ -1,10 +1,12 @@
 """The code in the documentation runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from clbench.cli.cli import main
 from clbench.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +31,25 @@ def test_readme(data_dir, tmp_path, monkeypatch):
     (code,) = blocks("README.md")
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs/split_digits-sfa-seed0/summary.json").exists()
+
+
+def test_start_in_five_minutes(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("docs/start.md")
+    exec(compile(code, "start.md", "exec"), {})
+    assert (tmp_path / "runs/mine/curves.png").exists()
+
+
+@pytest.mark.slow
+def test_commands_of_start_in_five_minutes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/start.md").read_text(), re.DOTALL)
+    commands = [line for block in found for line in block.splitlines() if line[:7] == "clbench"]
+    assert len(commands) == 4
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    assert (tmp_path / "runs/split_digits-sfa-seed0/curves.png").exists()
+    assert (tmp_path / "report/report.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES)
