@@ -1,10 +1,12 @@
 """The code in the documentation runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from clbench.cli.cli import main
 from clbench.methods import METHODS
 from clbench.testing import check_method
 
@@ -33,6 +35,25 @@ def test_readme(data_dir, tmp_path, monkeypatch):
     names = {}
     exec(compile(method, "leash.py", "exec"), names)
     check_method(names["METHODS"]["leash"], neutral={"pull": 0}, beside=("sfa",))
+
+
+def test_start_in_five_minutes(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("docs/start.md")
+    exec(compile(code, "start.md", "exec"), {})
+    assert (tmp_path / "runs/mine/curves.png").exists()
+
+
+@pytest.mark.slow
+def test_commands_of_start_in_five_minutes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/start.md").read_text(), re.DOTALL)
+    commands = [line for block in found for line in block.splitlines() if line[:7] == "clbench"]
+    assert len(commands) == 4
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    assert (tmp_path / "runs/split_digits-sfa-seed0/curves.png").exists()
+    assert (tmp_path / "report/report.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES)

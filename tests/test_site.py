@@ -3,6 +3,7 @@
 What needs MkDocs is a slow test, which `make docs` must have come before.
 """
 
+import doctest
 import re
 import shutil
 import subprocess
@@ -187,6 +188,13 @@ def test_types_are_told_with_their_bounds():
     assert "| `validation` | float ≥ 0, < 1 | `0.1` |" in rows
     assert "| `first_tasks` | int ≥ 1, or null | `null` |" in rows
     assert "| `test_on` | `test` or `validation` | `test` |" in rows
+
+
+def test_examples_of_the_tools():
+    for module in (docs_links, page_parts):
+        done = doctest.testmod(module)
+        assert done.attempted
+        assert not done.failed
 
 
 @pytest.mark.slow

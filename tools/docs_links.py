@@ -30,7 +30,7 @@ PAGES = {
 #: Of these the site has a page of its own already.
 OWN = ("README.md",)
 #: What the site leaves out of docs/.
-LEFT_OUT = ("results/*/records/*",)
+LEFT_OUT = ("results/*/records", "results/*/records/*")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})", re.MULTILINE)
 
@@ -62,16 +62,10 @@ def rewritten(text: str, source: str, place: str) -> str:
         if path is None:
             return match[0]
         anchor = match[3].partition("#")[2]
-        if path in PAGES:
-            target = PAGES[path]
-        elif (ROOT / path).is_dir():
-            return match[2]  # a folder is no page: its name stays
-        elif path.startswith("docs/"):
-            target = path.removeprefix("docs/")
-        else:
-            target = copied(path)
-        if any(fnmatchcase(target, pattern) for pattern in LEFT_OUT):
-            return match[2]
+        within = path.removeprefix("docs/") if path.startswith("docs/") else ""
+        if (ROOT / path).is_dir() or any(fnmatchcase(within, pattern) for pattern in LEFT_OUT):
+            return match[2]  # is on no page: its name stays
+        target = PAGES.get(path) or within or copied(path)
         anchor = "" if path in OWN else f"#{anchor}" * bool(anchor)
         return f"{match[1]}[{match[2]}]({_relative(target, place)}{anchor})"
 
@@ -135,14 +129,17 @@ def notebook(text: str, place: str) -> tuple[str, dict[str, bytes]]:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        said: list[str] = []
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
             if "image/png" in data:
                 name = f"{posixpath.splitext(place)[0]}-{len(pictures) + 1}.png"
                 pictures[name] = base64.b64decode("".join(data["image/png"]))
                 parts.append(f"![]({_relative(name, place)})")
-            elif found := "".join(output.get("text") or data.get("text/plain", ())):
-                parts.append(f"```text\n{_without_colours(found).rstrip()}\n```")
+            else:
+                said.append("".join(output.get("text") or data.get("text/plain", ())))
+        if told := _without_colours("".join(said)).strip("\n"):
+            parts.append(f"```text\n{told}\n```")
     return "\n\n".join(parts) + "\n", pictures
 
 
