@@ -24,8 +24,16 @@ def test_outputs_are_those_of_one_run_from_top_to_bottom():
     kinds = [output["output_type"] for cell in code for output in cell["outputs"]]
     assert "error" not in kinds
     shown = [kind for c in code for o in c["outputs"] for kind in o.get("data", {})]
-    assert shown.count("image/png") == 2
+    assert shown.count("image/png") == 3
     assert shown.count("text/html") >= 2
+
+
+def test_it_opens_with_a_result():
+    first = cells("code")[0]
+    assert first["source"][-1] == "record"
+    shown = "".join(first["outputs"][-1]["data"]["text/html"])
+    assert 'class="clbench"' in shown
+    assert "<svg" in shown
 
 
 def test_outputs_are_small_and_name_no_place_on_a_machine():
