@@ -20,6 +20,7 @@ from clbench.recipe.yamlfile import find, read_mapping
 from clbench.suite.tuning import Tuning, corners, first, given, read_tuning, try_of
 from clbench.suite.unfold import unfold
 from clbench.suite.values import (
+    PLACES,
     base_of,
     choices_of,
     class_orders,
@@ -40,12 +41,6 @@ KEYS = (
 )
 #: Runs of one suite.
 MOST = 5_000
-#: Where ``clbench compare NAME`` looks besides the path itself.
-PLACES = (
-    Path("suites"),
-    Path(__file__).parents[1] / "suites",
-    Path(__file__).parents[2] / "suites",
-)
 
 
 @dataclass(frozen=True)
@@ -232,8 +227,7 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
             f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
         )
     bases = {method: _of_method(base, row.settings) for method, row in rows.items()}
-    wanted = values.get("tune")
-    tune = None if wanted is None else read_tuning(wanted, list(rows))
+    tune = None if values.get("tune") is None else read_tuning(values["tune"], list(rows))
     made: list[Cell] = []
     for (stream_name, stream), (order_name, order) in product(streams, orders):
         for backbone_name, backbone in backbones:
@@ -242,11 +236,11 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
                 merged = put_on(merged, rows[method].overrides) | {"methods": chosen}
                 parts = tuple(p for p in (stream_name, order_name, backbone_name, method) if p)
                 made.append(Cell(parts, method, put_on(merged, over)))
+    # A grid may hold a value that is there, and overrides make rows alike.
+    repeats = {name for name, row in rows.items() if row.of_grid or over}
     cells: list[Cell] = []
     for cell in _checked(made, tune, seeds[0]):
-        # A grid may hold a value that is there, and overrides make rows alike.
-        repeats = rows[cell.method].of_grid or over
-        if not (repeats and any(cell.same_as(other) for other in cells)):
+        if cell.method not in repeats or not any(cell.same_as(other) for other in cells):
             cells.append(cell)
     suite = Suite(_safe(title_of(values, name)), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
