@@ -245,10 +245,16 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
     suite = Suite(_safe(title_of(values, name)), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
     assert suite.runs
-    for cell in cells:
-        for settings in corners(tune.space_of(cell.method)) if tune else ():
-            cell.plan(tune.seed, try_of(tune, settings))
+    if tune:
+        _check_corners(cells, tune)
     return suite
+
+
+def _check_corners(cells: Sequence[Cell], tune: Tuning) -> None:
+    """Refuse what no run could be with: the smallest and the largest settings of each."""
+    for cell in cells:
+        for settings in corners(tune.space_of(cell.method)):
+            cell.plan(tune.seed, try_of(tune, settings))
 
 
 def _checked(cells: Sequence[Cell], tune: Tuning | None, seed: int) -> list[Cell]:
