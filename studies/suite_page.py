@@ -41,7 +41,7 @@ from page_claims import (
 
 import clbench
 from clbench.recipe.merging import merge
-from clbench.recipe.yamlfile import find, read, read_text
+from clbench.recipe.yamlfile import find, read_text
 from clbench.record.record import Scenario
 from clbench.report.compare import Comparison, compare
 from clbench.report.confounds import MARK
@@ -49,7 +49,7 @@ from clbench.report.group import Group
 from clbench.report.section import Section
 from clbench.report.statistics import difference, mean_of
 from clbench.report.tuning import Tuned
-from clbench.suite.suite import PLACES
+from clbench.suite.values import PLACES, base_of
 from clbench.text.texts import slug
 
 __all__ = ["ALL", "COLUMNS", "Claim", "Study", "main"]
@@ -379,7 +379,6 @@ def run(name: str, stream: dict[str, Any], data_dir: str | None, jobs: int) -> P
     """Run what is lacking of a suite; returns the folder of the runs."""
     path = find(name, PLACES, "suite")
     suite = dict(read_text(path.read_text(), str(path)))
-    base = suite["base"] if isinstance(suite["base"], dict) else read(suite["base"])
     changes = {"data_dir": data_dir} if data_dir else {}
     if "streams" in suite:
         names = [s if isinstance(s, str) else s.get("name") for s in suite["streams"]]
@@ -388,7 +387,7 @@ def run(name: str, stream: dict[str, Any], data_dir: str | None, jobs: int) -> P
         ]
     else:
         changes |= {"stream": stream}
-    suite |= {"name": name, "base": merge(base, changes)}
+    suite |= {"name": name, "base": merge(base_of(suite), changes)}
     made = clbench.compare(suite, Path("runs") / name, jobs)
     for failed, reason in made.failures.items():
         if "loss is" not in reason:  # what diverged is a result

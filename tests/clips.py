@@ -1,6 +1,5 @@
 """A tiny random image tower of CLIP, texts and reference images, for methods that need them."""
 
-import atexit
 import shutil
 import tempfile
 from functools import cache
@@ -26,9 +25,8 @@ TOWER = {
 
 @cache
 def place():
-    """A folder with all of it, for images of 8 pixels; gone when the tests end."""
+    """A folder with all of it, for images of 8 pixels, until :func:`forget`."""
     folder = Path(tempfile.mkdtemp(prefix="clbench-clips-"))
-    atexit.register(shutil.rmtree, folder, True)
     random = np.random.default_rng(0)
     for number in range(12):
         (folder / "images" / f"any{number % 2}").mkdir(parents=True, exist_ok=True)
@@ -43,6 +41,16 @@ def place():
     rows = torch.from_numpy(random.normal(size=(5, WIDTH)).astype(np.float32))
     write_texts(folder / "texts.npz", Texts(tuple("abcde"), rows), {})
     return folder
+
+
+def forget():
+    """Remove the folder, if there is one: conftest.py asks for it when the tests end.
+
+    Processes of pytest-xdist and forked ones do not call what waits for Python's own end.
+    """
+    if place.cache_info().currsize:
+        shutil.rmtree(place(), ignore_errors=True)
+        place.cache_clear()
 
 
 def model():

@@ -1,6 +1,7 @@
 """What several tests share: a small recipe, and one cache for the session."""
 
 import copy
+import sys
 import tracemalloc  # noqa: F401  (pytest asks it who left a file open, even while it is imported)
 
 import pytest
@@ -26,3 +27,9 @@ def no_pictures(monkeypatch):
     """Runs end without their plots and tables, which have their own tests."""
     monkeypatch.setattr("clbench.runner.outputs.write", lambda *_: None)
     monkeypatch.setattr("clbench.runner.screen.show", lambda *_: None)
+
+
+def pytest_unconfigure():
+    """Leave nothing behind, whichever process this is."""
+    if "clips" in sys.modules:
+        sys.modules["clips"].forget()

@@ -272,6 +272,17 @@ def test_a_row_that_fails_costs_no_other(base, monkeypatch):
     assert re.search("task .*: no bias", failed["bad"])
 
 
+def test_a_row_that_is_refused_costs_no_other_and_is_said_first(base):
+    rows = {"../out": {"ncm": {}}, "trains": {"sfa": {}}, "good": {"wise_ft": {}}}
+    told = []
+    _, made, failed = lay(base.folder, rows, told.append)
+    assert [row.folder.name for row in made] == ["good"]
+    assert failed.keys() == {"../out", "trains"}
+    assert failed["trains"].startswith("sfa acts while a task is trained")
+    assert [line[:16] for line in told[:2]] == ["Left out: the ro", "Left out: trains"]
+    assert not (base.folder / "out").exists()
+
+
 def test_a_report_has_the_rows_beside_the_run_without_the_cost_of_training(laid, base):
     comparison = compare([base.folder])
     rows = {group.label: group for section in comparison.sections for group in section.groups}

@@ -147,7 +147,8 @@ def test_jobs_of_a_call_that_was_killed_are_taken_up_again(cluster, start, tmp_p
     run([again], tmp_path)
     assert again.state == "finished"
     assert len(cluster) == 1
-    assert "1 runs are queued or running from before" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 runs are queued or running from before, with the --jobs and --slurm settings" in told
 
 
 def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):

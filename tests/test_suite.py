@@ -98,6 +98,29 @@ def test_a_method_can_name_a_config_in_place_of_the_base(tmp_path):
         expand(SUITE | {"methods": {"own": {"config": "nope"}}}, "s")
 
 
+def test_a_base_can_be_that_of_another_suite(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("suites").mkdir()
+    Path("suites/first.yaml").write_text(yaml.safe_dump(SUITE | {"base": BASE | {"steps": 7}}))
+    on_top = {"suite": "first", "optimizer": {"lr": 0.125}}
+    (one,) = expand({"base": on_top, "methods": {"plain": {}}, "seeds": [3]}, "s").runs
+    assert (one.recipe.steps, one.recipe.optimizer.lr) == (7, 0.125)
+    Path("suites/named.yaml").write_text("base: default\nmethods: {a: {}}\n")
+    Path("suites/second.yaml").write_text("base: {suite: first}\nmethods: {a: {}}\n")
+    mistakes = {
+        "gone": "no suite 'gone'",
+        "second": "its base is that of 'first': name this one",
+        3: "must be the name of a suite, got 3",
+    }
+    for name, said in mistakes.items():
+        with pytest.raises(ClbenchError, match=said):
+            expand({"base": {"suite": name}, "methods": {"a": {}}}, "s")
+    made = expand({"base": {"suite": "named"}, "methods": {"a": {}}}, "s").runs[0].recipe
+    assert made == parse(read("default") | {"methods": {}, "name": made.name})
+    with pytest.raises(ClbenchError, match=r"base\.extends = 'first': only a file goes on"):
+        expand({"base": {"extends": "first"}, "methods": {"a": {}}}, "s")
+
+
 def test_flows_table_is_nine_configs_and_a_sweep_on_two_networks():
     made = load("flow")
     configs = {path.stem for path in (ROOT / "configs" / "flow").glob("*.yaml")}

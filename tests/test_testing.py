@@ -3,7 +3,7 @@
 import random
 import sys
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -74,6 +74,15 @@ class Loses(Pull):
 class Strange(Pull):
     def state_dict(self):
         return {"seen": self._seen, "net": nn.Linear(1, 1)}
+
+
+class Place(NamedTuple):
+    row: int
+
+
+class Named(Pull):
+    def state_dict(self):
+        return {"seen": self._seen, "where": [Place(3)]}
 
 
 class Draws(Pull):
@@ -346,7 +355,8 @@ def test_a_sound_method_has_no_fault(check):
         (Silent, r"trains: activity\(\) has no entry"),
         (Forgets, "resumes: .* differ"),
         (Loses, "state: load_state_dict loses"),
-        (Strange, "state: state_dict has a Linear"),
+        (Strange, "trains: .* its state_dict has a Linear: tensors and primitives alone"),
+        (Named, "trains: .* its state_dict has a Place: tensors and primitives alone"),
         (Draws, "neutral: with {'share': 0} .* differ from plain fine-tuning"),
         (Idle, "acts: the weights are those of plain fine-tuning"),
         (Boasts, "neutral: .* says that it was active"),

@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from clips import model as clip
+from clips import required
 from helpers import RECIPE, fake_train
 
 from clbench.errors import ClbenchError
@@ -99,6 +101,24 @@ def test_lists_are_tried_without_repetition_and_ranges_stay_in_range():
         assert all(0.001 <= s["r"] <= 0.1 and s["n"] in (1, 2, 3) for s in settings)
         assert search.chosen == 0  # the first of equals
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_a_method_must_have_can_be_searched_for_alone(fake):
+    """`data` and `embeddings` have no default; the suite gives one of them to tuning alone."""
+    places = required()["zscl"]
+    rows = {"zscl": {"zscl": {"data": places["data"]}}}
+    space = {"methods.zscl.embeddings": [places["embeddings"]]}
+    base = SUITE["base"] | {"model": clip(), "images": {"size": 8}}
+    suite = {"base": base, "methods": rows, "tune": {"tries": 1, "space": space}, "seeds": [0]}
+    made = expand(suite, "s")
+    assert made.runs[0].recipe.methods["zscl"].embeddings == places["embeddings"]
+    (line, *_) = forecast.plan(made, fake)
+    assert line.startswith("zscl-seed0")
+    with pytest.raises(ClbenchError, match="embeddings"):
+        expand({k: v for k, v in suite.items() if k != "tune"}, "s")
+    written = SUITE["base"] | {"optimizer": {"lr": 0.5}}
+    kept = expand(SUITE | {"base": written}, "s").runs[0]
+    assert kept.recipe.optimizer.lr == 0.5  # what is written stands until tuning has chosen
 
 
 @pytest.mark.parametrize(

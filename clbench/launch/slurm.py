@@ -191,7 +191,11 @@ def _submit(
         there |= {job.name: ticket for job, ticket in zip(part, made, strict=True)}
         slurm_queue.write_book(folder, {name: ticket.job_id for name, ticket in there.items()})
     if before:
-        print(f"{before} runs are queued or running from before.", flush=True)
+        print(
+            f"{before} runs are queued or running from before, with the --jobs and --slurm "
+            "settings of then (Ctrl-C cancels them).",
+            flush=True,
+        )
     return there
 
 

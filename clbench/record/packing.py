@@ -8,7 +8,8 @@ is not stored again.
 from __future__ import annotations
 
 import hashlib
-from typing import IO, Any
+from collections.abc import Iterable, Mapping
+from typing import IO, Any, cast
 
 from torch import Tensor
 
@@ -68,6 +69,26 @@ class Packing:
         if isinstance(node, list | tuple):
             return type(node)(self._tree(inner, tensors) for inner in node)
         return node
+
+
+def unkept(state: object) -> str:
+    """What of a state no checkpoint gives back as it was, and what would do; empty: nothing."""
+    if strange := _strange(state):
+        return f"a {strange}: tensors and primitives alone can be kept, in dicts, lists and tuples"
+    return ""
+
+
+def _strange(value: object) -> str:
+    if value is None or isinstance(value, Tensor | bool | int | float | str):
+        return ""
+    inner: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        inner = [*value.keys(), *value.values()]
+    elif type(value) in (list, tuple):  # a NamedTuple has a class, which no file may bring back
+        inner = cast(Iterable[object], value)
+    else:
+        return type(value).__name__
+    return next(filter(None, map(_strange, inner)), "")
 
 
 def _hash(tensor: Tensor) -> str:

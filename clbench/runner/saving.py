@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
+from clbench.errors import ClbenchError
 from clbench.files.background import Background
 from clbench.learner.deploy import Weights
 from clbench.methods.context import Context
 from clbench.processes.processes import is_first, say
 from clbench.record import checkpoints
+from clbench.record.packing import unkept
 from clbench.record.recorder import Recorder
 from clbench.runner.setup import Setup
 from clbench.runner.start import Progress, checkpoint_of
@@ -52,11 +54,17 @@ class Saver:
             progress: after the task.
             context: of the task.
             weights: that it ended with; nobody changes them from now on.
+
+        Raises:
+            ClbenchError: for a method that remembers what no checkpoint could give back.
         """
         if not is_first():
             return
         state = checkpoint_of(self.setup, progress, recorder, context, weights)
         remembered = {name: m.state_dict() for name, m in self.setup.named_methods.items()}
+        for name, own in remembered.items():
+            if strange := unkept(own):
+                raise ClbenchError(f"method {name}: its state_dict has {strange}")
         # Methods go on in place with what they remember, a part of the weights at times.
         shared = {x.untyped_storage().data_ptr() for x in tensors_in(remembered)}
         copies: dict[_Spot, Tensor] = {}

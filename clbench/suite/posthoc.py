@@ -8,9 +8,9 @@ from typing import Any
 from clbench.errors import ClbenchError, shown
 from clbench.plugins.recipes import admitted
 from clbench.recipe.yamlfile import find, read_mapping
-from clbench.suite.suite import KEYS, PLACES
+from clbench.suite.suite import KEYS
 from clbench.suite.unfold import unfold
-from clbench.suite.values import methods_of
+from clbench.suite.values import PLACES, methods_of
 from clbench.text.plain import check_plain
 
 #: Keys of a suite that say what is trained, and how often: a run that is there was trained already.

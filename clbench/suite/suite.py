@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -17,9 +17,10 @@ from clbench.plugins.recipes import admitted
 from clbench.recipe.known import check_early, classes
 from clbench.recipe.merging import merge, put_on
 from clbench.recipe.yamlfile import find, read_mapping
-from clbench.suite.tuning import Tuning, corners, read_tuning, try_of
+from clbench.suite.tuning import Tuning, corners, first, given, read_tuning, try_of
 from clbench.suite.unfold import unfold
 from clbench.suite.values import (
+    PLACES,
     base_of,
     choices_of,
     class_orders,
@@ -40,12 +41,6 @@ KEYS = (
 )
 #: Runs of one suite.
 MOST = 5_000
-#: Where ``clbench compare NAME`` looks besides the path itself.
-PLACES = (
-    Path("suites"),
-    Path(__file__).parents[1] / "suites",
-    Path(__file__).parents[2] / "suites",
-)
 
 
 @dataclass(frozen=True)
@@ -106,10 +101,19 @@ class Cell:
         key = recipe_hash(recipe)
         return Planned(f"{_safe('-'.join(parts))}-{key[:8]}", self.method, recipe, key)
 
-    def check_early(self, seed: int) -> None:
+    def check_early(self, seed: int, settings: Mapping[str, Any] | None = None) -> None:
         """Refuse a run as :meth:`plan` does, as far as that can be known without torch."""
         with _named([*self.parts, f"seed{seed}"]):
-            check_early(self._values(seed))
+            check_early(self._values(seed, settings))
+
+    def before(self, tune: Tuning, seed: int) -> Cell:
+        """The cell as it stands until tuning has chosen: where a run is refused for what is only
+        searched for, with the first values of that."""
+        try:
+            self.plan(seed)
+        except ClbenchError:
+            return replace(self, values=put_on(self.values, first(tune, self.method, self.values)))
+        return self
 
     def _values(self, seed: int, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
         name = f"{self.method}-seed{seed}"
@@ -207,8 +211,8 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
             raise ClbenchError(f"unknown key {one_line(key[:80])} in the suite{way_out}")
     base = base_of(values)
     methods = methods_of(values)
-    given, over = overrides_of(values, list(methods)), over or {}
-    rows = unfold(methods, given, values.get("grid"), values.get("variants"), over)
+    own, over = overrides_of(values, list(methods)), over or {}
+    rows = unfold(methods, own, values.get("grid"), values.get("variants"), over)
     seeds = values.get("seeds", [base.get("seed", 0)])
     if not isinstance(seeds, list | tuple) or not seeds:
         raise ClbenchError(f"seeds must be a list of whole numbers, got {shown(seeds)}")
@@ -223,41 +227,47 @@ def expand(values: Mapping[str, Any], name: str, over: Mapping[str, Any] | None 
             f"the suite makes {count:,} runs, and at most {MOST:,} can be looked after: divide it"
         )
     bases = {method: _of_method(base, row.settings) for method, row in rows.items()}
-    cells: list[Cell] = []
+    tune = None if values.get("tune") is None else read_tuning(values["tune"], list(rows))
+    made: list[Cell] = []
     for (stream_name, stream), (order_name, order) in product(streams, orders):
         for backbone_name, backbone in backbones:
             for method, (start, chosen) in bases.items():
                 merged = merge(merge(merge(start, stream), order), backbone)
                 merged = put_on(merged, rows[method].overrides) | {"methods": chosen}
                 parts = tuple(p for p in (stream_name, order_name, backbone_name, method) if p)
-                cell = Cell(parts, method, put_on(merged, over))
-                cell.check_early(seeds[0])
-                # A grid may hold a value that is there, and overrides make rows alike.
-                repeats = rows[method].of_grid or over
-                if not (repeats and any(cell.same_as(other) for other in cells)):
-                    cells.append(cell)
-    wanted = values.get("tune")
-    tune = None if wanted is None else read_tuning(wanted, list(rows))
+                made.append(Cell(parts, method, put_on(merged, over)))
+    # A grid may hold a value that is there, and overrides make rows alike.
+    repeats = {name for name, row in rows.items() if row.of_grid or over}
+    cells: list[Cell] = []
+    for cell in _checked(made, tune, seeds[0]):
+        if cell.method not in repeats or not any(cell.same_as(other) for other in cells):
+            cells.append(cell)
     suite = Suite(_safe(title_of(values, name)), tuple(cells), tuple(seeds), tune)
     # What cannot be run is refused before anything is.
     assert suite.runs
-    for cell in cells:
-        if tune:
-            _check(tune, cell)
+    if tune:
+        _check_corners(cells, tune)
     return suite
 
 
-def _check(tune: Tuning, cell: Cell) -> None:
-    space = tune.space_of(cell.method)
-    for key in space:
-        section, _, rest = key.partition(".")
-        if section == "methods" and rest.split(".")[0] not in cell.values["methods"]:
-            raise ClbenchError(
-                f"tune: {key} is searched for {cell.method}, which does not use that method: move "
-                "it to tune.methods"
-            )
-    for settings in corners(space):
-        cell.plan(tune.seed, try_of(tune, settings))
+def _check_corners(cells: Sequence[Cell], tune: Tuning) -> None:
+    """Refuse what no run could be with: the smallest and the largest settings of each."""
+    for cell in cells:
+        for settings in corners(tune.space_of(cell.method)):
+            cell.plan(tune.seed, try_of(tune, settings))
+
+
+def _checked(cells: Sequence[Cell], tune: Tuning | None, seed: int) -> list[Cell]:
+    """The cells, each as far as it can be refused without torch; with tuning, as before it."""
+    for cell in cells:
+        for key in tune.space_of(cell.method) if tune else ():
+            if key.startswith("methods.") and not given(cell.values, key.rpartition(".")[0]):
+                raise ClbenchError(
+                    f"tune: {key} is searched for {cell.method}, which does not use that method: "
+                    "move it to tune.methods"
+                )
+        cell.check_early(seed, first(tune, cell.method, cell.values) if tune else None)
+    return [cell.before(tune, seed) for cell in cells] if tune else list(cells)
 
 
 def _of_method(base: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Any]:

@@ -232,6 +232,22 @@ def as_values(tuning: Tuning, searches: Sequence[Search]) -> dict[str, Any]:
     }
 
 
+def given(values: Mapping[str, Any], key: str) -> bool:
+    """Whether values of a recipe have one by a dotted key, or none of a section that it is in."""
+    at: Any = values
+    for part in key.split("."):
+        if not isinstance(at, Mapping) or part not in at:
+            return at is not None and not isinstance(at, Mapping)
+        at = at[part]
+    return True
+
+
+def first(tune: Tuning, method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method searches that values of a recipe do not give: the first of each, as values."""
+    space = tune.space_of(method)
+    return nested({k: v for k, v in next(corners(space)).items() if not given(values, k)})
+
+
 def corners(space: Space) -> Iterator[dict[str, Value]]:
     """The smallest and the largest settings of a space, to check it before anything is run."""
     for last in (False, True):

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError, shown
 from clbench.explain import nearest
 from clbench.plugins.recipes import admitted
 from clbench.recipe.addresses import addresses
+from clbench.recipe.merging import merge
 from clbench.recipe.opened import in_run_folder, read_config
-from clbench.recipe.yamlfile import find
+from clbench.recipe.yamlfile import EXTENDS, find, read_mapping
 from clbench.text.names import wrong_name
+
+#: Where ``clbench compare NAME`` looks besides the path itself.
+PLACES = (
+    Path("suites"),
+    Path(__file__).parents[1] / "suites",
+    Path(__file__).parents[2] / "suites",
+)
+#: Key of a base that is another suite's, with values on top.
+SUITE = "suite"
 
 
 def base_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """What all its recipes start from."""
     base = values.get("base", "default")
-    if not isinstance(base, Mapping | str):
+    if isinstance(base, str):
+        return read_base(base)
+    if not isinstance(base, Mapping):
         raise ClbenchError(f"base must be a config's name or its values, got {shown(base)}")
-    return dict(admitted(base)) if isinstance(base, Mapping) else read_base(base)
+    if EXTENDS in base:
+        raise ClbenchError(
+            f"base.{EXTENDS} = {shown(base[EXTENDS])}: only a file goes on from one beside it: "
+            f"write base: NAME of a config, or base: {{{SUITE}: NAME, …}} for the base of a suite "
+            "with values on top"
+        )
+    if SUITE not in base:
+        return dict(admitted(base))
+    own = {key: value for key, value in base.items() if key != SUITE}
+    return merge(_base_of_suite(base[SUITE]), admitted(own))
+
+
+def _base_of_suite(name: object) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise ClbenchError(f"base.{SUITE} must be the name of a suite, got {shown(name)}")
+    path = find(name, PLACES, "suite")
+    base = read_mapping(path).get("base", "default")
+    if isinstance(base, Mapping) and SUITE in base:
+        raise ClbenchError(
+            f"base.{SUITE} = {shown(name)}: its base is that of {shown(base[SUITE])}: name this one"
+        )
+    return base_of({"base": base})
 
 
 def read_base(name: str) -> dict[str, Any]:

@@ -52,19 +52,29 @@ def lay(
         told: is given a line when a task is through.
 
     Returns:
-        The run's record, that of each row, and by name why rows have none: what could not be made
-        costs no other row anything.
+        The run's record, that of each row, and by name why rows have none: what is refused, as it
+        needs training, say, or could not be made costs no other row anything.
 
     Raises:
-        ClbenchError: if the run cannot be used, or a row needs training, before anything is read.
+        ClbenchError: if the run cannot be used, or no row is left, before anything is read.
     """
     record = finished_record(folder)
     recipe = recipe_of(record.folder)
-    found = [_row(recipe, str(name), settings or {}) for name, settings in rows.items()]
-    laid = [row for row in found if row.names]
+    laid, refused = list[LaidRow](), dict[str, ClbenchError]()
+    for name, settings in rows.items():
+        try:
+            row = _row(recipe, str(name), settings or {})
+        except ClbenchError as error:
+            refused[str(name)] = error
+        else:
+            laid += [row] if row.names else []
+    if not laid and refused:
+        raise next(iter(refused.values()))
     if not laid:
         raise ClbenchError("there is no row with a method to lay on the run")
     _refuse_partial(record, recipe)
+    for error in refused.values():
+        told(f"Left out: {error}")
     place = record.folder / FOLDER
     for one in (place, *(place / row.name for row in laid)):
         if one.exists():
@@ -81,7 +91,8 @@ def lay(
             except ClbenchError as error:
                 row.failure = f"task {event.name}: {error}"
         told(f"task {number}/{len(record.tasks)} ({event.name}): {len(laid)} rows measured")
-    failed = {row.name: row.failure for row in laid if row.failure}
+    failed = {name: str(error).removeprefix(f"{name}: ") for name, error in refused.items()}
+    failed |= {row.name: row.failure for row in laid if row.failure}
     return record, [_written(record, row) for row in laid if not row.failure], failed
 
 

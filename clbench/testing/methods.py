@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from clbench.errors import ClbenchError, first_line
 from clbench.methods import METHODS
 from clbench.methods.base import Method
 from clbench.recipe.recipe import parse
+from clbench.record.packing import unkept
 from clbench.testing.bench import Bench, Made, row
 from clbench.testing.watch import equal, not_copied, watching
 from clbench.text.yamltext import dump, read_text
@@ -136,8 +136,8 @@ class _Checks:
         """Whether what it remembers can be kept."""
         method = self.whole.methods[self.name]
         state = method.state_dict()
-        if strange := _strange(state):
-            return f"state_dict has {strange}: tensors and primitives alone can be kept"
+        if strange := unkept(state):
+            return f"state_dict has {strange}"
         copy = METHODS[self.name](**self.settings)
         copy.load_state_dict(state)
         return "" if equal(copy.state_dict(), state) else "load_state_dict loses some of it"
@@ -194,17 +194,3 @@ class _Checks:
 def _not_finite(made: Made) -> str:
     wrong = [n for n, x in made.weights.items() if not torch.isfinite(x.float()).all()]
     return f"{wrong[0]} is not finite" if wrong else ""
-
-
-def _strange(value: object) -> str:
-    """What of a state cannot be kept; empty if all can."""
-    if value is None or isinstance(value, Tensor | bool | int | float | str):
-        return ""
-    inner: Iterable[object] = ()
-    if isinstance(value, Mapping):
-        inner = [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple):
-        inner = value
-    else:
-        return f"a {type(value).__name__}"
-    return next(filter(None, map(_strange, inner)), "")
