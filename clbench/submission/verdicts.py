@@ -55,6 +55,7 @@ class RowVerdict:
 _Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
+@final
 class _Row(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
     section: Text
