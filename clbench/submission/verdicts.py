@@ -37,7 +37,7 @@ class RowVerdict:
         seeds: of its runs, in order.
         runs: their numbers in the submission, in the same order.
         verdict: the outcome.
-        reasons: why it is disputed, or how it was verified; each a line.
+        reasons: why it is disputed, or what a rerun gave; each a line.
         made: names of the checks that were made.
         not_made: of the others, by name: why not.
     """
