@@ -24,16 +24,24 @@ from clbench.plugins.recipes import NotLoaded
 from clbench.recipe.recipe import Recipe, parse
 from clbench.report.gather import Run
 from clbench.streams import Shelf, Storage, Stream
+from clbench.streams.domain import DomainConfig
 from clbench.submission.located import NotFound, located
 from clbench.submission.submission import PackedRun, Submission
 
 #: Streams that other libraries make or fetch: what they do is not clbench's to bound.
 LIBRARIES = ("avalanche", "torchvision", "huggingface")
-#: Bytes of images that are laid out for a check, and the largest number in a network's options.
-MOST_BYTES, MOST_OPTION = 4 << 30, 2048
+#: Bytes of images that are laid out for a check.
+MOST_BYTES = 4 << 30
+#: Bytes of the orders of pixels that tasks of a stream are seen in.
+MOST_ORDERS = 256 << 20
+#: The largest number in a network's options, by what is known to be a width, and of all others:
+#: there may be so many layers.
+MOST_WIDTH, MOST_OPTION = 4096, 64
+WIDTHS = ("width", "embed_dim", "img_size", "patch_size", "window_size", "num_features")
 _Made = TypeVar("_Made")
 
 
+@final
 class NotMade(Exception):
     """A check cannot be made here: its message says what it needs."""
 
@@ -112,6 +120,11 @@ class Here:
         recipe = self._own_data(run)
         if any("images" in changes for changes in recipe.per_task.values()):
             raise NotMade("single data sets of it are stored in their own way")
+        tasks, side = len(self.sizes(run).tasks), recipe.images.stored or recipe.images.size
+        if tasks != len(run.record.run.tasks):
+            raise NotMade("the recipe makes another number of tasks than the record has")
+        if isinstance(recipe.stream, DomainConfig) and tasks * side**2 * 8 > MOST_ORDERS:
+            raise NotMade(f"{tasks} orders of {side} x {side} pixels are too many to make")
         key = recipe.model_dump(mode="json", include={"stream", "images"})
         config = recipe.stream.model_copy(update={"download": False})
         local = recipe.model_copy(update={"stream": config, "per_task": {}})
@@ -131,7 +144,10 @@ class Here:
             NotMade: if this machine cannot tell.
         """
         recipe, classes = self._read(run), len(run.record.run.class_names)
-        if large := [k for k, v in recipe.model.options.items() if _is_large(v)]:
+        options = recipe.model.options.items()
+        if large := [
+            k for k, v in options if _is_large(v, MOST_WIDTH if k in WIDTHS else MOST_OPTION)
+        ]:
             raise NotMade(f"model.options.{large[0]} asks for a network too large to look at")
         config = recipe.model.model_copy(update={"weights": "none"})
         size = recipe.images.size
@@ -205,12 +221,12 @@ def _or_not(make: Callable[[], _Made]) -> _Made:
         raise NotMade(reason(error)[:200]) from error
 
 
-def _is_large(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return len(value) > 64 or any(map(_is_large, value))
+def _is_large(value: Any, most: int) -> bool:
     if isinstance(value, dict):
-        return len(value) > 64 or any(map(_is_large, value.values()))
-    return isinstance(value, int | float) and abs(value) > MOST_OPTION
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return len(value) > MOST_OPTION or any(_is_large(one, most) for one in value)
+    return isinstance(value, int | float) and abs(value) > most
 
 
 def drawn(one: PackedRun) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from clbench.models.weights_file import SUFFIXES
 
@@ -19,6 +19,7 @@ _WORDS = ("auto", "none")
 _PATTERN = re.compile(r"[*?\[{]")
 
 
+@final
 class NotFound(Exception):
     """Something that a recipe names by a path is not in the data folder."""
 

@@ -19,8 +19,8 @@ from clbench.text.texts import cut_line
 
 #: What a submission is called.
 SUFFIX = ".clbench.zip"
-#: Runs and values that one may hold; of all its records together.
-RUNS, VALUES = 2_000, 5_000_000
+#: Runs, values and objects (of JSON) that one may hold, in all its files together.
+RUNS, VALUES, OBJECTS = 2_000, 5_000_000, 300_000
 RECORD, CONFIG, MACHINE, SUMMARY = _FILES = (
     "record.jsonl",
     "config.yaml",
@@ -38,7 +38,8 @@ _PLUGIN = re.compile(r"plugins/((?:[A-Za-z_][A-Za-z0-9_]*/)*[A-Za-z_][A-Za-z0-9_
 class Budget:
     """What may still be read of a submission before it is more than one may hold."""
 
-    left: int = VALUES
+    values: int = VALUES
+    objects: int = OBJECTS
 
     def take(self, content: bytes) -> None:
         """Count the values of some JSON.
@@ -46,9 +47,11 @@ class Budget:
         Raises:
             ClbenchError: if they are too many.
         """
-        self.left -= reading.values_in(content)
-        if self.left < 0:
-            raise ClbenchError(f"it holds over {VALUES:,} values: pack its runs into several")
+        self.values -= reading.values_in(content)
+        self.objects -= content.count(b"{")
+        if min(self.values, self.objects) < 0:
+            what = f"{VALUES:,} values" if self.values < 0 else f"{OBJECTS:,} objects"
+            raise ClbenchError(f"it holds over {what}: pack its runs into several")
 
 
 @final

@@ -37,7 +37,7 @@ class RowVerdict:
         seeds: of its runs, in order.
         runs: their numbers in the submission, in the same order.
         verdict: the outcome.
-        reasons: why it is disputed, or how it was verified; each a line.
+        reasons: why it is disputed, or what a rerun gave; each a line.
         made: names of the checks that were made.
         not_made: of the others, by name: why not.
     """
@@ -55,6 +55,7 @@ class RowVerdict:
 _Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
+@final
 class _Row(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
     section: Text

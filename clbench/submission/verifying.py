@@ -16,7 +16,7 @@ from clbench.submission.checks import CHECKS
 from clbench.submission.checks.base import Check, PackedRow
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import Submission
-from clbench.submission.verdicts import Judgement, RowVerdict
+from clbench.submission.verdicts import RowVerdict
 from clbench.text.texts import cut_line
 
 #: What the repetition of a seed is called among the checks.
@@ -95,10 +95,13 @@ def _repeated(
     except NotMade as error:
         return replace(verdict, not_made={**verdict.not_made, RERUN: cut_line(str(error), 200)})
     told = tuple(f"seed {one.run.seed} run again: {each.words}" for each in found)
-    holds = all(each.holds for each in found)
-    reasons = told if holds else tuple(f"{RERUN}: {line}" for line in told)
-    outcome: Judgement = "verified" if holds else "disputed"
-    return replace(verdict, verdict=outcome, reasons=reasons, made=(*verdict.made, RERUN))
+    if any(each.fails for each in found):
+        reasons = tuple(f"{RERUN}: {line}" for line in told)
+        return replace(verdict, verdict="disputed", reasons=reasons, made=(*verdict.made, RERUN))
+    if all(each.holds for each in found):
+        return replace(verdict, verdict="verified", reasons=told, made=(*verdict.made, RERUN))
+    why = "the row's seeds lie so far apart that a rerun tells nothing"
+    return replace(verdict, reasons=told, not_made={**verdict.not_made, RERUN: why})
 
 
 def rows_in(submission: Submission) -> list[PackedRow]:

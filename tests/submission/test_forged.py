@@ -144,7 +144,7 @@ FORGED = {
     "damaged bytes": (bytes_of(lambda c: c[:60] + b"\xff\xff\xff" + c[63:]), ABOUT),
     "bomb": (bomb, "MB, more than"),
     "bomb of a lie": (small_bomb, "bytes that are declared"),
-    "20,000 members": (many(20_000), "more than a submission may hold"),
+    "13,000 members": (many(13_000), "more than a submission may hold"),
     "up and out": (named("../evil.json"), "dot"),
     "up within": (named("runs/0/../../evil.json"), "dot"),
     "absolute": (named("/etc/evil.json"), "empty"),
@@ -202,6 +202,10 @@ FORGED = {
     "half a character": (raw(SUMMARY, b'{"a": "\\ud800"}'), "half"),
     "UTF-16": (raw(SUMMARY, '{"a": 1}'.encode("utf-16")), "UTF-8"),
     "6 million values": (raw(SUMMARY, b'{"a": [' + b"1," * 6_000_000 + b"1]}"), "values"),
+    "a million points": (
+        text(RECORD, b'"curve": [', b'"curve": [' + b"{}," * 1_000_000),
+        "objects",
+    ),
     "environment of numbers": (raw(MACHINE, b'{"packages": {"torch": 2}}'), "packages.torch"),
     "config of aliases": (raw(CONFIG, ALIASES.encode()), "alias"),
     "config of a tag": (raw(CONFIG, b"a: !!python/object/apply:os.system [ls]"), "tag"),
@@ -235,10 +239,10 @@ def test_a_forged_file_is_refused_in_one_line(kind, members, tmp_path):
     make, says = FORGED[kind]
     path = tmp_path / "forged.clbench.zip"
     path.write_bytes(make(members))
-    began = time.perf_counter()
+    began = time.process_time()
     with quiet(), pytest.raises(ClbenchError) as caught:
         opened(path)
-    assert time.perf_counter() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     line = str(caught.value)
     assert says in line
     assert line.startswith("forged.clbench.zip is no submission: ")
@@ -247,7 +251,7 @@ def test_a_forged_file_is_refused_in_one_line(kind, members, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("kind", ["bomb", "bomb of a lie", "20,000 members", "6 million values"])
+@pytest.mark.parametrize("kind", ["bomb", "bomb of a lie", "13,000 members", "6 million values"])
 def test_what_is_made_to_fill_memory_does_not(kind, members, tmp_path):
     path = tmp_path / "forged.clbench.zip"
     path.write_bytes(FORGED[kind][0](members))

@@ -9,6 +9,7 @@ from packaging.version import InvalidVersion, Version
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.models import finite
+from clbench.models.backbone import full_tag
 from clbench.plugins.recipes import HASHES
 from clbench.record.same_run import Role, settings
 from clbench.streams import STREAMS
@@ -63,10 +64,9 @@ def recorded(one: PackedRun, here: Here) -> str | None:
     for key, (there, wanted) in found.items():
         if there != wanted and not (key in unknown and there is None):
             return f"the record has {key} = {there!r:.60}, the recipe {wanted!r:.60}"
-    if asked.model.weights in ("none", "pretrain", "packaged"):
-        told = run.weights.source
-        if told not in (None, asked.model.weights):
-            return f"the record has weights {told!r:.60}, the recipe {asked.model.weights!r}"
+    named = asked.model.weights
+    if run.weights.source not in (None, named, full_tag(asked.model)):
+        return f"the record has weights {run.weights.source!r:.60}, the recipe {named!r:.60}"
     for name, method in asked.methods.items():
         wanted = finite.written(method.model_dump(mode="json"))
         if (there := _known(run.methods[name], wanted)) != wanted:
