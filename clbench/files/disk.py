@@ -32,14 +32,21 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF}
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all; text is UTF-8."""
-    with atomic(path) as file:
+def write_atomic(path: Path, content: str | bytes, wait: bool = True) -> None:
+    """Write a file so that it is there whole or not at all; text is UTF-8.
+
+    Args:
+        path: the file.
+        content: of it.
+        wait: until it is on the disk; without, a loss of power may leave it empty, which is fine
+            for what is looked at and made again.
+    """
+    with atomic(path, wait=wait) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def atomic(path: Path, side: Path | None = None) -> Iterator[IO[bytes]]:
+def atomic(path: Path, side: Path | None = None, wait: bool = True) -> Iterator[IO[bytes]]:
     """Opens a file to write that takes its place only when it is whole and on the disk.
 
     It is written under another name, :data:`SIDE`, which is made anew: whatever stood there, a
@@ -49,6 +56,7 @@ def atomic(path: Path, side: Path | None = None) -> Iterator[IO[bytes]]:
     Args:
         path: the file.
         side: the other name, where several processes may write the file at once; each has its own.
+        wait: until it is on the disk.
     """
     side = side or path.with_name(SIDE.format(path.name))
     try:
@@ -57,9 +65,11 @@ def atomic(path: Path, side: Path | None = None) -> Iterator[IO[bytes]]:
         with os.fdopen(os.open(side, flags, 0o666), "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if wait:
+                os.fsync(file.fileno())
         os.replace(side, path)
-        sync(path.parent)
+        if wait:
+            sync(path.parent)
     except BaseException as error:
         with suppress(OSError):
             side.unlink(missing_ok=True)

@@ -57,6 +57,7 @@ class Section:
         tasks: names of the stream's tasks.
         warnings: reasons not to trust the numbers, each a sentence.
         reference: what methods are compared with, besides the bound.
+        compares: whether methods are compared with baselines at all; of thousands it takes long.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Section:
     tasks: tuple[str, ...]
     warnings: tuple[str, ...]
     reference: str = PLAIN
+    compares: bool = True
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -111,7 +113,7 @@ class Section:
         for metric in (name for name, about in METRICS.items() if about.contest):
             for number, mark in self._contest(metric, scenario).items():
                 marks[number][metric] = mark
-        names = tuple(dict.fromkeys((*BASELINES, self.reference)))
+        names = tuple(dict.fromkeys((*BASELINES, self.reference))) if self.compares else ()
         versus = {
             name: {g.number: self._versus(g, name, scenario) for g in self.groups} for name in names
         }
@@ -124,7 +126,7 @@ class Section:
                 {name: versus[name][group.number] for name in names},
                 {name: self.besides(name, group) for name in names},
                 {name: p[name].get(group.number, {}) for name in names},
-                self._intransigence(group, scenario),
+                self._intransigence(group, scenario) if self.compares else None,
             )
             for group in self.groups
         ]
