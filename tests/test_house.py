@@ -11,7 +11,7 @@ SPINE = (
     *("errors", "text", "explain", "settings", "seeding", "machine", "weights", "processes"),
     *("files", "data", "optim", "metrics", "record", "streams", "models", "methods", "plugins"),
     *("recipe", "learner", "measure", "runner", "estimate", "sweep", "testing", "suite"),
-    *("submission", "cli"),
+    *("submission", "board", "cli"),
 )
 #: Beside the spine, on the record and what is below it.
 SIDE = ("report", "launch")

@@ -38,6 +38,7 @@ Run a pretrained model through a stream of tasks, and tell what it learned and w
   clbench new method leash                                a method of your own to start from
   clbench pack runs/ --output me.clbench.zip --title …    finished runs in one file, to hand over
   clbench verify me.clbench.zip --rerun                   what can be checked of such a file
+  clbench board submissions/                              a site of many, ranked and checked
   clbench score matrix.csv                                scores of an accuracy matrix
   clbench list --verified                                 numbers of papers, and ours
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.cli.arguments import overrides
+from clbench.cli.boards import make_board
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
 from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
+    BOARD,
     COMPARE,
     DATA,
     EMBED,
@@ -280,6 +282,7 @@ def _lay(given: Given, swept: Sequence[str]) -> int:
 
 #: By name: what a command takes, and what it does.
 COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
+    "board": (BOARD, make_board),
     "compare": (COMPARE, _compare),
     "data": (DATA, _data),
     "embed": (EMBED, _embed),

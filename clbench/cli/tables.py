@@ -94,6 +94,16 @@ _PLACES = (
     Option("slurm", "a YAML file of these, without slurm.", "FILE", folder, group=_CLUSTER),
     *_slurm(),
 )
+BOARD = Command(
+    "board",
+    (
+        Option("output", "folder of the site (default: board)", "DIR", folder),
+        Option("title", "heading of the site (default: clbench board)", "TEXT"),
+        Option("data_dir", "the data root, for checks (default: data)", "DIR", folder),
+    ),
+    "Check all submissions in a folder, and make a static site of boards. docs/board.md",
+    Option("folder", "with NAME.clbench.zip, and NAME.verdict.json of yours", "FOLDER", folder),
+)
 COMPARE = Command(
     "compare",
     (
@@ -173,19 +183,14 @@ PACK = Command(
         Option("skip_unfinished", "leave out runs that are not finished"),
     ),
     "Put finished runs into one file to hand over: records, recipes, environments, splits and "
-    "scores; no weights, and nothing of this machine but versions and hardware. "
-    "docs/submissions.md",
+    "scores; no weights, no names of people or folders of this machine. docs/submissions.md",
     Option("runs", "run folders, or folders of them", "RUNS", folder, many=True),
 )
 REPORT = Command(
     "report",
     (
         Option("output", "folder (default: report)", "DIR", folder),
-        Option(
-            "reference",
-            "method that the others are compared with, as tables name it (default: sequential)",
-            "NAME",
-        ),
+        Option("reference", "method to compare with, as in tables (default: sequential)", "NAME"),
         Option("title", "heading of the page", "TEXT"),
     ),
     "Compare runs by their records alone: a page, tables and figures.",
