@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What is installed: the releases that were tested with this Python. `LOCK=` takes the newest ones.
 LOCK ?= $(wildcard locks/$(shell $(PYTHON) -c 'import sys; print("python%d.%d.txt" % sys.version_info[:2])'))
 
-.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results reproduce lock format clean help
+.PHONY: demo test test-latest lint unit test-slow test-gpu fuzz bench results board reproduce lock format clean help
 
 help:                 ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,10 @@ results: $(VENV)/installed  ## docs/results anew; STUDIES=NAME for one study alo
 	for study in $(STUDIES); do $(BIN)/python studies/$$study.py || exit 1; done
 	$(BIN)/python studies/claims.py
 
+board: $(VENV)/installed  ## the studies as submissions and their board, in build/board
+	$(BIN)/python tools/own_submissions.py build/submissions
+	$(BIN)/python -m clbench board build/submissions --output build/board
+
 reproduce: $(VENV)/installed  ## a paper's runs on a large machine: PAPER=sfa (or flow, mofo)
 	$(BIN)/python -m clbench reproduce $(PAPER) --yes $(ARGS)
 
@@ -59,7 +63,7 @@ lock:                 ## write the lock of this Python anew: the newest releases
 	$(PYTHON) locks/make.py
 
 clean:                ## remove the environments and caches
-	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest build .mypy_cache .ruff_cache .pytest_cache
 
 # pip reads the lock from its variables, so that what builds packages is locked too.
 define install
