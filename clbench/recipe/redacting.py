@@ -67,7 +67,7 @@ class Redactor:
             many = f"{len(self.paths)} paths of a machine" if len(self.paths) > 1 else "one path"
             yield f"{many}: of each its last part is left"
         for what, count in sorted(self.gone.items()):
-            yield f"{what} ({count} run{'s' * (count > 1)})"
+            yield f"{what}, {'once' if count == 1 else f'{count} times'}"
 
     def path(self, path: str) -> str:
         """The last part of a path; paths that end alike get numbers."""
@@ -104,7 +104,8 @@ class Redactor:
             return values
         if isinstance(values, str):
             found, count = self._names.subn("name", values)
-            self.gone["names of a user or a host"] += bool(count)
+            if count:
+                self.gone["names of a user or a host"] += count
             return found
         if isinstance(values, Mapping):
             return {key: self.named(value) for key, value in values.items()}

@@ -25,7 +25,7 @@ from clbench.recipe.recipe import Recipe, parse
 from clbench.report.gather import Run
 from clbench.streams import Shelf, Storage, Stream
 from clbench.streams.domain import DomainConfig
-from clbench.submission.located import NotFound, located
+from clbench.submission.located import NotFound, located, odd_option
 from clbench.submission.submission import PackedRun, Submission
 
 #: Streams that other libraries make or fetch: what they do is not clbench's to bound.
@@ -153,6 +153,7 @@ class Here:
         size = recipe.images.size
 
         def count() -> int:
+            backbone.check(config)  # timm itself would fetch from addresses
             with torch.device("meta"):  # shapes alone
                 model = backbone.create(config, classes, size)
             return sum(p.numel() for p in model.parameters())
@@ -219,6 +220,16 @@ def _or_not(make: Callable[[], _Made]) -> _Made:
         return make()
     except (ClbenchError, OSError, MemoryError) as error:
         raise NotMade(reason(error)[:200]) from error
+
+
+def refuse_places(recipe: Recipe) -> None:
+    """Make nothing of a network whose options name places.
+
+    Raises:
+        NotMade: naming the option.
+    """
+    if name := odd_option(recipe.model.options):
+        raise NotMade(f"model.options.{name} could name a place: no stranger's is followed")
 
 
 def _is_large(value: Any, most: int) -> bool:

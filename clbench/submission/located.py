@@ -24,6 +24,27 @@ class NotFound(Exception):
     """Something that a recipe names by a path is not in the data folder."""
 
 
+#: Options by which timm takes weights or code from a place.
+_PLACES = re.compile(r"checkpoint|pretrained|cache|cfg|script|url|file|path")
+
+
+def odd_option(options: Mapping[str, Any]) -> str:
+    """The first option of a network by which a stranger's recipe could name a place; or nothing.
+
+    >>> odd_option({"depth": 4, "pool": "avg"}), odd_option({"checkpoint_path": "x"})
+    ('', 'checkpoint_path')
+    """
+    for name, value in options.items():
+        words = value if isinstance(value, list) else [value]
+        plain = all(
+            one is None or isinstance(one, int | float) or re.fullmatch(r"\w{1,40}", str(one))
+            for one in words
+        )
+        if _PLACES.search(name) or not plain or any(isinstance(one, list | dict) for one in words):
+            return name
+    return ""
+
+
 def located(values: Mapping[str, Any], data_dir: Path) -> dict[str, Any]:
     """A recipe's values whose paths lie in a data folder.
 

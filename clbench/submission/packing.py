@@ -152,7 +152,7 @@ def _gathered(places: Sequence[Path], skip_unfinished: bool) -> list[_Found]:
         told = f"; {skipped} are not finished" if skipped else ""
         raise ClbenchError(f"there are no runs in {', '.join(map(str, places))}{told}")
     if skipped:
-        print(f"Left out, as they are not finished: {skipped} runs.", flush=True)
+        print(f"Left out, as not finished: {skipped} run{'s' * (skipped > 1)}.", flush=True)
     found.sort(key=lambda one: (one.run.record.run.title, one.run.seed, one.content))
     _refuse_twice(found)
     return found

@@ -25,7 +25,7 @@ from clbench.record.record import Record, Scenario
 from clbench.report.gather import read_run
 from clbench.runner.runner import run as run_recipe
 from clbench.submission.checks.base import PackedRow
-from clbench.submission.here import Here, NotMade
+from clbench.submission.here import Here, NotMade, refuse_places
 from clbench.submission.located import NotFound, located
 from clbench.submission.submission import PackedRun, Submission
 from clbench.suite.missing import Inventory
@@ -157,6 +157,7 @@ def _recipe(one: PackedRun, here: Here, plugins: Sequence[str]) -> Recipe:
         recipe = parse(admitted(values) if plugins else values)
     except ClbenchError as error:
         raise NotMade(str(error)) from error
+    refuse_places(recipe)
     if lacking := Inventory(fetch=False).reason(recipe):
         raise NotMade(lacking)
     return recipe

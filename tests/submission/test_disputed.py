@@ -298,6 +298,26 @@ def test_what_is_forged_is_disputed(kind, members, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"backbone": "hf-hub:somebody/model", "options": {}},
+        {"backbone": "local-dir:/tmp", "options": {}},
+        {"options": {"width": 8, "checkpoint_path": "/tmp/evil.pth"}},
+        {"options": {"width": 8, "pretrained_cfg_overlay": {"url": "https://example.org/x"}}},
+        {"options": {"width": 8, "act_layer": "os.system"}},
+    ],
+)
+def test_a_network_that_names_a_place_is_not_made(model, members, tmp_path):
+    path = tmp_path / "forged.clbench.zip"
+    path.write_bytes(sealed(in_recipe(lambda r: r["model"].update(model))(members)))
+    with quiet():
+        rows = verify(opened(path))
+    row = next(row for row in rows if 0 in row.runs)
+    assert "parameters" in row.not_made
+    assert row.verdict == "disputed"  # its record has another network
+
+
 def test_rows_of_others_are_not_touched(members, tmp_path):
     path = tmp_path / "one.clbench.zip"
     path.write_bytes(sealed(DISPUTED["a score"][0](members)))
