@@ -175,15 +175,12 @@ def write(folder: Path, pages: Mapping[str, str]) -> None:
 def google(text: str) -> str:
     """A docstring with ``Args:``, ``Returns:``, ``Raises:`` and examples as Markdown.
 
-    >>> print(google("Half.\\n\\nArgs:\\n    x: a number.\\n\\n>>> half(1)\\n0.5"))
+    >>> print(google("Half.\\n\\nArgs:\\n    x: a number.\\n\\nReturns:\\n    It."))
     Half.
     <BLANKLINE>
     - `x`: a number.
     <BLANKLINE>
-    ```python
-    >>> half(1)
-    0.5
-    ```
+    Returns: It.
     """
     found: list[str] = []
     for block in text.split("\n\n"):
