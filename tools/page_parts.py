@@ -175,10 +175,12 @@ def write(folder: Path, pages: Mapping[str, str]) -> None:
 def google(text: str) -> str:
     """A docstring with ``Args:``, ``Returns:``, ``Raises:`` and examples as Markdown.
 
-    >>> print(google("Half.\\n\\nArgs:\\n    x: a number."))
+    >>> print(google("Half.\\n\\nArgs:\\n    x: a number.\\n\\nReturns:\\n    It."))
     Half.
     <BLANKLINE>
     - `x`: a number.
+    <BLANKLINE>
+    Returns: It.
     """
     found: list[str] = []
     for block in text.split("\n\n"):

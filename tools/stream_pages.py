@@ -45,13 +45,13 @@ TOLD = {"image_folder": "your-own-images", "shards": "shards"}
 KINDS = {
     "SplitConfig": "One data set, its classes divided into tasks",
     "TransferConfig": "Several data sets, one a task",
-    "DomainsConfig": "The same classes in several domains, one head",
-    "Core50Config": "The same classes in several domains, one head",
-    "PermutedConfig": "The same classes in several domains, one head",
-    "RotatedConfig": "The same classes in several domains, one head",
+    **dict.fromkeys(
+        ("DomainsConfig", "Core50Config", "PermutedConfig", "RotatedConfig"),
+        "The same classes in several domains, one head",
+    ),
 }
 #: Images of each class in the place of a data set, of which some are held out.
-FEW = 10
+FEW = 2
 OTHERS = "Images of your own, and data sets of other libraries"
 
 
@@ -69,11 +69,13 @@ def page(name: str) -> str:
         f"{made('stream_pages', source)}\n\n# `{name}`\n\n{sentence(describe(name))}",
         *_facts(name, config),
         "## In a recipe",
-        f"```yaml\nstream: {_flow(given)}\n```",
+        f"```yaml\nstream: {dump(given, flow=True).strip()}\n```",
         *_more(name, config),
         "## What it is",
         markdown(inspect.getdoc(kind) or ""),
-        "\n".join(f"- {paper}" for paper in papers(_module_doc(kind))),
+        "\n".join(
+            f"- {paper}" for paper in papers(inspect.getdoc(sys.modules[kind.__module__]) or "")
+        ),
         f"Its file is [{source}](../../{source}).",
         "## Data",
         *_data(name),
@@ -207,7 +209,7 @@ def _more(name: str, config: StreamConfig) -> Iterator[str]:
         other = {"name": name, "tasks": 2, "order": "legacy-1993", "labels": "shared"}
         _built(type(config).model_validate(other))  # an example that is refused is none
         yield (f"Other tasks, in the class order of the literature, on one head:\n\n"
-               f"```yaml\nstream: {_flow(other)}\n```")  # fmt: skip
+               f"```yaml\nstream: {dump(other, flow=True).strip()}\n```")  # fmt: skip
     found = [path for path, stream in _configs().items() if stream == name]
     if found:
         yield f"Configs with it: {', '.join(_links(found))}."
@@ -283,14 +285,6 @@ def anchor(dataset: str) -> str:
         if dataset in title.split(", "):
             return title.lower().replace(",", "").replace(" ", "-")
     return "data-sets"
-
-
-def _module_doc(kind: type[StreamConfig]) -> str:
-    return inspect.getdoc(sys.modules[kind.__module__]) or ""
-
-
-def _flow(values: dict[str, Any]) -> str:
-    return dump(values, flow=True).strip()
 
 
 def pages() -> dict[str, str]:

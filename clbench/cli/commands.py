@@ -16,7 +16,6 @@ from clbench.cli.options import Command, Given, Option, help_of, plugins_among, 
 from clbench.cli.shared_tables import BOARD, PACK, PUSH, VERIFY
 from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
-    BOARD,
     COMPARE,
     DATA,
     EMBED,
