@@ -48,10 +48,10 @@ def put_file(path: Path, content: bytes) -> None:
         write_atomic(path, content, wait=False)  # thousands, each made again by the next build
 
 
-def address(link: str | None) -> str | None:
+def web_link(link: str | None) -> str | None:
     """A link that a page may have: to the web, and to nothing that a browser would run.
 
-    >>> address("https://example.org/a?b=1"), address("javascript:alert(1)"), address("//x")
+    >>> web_link("https://example.org/a?b=1"), web_link("javascript:alert(1)"), web_link("//x")
     ('https://example.org/a?b=1', None, None)
     """
     try:
@@ -88,7 +88,7 @@ def _templates() -> Environment:
         "marks": {"best": "best", "tie": "within noise of the best"},
     }
     made.filters |= {
-        "address": address,
+        "web_link": web_link,
         "recipe": _recipe,
         "json": _json,
         "seconds": lambda value: show(value, "seconds"),

@@ -144,6 +144,7 @@ class Here:
             NotMade: if this machine cannot tell.
         """
         recipe, classes = self._read(run), len(run.record.run.class_names)
+        refuse_places(recipe)
         options = recipe.model.options.items()
         if large := [
             k for k, v in options if _is_large(v, MOST_WIDTH if k in WIDTHS else MOST_OPTION)
