@@ -144,7 +144,7 @@ def test_paths_of_the_machine_and_tokens_stay(finished, hub, data_dir, tmp_path,
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     assert push(folder, "--yes") == 0
-    assert "Taken out: where data lies (data_dir) (1 run)." in capsys.readouterr().out
+    assert "Taken out: where data lies (data_dir), once." in capsys.readouterr().out
     files = hub.files("me/digits")
     for name in ("README.md", "config.json", "record.jsonl", "config.yaml"):
         assert str(data_dir).encode() not in files[name]
