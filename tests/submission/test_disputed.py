@@ -406,3 +406,14 @@ def test_huge_budgets_are_counted_at_once(budget, members, tmp_path):
     (row,) = [row for row in verify(opened(path)) if 0 in row.runs]
     assert time.perf_counter() - began < 20
     assert any("steps, the recipe makes" in reason for reason in row.reasons)
+
+
+def test_a_run_without_a_recipe_is_disputed(members, tmp_path):
+    """Else leaving it out would turn most checks off."""
+    made = of_run(members, 0, put(0, "recipe", None))
+    made.pop("runs/0/config.yaml")
+    path = tmp_path / "a.clbench.zip"
+    path.write_bytes(sealed(made))
+    (row,) = [row for row in verify(opened(path)) if 0 in row.runs]
+    assert row.verdict == "disputed"
+    assert any(reason.startswith("recipe: ") for reason in row.reasons)
