@@ -46,6 +46,15 @@ def own_names() -> set[str]:
     return {n for n in found if len(n) >= _SHORTEST and n.lower() not in _COMMON}
 
 
+def without_folders(text: str) -> str:
+    """A sentence in which of every path of a machine the last part is left.
+
+    >>> without_folders("needs birds in /home/me/data")
+    'needs birds in data'
+    """
+    return _WITHIN.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+
+
 @final
 class Redactor:
     """Takes things out of plain values, and counts them.

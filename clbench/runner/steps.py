@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
 from typing import NamedTuple
 
 import torch
@@ -64,7 +63,8 @@ def planned(recipe: Recipe, stages: Sequence[Task], least: int = 1) -> Iterator[
         last = (method.last_trained for method in rules.methods.values())
         trains = all(number < one for one in last if one is not None)
         steps = count_steps(rules, len(sizes)) if trains else 0
-        yield Length(steps, sum(islice(cycle(epoch), steps)))
+        epochs, rest = divmod(steps, len(epoch)) if epoch else (0, 0)
+        yield Length(steps, epochs * sum(epoch) + sum(epoch[:rest]))
 
 
 def steps_of_stream(

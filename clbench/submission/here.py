@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from clbench.data.datasets import Labelled
+from clbench.data.datasets.sizes import SIZES
 from clbench.data.images import Images
 from clbench.errors import ClbenchError, reason
 from clbench.estimate.needed import outline
 from clbench.models import backbone
 from clbench.models.missing import missing_weights
-from clbench.plugins.recipes import NotLoaded
+from clbench.plugins.loading import key_of
+from clbench.plugins.recipes import HASHES, NAMES, NotLoaded, names_in
 from clbench.recipe.recipe import Recipe, parse
 from clbench.report.gather import Run
-from clbench.streams import Shelf, Storage, Stream
+from clbench.streams import Shelf, Storage, Stream, data_sets
 from clbench.streams.domain import DomainConfig
 from clbench.submission.located import NotFound, located, odd_option
 from clbench.submission.submission import PackedRun, Submission
@@ -38,6 +40,8 @@ MOST_ORDERS = 256 << 20
 #: there may be so many layers.
 MOST_WIDTH, MOST_OPTION = 4096, 64
 WIDTHS = ("width", "embed_dim", "img_size", "patch_size", "window_size", "num_features")
+#: What of a recipe a plugin can bring, besides a stream and a network.
+_OF_PLUGINS = (NAMES, HASHES, "methods", "metrics", "callbacks", "representation")
 _Made = TypeVar("_Made")
 
 
@@ -76,7 +80,9 @@ class Here:
         try:
             recipe = parse(values)
         except NotLoaded as error:
-            raise NotMade(str(error)) from error
+            names = [*(values.get(HASHES) or ()), *map(key_of, names_in(values))]
+            told = f"the plugin {names[0]!s:.100}" if names else "a plugin"
+            raise NotMade(f"needs {told}, and no code that a submission names is loaded") from error
         return recipe.model_copy(update={"data_dir": self.data_dir, "loggers": {}})
 
     def _read(self, run: Run) -> Recipe:
@@ -86,17 +92,27 @@ class Here:
             raise NotMade("its recipe is none of this clbench") from error
 
     def local(self, run: Run) -> Recipe:
-        """The recipe of a run, whose paths lie in the data folder.
+        """The recipe of a run as far as it makes the stream, whose paths lie in the data folder.
+
+        What plugins bring is left out, so that naming one turns no check of the data off; a stream
+        that one of them makes is unknown without it.
 
         Raises:
-            NotMade: if there is none, or something that it names is not there.
+            NotMade: if there is none, or images that it names are not there.
         """
-        self._read(run)
         try:
-            values = located(run.recipe, self.data_dir)
+            self._read(run)
+            values = dict(run.recipe)
+        except NotMade:
+            if not run.recipe.get(HASHES) and not run.recipe.get(NAMES):
+                raise
+            values = {k: v for k, v in run.recipe.items() if k not in _OF_PLUGINS}
+            values["per_task"] = _images_only(run.recipe.get("per_task"))
+        try:  # of its weights and of retention, no check of a stream asks
+            stream = located({"stream": values.get("stream")}, self.data_dir)["stream"]
         except NotFound as error:
             raise NotMade(str(error)) from error
-        own = {k: v for k, v in values.items() if k not in ("seed", "name")}
+        own = {k: v for k, v in values.items() if k not in ("seed", "name")} | {"stream": stream}
         found: Recipe = self._once("local", own, lambda: _or_not(lambda: self._parsed(own)))
         return found.model_copy(update={"seed": run.seed})
 
@@ -105,11 +121,21 @@ class Here:
 
         Raises:
             NotMade: if its data is neither here nor of a known size.
+            ClbenchError: if there is no such stream, of data of a known size.
         """
         recipe = self._own_data(run)
         key = recipe.model_dump(mode="json", include={"stream"})
         plain = recipe.model_copy(update={"images": Storage(size=32), "per_task": {}})
-        return self._once("outline", key, lambda: _or_not(lambda: outline(plain)[0]))
+
+        def made() -> Stream:
+            try:
+                return outline(plain)[0]
+            except ClbenchError as error:
+                if _is_of_known_size(run):
+                    raise  # no data is asked for: the stream itself is refused
+                raise NotMade(reason(error)[:200]) from error
+
+        return self._once("outline", key, lambda: _or_not(made, refused=False))
 
     def stream(self, run: Run) -> Stream:
         """The stream of a run, with its images.
@@ -215,11 +241,29 @@ def _keep(storage: Storage, one: Labelled, side: int, name: str, data_dir: Path)
 _UNDECODED = Shelf(keep=_keep)
 
 
-def _or_not(make: Callable[[], _Made]) -> _Made:
-    """What is made, or why not."""
+def _images_only(per_task: Any) -> dict[str, Any]:
+    """What single data sets have of their own, as far as it is about their images."""
+    return {
+        name: {"images": changes["images"]}
+        for name, changes in (per_task.items() if isinstance(per_task, dict) else ())
+        if isinstance(changes, dict) and "images" in changes
+    }
+
+
+def _is_of_known_size(run: Run) -> bool:
+    """Whether a stream is made of data sets whose sizes clbench knows."""
+    stream = run.recipe.get("stream") or {}
+    names = stream.get("datasets") or data_sets(stream.get("name", ""))
+    return isinstance(names, list | tuple) and bool(names) and all(n in SIZES for n in names)
+
+
+def _or_not(make: Callable[[], _Made], refused: bool = True) -> _Made:
+    """What is made, or why not; what clbench refuses is no reason but with ``refused``."""
     try:
         return make()
     except (ClbenchError, OSError, MemoryError) as error:
+        if isinstance(error, ClbenchError) and not refused:
+            raise
         raise NotMade(reason(error)[:200]) from error
 
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import final
 
 from clbench.errors import ClbenchError
+from clbench.recipe.redacting import without_folders
 from clbench.report.gather import UNREADABLE, Run
 from clbench.report.sorting import sections_of
 from clbench.submission.checks import CHECKS
@@ -93,7 +94,7 @@ def _repeated(
             folder = Path(temporary) if rerun.output is None else rerun.output
             found = again(one, row, here, folder / f"run-{number}", rerun.plugins)
     except NotMade as error:
-        return replace(verdict, not_made={**verdict.not_made, RERUN: cut_line(str(error), 200)})
+        return replace(verdict, not_made={**verdict.not_made, RERUN: _line(error, 200)})
     told = tuple(f"seed {one.run.seed} run again: {each.words}" for each in found)
     if any(each.fails for each in found):
         reasons = tuple(f"{RERUN}: {line}" for line in told)
@@ -102,6 +103,11 @@ def _repeated(
         return replace(verdict, verdict="verified", reasons=told, made=(*verdict.made, RERUN))
     why = "the row's seeds lie so far apart that a rerun tells nothing"
     return replace(verdict, reasons=told, not_made={**verdict.not_made, RERUN: why})
+
+
+def _line(text: object, most: int) -> str:
+    """A line without folders of this machine: verdicts are handed on, and shown on boards."""
+    return cut_line(without_folders(str(text)), most)
 
 
 def rows_in(submission: Submission) -> list[PackedRow]:
@@ -140,11 +146,11 @@ def judged(row: PackedRow, here: Here) -> RowVerdict:
         try:
             wrong = _asked(check, row, here)
         except NotMade as error:
-            not_made[name] = cut_line(str(error), 200)
+            not_made[name] = _line(error, 200)
             continue
         made.append(name)
         if wrong:
-            reasons.append(cut_line(f"{name}: {wrong}", 400))
+            reasons.append(_line(f"{name}: {wrong}", 400))
     return RowVerdict(
         row.section,
         row.method,

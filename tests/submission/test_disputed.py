@@ -392,3 +392,73 @@ def test_runs_without_what_lies_beside_them_are_self_reported(honest, tmp_path):
     assert [row.verdict for row in rows] == ["self-reported"] * 2
     assert rows[0].not_made["scores"] == "there is no summary.json"
     assert rows[0].not_made["environment"] == "there is no environment.json"
+
+
+def names_weights_of_nobody(values):
+    values["model"]["weights"] = "hf-hub:me/digits@" + "a" * 40
+
+
+def names_a_file_of_weights(values):
+    values["model"]["weights"] = "mine/own.safetensors"
+
+
+def names_a_plugin(values):
+    values["plugins"], values["plugins_sha256"] = ["mine.py"], {"mine.py": "b" * 64}
+
+
+@pytest.mark.parametrize(
+    "change", [names_weights_of_nobody, names_a_file_of_weights, names_a_plugin]
+)
+def test_what_is_not_here_turns_no_check_of_the_stream_off(change, members, tmp_path):
+    """The data lie here, whatever weights and code are named beside them."""
+    forged = in_recipe(change)(members)
+    path = tmp_path / "a.clbench.zip"
+    path.write_bytes(sealed(forged))
+    data = tmp_path / "folder" / "data"
+    found = [row for row in verify(opened(path), data) if 0 in row.runs]
+    for row in found:
+        assert {"sizes", "split of the data"} <= {*row.made}
+        told = " ".join((*row.reasons, *row.not_made.values()))
+        assert str(tmp_path) not in told
+        assert str(Path.cwd()) not in told
+
+
+def splits_in_more_tasks_than_classes(values):
+    values["stream"]["tasks"] = 10**9
+
+
+def holds_everything_out(values):
+    values["stream"]["validation"] = 0.999999
+
+
+@pytest.mark.parametrize("change", [splits_in_more_tasks_than_classes, holds_everything_out])
+def test_a_recipe_of_no_stream_is_disputed(change, members, tmp_path):
+    """Sizes of known data are asked of nobody: what no stream can be made of is no recipe."""
+    path = tmp_path / "a.clbench.zip"
+    path.write_bytes(sealed(in_recipe(change)(members)))
+    (row,) = [row for row in verify(opened(path)) if 0 in row.runs]
+    assert row.verdict == "disputed"
+    assert any(reason.startswith("sizes: ") for reason in row.reasons)
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 10**15}, {"steps": 10**18}])
+def test_huge_budgets_are_counted_at_once(budget, members, tmp_path):
+    """Steps are worked out, not counted one by one."""
+    path = tmp_path / "a.clbench.zip"
+    change = in_recipe(lambda values: values.update({"steps": None, "epochs": None} | budget))
+    path.write_bytes(sealed(change(members)))
+    began = time.perf_counter()
+    (row,) = [row for row in verify(opened(path)) if 0 in row.runs]
+    assert time.perf_counter() - began < 20
+    assert any("steps, the recipe makes" in reason for reason in row.reasons)
+
+
+def test_a_run_without_a_recipe_is_disputed(members, tmp_path):
+    """Else leaving it out would turn most checks off."""
+    made = of_run(members, 0, put(0, "recipe", None))
+    made.pop("runs/0/config.yaml")
+    path = tmp_path / "a.clbench.zip"
+    path.write_bytes(sealed(made))
+    (row,) = [row for row in verify(opened(path)) if 0 in row.runs]
+    assert row.verdict == "disputed"
+    assert any(reason.startswith("recipe: ") for reason in row.reasons)

@@ -32,7 +32,9 @@ OLDEST = {
 
 @of_every_run
 def recipe(one: PackedRun, here: Here) -> str | None:
-    """A recipe that no clbench can run: misspelt settings, values out of range."""
+    """A recipe that no clbench can run: misspelt settings, values out of range; or none at all."""
+    if not one.run.recipe:
+        return "neither the record nor config.yaml has one: nothing says what was run"
     try:
         here.recipe(one.run)
     except ClbenchError as error:
