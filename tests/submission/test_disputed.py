@@ -207,7 +207,7 @@ DISPUTED = {
     "other weights": (
         in_recipe(lambda r: r["model"].update(weights="/etc/passwd")),
         "record of the recipe",
-        "'/etc/passwd'",
+        "'passwd'",
     ),
     "a billion steps": (in_recipe(lambda r: r.update(steps=10**9)), "steps", "1,000,000,000"),
     "a thousand layers": (

@@ -152,7 +152,7 @@ def test_code_of_others_is_not_run(tmp_path, capsys):
     silent = Rerun(tell=lambda _: None)
     (row,) = verify(opened(path), rerun=silent)
     assert row.verdict == "self-reported"
-    assert "my_idle.py is not loaded" in row.not_made["recipe"]
+    assert "needs the plugin my_idle.py" in row.not_made["recipe"]
     assert "if you trust it, name it" in row.not_made["rerun"]
     mine = tmp_path / "mine" / "my_idle.py"
     mine.parent.mkdir()
@@ -195,4 +195,4 @@ def test_what_is_not_here_is_not_run(members, tmp_path):
     path = tmp_path / "a.clbench.zip"
     path.write_bytes(sealed(made))
     row = verify(opened(path), data_dir=tmp_path, rerun=Rerun(tell=lambda _: None))[0]
-    assert row.not_made["weights of the name"] == f"needs theirs.safetensors in {tmp_path}"
+    assert row.not_made["weights of the name"] == f"needs theirs.safetensors in {tmp_path.name}"

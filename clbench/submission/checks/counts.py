@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clbench.errors import ClbenchError
-from clbench.recipe.recipe import Recipe
 from clbench.runner.steps import planned, stages_of
-from clbench.streams import Stream
 from clbench.submission.checks.base import of_every_run
 from clbench.submission.checks.records import ROUNDING, measurements
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import PackedRun
-
-#: Steps of a task that are counted one by one, as a run draws its batches.
-COUNTED = 5_000_000
 
 
 @of_every_run
@@ -89,8 +84,6 @@ def steps(one: PackedRun, here: Here) -> str | None:
     run, stream = one.run.record.run, here.sizes(one.run)
     try:
         recipe = here.recipe(one.run)
-        if wrong := _too_many(one, recipe, stream):
-            return wrong
         methods = [method.model_copy(deep=True) for method in recipe.methods.values()]
         plans = list(planned(recipe, stages_of(methods, stream)))
     except ClbenchError as error:
@@ -106,21 +99,6 @@ def steps(one: PackedRun, here: Here) -> str | None:
         for what, there, wanted in told:
             if there > wanted or (there < wanted and not stops):
                 return f"task {event.task} has {there:,} {what}, the recipe makes {wanted:,}"
-    return None
-
-
-def _too_many(one: PackedRun, recipe: Recipe, stream: Stream) -> str | None:
-    """A recipe of more steps than are counted one by one."""
-    for task in stream.tasks:
-        rules = recipe.for_task(task.name)
-        batches = -(-len(task.train) // rules.batch_size)
-        asked = rules.steps or (rules.epochs or 0) * batches
-        if asked > COUNTED:
-            told = max(event.steps for event in one.run.record.tasks)
-            if told < COUNTED:
-                where = f"task {task.index}"
-                return f"{where}: the recipe makes {asked:,} steps, the record has at most {told:,}"
-            raise NotMade(f"over {COUNTED:,} steps of a task are not counted")
     return None
 
 
