@@ -124,7 +124,7 @@ def test_arguments_that_do_not_fit(tmp_path, benchmark, arguments):
 def test_missing_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "avalanche.benchmarks", None)
     with pytest.raises(
-        ClbenchError, match=r"needs avalanche-lib.*pip install clbench\[avalanche\]"
+        ClbenchError, match=r"needs avalanche-lib.*pip install 'clbench\[avalanche\]'"
     ):
         build(tmp_path)
 
