@@ -48,11 +48,11 @@ def put_file(path: Path, content: bytes) -> None:
         write_atomic(path, content, wait=False)  # thousands, each made again by the next build
 
 
-def address(link: str | None) -> str | None:
+def web_address(link: str | None) -> str | None:
     """A link that a page may have: to the web, and to nothing that a browser would run.
 
-    >>> address("https://example.org/a?b=1"), address("javascript:alert(1)"), address("//x")
-    ('https://example.org/a?b=1', None, None)
+    >>> [web_address(link) for link in ("https://example.org/a?b=1", "javascript:alert(1)", "//x")]
+    ['https://example.org/a?b=1', None, None]
     """
     try:
         parts = urlsplit(link or "")
@@ -88,7 +88,7 @@ def _templates() -> Environment:
         "marks": {"best": "best", "tie": "within noise of the best"},
     }
     made.filters |= {
-        "address": address,
+        "address": web_address,
         "recipe": _recipe,
         "json": _json,
         "seconds": lambda value: show(value, "seconds"),

@@ -13,6 +13,7 @@ from clbench.cli.arguments import overrides
 from clbench.cli.boards import make_board
 from clbench.cli.imports import imports
 from clbench.cli.options import Command, Given, Option, help_of, plugins_among, read_words
+from clbench.cli.push import push
 from clbench.cli.shared_tables import BOARD, PACK, PUSH, VERIFY
 from clbench.cli.submissions import pack_runs, verify_files
 from clbench.cli.tables import (
@@ -190,12 +191,6 @@ def _new(given: Given) -> int:
     return 0
 
 
-def _push(given: Given) -> int:
-    from clbench.cli.push import push
-
-    return push(given)
-
-
 def _reproduce(given: Given) -> int:
     """A paper is a suite of its name."""
     return _compare(given, skips=True)
@@ -293,7 +288,7 @@ COMMANDS: Mapping[str, tuple[Command, Callable[[Given], int]]] = {
     "list": (LIST, _list),
     "new": (NEW, _new),
     "pack": (PACK, pack_runs),
-    "push": (PUSH, _push),
+    "push": (PUSH, push),
     "report": (REPORT, _report),
     "reproduce": (REPRODUCE, _reproduce),
     "score": (SCORE, _score),

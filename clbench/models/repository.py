@@ -53,7 +53,7 @@ class _Expected(BaseModel):
     classifier: _Text | tuple[_Text, ...] | None = None
 
 
-class About(BaseModel):
+class ConfigJson(BaseModel):
     """A ``config.json`` as timm writes it, as far as anything of it is used."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -89,7 +89,7 @@ class HubWeights:
     """
 
     source: str
-    about: About
+    about: ConfigJson
     state: State
 
 
@@ -99,7 +99,7 @@ def cached(config: ModelConfig) -> bool:
     return bool(_kept(place, ABOUT)) and any(_kept(place, file) for file in FILES)
 
 
-def about(config: ModelConfig) -> About:
+def about(config: ModelConfig) -> ConfigJson:
     """What a repository says of its weights; fetched if it is not on this machine.
 
     Raises:
@@ -134,13 +134,13 @@ def fetch(config: ModelConfig) -> HubWeights:
     return HubWeights(place.at(commit), said, _without_offset(state, said))
 
 
-def _about(config: ModelConfig, place: HubId) -> tuple[About, str]:
+def _about(config: ModelConfig, place: HubId) -> tuple[ConfigJson, str]:
     """A repository's ``config.json``, and the commit that it is of."""
     path = _download(config, place, ABOUT, MOST)
     commit = path.parent.name
     try:
         values = reading.json_of(path.resolve())  # the cache's own link
-        said = reading.fit(About, _as_timm(values), ABOUT)
+        said = reading.fit(ConfigJson, _as_timm(values), ABOUT)
     except (ClbenchError, OSError) as error:
         raise ClbenchError(
             f"model.weights = {config.weights!r} are none that timm could load: "
@@ -241,7 +241,7 @@ def _kept(place: HubId, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _without_offset(state: State, said: About) -> State:
+def _without_offset(state: State, said: ConfigJson) -> State:
     """The weights without the rows of classes that timm passes over, such as a background."""
     offset, names = said.pretrained_cfg.label_offset, said.pretrained_cfg.classifier
     if not offset or names is None:

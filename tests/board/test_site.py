@@ -13,7 +13,7 @@ from board.labs import CONFIG, build, lab, say
 from report.test_strangers import CONFIGS, EVIL, RECORDS, TEXTS
 
 from clbench.board import checked
-from clbench.board.pages import address
+from clbench.board.pages import web_address
 from clbench.cli.commands import command
 from clbench.errors import ClbenchError
 from clbench.submission import archive
@@ -348,7 +348,7 @@ def test_what_no_run_can_have_written_is_a_line_each_as_in_reports(tmp_path, mon
     ],
 )
 def test_a_link_that_a_browser_would_run_is_a_text(link):
-    assert address(link) is None
+    assert web_address(link) is None
 
 
 def test_a_study_of_our_own_is_checked_and_stands(tmp_path):
