@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 AUTHORS = ["the authors of clbench"]
 #: That of the repository, in which the records lie.
-LICENCE = "Apache-2.0"
+LICENSE = "Apache-2.0"
 
 
 def studies() -> list[Path]:
@@ -32,7 +32,7 @@ def pack_all(folder: Path) -> list[Path]:
         heading = (study / "README.md").read_text("utf-8").splitlines()[0]
         path = folder / f"{study.name}{SUFFIX}"
         submission = pack(
-            [study / "records"], path, heading.removeprefix("# "), AUTHORS, licence=LICENCE
+            [study / "records"], path, heading.removeprefix("# "), AUTHORS, license=LICENSE
         )
         size = path.stat().st_size / 1e6
         print(f"{path}: {len(submission.runs)} runs, {size:.1f} MB", flush=True)

@@ -7,7 +7,6 @@ import sys
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
 from clbench.errors import ClbenchError, shown
-from clbench.sweep.finished import finished_record
 from clbench.text.hub_id import wrong_repository
 
 
@@ -17,6 +16,8 @@ def push(given: Given) -> int:
     Raises:
         ClbenchError: if it cannot be sent, or nobody can be asked.
     """
+    from clbench.sweep.finished import finished_record
+
     repository = given.get("to")
     if repository is None:
         raise ClbenchError("clbench push needs --to user/name: the repository on the hub")

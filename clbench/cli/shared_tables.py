@@ -22,7 +22,7 @@ PACK = Command(
         Option("title", "of the submission", "TEXT"),
         Option("authors", "who answer for it, each in quotes", "NAME", many=True),
         Option("contact", "how to reach them", "TEXT"),
-        Option("licence", "of the records (default: CC-BY-4.0)", "TEXT"),
+        Option("license", "of the records (default: CC-BY-4.0)", "TEXT"),
         Option("link", "to code or a paper, https://…", "URL"),
         Option("with_plugins", "put the code of plugins in, too"),
         Option("skip_unfinished", "leave out runs that are not finished"),

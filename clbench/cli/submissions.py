@@ -45,7 +45,7 @@ def pack_runs(given: Given) -> int:
             raise ClbenchError(f"clbench pack needs --{name}; {PACK.see}")
     with imports():
         from clbench.submission.packing import pack
-    optional = ("contact", "licence", "link", "with_plugins", "skip_unfinished")
+    optional = ("contact", "license", "link", "with_plugins", "skip_unfinished")
     made = pack(
         given.get("runs"),
         given.get("output"),

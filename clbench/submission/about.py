@@ -13,7 +13,7 @@ from clbench.record import reading
 #: Of submissions that are written; later ones are refused.
 FORMAT = 1
 #: Of records and what lies beside them, unless another one is named.
-LICENCE = "CC-BY-4.0"
+LICENSE = "CC-BY-4.0"
 #: The member itself.
 NAME = "submission.json"
 _LINK = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[!#$%&()*+,./0-9:;=?@A-Z\[\]_a-z~-]*)?")
@@ -47,7 +47,7 @@ class About(BaseModel):
         title: of the submission.
         authors: who answer for it.
         contact: how to reach them, in their words; None: not said.
-        licence: of the records, as SPDX names it or in words.
+        license: of the records, as SPDX names it or in words.
         link: to code or a paper; None: none.
         taken_out: a line for each kind of thing that packing took out of the runs' files.
         records_sha256: of each run's ``record.jsonl`` before anything was taken out of it.
@@ -60,7 +60,7 @@ class About(BaseModel):
     title: Line
     authors: Annotated[list[Line], Field(min_length=1, max_length=200)]
     contact: Line | None = None
-    licence: Line = LICENCE
+    license: Line = LICENSE
     link: Annotated[str, StringConstraints(max_length=500), AfterValidator(_address)] | None = None
     taken_out: Annotated[list[Line], Field(max_length=100)] = []
     records_sha256: Annotated[list[Sha256], Field(min_length=1, max_length=10_000)]

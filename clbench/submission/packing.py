@@ -53,7 +53,7 @@ def pack(
     authors: Sequence[str],
     *,
     contact: str | None = None,
-    licence: str = about.LICENCE,
+    license: str = about.LICENSE,
     link: str | None = None,
     with_plugins: bool = False,
     skip_unfinished: bool = False,
@@ -68,7 +68,7 @@ def pack(
         title: of the submission.
         authors: who answer for it.
         contact: how to reach them.
-        licence: of the records.
+        license: of the records.
         link: to code or a paper.
         with_plugins: put the code of plugins in too.
         skip_unfinished: leave out runs that are not finished; else they are refused.
@@ -82,7 +82,7 @@ def pack(
     output = Path(output)
     if not output.name.endswith(SUFFIX) or output.name == SUFFIX:
         raise ClbenchError(f"--output {output}: a submission is called NAME{SUFFIX}")
-    told = {"contact": contact, "licence": licence, "link": link}
+    told = {"contact": contact, "license": license, "link": link}
     given = {"title": title, "authors": list(authors), **told}
     _about({**given, "records_sha256": ["0" * 64], "sha256": {}})  # refused before the work
     found = _gathered([Path(place) for place in places], skip_unfinished)

@@ -111,9 +111,9 @@ class Submission:
         return tuple(self.about.authors)
 
     @property
-    def licence(self) -> str:
+    def license(self) -> str:
         """Of the records."""
-        return self.about.licence
+        return self.about.license
 
     @property
     def link(self) -> str | None:

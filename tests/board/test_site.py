@@ -80,7 +80,7 @@ def assert_linked(site, *elsewhere):
 
 def test_every_link_leads_somewhere_and_every_number_to_its_record(tmp_path, monkeypatch):
     say(monkeypatch)
-    about = {"link": "https://example.org/a?b=1&c", "contact": "mail", "licence": "MIT"}
+    about = {"link": "https://example.org/a?b=1&c", "contact": "mail", "license": "MIT"}
     kept = {"retention": 0.7}
     methods = {"sequential": 0.5, "sfa": 0.9, "ewc": 0.7}
     ours = lab(tmp_path / "in", "ours", methods, about=about, **kept)
@@ -279,7 +279,7 @@ def test_no_text_of_a_submission_becomes_markup_or_a_path(tmp_path, monkeypatch)
     place = tmp_path / "in"
     more = {"config": CONFIG | {"note": evil}, "names": [EVIL, f"{EVIL}2"], "source": EVIL}
     more |= {"stream": EVIL, "backbone": EVIL, "manifest": EVIL, "torch": EVIL, "retention": 0.5}
-    more["about"] = {"licence": evil, "contact": evil}
+    more["about"] = {"license": evil, "contact": evil}
     names = ["..", "...", "a b", "<img src=x onerror=alert(1)>", "x" * 200, "Café-数字", "a"]
     for name in names:
         made = lab(place, name.replace("/", ""), {f"sfa{EVIL}": 0.9}, 2, evil, [evil, evil], **more)

@@ -292,4 +292,4 @@ def test_an_honest_file_is_read(honest):
     with quiet():
         found = opened(honest)
     assert [run.seed for run in found.runs] == [0, 1, 0, 1]
-    assert (found.title, found.authors, found.licence) == ("Honest", ("A. Author",), "CC-BY-4.0")
+    assert (found.title, found.authors, found.license) == ("Honest", ("A. Author",), "CC-BY-4.0")

@@ -181,7 +181,7 @@ def test_runs_that_cannot_be_submitted_are_refused(runs):
         ({"title": ""}, "--title"),
         ({"authors": []}, "--authors"),
         ({"link": "javascript:x"}, "--link 'javascript:x': is no web address"),
-        ({"licence": "x" * 1000}, "--licence"),
+        ({"license": "x" * 1000}, "--license"),
         ({"output": "x.zip"}, "NAME.clbench.zip"),
     ],
 )
