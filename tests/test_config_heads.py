@@ -95,10 +95,10 @@ def test_recipes_of_papers_measure_what_is_kept_as_far_as_the_weights_allow(path
         assert all(word in told for word in ("in21k head", "kNN", "ridge probe"))
 
 
-def test_the_readme_counts_the_methods_of_the_suite():
+def test_the_pages_count_the_methods_of_the_suite():
     methods = read_mapping(ROOT / "suites" / "imagenet_forgetting.yaml")["methods"]
     count = len({str(settings) for settings in methods.values()})
-    for page in ("README.md", "docs/results/README.md"):
+    for page in ("docs/use.md", "docs/results/README.md"):
         (found,) = re.findall(r"(\d+) methods(?:\]| on five tasks)", (ROOT / page).read_text())
         assert int(found) == count
 
@@ -182,4 +182,6 @@ def test_the_fields_table_has_every_config_of_the_field():
     }
     for run in runs:
         assert run.recipe.stream.tasks == 10
-        assert run.recipe.model.weights.startswith("vit_base_patch16_224.augreg")
+        assert run.recipe.model.weights.startswith(
+            ("vit_base_patch16_224.augreg", "vit_base_patch16_clip_224.")
+        )
