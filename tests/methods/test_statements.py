@@ -22,8 +22,8 @@ VIT = {"backbone": "tiny_vit", "options": {"depth": 2, "embed_dim": 32, "num_hea
 PACKAGE = Path(clbench.__file__).parent
 #: Modules of clbench.methods that are no method's.
 COMMON = (
-    *("", "base", "context", "forward", "gradient_share", "kinds", "plan", "posthoc", "statements"),
-    "together",
+    *("", "base", "context", "files", "forward", "gradient_share", "kinds", "plan", "posthoc"),
+    *("statements", "together"),
 )
 #: Where a word is a method's name too, and something else.
 OTHERWISE = {
