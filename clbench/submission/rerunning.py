@@ -84,7 +84,10 @@ class Again:
 
 
 def drawn_seed(submission: Submission, row: PackedRow) -> PackedRun:
-    """The run of a row to repeat: drawn by the file's hash, so that nobody chooses it."""
+    """The run of a row to repeat, drawn by the file's hash: the same for all who verify.
+
+    Whoever packs can try titles until the hash falls on a certain seed.
+    """
     text = f"{submission.sha256}\n{row.section}\n{row.method}"
     place = int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(row.members)
     return row.members[place]

@@ -98,6 +98,11 @@ class Submission:
         return tuple(one.run for one in self.packed)
 
     @property
+    def stem(self) -> str:
+        """The file's name without what all of them end in."""
+        return self.path.name.removesuffix(SUFFIX)
+
+    @property
     def title(self) -> str:
         """What it is called."""
         return self.about.title

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +14,7 @@ from clbench.cli.commands import command
 from clbench.methods import METHODS
 from clbench.submission import opened, pack, verify
 from clbench.submission.checks import CHECKS
+from clbench.submission.checks.recipes import OLDEST
 
 
 def put(*path):
@@ -346,3 +349,10 @@ def test_runs_without_what_lies_beside_them_are_self_reported(honest, tmp_path):
     assert [row.verdict for row in rows] == ["self-reported"] * 2
     assert rows[0].not_made["scores"] == "there is no summary.json"
     assert rows[0].not_made["environment"] == "there is no environment.json"
+
+
+def test_the_oldest_releases_are_those_that_the_package_asks_for():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    asked = dict(re.findall(r'^    "([a-z-]+)>=([\d.]+)', text, re.MULTILINE))
+    asked["python"] = re.search(r'requires-python = ">=([\d.]+)"', text)[1]
+    assert {name: asked[name] for name in OLDEST} == OLDEST
