@@ -73,8 +73,8 @@ def lay(
     if not laid:
         raise ClbenchError("there is no row with a method to lay on the run")
     _refuse_partial(record, recipe)
-    for error in refused.values():
-        told(f"Left out: {error}")
+    for left in refused.values():
+        told(f"Left out: {left}")
     place = record.folder / FOLDER
     for one in (place, *(place / row.name for row in laid)):
         if one.exists():
