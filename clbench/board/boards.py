@@ -120,19 +120,25 @@ class Board:
 def boards_of(rows: Iterable[BoardRow]) -> list[Board]:
     """All boards, by stream, backbone, weights, protocol and budget.
 
-    The bound has no board of its own where it can stand beside what it bounds.
+    The bound has no board of its own where it can stand beside what it bounds; in dispute, it
+    stands beside nothing.
     """
-    found: dict[Key, list[BoardRow]] = defaultdict(list)
+    found, fair = defaultdict[Key, list[BoardRow]](list), defaultdict[Key, list[BoardRow]](list)
     for row in rows:
         found[row.key].append(row)
+        if row.verdict != "disputed":
+            fair[row.key].append(row)
     used = set[Key]()
     made = []
     for key, own in found.items():
         if not key.bound:
-            references = _references(key, found)
+            references = _references(key, fair)
             used |= {row.key for row in references if row.key.bound}
             made.append(_board(key, own, references))
-    made += [_board(key, own, []) for key, own in found.items() if key.bound and key not in used]
+    for key, own in found.items():
+        rest = [row for row in own if key not in used or row.verdict == "disputed"]
+        if key.bound and rest:
+            made.append(_board(key, rest, []))
     return sorted(made, key=lambda board: _place(board.key))
 
 
@@ -168,8 +174,7 @@ def _beside(bound: Key, key: Key, parts: Sequence[str] = ()) -> bool:
 
 
 def _board(key: Key, own: Sequence[BoardRow], references: Sequence[BoardRow]) -> Board:
-    fair = [row for row in references if row.verdict != "disputed"]
-    every = _told_apart([*own, *fair])
+    every = _told_apart([*own, *references])
     groups = set_aside([row.group for row in every])
     numbered = [
         replace(row, group=replace(group, number=number))

@@ -100,7 +100,7 @@ def _row(
     pages = tuple(f"submissions/{name}/{i}" for i in row.runs)
     for run, page in zip(runs, pages, strict=True):
         write_run(run, site / page, row, submission.title)
-    stem = cut(submission.path.name.removesuffix(SUFFIX), 40)
+    stem = cut(submission.stem, 40)
     called = (f"{stem} {i}" for i in row.runs)
     thin = tuple(slim(run, one, known) for run, one in zip(runs, called, strict=True))
     return BoardRow(

@@ -79,12 +79,12 @@ def verify_files(given: Given) -> int:
     with imports():
         from clbench.submission.verdicts import write_verdicts
         from clbench.submission.verifying import Rerun, verify
-    rows = given.get("rows")
-    how = Rerun(
-        given.get("output"), tuple(given.get("plugins", ())), None if rows is None else tuple(rows)
-    )
+    rows, output = given.get("rows"), given.get("output")
+    rows = None if rows is None else tuple(rows)
     disputed = False
     for one in found:
+        place = output / one.stem if output and len(found) > 1 else output
+        how = Rerun(place, tuple(given.get("plugins", ())), rows)
         verdicts = verify(one, given.get("data_dir", "data"), found, how if reruns else None)
         show(one, verdicts)
         disputed = disputed or any(row.verdict == "disputed" for row in verdicts)

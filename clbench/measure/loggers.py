@@ -85,6 +85,8 @@ class Loggers(Logger):
         """Add what a stream's end brings: final scores, the recipe, pictures and files."""
         if self.board:
             self.board.log_results(recipe, record)
+        if not self.others:
+            return
         scores, step = final_scores(record), record.tasks[-1].last_step
         pictures = sorted(self.folder.glob("*.png"))
         redactor = Redactor(own_names())
@@ -103,8 +105,7 @@ class Loggers(Logger):
                 other.picture(logger, path.stem, path, step)
             other.files(logger, texts)
 
-        if self.others:
-            self._tell(tell)
+        self._tell(tell)
 
     def save(self) -> None:
         """Write everything logged so far.

@@ -27,7 +27,7 @@ from clbench.recipe.recipe import Recipe, parse
 from clbench.report.gather import Run
 from clbench.streams import Shelf, Storage, Stream, data_sets
 from clbench.streams.domain import DomainConfig
-from clbench.submission.located import NotFound, located, odd_option
+from clbench.submission.located import NotFound, located, odd_option, pinned
 from clbench.submission.submission import PackedRun, Submission
 
 #: Streams that other libraries make or fetch: what they do is not clbench's to bound.
@@ -196,7 +196,8 @@ class Here:
         """
         model = self._read(run).model
         try:
-            named = located({"model": {"weights": model.weights}}, self.data_dir)["model"]
+            place = pinned(model.weights, run.record.run.weights.source)
+            named = located({"model": {"weights": place}}, self.data_dir)["model"]
         except NotFound as error:
             raise NotMade(str(error)) from error
         model = model.model_copy(update=named)

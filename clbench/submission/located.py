@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from clbench.models.weights_file import SUFFIXES
+from clbench.text.hub_id import COMMIT, HubId, hub_id, is_hub_id
 
 #: Values of ``retention.data`` that are no folder.
 _WORDS = ("auto", "none")
@@ -60,7 +61,7 @@ def located(values: Mapping[str, Any], data_dir: Path) -> dict[str, Any]:
         if stream.get(key):
             stream[key] = _each(stream[key], data_dir)
     weights = model.get("weights")
-    if isinstance(weights, str) and (weights.endswith(SUFFIXES) or "/" in weights):
+    if isinstance(weights, str) and not is_hub_id(weights) and is_path(weights):
         model["weights"] = _found(weights, data_dir)
     found = dict(values) | {"stream": stream, "model": model}
     retention = values.get("retention")
@@ -69,6 +70,31 @@ def located(values: Mapping[str, Any], data_dir: Path) -> dict[str, Any]:
         own = {k: _folders(v, data_dir) for k, v in sets.items()} if isinstance(sets, dict) else {}
         found["retention"] = _folders(retention, data_dir) | ({"sets": own} if own else {})
     return found
+
+
+def is_path(weights: str) -> bool:
+    """Whether ``model.weights``, which are none of the hub, can only be a file."""
+    return weights.endswith(SUFFIXES) or "/" in weights
+
+
+def pinned(weights: str, source: str | None) -> str:
+    """``model.weights``; of the hub, at the commit that a record has, which needs no network.
+
+    Args:
+        weights: as the recipe has them.
+        source: where they came from, as the record has it.
+
+    Raises:
+        NotFound: if the record names no commit of that repository.
+    """
+    if not is_hub_id(weights):
+        return weights
+    told = source or ""
+    there = hub_id(told) if is_hub_id(told) else HubId("", None)
+    same = there.repository == hub_id(weights).repository
+    if not same or not COMMIT.fullmatch(there.revision or ""):
+        raise NotFound(f"the record has no commit of {weights:.100}")
+    return told
 
 
 def _folders(section: Any, data_dir: Path) -> Any:

@@ -28,6 +28,7 @@ from clbench.submission.submission import (
     SUFFIX,
     SUMMARY,
     Submission,
+    draw_of,
     opened,
 )
 from clbench.text.texts import cut_line
@@ -172,8 +173,7 @@ def _refuse_twice(found: Sequence[_Found]) -> None:
     known: dict[str, Run] = {}
     for one in found:
         run = one.run
-        key = json.dumps([run.seed, run.stream, run.record.run.tasks, run.settings], sort_keys=True)
-        if (other := known.setdefault(key, run)) is not run:
+        if (other := known.setdefault(draw_of(run), run)) is not run:
             raise ClbenchError(
                 f"{run.folder} repeats the recipe and the seed of {other.folder}: leave one out"
             )

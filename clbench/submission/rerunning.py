@@ -19,6 +19,7 @@ from typing import Any, final
 import numpy as np
 
 from clbench.errors import ClbenchError
+from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import HASHES, NAMES, admitted
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record, Scenario
@@ -26,7 +27,7 @@ from clbench.report.gather import read_run
 from clbench.runner.runner import run as run_recipe
 from clbench.submission.checks.base import PackedRow
 from clbench.submission.here import Here, NotMade, refuse_places
-from clbench.submission.located import NotFound, located
+from clbench.submission.located import NotFound, located, pinned
 from clbench.submission.submission import PackedRun, Submission
 from clbench.suite.missing import Inventory
 
@@ -98,7 +99,10 @@ class Again:
 
 
 def drawn_seed(submission: Submission, row: PackedRow) -> PackedRun:
-    """The run of a row to repeat: drawn by the file's hash, so that nobody chooses it."""
+    """The run of a row to repeat, drawn by the file's hash: the same for all who verify.
+
+    Whoever packs can try titles until the hash falls on a certain seed.
+    """
     text = f"{submission.sha256}\n{row.section}\n{row.method}"
     place = int(hashlib.sha256(text.encode()).hexdigest(), 16) % len(row.members)
     return row.members[place]
@@ -142,6 +146,8 @@ def _recipe(one: PackedRun, here: Here, plugins: Sequence[str]) -> Recipe:
         raise NotMade(f"needs the plugin {next(iter(asked))}: if you trust it, name it (--plugins)")
     try:
         values = located(one.run.recipe, here.data_dir) | {NAMES: list(plugins)}
+        if weights := values["model"].get("weights"):
+            values["model"]["weights"] = pinned(weights, one.run.record.run.weights.source)
     except NotFound as error:
         raise NotMade(str(error)) from error
     trainer = {k: v for k, v in dict(values.get("trainer") or {}).items() if k not in _PLACED}
@@ -160,6 +166,8 @@ def _recipe(one: PackedRun, here: Here, plugins: Sequence[str]) -> Recipe:
     refuse_places(recipe)
     if lacking := Inventory(fetch=False).reason(recipe):
         raise NotMade(lacking)
+    if (gone := missing_weights(recipe.model)) is not None:
+        raise NotMade(f"needs {gone.what}")
     return recipe
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ _NAMES = "|".join([*map(re.escape, _FILES), r"sweep-[a-z0-9_.-]{1,100}\.json"])
 _OF_A_RUN = re.compile(rf"runs/(0|[1-9]\d{{0,3}})/({_NAMES})")
 _MANIFEST = re.compile(r"manifests/([0-9a-f]{64})\.json")
 _PLUGIN = re.compile(r"plugins/((?:[A-Za-z_][A-Za-z0-9_]*/)*[A-Za-z_][A-Za-z0-9_.-]*\.py)")
+
+
+def draw_of(run: Run) -> str:
+    """What two runs have in common of which one repeats the other: recipe, seed and tasks."""
+    told = [run.seed, run.stream, run.record.run.tasks, run.settings]
+    return json.dumps(told, sort_keys=True)
 
 
 @final
@@ -99,6 +106,11 @@ class Submission:
     def runs(self) -> tuple[Run, ...]:
         """Its runs, as reports read them."""
         return tuple(one.run for one in self.packed)
+
+    @property
+    def stem(self) -> str:
+        """The file's name without what all of them end in."""
+        return self.path.name.removesuffix(SUFFIX)
 
     @property
     def title(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from clbench.report.sorting import sections_of
 from clbench.submission.checks import CHECKS
 from clbench.submission.checks.base import Check, PackedRow
 from clbench.submission.here import Here, NotMade
-from clbench.submission.submission import Submission
+from clbench.submission.submission import Submission, draw_of
 from clbench.submission.verdicts import RowVerdict
 from clbench.text.texts import cut_line
 
@@ -121,8 +120,8 @@ def rows_in(submission: Submission) -> list[PackedRow]:
             members = tuple(submission.packed[number] for number in own)
             rows.append(PackedRow(section.title, group.label, members, own))
     for number in sorted(left):  # reports drop what repeats a recipe and a seed
-        key = _key(submission.runs[number])
-        place = next(i for i, row in enumerate(rows) if key in map(_key, _runs(row)))
+        key = draw_of(submission.runs[number])
+        place = next(i for i, row in enumerate(rows) if key in map(draw_of, _runs(row)))
         row = rows[place]
         rows[place] = PackedRow(
             row.section, row.method, row.members, row.numbers, (*row.twice, number)
@@ -132,11 +131,6 @@ def rows_in(submission: Submission) -> list[PackedRow]:
 
 def _runs(row: PackedRow) -> list[Run]:
     return [one.run for one in row.members]
-
-
-def _key(run: Run) -> str:
-    told = [run.seed, run.stream, run.record.run.tasks, run.settings]
-    return json.dumps(told, sort_keys=True)
 
 
 def judged(row: PackedRow, here: Here) -> RowVerdict:

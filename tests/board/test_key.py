@@ -1,6 +1,7 @@
 """What parts rows onto boards, and what does not."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from board.labs import CONFIG
@@ -108,6 +109,18 @@ def test_the_bound_stands_beside_what_it_bounds_and_alone_where_there_is_nothing
     assert told == ["plain", "bound"]  # plain fine-tuning, too: it needs no memory
     assert [one.submission for one in boards[plain.key].references] == ["bound"]
     assert boards[plain.key].ranks("task_incremental") == {}  # one seed
+
+
+def test_a_bound_in_dispute_is_still_shown(tmp_path):
+    joint = {"methods": {"multitask": {}}, "traits": {"multitask": ["joint"]}}
+    plain, bound = row(tmp_path, "plain"), row(tmp_path, "bound", **joint)
+    bad = replace(bound, verdict="disputed", submission="bad")
+    for rows in ([plain, bad], [plain, bound, bad]):
+        boards = {board.key: board for board in boards_of(rows)}
+        assert [one.submission for one in boards[bound.key].disputed] == ["bad"]
+        assert boards[bound.key].rows == ()
+        told = [one.submission for one in boards[plain.key].references]
+        assert told == ["bound"] * (len(rows) - 2)
 
 
 def test_orders_of_one_stream_are_a_family(tmp_path):

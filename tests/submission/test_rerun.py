@@ -196,3 +196,14 @@ def test_what_is_not_here_is_not_run(members, tmp_path):
     path.write_bytes(sealed(made))
     row = verify(opened(path), data_dir=tmp_path, rerun=Rerun(tell=lambda _: None))[0]
     assert row.not_made["weights of the name"] == f"needs theirs.safetensors in {tmp_path.name}"
+
+
+def test_runs_of_several_files_lie_apart(honest, members, tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / f"{name}.clbench.zip").write_bytes(sealed(members, title=name))
+    paths = [str(tmp_path / f"{name}.clbench.zip") for name in "ab"]
+    words = ["--rerun", "--rows", "sequential", "--output", str(tmp_path / "again")]
+    assert command(["verify", *paths, *words]) == 0
+    assert capsys.readouterr().out.count("run again: task-incremental: equal") == 2
+    found = (tmp_path / "again").glob("*/run-*/record.jsonl")
+    assert {path.parent.parent.name for path in found} == {"a", "b"}

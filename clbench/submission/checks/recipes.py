@@ -10,13 +10,16 @@ from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.models import finite
 from clbench.models.backbone import full_tag
+from clbench.models.settings import ModelConfig
 from clbench.plugins.recipes import HASHES
 from clbench.record.same_run import Role, settings
 from clbench.streams import STREAMS
 from clbench.submission.attached import packed_sha256
 from clbench.submission.checks.base import PackedRow, of_every_run
 from clbench.submission.here import Here, NotMade
+from clbench.submission.located import is_path
 from clbench.submission.submission import PackedRun
+from clbench.text.hub_id import is_hub_id
 
 #: The oldest releases that clbench works with, as its package asks for them.
 OLDEST = {
@@ -66,14 +69,24 @@ def recorded(one: PackedRun, here: Here) -> str | None:
     for key, (there, wanted) in found.items():
         if there != wanted and not (key in unknown and there is None):
             return f"the record has {key} = {there!r:.60}, the recipe {wanted!r:.60}"
-    named = asked.model.weights
-    if run.weights.source not in (None, named, full_tag(asked.model)):
-        return f"the record has weights {run.weights.source!r:.60}, the recipe {named!r:.60}"
+    told = run.weights.source
+    if told is not None and not _are(told, asked.model):
+        return f"the record has weights {told!r:.60}, the recipe {asked.model.weights!r:.60}"
     for name, method in asked.methods.items():
         wanted = finite.written(method.model_dump(mode="json"))
         if (there := _known(run.methods[name], wanted)) != wanted:
             return f"the record has methods.{name} = {there!r:.80}, the recipe {wanted!r:.80}"
     return None
+
+
+def _are(source: str, model: ModelConfig) -> bool:
+    """Whether weights can be those of a recipe, by name; files have other places."""
+    asked = model.weights
+    if is_hub_id(asked):
+        return source.partition("@")[0] == asked.partition("@")[0]
+    if not {source, asked}.isdisjoint(("none", "pretrain", "packaged")):
+        return source == asked
+    return is_path(asked) or source in (asked, full_tag(model))
 
 
 def _order(methods: Any) -> list[str]:
