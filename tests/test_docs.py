@@ -23,6 +23,37 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
+def linked(page):
+    """The pages of this repository that a page has links to."""
+    text = (ROOT / page).read_text()
+    to = [(ROOT / page).parent / link for link in re.findall(r"\]\(([^)#:\s]+\.md)", text)]
+    return {str(path.resolve().relative_to(ROOT)) for path in to if path.exists()}
+
+
+def test_the_readme_leads_to_every_page_for_users():
+    guides = {str(p.relative_to(ROOT)) for p in ROOT.glob("docs/migration/*.md")}
+    names = ["start", "concepts", "faq", "why", "use", "submissions", "board", "sharing", "citing"]
+    wanted = guides | {f"docs/{name}.md" for name in names} | {"CONTRIBUTING.md"}
+    assert wanted <= linked("README.md")
+    reached = {"README.md"}
+    while more := set().union(*map(linked, reached)) - reached:
+        reached |= more
+    assert {str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md")} - reached == {"docs/index.md"}
+
+
+def test_the_caption_of_the_readme_has_the_numbers_of_its_page():
+    caption = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+    page = (ROOT / "docs/results/every_method_cifar10/README.md").read_text()
+    table = page.split("In %, class-incremental")[1].split("In %, task-incremental")[0]
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    mean = {row[0][2:]: (float(row[1].split()[0]), float(row[4].split()[0])) for row in lines}
+    assert f": {len(lines)} rows]" in caption
+    behind = [mean["multitask"][0] - mean[name][0] for name in ("fecam", "ranpac", "ncm")]
+    assert f"{min(behind):.0f} to {max(behind):.0f} points below joint" in caption
+    assert {mean[name][1] for name in ("fecam", "ranpac", "ncm")} == {20.0}
+    assert 0.5 < mean["sequential"][1] / 20 < 0.6, "almost half of it is lost"
+
+
 def test_plain_pytorch():
     exec(compile("\n".join(blocks("docs/plain_pytorch.md")), "plain_pytorch.md", "exec"), {})
 
@@ -37,10 +68,11 @@ def test_readme(data_dir, tmp_path, monkeypatch):
     check_method(names["METHODS"]["leash"], neutral={"pull": 0}, beside=("sfa",))
 
 
-def test_start_in_five_minutes(data_dir, tmp_path, monkeypatch):
+def test_start_in_five_minutes(data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("docs/start.md")
     exec(compile(code, "start.md", "exec"), {})
+    assert "next to nothing" not in "".join(capsys.readouterr()), "an example whose methods act"
     assert (tmp_path / "runs/mine/curves.png").exists()
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from clbench.cli.options import Given
+from clbench.data.words import counted
 
 #: Lines on files that cannot be read; the site has all of them.
 SHOWN = 20
@@ -34,8 +35,8 @@ def make_board(given: Given) -> int:
     runs = sum(one.runs for one in made.submissions)
     rows = ", ".join(f"{number:,} {word}" for word, number in made.counts.items())
     print(
-        f"{count} submission{'s' * (count != 1)} ({made.checked} checked anew), {runs:,} runs, "
-        f"{made.boards} boards; rows: {rows}. Site: {made.index}",
+        f"{counted(count, 'submission')} ({made.checked} checked anew), {counted(runs, 'run')}, "
+        f"{counted(made.boards, 'board')}; rows: {rows}. Site: {made.index}",
         flush=True,
     )
     return 0

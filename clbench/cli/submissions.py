@@ -14,6 +14,7 @@ from clbench import __version__
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
 from clbench.cli.shared_tables import PACK, VERIFY
+from clbench.data.words import counted
 from clbench.errors import ClbenchError
 from clbench.text.texts import cut, writable
 
@@ -59,7 +60,8 @@ def pack_runs(given: Given) -> int:
     if hashes and not made.plugins:
         print(f"The code of {', '.join(sorted(hashes))} is not in it: --with_plugins puts it in.")
     size = made.path.stat().st_size
-    print(f"{len(made.runs)} runs, {size / 1e3:,.0f} kB, SHA-256 {made.sha256}: {made.path}")
+    runs = counted(len(made.runs), "run")
+    print(f"{runs}, {size / 1e3:,.0f} kB, SHA-256 {made.sha256}: {made.path}")
     return 0
 
 
@@ -119,7 +121,9 @@ def show(one: Submission, verdicts: Sequence[RowVerdict], console: Console | Non
 
     counts = Counter(row.verdict for row in verdicts)
     line(f"{one.path.name}: {one.title}, by {', '.join(one.authors)}", "bold")
-    line(f"{len(one.runs)} runs in {len(verdicts)} rows, SHA-256 {one.sha256}")
+    line(
+        f"{counted(len(one.runs), 'run')} in {counted(len(verdicts), 'row')}, SHA-256 {one.sha256}"
+    )
     for section, rows in groupby(verdicts, key=lambda row: row.section):
         line(f"\n{section}")
         for row in rows:

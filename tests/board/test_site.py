@@ -188,7 +188,7 @@ def test_files_that_are_none_are_a_line_each_and_the_others_a_board(tmp_path, mo
     assert len(lines) == 5
     assert all(line.startswith("warning: ") and len(line) < 450 for line in lines)
     assert any("good.clbench.zip is the same as again.clbench.zip" in line for line in lines)
-    assert shown.out.startswith("1 submission (1 checked anew), 3 runs, 1 boards; rows: 0 verified")
+    assert shown.out.startswith("1 submission (1 checked anew), 3 runs, 1 board; rows: 0 verified")
     index = tmp_path / "site" / "index.html"
     assert text_of(index).count("is no submission") == 4
     assert not [tag for tag, _ in Page(index).tags if tag == "b"]
