@@ -199,7 +199,7 @@ def test_steps_that_are_left_over_count():
 def test_a_run_forgets_less_and_says_what_it_did(
     recipe, tmp_path, no_pictures, name, fields, mild, strong
 ):
-    """Strong: so that it forgets less on any processor. All logits diverge there, and have the mild."""
+    """Strong forgets less on any processor; where all logits train it diverges, so that is mild."""
 
     def ran(strength, logits):
         methods = {name: fields | {"strength": strength}}
