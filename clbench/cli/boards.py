@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from clbench.cli.options import Given
-from clbench.data.words import counted
+from clbench.text.numbers import counted
 
 #: Lines on files that cannot be read; the site has all of them.
 SHOWN = 20

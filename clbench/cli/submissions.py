@@ -14,8 +14,8 @@ from clbench import __version__
 from clbench.cli.imports import imports
 from clbench.cli.options import Given
 from clbench.cli.shared_tables import PACK, VERIFY
-from clbench.data.words import counted
 from clbench.errors import ClbenchError
+from clbench.text.numbers import counted
 from clbench.text.texts import cut, writable
 
 if TYPE_CHECKING:

@@ -24,11 +24,12 @@ from clbench.data.cached import CachedImages, cache_chunks, cache_row
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages
 from clbench.data.members import File
-from clbench.data.words import counted, note, spelt
+from clbench.data.words import note, spelt
 from clbench.errors import ClbenchError
 from clbench.files import lock
 from clbench.files.abandoned import own_side, remove_abandoned
 from clbench.files.disk import atomic
+from clbench.text.numbers import counted
 
 REMARKS = {
     "frames": "Several frames, of which the first is used, in {count} of {name}, such as {path}",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from clbench.data.datasets import Labelled
-from clbench.data.words import counted, note, spelt
+from clbench.data.words import note, spelt
+from clbench.text.numbers import counted
 
 
 def tell_duplicates(

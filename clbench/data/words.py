@@ -53,15 +53,6 @@ def few(names: Iterable[object], most: int = 10) -> str:
     return (", ".join(listed[:most]) or "none") + more
 
 
-def counted(count: int, what: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "image"), counted(1200, "image")
-    ('1 image', '1,200 images')
-    """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def note(line: str, everywhere: bool = False) -> None:
     """Tell the user something about the data.
 

@@ -11,12 +11,13 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from clbench.data.datasets import DataSet, image_folder
-from clbench.data.words import counted, expanded, few, note, spelt
+from clbench.data.words import expanded, few, note, spelt
 from clbench.errors import ClbenchError
 from clbench.streams.assemble import assemble
 from clbench.streams.base import Group, Stream
 from clbench.streams.divide import TASKS, DividedConfig, Sizes
 from clbench.streams.storage import DISK, Shelf, Storage
+from clbench.text.numbers import counted
 
 
 class FolderConfig(DividedConfig):

@@ -42,3 +42,12 @@ def flops(count: float) -> str:
         return f"{count / scale:.2g} {prefix}FLOPs"
     digits = ",.0f" if rounded >= 100 * scale else ".3g"
     return f"{rounded / scale:{digits}} {prefix}FLOPs"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
