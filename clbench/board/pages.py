@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from clbench import __version__
 from clbench.files.disk import write_atomic
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, show
+from clbench.report.templating import templates_of
 from clbench.text.texts import cut, writable
 
 #: Of a recipe or an environment, that a page shows; the files have the rest.
@@ -63,15 +64,8 @@ def web_link(link: str | None) -> str | None:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
-        # The report's own table, style and script, and the pages of the site.
-        loader=ChoiceLoader([PackageLoader("clbench.board"), PackageLoader("clbench.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    # The report's own table, style and script, and the pages of the site.
+    made = templates_of("clbench.board", "clbench.report")
     source = made.loader
     assert source is not None
     script = source.get_source(made, "page.js")[0]

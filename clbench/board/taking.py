@@ -13,14 +13,11 @@ from clbench.board.key import board_key
 from clbench.board.run_page import write_run
 from clbench.board.slim import slim
 from clbench.errors import ClbenchError
-from clbench.report.gather import Run
+from clbench.report.gather import ODD, Run
 from clbench.report.group import Group
 from clbench.submission.submission import SUFFIX, Submission, opened
 from clbench.submission.verdicts import RowVerdict, read_verdicts
 from clbench.text.texts import cut, cut_line, slug
-
-#: What values that no run has could bring about; what a disk refuses is told as that.
-ODD = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError)
 
 
 @final
@@ -84,7 +81,7 @@ def take_in(
     known: dict[str, Any] = {}
     try:
         rows = tuple(_row(submission, name, row, site, known) for row in checks)
-    except ODD as error:  # no run is known to bring this about
+    except ODD as error:  # no run is known to; what a disk refuses is told as that
         return cut_line(f"{path.name} cannot be shown: {type(error).__name__}: {error}")
     about = submission.about.model_dump(exclude={"sha256", "records_sha256"})
     count = len(submission.runs)

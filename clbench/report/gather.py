@@ -25,8 +25,10 @@ from clbench.text.texts import cut_line
 #: Metrics that a recipe can ask for beside accuracy.
 MEASURED = ("calibration_error", "nll")
 _SEED = re.compile(r"-seed\d+$")
-#: What files that no run wrote can bring about, besides :class:`ClbenchError`.
-UNREADABLE = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError, OSError)
+#: What values that no run has could bring about; and what files that no run wrote can, besides
+#: :class:`ClbenchError`.
+ODD = (LookupError, ValueError, TypeError, ArithmeticError, RecursionError)
+UNREADABLE = (*ODD, OSError)
 
 
 @dataclass(frozen=True)

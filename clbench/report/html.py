@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from clbench import __version__
 from clbench.record.record import Scenario
@@ -29,6 +29,7 @@ from clbench.report.plots import TITLES
 from clbench.report.section import Section
 from clbench.report.svg import inline
 from clbench.report.tables import NOTE
+from clbench.report.templating import templates_of
 from clbench.report.tuning import in_brief, in_words
 
 #: Scores of a single run that the page shows of every scenario.
@@ -74,14 +75,7 @@ def page(comparison: Compared, pictures: Pictures, title: str) -> str:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
-        loader=PackageLoader("clbench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    made = templates_of("clbench.report")
     made.globals |= {
         "metrics": METRICS,
         "per_run": PER_RUN,

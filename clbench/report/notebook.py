@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from clbench.record.baselines import PLAIN
 from clbench.record.record import Record, Scenario
 from clbench.report.comparison import Compared
 from clbench.report.drawing import task_colour
 from clbench.report.metrics import METRICS, show
 from clbench.report.section import Section, Standing
+from clbench.report.templating import templates_of
 from clbench.text.texts import cut_line
 
 #: Scores of a run that the table shows.
@@ -182,16 +181,9 @@ def _page(title: str, about: str, tables: list[Mapping[str, Any]], drawing: str,
         for task in range(min(tasks, 100))
     ]
     told = {"title": title, "about": about, "tables": tables, "drawing": drawing, "dark": dark}
-    return str(_template().render(told))
+    return str(_template().render(told)).removesuffix("\n")
 
 
 @cache
 def _template() -> Any:
-    made = Environment(
-        loader=PackageLoader("clbench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return made.get_template("notebook.html")
+    return templates_of("clbench.report").get_template("notebook.html")

@@ -9,13 +9,13 @@ from functools import cache
 from typing import Any, Final
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from clbench import __version__
 from clbench.record.record import Record
 from clbench.record.scores import LABELS
 from clbench.report.formats import escape_markdown
 from clbench.report.metrics import METRICS, SCENARIO_ABOUT, show
+from clbench.report.templating import templates_of
 from clbench.sharing.timm_config import StartWeights
 from clbench.streams import data_sets
 from clbench.text.hub_id import wrong_repository
@@ -87,14 +87,7 @@ def card(
 
 @cache
 def _template() -> Any:
-    made = Environment(
-        loader=PackageLoader("clbench.sharing"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # it is Markdown: names go through `plain`
-    )
+    made = templates_of("clbench.sharing", escaped=False)  # Markdown: names go through `plain`
     made.filters["plain"] = _plain
     return made.get_template("card.md")
 
