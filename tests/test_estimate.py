@@ -265,6 +265,17 @@ def test_images_that_fill_the_memory_are_named(recipe, monkeypatch):
     assert any("images.keep: disk" in note for note in made.notes)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bfloat16")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_a_trial_never_waits_for_emulated_numbers(recipe, monkeypatch, precision):
+    recipe |= {"trainer": {"precision": precision}}
+    assert alone(parse(recipe)).trainer["precision"] in ("bf16-mixed", "32-true")
+    for hardware, ours in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr("clbench.estimate.trial.has_bfloat16", lambda _, has=hardware: has)
+        assert alone(parse(recipe)).trainer["precision"] == ours
+    assert any("only emulates bfloat16; measured in single" in n for n in estimate(recipe).notes)
+
+
 #: By method: images of a step with gradients beside its batch, in the first task and in the third.
 EXTRA = {
     "sfa": ({}, 0, 0),

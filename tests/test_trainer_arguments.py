@@ -140,6 +140,13 @@ def test_half_precision_on_a_cpu_is_said_to_be_another_once(precision, capsys):
     assert not said.err
 
 
+@pytest.mark.parametrize("hardware", [True, False])
+def test_emulated_numbers_are_warned_of(hardware, monkeypatch, capsys):
+    monkeypatch.setattr("clbench.runner.meeting.has_bfloat16", lambda _: hardware)
+    meet(recipe({"precision": "bf16-mixed"}))
+    assert ("only emulates bfloat16" in capsys.readouterr().out) is not hardware
+
+
 def test_every_argument_of_the_installed_lightning_is_known():
     """A new one needs a rule, or a reason why clbench has no use for it."""
     assert set(inspect.signature(L.Trainer).parameters) <= OWNED.keys() | RULES.keys()

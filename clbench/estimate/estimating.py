@@ -16,7 +16,7 @@ import torch
 
 from clbench.data.reader import distinct
 from clbench.estimate.needed import RetentionNeed, outline, pretraining_left, retained
-from clbench.estimate.trial import BATCH, STAGES, Trial, alone, try_out
+from clbench.estimate.trial import BATCH, STAGES, Trial, alone, emulated, try_out
 from clbench.learner.trainer import devices, quiet
 from clbench.machine import memory_of
 from clbench.measure.loggers import check_loggers
@@ -225,6 +225,12 @@ def _notes(
         yield f"{peak / 1e9:.1f} GB is more than the {room / 1e9:.1f} GB here: {way}"
     if trial.device.type == "cpu" and recipe.trainer.get("accelerator") in ("gpu", "cuda"):
         yield "there is no GPU here: time and memory are those of the CPU"
+    if emulated(recipe):
+        asked = recipe.trainer["precision"]
+        yield (
+            f"trainer.precision = {asked!r}: this processor only emulates bfloat16; measured in "
+            "single precision, which takes more memory"
+        )
     if trial.world > 1:
         yield f"{trial.world} devices: measured on one; memory is that of each"
     if recipe.early_stopping.every:

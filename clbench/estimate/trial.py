@@ -25,7 +25,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from clbench.data.batches import Split
 from clbench.files.disk import writing_to
-from clbench.machine import peak_memory, reset_peak
+from clbench.machine import has_bfloat16, peak_memory, reset_peak
 from clbench.models.activations import kept_backward
 from clbench.models.modes import checkpoint_gradients
 from clbench.recipe.recipe import Recipe
@@ -201,13 +201,24 @@ def try_out(recipe: Recipe, stream: Stream) -> Trial:
     )
 
 
+def emulated(recipe: Recipe) -> bool:
+    """Whether the recipe asks for bfloat16 or float16 where no hardware has either.
+
+    A convolution takes a hundred times as long then: a trial would take hours.
+    """
+    mixed = "16" in str(recipe.trainer.get("precision", "32"))
+    return mixed and not torch.cuda.is_available() and not has_bfloat16(torch.device("cpu"))
+
+
 def alone(recipe: Recipe) -> Recipe:
     """The recipe for one process here, with random weights and all tasks alike; no retention."""
     here = dict[str, Any]()
     if not torch.cuda.is_available():
         if recipe.trainer.get("accelerator") in ("gpu", "cuda"):
             here["accelerator"] = "cpu"
-        if str(recipe.trainer.get("precision", "32")).startswith("16"):
+        if emulated(recipe):
+            here["precision"] = "32-true"
+        elif str(recipe.trainer.get("precision", "32")).startswith("16"):
             here["precision"] = "bf16-mixed"
     update: dict[str, Any] = {
         "model": settled(recipe, None).model.model_copy(update={"weights": "none"}),

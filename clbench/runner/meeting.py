@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from clbench.errors import ClbenchError
 from clbench.learner.trainer import make_trainer, quiet
-from clbench.machine import cores
+from clbench.machine import cores, has_bfloat16
 from clbench.processes.contact import LOCAL
 from clbench.processes.members import First, Other
 from clbench.processes.processes import is_first, say, share_cores, world_size
@@ -43,6 +43,12 @@ def meet(recipe: Recipe) -> RollCall:
     asked = recipe.trainer.get("precision")
     if trainer.precision == "bf16-mixed" and str(asked) in ("16", "16-mixed"):
         say(f"trainer.precision = {asked!r}: a CPU has bf16-mixed instead, which is taken")
+    device: torch.device = trainer.strategy.root_device
+    if trainer.precision == "bf16-mixed" and device.type == "cpu" and not has_bfloat16(device):
+        say(
+            "Warning: trainer.precision = 'bf16-mixed': this processor only emulates bfloat16, and "
+            "a convolution can take a hundred times as long; say trainer.precision: 32-true"
+        )
     world = trainer.world_size
     before = _here.world if _here else world_size()
     if before not in (1, world):
