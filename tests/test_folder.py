@@ -1,5 +1,6 @@
 """How a run comes by its folder: locked before it is written, and one recipe's alone."""
 
+import subprocess
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,9 @@ from clbench.files import lock
 from clbench.recipe.recipe import parse
 from clbench.runner import folder as run_folder
 from clbench.runner.folder import plain, recipe_of, take
+
+#: Whoever commits.
+OWN = ("-c", "user.name=x", "-c", "user.email=x@example.org")
 
 
 def of(**changes):
@@ -221,3 +225,25 @@ def test_a_run_that_is_refused_leaves_no_folder(tmp_path, monkeypatch):
     (mine / "notes.txt").touch()
     run_folder.give_back(mine)
     assert (mine / "notes.txt").exists()
+
+
+def test_the_commit_of_a_run_is_that_of_the_code_and_of_no_other_repository(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", *OWN, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def told():
+        run_folder._git.cache_clear()
+        return run_folder._git()
+
+    own = tmp_path / "folder.py"
+    own.write_text("")
+    monkeypatch.setattr(run_folder, "__file__", str(own))
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "one")
+    assert told() is None  # as in an environment that lies in a repository of the user's
+    git("add", "folder.py")
+    git("commit", "-q", "-m", "two")
+    assert told()["changed"] is False
+    own.write_text("# changed")
+    assert told()["changed"] is True
+    run_folder._git.cache_clear()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -259,12 +260,18 @@ def environment(
     )
 
 
+@cache
 def _git() -> dict[str, Any] | None:
+    """The commit of the code that runs, asked once: it was loaded at one time.
+
+    None where the code is no part of a repository: an installed package may lie in the folder of
+    somebody else's.
+    """
+
     def ask(*words: str) -> str:
-        where = Path(__file__).parent
         done = subprocess.run(
             ["git", *words],
-            cwd=where,
+            cwd=Path(__file__).parent,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -274,6 +281,7 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
+        ask("ls-files", "--error-unmatch", Path(__file__).name)
         return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
