@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from helpers import comparable
+from helpers import RECIPE, comparable
 from records import run_event
 
 import clbench
@@ -29,7 +30,7 @@ def start(recipe, folder, tmp_path, *words):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         # Where the tests run in the background of a shell, Ctrl-C is ignored; that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -55,25 +56,35 @@ def outcome(folder):
     return comparable(Record.load(folder)), (folder / "model.safetensors").read_bytes()
 
 
-@pytest.fixture
-def long(recipe):
+def made_long(recipe):
     return recipe | {"methods": {"sfa": {"p": 0.5}}, "steps": 60, "eval_every": 10}
 
 
+@pytest.fixture
+def long(recipe):
+    return made_long(recipe)
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    """What such a run comes to in a process that nothing ends."""
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    clbench.run(made_long(RECIPE | {"data_dir": str(data_dir)}), folder)
+    return outcome(folder)
+
+
 @pytest.mark.parametrize("tasks", [0, 1, 2])
-def test_after_sigkill(long, tmp_path, tasks):
-    finish(start(long, tmp_path / "whole", tmp_path))
+def test_after_sigkill(long, whole, tmp_path, capsys, tasks):
     process = start(long, tmp_path / "cut", tmp_path)
     wait_for_tasks(tmp_path / "cut", tasks, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "cut" / "summary.json").exists()
-    output = finish(start(long, tmp_path / "cut", tmp_path, "--resume"))
+    record = clbench.run(long, tmp_path / "cut", resume=True)
     if tasks == 2:
-        assert "Resuming after task" in output
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
-    steps = [event.last_step for event in Record.load(tmp_path / "cut").tasks]
-    assert steps == [60, 120, 180]
+        assert "Resuming after task" in capsys.readouterr().out
+    assert outcome(tmp_path / "cut") == whole
+    assert [event.last_step for event in record.tasks] == [60, 120, 180]
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(long, tmp_path):
@@ -107,7 +118,7 @@ def test_a_record_whose_first_line_is_half_written_begins_anew(recipe, tmp_path,
 
 def test_resuming_a_finished_run_changes_nothing(long, tmp_path):
     long["steps"] = 3
-    finish(start(long, tmp_path / "run", tmp_path))
+    clbench.run(long, tmp_path / "run")
     before = (tmp_path / "run" / "record.jsonl").read_bytes()
     output = finish(start(long, tmp_path / "run", tmp_path, "--resume"))
     assert "already finished" in output

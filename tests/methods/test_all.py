@@ -291,20 +291,57 @@ def test_neutral_settings_are_neutral_where_tasks_share_labels(shared, tmp_path,
     assert same(plain, still)
 
 
-def seldom(pair):
-    """A pair, among the slow ones unless it is to be tried every time."""
-    often = KIN.isdisjoint(pair) or not MEET.isdisjoint(pair)
-    return pytest.param(pair, marks=() if often else pytest.mark.slow)
+def often(pair):
+    """Whether a pair is tried every time."""
+    return KIN.isdisjoint(pair) or not MEET.isdisjoint(pair)
 
 
-@pytest.mark.parametrize("pair", map(seldom, PAIRS), ids="+".join)
-def test_pairs_train(small, tmp_path, pair):
-    methods = dict.fromkeys(pair)
-    if set(pair) == {"multitask", "sfa"}:  # one stage has none before it
+def groups(pairs):
+    """Methods of which all go together, few at a time, so that every pair is in one of them."""
+    left, order = set(map(frozenset, pairs)), list(METHODS)
+    together = set(map(frozenset, PAIRS))
+    while left:
+        group = set(min(left, key=lambda pair: sorted(map(order.index, pair))))
+        while len(group) < 5:
+            new = {
+                name: sum({name, one} in left for one in group)
+                for name in order
+                if name not in group and all({name, one} in together for one in group)
+            }
+            best = max(new, key=new.__getitem__, default=None)
+            if best is None or not new[best]:
+                break
+            group.add(best)
+        left = {pair for pair in left if not pair <= group}
+        yield tuple(sorted(group, key=order.index))
+
+
+GROUPS = list(groups(filter(often, PAIRS)))
+
+
+def trains(small, folder, names):
+    methods = dict.fromkeys(names)
+    if {"multitask", "sfa"} <= methods.keys():  # one stage has none before it
         methods["sfa"] = SETTINGS["sfa"] | {"start_at": 1}
-    record, weights = run(small, tmp_path / "run", methods)
+    record, weights = run(small, folder, methods)
     assert record.finished
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("group", GROUPS, ids="+".join)
+def test_methods_that_go_together_train(small, tmp_path, group):
+    trains(small, tmp_path / "run", group)
+
+
+def test_every_usual_pair_is_in_a_group():
+    missed = [p for p in PAIRS if often(p) and not any(set(p) <= set(g) for g in GROUPS)]
+    assert not missed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def test_pairs_train(small, tmp_path, pair):
+    trains(small, tmp_path / "run", pair)
 
 
 @pytest.mark.slow
@@ -313,10 +350,21 @@ def test_pairs_resume_bit_for_bit(small, tmp_path, monkeypatch, pair):
     resumes(small, tmp_path, monkeypatch, dict.fromkeys(pair))
 
 
-@pytest.mark.parametrize("pair", itertools.combinations(UNORDERED, 2), ids="+".join)
-def test_order_does_not_matter_where_contributions_commute(small, tmp_path, pair):
-    _, one = run(small, tmp_path / "one", dict.fromkeys(pair))
-    _, other = run(small, tmp_path / "other", dict.fromkeys(reversed(pair)))
+@pytest.mark.parametrize(
+    "names",
+    [
+        # With more of them MoFO's last chosen entry turns on how sums are rounded.
+        pytest.param([name for name in UNORDERED if name != "mofo"], id="all"),
+        *(
+            pytest.param(pair, id="+".join(pair), marks=() if "mofo" in pair else pytest.mark.slow)
+            for pair in itertools.combinations(UNORDERED, 2)
+        ),
+    ],
+)
+def test_order_does_not_matter_where_contributions_commute(small, tmp_path, names):
+    """The reverse has each pair the other way round."""
+    _, one = run(small, tmp_path / "one", dict.fromkeys(names))
+    _, other = run(small, tmp_path / "other", dict.fromkeys(reversed(names)))
     for name in one:  # sums in another order may round differently
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
 
