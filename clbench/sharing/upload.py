@@ -104,7 +104,7 @@ def upload_of(
     readme = card(about, recipe, config, start, repository, license, pictures)
     files: dict[str, bytes | Path] = {
         CARD: readme.encode(),
-        CONFIG: json.dumps(config, indent=2, allow_nan=False).encode(),
+        CONFIG: json.dumps(redactor.values(config), indent=2, allow_nan=False).encode(),
         WEIGHTS: folder / WEIGHTS,
         RECORD: content,
         RECIPE: text.encode(),

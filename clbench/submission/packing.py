@@ -31,6 +31,7 @@ from clbench.submission.submission import (
     draw_of,
     opened,
 )
+from clbench.text.numbers import counted
 from clbench.text.texts import cut_line
 
 #: In an environment that lies beside a whole study, what is said of one of its runs alone.
@@ -153,7 +154,7 @@ def _gathered(places: Sequence[Path], skip_unfinished: bool) -> list[_Found]:
         told = f"; {skipped} are not finished" if skipped else ""
         raise ClbenchError(f"there are no runs in {', '.join(map(str, places))}{told}")
     if skipped:
-        print(f"Left out, as not finished: {skipped} run{'s' * (skipped > 1)}.", flush=True)
+        print(f"Left out, as not finished: {counted(skipped, 'run')}.", flush=True)
     found.sort(key=lambda one: (one.run.record.run.title, one.run.seed, one.content))
     _refuse_twice(found)
     return found

@@ -16,6 +16,7 @@ from clbench.record.record import Record
 from clbench.report.gather import UNREADABLE, Run
 from clbench.submission import about, archive
 from clbench.submission.about import About
+from clbench.text.numbers import counted
 from clbench.text.texts import cut_line
 
 #: What a submission is called.
@@ -212,7 +213,7 @@ def _compare_names(told: About, found: archive.Archive) -> None:
         raise ClbenchError(f"{odd[0]!r:.100} {where} in the list of {about.NAME}")
     numbers = {int(match[1]) for name in there if (match := _OF_A_RUN.fullmatch(name))}
     if numbers != set(range(len(told.records_sha256))):
-        raise ClbenchError(f"it has {len(numbers)} runs of {len(told.records_sha256)}")
+        raise ClbenchError(f"it has {counted(len(numbers), 'run')} of {len(told.records_sha256)}")
     if len(numbers) > RUNS:
         raise ClbenchError(f"{len(numbers):,} runs are more than {RUNS:,}: pack them into several")
 

@@ -222,3 +222,41 @@ def test_plugins_are_packed_if_asked_for_and_compared_with_what_was_run(
     (tmp_path / "my_idle.py").write_text(PLUGIN + "# changed\n")
     with pytest.raises(ClbenchError, match=r"my_idle\.py has changed since the runs"):
         command([*words, "other.clbench.zip", "--with_plugins"])
+
+
+def test_names_go_from_every_text_and_what_code_goes_by_stays(runs, monkeypatch):
+    monkeypatch.setattr("clbench.submission.packing.own_names", lambda: {"jdoe"})
+    folder = runs / "sfa-1"
+    change(folder, "retention.train", "/mnt/jane doe/My Birds/JDoe")
+    lines = (folder / "record.jsonl").read_text().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    first["tasks"][0] = "cats of jdoe"
+    first["class_names"][0] = "jdoe_cat"
+    first["warnings"] = ["cannot read /home/jane doe/My Birds/a.png of Jdoe"]
+    (folder / "record.jsonl").write_text("".join([json.dumps(first) + "\n", *lines[1:]]))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["tasks"][0] = "cats of jdoe"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    members = members_of(repack(runs).path)
+    whole = b"".join(members.values())
+    assert not [w for w in (b"jdoe", b"jane", b"My Birds") if w in whole.lower() or w in whole]
+    assert b"cannot read a.png of name" in whole
+    assert b"name_cat" in whole
+
+
+def test_what_a_run_is_repeated_by_keeps_its_name():
+    redactor = Redactor(["jdoe"])
+    recipe = (
+        "methods: {jdoe_leash: {owner: jdoe}}\nmodel: {weights: 'hf-hub:jdoe/digits'}\n"
+        "plugins_sha256: {jdoe_leash.py: '0'}\n"
+    )
+    assert redactor.recipe(recipe).count("jdoe") == 3
+    assert "owner: name" in redactor.recipe(recipe)
+    assert redactor.values({"jdoe_leash": "jdoe"}) == {"jdoe_leash": "name"}
+
+
+def test_a_name_that_is_a_word_of_recipes_is_none(monkeypatch):
+    monkeypatch.setattr("platform.node", lambda: "tiny")
+    monkeypatch.setattr("getpass.getuser", lambda: "pretrain")
+    monkeypatch.setattr("pathlib.Path.home", lambda: __import__("pathlib").Path("/home/Max"))
+    assert own_names() == set()
