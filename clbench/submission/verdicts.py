@@ -22,6 +22,8 @@ from clbench.submission.submission import SUFFIX, Submission
 Judgement = Literal["verified", "self-reported", "disputed"]
 #: Bytes of a file of verdicts.
 LARGEST = 16 << 20
+#: What the repetition of a seed is called among the checks.
+RERUN = "rerun"
 #: What such a file is called, beside ``NAME.clbench.zip``.
 ENDING = ".verdict.json"
 
@@ -147,6 +149,28 @@ def write_verdicts(
     with writing_to(path.parent, "verify again", "leave --write out"):
         write_atomic(path, to_json(made.model_dump(), indent=1) + "\n")
     return path
+
+
+def refuse_loss(submission: Submission, rows: Sequence[str] | None) -> None:
+    """Refuse to write over what was run again before, which took its time, and is not run now.
+
+    Args:
+        submission: what is to be checked.
+        rows: labels of the rows that are to be run again; None: all of them.
+
+    Raises:
+        ClbenchError: naming the file and the row.
+    """
+    try:
+        former = read_verdicts(submission)
+    except ClbenchError:  # of another file, or no verdicts: nothing of this one is in it
+        return
+    known = [row.method for row in former.verdicts if RERUN in row.made] if former else []
+    if rows is not None and (lost := [method for method in known if method not in rows]):
+        raise ClbenchError(
+            f"{verdict_path(submission.path)} has the rerun of {lost[0]!r:.100}, which would be "
+            "lost: run it again too (--rerun), or move the file away"
+        )
 
 
 def read_verdicts(submission: Submission) -> Verdicts | None:
