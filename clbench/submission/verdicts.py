@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import to_json, write_atomic, writing_to
+from clbench.files.disk import to_json, write_apart, writing_to
 from clbench.record import reading
 from clbench.record.values import Text
 from clbench.submission.about import Line, Sha256, refuse_later
@@ -147,7 +147,7 @@ def write_verdicts(
     made = reading.fit(Verdicts, values, ENDING)
     path = verdict_path(submission.path)
     with writing_to(path.parent, "verify again", "leave --write out"):
-        write_atomic(path, to_json(made.model_dump(), indent=1) + "\n")
+        write_apart(path, to_json(made.model_dump(), indent=1) + "\n")
     return path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -191,7 +192,7 @@ def test_what_may_not_be_said_is_refused(runs, given, says):
         pack([runs], **(usual | given))
 
 
-def test_the_environment_of_a_study_lies_above_its_records(runs):
+def test_the_environment_of_a_study_lies_above_its_records(runs, monkeypatch):
     about = None
     for folder in runs.iterdir():
         about = json.loads((folder / "environment.json").read_text())
@@ -203,6 +204,15 @@ def test_the_environment_of_a_study_lies_above_its_records(runs):
         assert one.environment["of"] == "the study"
         assert not {"weights", "split_manifest_sha256", "command"} & one.environment.keys()
     assert {row.verdict for row in verify(made)} == {"self-reported"}
+    for places in ([runs.parent], sorted(runs.iterdir()), [Path("."), "../sfa-0", "../..//runs"]):
+        monkeypatch.chdir(runs / "sfa-1")  # the same runs by other names
+        again = pack(places, runs.parent / "b.clbench.zip", "Honest", ["A. Author"])
+        assert again.sha256 == made.sha256
+    (runs / "sfa-1" / "sub").mkdir()  # what lies below a run has not that run's environment
+    (runs / "sfa-0").rename(runs / "sfa-1" / "sub" / "sfa-0")
+    (runs / "sfa-1" / "environment.json").write_text(json.dumps(about | {"of": "sfa-1"}))
+    told = {one.seed: one.environment for one in repack(runs / "sfa-1").runs}
+    assert (told[0], told[1]["of"]) == ({}, "sfa-1")
 
 
 def test_plugins_are_packed_if_asked_for_and_compared_with_what_was_run(
