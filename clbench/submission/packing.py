@@ -106,10 +106,11 @@ def pack(
     )
     text = to_json(made.model_dump(), indent=1) + "\n"
     whole = archive.zipped({about.NAME: text.encode(), **dict(sorted(members.items()))})
+    packed = opened(output, whole)  # before it takes the place of another
     with writing_to(output.parent, "pack again"):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_apart(output, whole)
-    return opened(output)
+    return packed
 
 
 def _about(values: Mapping[str, Any]) -> About:

@@ -151,18 +151,19 @@ class Submission:
         return found.read(member)
 
 
-def opened(path: Path | str) -> Submission:
+def opened(path: Path | str, content: bytes | None = None) -> Submission:
     """Read a submission; nothing is unpacked to the disk, and nothing of it is run.
 
     Args:
         path: of the file.
+        content: what will be in it, before it is there; None: it is read.
 
     Raises:
         ClbenchError: if it is none, in one line with the reason.
     """
     path = Path(path)
     try:
-        return _opened(path)
+        return _opened(path, reading.bytes_of(path, archive.FILE) if content is None else content)
     except ClbenchError as error:
         raise ClbenchError(cut_line(f"{path.name} is no submission: {error}", 600)) from error
     except OSError as error:
@@ -172,8 +173,8 @@ def opened(path: Path | str) -> Submission:
         raise ClbenchError(cut_line(f"{path.name} is no submission: {told}", 600)) from error
 
 
-def _opened(path: Path) -> Submission:
-    found = archive.unzipped(reading.bytes_of(path, archive.FILE))
+def _opened(path: Path, content: bytes) -> Submission:
+    found = archive.unzipped(content)
     for name in found.members:
         if name != about.NAME and not any(
             p.fullmatch(name) for p in (_OF_A_RUN, _MANIFEST, _PLUGIN)

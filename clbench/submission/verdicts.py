@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,13 +155,22 @@ def write_verdicts(
 def refuse_loss(submission: Submission, rows: Sequence[str] | None) -> None:
     """Refuse to write over what was run again before, which took its time, and is not run now.
 
+    What could not be written at all in the end is refused as well.
+
     Args:
         submission: what is to be checked.
         rows: labels of the rows that are to be run again; None: all of them.
 
     Raises:
-        ClbenchError: naming the file and the row.
+        ClbenchError: naming the file, and the row.
     """
+    path = verdict_path(submission.path)
+    if path.is_dir() and not path.is_symlink():
+        raise ClbenchError(f"{path} is a folder, where the verdicts would be written: move it away")
+    if not os.access(path.parent, os.W_OK):
+        raise ClbenchError(
+            f"{path} cannot be written: make its folder writable, or copy the submission elsewhere"
+        )
     try:
         former = read_verdicts(submission)
     except ClbenchError:  # of another file, or no verdicts: nothing of this one is in it
@@ -168,7 +178,7 @@ def refuse_loss(submission: Submission, rows: Sequence[str] | None) -> None:
     known = [row.method for row in former.verdicts if RERUN in row.made] if former else []
     if rows is not None and (lost := [method for method in known if method not in rows]):
         raise ClbenchError(
-            f"{verdict_path(submission.path)} has the rerun of {lost[0]!r:.100}, which would be "
+            f"{path} has the rerun of {lost[0]!r:.100}, which would be "
             "lost: run it again too (--rerun), or move the file away"
         )
 

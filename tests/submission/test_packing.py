@@ -270,3 +270,13 @@ def test_a_name_that_is_a_word_of_recipes_is_none(monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "pretrain")
     monkeypatch.setattr("pathlib.Path.home", lambda: __import__("pathlib").Path("/home/Max"))
     assert own_names() == set()
+
+
+def test_what_is_no_submission_takes_no_other_ones_place(runs, monkeypatch):
+    made = repack(runs)
+    before = made.path.read_bytes()
+    monkeypatch.setattr("clbench.submission.submission.Budget.values", 10)
+    monkeypatch.setattr("clbench.submission.submission.Budget.__init__.__defaults__", (10, 10))
+    with pytest.raises(ClbenchError, match="pack its runs into several"):
+        repack(runs)
+    assert made.path.read_bytes() == before

@@ -232,6 +232,11 @@ def test_a_rerun_is_refused_where_one_lies_and_nothing_is_written_over(honest, t
     assert "would be lost" in refused(path, "--write")
     assert "would be lost" in refused(path, "--rerun", "--rows", "sfa")
     assert "one name" in refused(path, other, "--rerun", "--output", tmp_path / "new")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.access", lambda *_: False)
+        assert "cannot be written" in refused(path, "--rerun")
+    verdict_path(other).mkdir()
+    assert "is a folder" in refused(other, "--write")
     (tmp_path / "file").write_text("")
     assert "file" in refused(path, "--rerun", "--output", tmp_path / "file")
     assert "Running again" not in capsys.readouterr().out
