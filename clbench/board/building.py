@@ -171,10 +171,12 @@ def _write(
     told = [
         (name, f"{same[0].key.title}: {len(same)} class orders") for name, same in families.items()
     ]
-    write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
     names = [*(board.key.name for board in boards), *families]
     pages = {site / "boards" / f"{name}.html" for name in names}
-    return pages | {write_submission(site, one, places) for one in found}
+    pages |= {write_submission(site, one, places) for one in found}
+    # Last, so that a build that is cut off leaves no page that leads nowhere.
+    write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
+    return pages
 
 
 def _run_files(site: Path, found: Sequence[Taken]) -> Iterator[Path]:

@@ -397,3 +397,18 @@ def test_two_builds_of_one_folder_are_refused_and_a_build_cut_off_goes_on(tmp_pa
         build(place, site)
     (site / f".{checked.FILE}.partial").write_text("{")  # killed before the mark was there
     assert build(place, site).checked == 1
+
+
+def test_a_build_that_is_cut_off_has_no_page_to_begin_with(tmp_path, monkeypatch):
+    say(monkeypatch)
+    lab(tmp_path / "in", "one", {"sfa": 0.9})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.board.building.write_submission", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "in")
+    assert not (tmp_path / "site" / "index.html").exists()
+    assert_linked(build(tmp_path / "in").index.parent)
