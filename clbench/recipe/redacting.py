@@ -140,19 +140,16 @@ class Redactor:
 
     def _know(self, recipe: Mapping[str, Any]) -> None:
         """Leave what code and hubs go by as it is, wherever it stands."""
+        found: list[Any] = []
         for key in ("methods", "metrics", "callbacks", "representation", "plugins_sha256"):
+            found += recipe[key] if isinstance(recipe.get(key), Mapping) else ()
+        for key in ("stream", "model", "optimizer", "schedule"):
             if isinstance(own := recipe.get(key), Mapping):
-                self._known.update(name for name in own if isinstance(name, str))
-        for key in ("stream.name", "model.backbone", "optimizer.name", "schedule.name"):
-            section, _, name = key.partition(".")
-            own = recipe.get(section)
-            word = own.get(name) if isinstance(own, Mapping) else None
-            if isinstance(word, str) and not _WHOLE.fullmatch(word):
-                self._known.add(word)
-        model = recipe.get("model")
-        weights = model.get("weights") if isinstance(model, Mapping) else None
-        if isinstance(weights, str) and is_hub_id(weights):
-            self._known.add(weights)
+                found += [own.get("name"), own.get("backbone")]
+                weights = own.get("weights")
+                found += [weights] if isinstance(weights, str) and is_hub_id(weights) else []
+        words = {word for word in found if isinstance(word, str)}
+        self._known |= {w for w in words if not (_WHOLE.fullmatch(w) or _WITHIN.search(w))}
 
     def recipe(self, text: str) -> str:
         """A recipe as YAML; as it was, where nothing is taken out."""
