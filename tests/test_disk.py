@@ -2,12 +2,21 @@
 
 import errno
 import os
+import signal
 
 import pytest
 
 from clbench.errors import ClbenchError
 from clbench.files import disk
-from clbench.files.disk import append, atomic, refuse_links, to_json, write_atomic, writing_to
+from clbench.files.disk import (
+    append,
+    atomic,
+    refuse_links,
+    to_json,
+    write_apart,
+    write_atomic,
+    writing_to,
+)
 
 
 def fails(number):
@@ -156,3 +165,25 @@ def test_numbers_that_are_none_are_not_written():
     assert to_json({"a": [1, 0.1, None]}) == '{"a": [1, 0.1, null]}'
     with pytest.raises(ClbenchError, match=r"distance\.b\.1 = inf is no number"):
         to_json({"a": 1.0, "distance": {"b": [0.0, float("inf")]}})
+
+
+def test_two_writers_of_one_file_leave_a_whole_one_and_what_was_killed_is_removed(tmp_path):
+    path = tmp_path / "a"
+    dead = os.fork()
+    if dead == 0:  # killed in the middle: its name is left
+        (tmp_path / f".a-{os.getpid()}.partial").write_text("ha")
+        os._exit(0)
+    alive = os.fork()
+    if alive == 0:
+        signal.pause()
+    try:
+        os.waitpid(dead, 0)
+        (tmp_path / f".a-{alive}.partial").write_text("under way")
+        (tmp_path / ".a-mine.partial").write_text("of somebody")
+        write_apart(path, "whole")
+        names = {one.name for one in tmp_path.iterdir()}
+        assert names == {"a", f".a-{alive}.partial", ".a-mine.partial"}
+        assert path.read_text() == "whole"
+    finally:
+        os.kill(alive, signal.SIGKILL)
+        os.waitpid(alive, 0)

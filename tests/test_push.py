@@ -277,3 +277,9 @@ def test_what_timm_could_not_load_is_refused(finished, tmp_path, capsys):
     path.write_text("".join(text.splitlines(keepends=True)[:-1]))
     assert push(folder, "--dry_run") == 2
     assert "is not finished" in told(capsys)
+
+
+def test_a_licence_that_is_no_name_is_refused(finished, capsys):
+    for license in ("<b>mit", "mit\nfoo: bar", ""):
+        assert push(finished, "--dry_run", "--license", license) == 2
+        assert "no name of the hub's" in told(capsys)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from clbench.board.board_page import write_board
 from clbench.board.boards import VERDICTS, Board, boards_of, same_but_order_of
-from clbench.board.checked import FILE, keep_verdicts, kept_verdicts
+from clbench.board.checked import FILE, data_here, keep_verdicts, kept_verdicts
 from clbench.board.orders_page import orders_name, write_orders
 from clbench.board.pages import put_file, site_style
 from clbench.board.site_pages import places_of, write_index, write_submission
 from clbench.board.taking import Taken, take_in
 from clbench.board.workers import each
 from clbench.errors import ClbenchError
-from clbench.files.disk import writing_to
+from clbench.files.disk import SIDE, writing_to
+from clbench.files.lock import NAME, alone
 from clbench.submission.submission import SUFFIX
 from clbench.submission.verdicts import RowVerdict
 from clbench.text.texts import cut_line
@@ -77,18 +78,18 @@ def build_board(folder: Path, site: Path, heading: str, data_dir: Path = Path("d
     """
     files = _files(folder)
     _refuse_foreign(site)
-    with writing_to(site, "run the same command again"):
-        site.mkdir(parents=True, exist_ok=True)
-        kept, note = kept_verdicts(site)
+    data = data_here(data_dir)
+    with writing_to(site, "run the same command again"), _own(site):
+        kept, note = kept_verdicts(site, data)
         if not (site / FILE).exists():
-            keep_verdicts(site, {})  # the mark of a site, should this build be cut off
+            keep_verdicts(site, {}, data)  # the mark of a site, should this build be cut off
         found, problems = _take_all(files, site, kept, data_dir)
         if not found:
             raise ClbenchError(cut_line(f"{folder}: no submission can be read: {problems[0]}"))
         boards = boards_of(row for one in found for row in one.rows)
         written = _write(site, heading, found, boards, problems)
         _remove_older(site, written | set(_run_files(site, found)))
-        keep_verdicts(site, {one.sha256: one.own for one in found})
+        keep_verdicts(site, {one.sha256: one.own for one in found}, data)
     fresh = sum(one.sha256 not in kept for one in found)
     index = site / "index.html"
     return Built(index, tuple(found), len(boards), tuple(problems), note, fresh)
@@ -108,9 +109,18 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
+@contextmanager
+def _own(site: Path) -> Iterator[None]:
+    """The site's folder, in which no other build is at work."""
+    site.mkdir(parents=True, exist_ok=True)
+    with alone(site):
+        yield
+
+
 def _refuse_foreign(site: Path) -> None:
     """Refuse a folder of something else, in which pages would be removed and written over."""
-    if site.is_dir() and any(site.iterdir()) and not (site / FILE).is_file():
+    there = {path.name for path in site.iterdir()} if site.is_dir() else set()
+    if there - {NAME, SIDE.format(FILE)} and not (site / FILE).is_file():
         raise ClbenchError(
             f"{site} is not empty, and no site of boards, as it has no {FILE}: choose another "
             "--output"
@@ -161,10 +171,12 @@ def _write(
     told = [
         (name, f"{same[0].key.title}: {len(same)} class orders") for name, same in families.items()
     ]
-    write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
     names = [*(board.key.name for board in boards), *families]
     pages = {site / "boards" / f"{name}.html" for name in names}
-    return pages | {write_submission(site, one, places) for one in found}
+    pages |= {write_submission(site, one, places) for one in found}
+    # Last, so that a build that is cut off leaves no page that leads nowhere.
+    write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
+    return pages
 
 
 def _run_files(site: Path, found: Sequence[Taken]) -> Iterator[Path]:

@@ -31,6 +31,7 @@ from clbench.cli.tables import (
 )
 from clbench.errors import ClbenchError
 from clbench.explain import nearest
+from clbench.text.numbers import counted
 
 #: Lines on folders that cannot be read; the report has all of them.
 SHOWN = 20
@@ -141,7 +142,8 @@ def _report(given: Given) -> int:
         more = len(comparison.problems) - SHOWN
         print(f"warning: {more} more folders; the report names them", file=sys.stderr)
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in comparison.sections)
-    print(f"{len(comparison.runs)} runs, {warnings} warnings. Report: {page}", flush=True)
+    told = f"{counted(len(comparison.runs), 'run')}, {counted(warnings, 'warning')}"
+    print(f"{told}. Report: {page}", flush=True)
     return 0
 
 

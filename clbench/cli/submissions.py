@@ -79,13 +79,20 @@ def verify_files(given: Given) -> int:
 
     found = [opened(path) for path in given.get("files")]
     with imports():
-        from clbench.submission.verdicts import write_verdicts
-        from clbench.submission.verifying import Rerun, verify
+        from clbench.submission.verdicts import refuse_loss, write_verdicts
+        from clbench.submission.verifying import Rerun, refuse_taken, verify
     rows, output = given.get("rows"), given.get("output")
     rows = None if rows is None else tuple(rows)
+    places = [output / one.stem if output and len(found) > 1 else output for one in found]
+    if output and len(set(places)) < len(places):
+        raise ClbenchError("--output: two of the files have one name: verify them apart")
+    for one, place in zip(found, places, strict=True):  # all, before the first takes hours
+        if reruns or given.get("write"):
+            refuse_loss(one, rows if reruns else ())
+        if place:
+            refuse_taken(place)
     disputed = False
-    for one in found:
-        place = output / one.stem if output and len(found) > 1 else output
+    for one, place in zip(found, places, strict=True):
         how = Rerun(place, tuple(given.get("plugins", ())), rows)
         verdicts = verify(one, given.get("data_dir", "data"), found, how if reruns else None)
         show(one, verdicts)

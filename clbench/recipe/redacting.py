@@ -2,7 +2,8 @@
 
 Paths that begin at a root or a home, or lead upwards, keep their last part: a recipe still says
 what was run, and two paths that end alike stay two names. The command line, loggers and their
-settings, and the names of this user and this host go altogether.
+settings go altogether, and so do the names of this user and this host, in whatever text they stand
+but what code and hubs go by: methods, streams, networks, plugins and repositories.
 """
 
 from __future__ import annotations
@@ -14,21 +15,26 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
 from clbench.files.disk import to_json
 from clbench.plugins.loading import key_of
+from clbench.text.hub_id import is_hub_id
 from clbench.text.yamltext import dump, read_text
 
 #: A text that is a path of one machine: from a root, a home or a drive, or upwards.
 _WHOLE = re.compile(
     r"(~[\w.-]*([\\/]|$)|/|[A-Za-z]:[\\/]|\\\\|file:/|(\.\.?[\\/])*\.\.([\\/]|$)).*", re.DOTALL
 )
-#: The same within a sentence: with a folder at least.
+#: A part of a path within a sentence; and a folder, whose name may have spaces.
+_PART = r"""[^\s\\/'"`,;:()<>|]+"""
+_FOLDER = rf"[\\/]{_PART}(?: {_PART}){{0,3}}(?=[\\/])"
+#: The same as :data:`_WHOLE` within a sentence: with a folder at least.
 _WITHIN = re.compile(
     r"""(?<![\w.:/~\\-])(file:)?(~[\w.-]*|[A-Za-z]:|\\\\[\w.-]+)?"""
-    r"""([\\/][^\s\\/'"`,;:()<>|]+)([\\/][^\s\\/'"`,;:()<>|]+)+[\\/]?"""
+    rf"""(?:{_FOLDER})+[\\/]{_PART}[\\/]?"""
 )
 #: Names that say nothing of anybody.
 _COMMON = {
@@ -36,14 +42,27 @@ _COMMON = {
     *("localhost", "local", "localdomain", "host", "docker", "test", "data", "clbench", "python"),
 }
 _SHORTEST = 3
+#: A word of a text as code writes it, and the name of a field.
+_QUOTED = re.compile(r"""["']([A-Za-z]\w*)["']|^ +(\w+):""", re.MULTILINE)
+
+
+@cache
+def _words() -> frozenset[str]:
+    """What clbench itself calls things: taken out, ``tiny`` would leave no recipe."""
+    found = set[str]()
+    for path in Path(__file__).parents[1].rglob("*.py"):
+        for pair in _QUOTED.findall(path.read_text(encoding="utf-8")):
+            found.update("".join(pair).lower().split("_"))
+    return frozenset(found)
 
 
 def own_names() -> set[str]:
-    """The names of this user and of this host, without common ones."""
+    """The names of this user and of this host, without common ones and words of clbench."""
     found = {Path.home().name, platform.node(), *platform.node().split(".")[:1]}
     with suppress(OSError, KeyError, ImportError):  # a user without a name
         found.add(getpass.getuser())
-    return {n for n in found if len(n) >= _SHORTEST and n.lower() not in _COMMON}
+    found = {n for n in found if len(n) >= _SHORTEST and n.lower() not in _COMMON}
+    return {n for n in found if n.lower() not in _words()} if found else found
 
 
 def without_folders(text: str) -> str:
@@ -67,8 +86,10 @@ class Redactor:
         self.paths: dict[str, str] = {}
         self.gone: Counter[str] = Counter()
         self._recipes: dict[str, str] = {}
+        self._known = set[str]()
         words = sorted(map(re.escape, names), key=len, reverse=True)
-        self._names = re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)") if words else None
+        apart = rf"(?<![^\W_])(?:{'|'.join(words)})(?![^\W_])"
+        self._names = re.compile(apart, re.IGNORECASE) if words else None
 
     def lines(self) -> Iterator[str]:
         """What was taken out, a line for each kind."""
@@ -83,7 +104,7 @@ class Redactor:
         path = path.rstrip("/\\") or path
         if path not in self.paths:
             last = re.split(r"[\\/]", path)[-1]
-            last = last if last not in ("", "~", "..", ".") else "folder"
+            last = self._named(last) if last not in ("", "~", "..", ".") else "folder"
             taken, number, name = set(self.paths.values()), 1, last
             while name in taken:
                 number += 1
@@ -92,33 +113,43 @@ class Redactor:
         return self.paths[path]
 
     def text(self, text: str) -> str:
-        """A text without paths."""
+        """A text without paths, and without the names of users and hosts."""
+        if text in self._known:
+            return text
         if _WHOLE.fullmatch(text):
             return self.path(text)
-        return _WITHIN.sub(lambda found: self.path(found[0]), text)
+        return self._named(_WITHIN.sub(lambda found: self.path(found[0]), text))
 
     def values(self, values: Any) -> Any:
-        """Plain values whose texts are without paths; keys too."""
+        """Plain values of whose texts the same is true; keys too."""
         if isinstance(values, str):
             return self.text(values)
         if isinstance(values, Mapping):
-            return {self.text(key): self.values(value) for key, value in values.items()}
+            return {self.values(key): self.values(value) for key, value in values.items()}
         if isinstance(values, list):
             return [self.values(value) for value in values]
         return values
 
-    def named(self, values: Any) -> Any:
-        """Plain values without the names of users and hosts."""
+    def _named(self, text: str) -> str:
         if self._names is None:
-            return values
-        if isinstance(values, str):
-            found, count = self._names.subn("name", values)
-            if count:
-                self.gone["names of a user or a host"] += count
-            return found
-        if isinstance(values, Mapping):
-            return {key: self.named(value) for key, value in values.items()}
-        return [self.named(one) for one in values] if isinstance(values, list) else values
+            return text
+        found, count = self._names.subn("name", text)
+        if count:
+            self.gone["names of a user or a host"] += count
+        return found
+
+    def _know(self, recipe: Mapping[str, Any]) -> None:
+        """Leave what code and hubs go by as it is, wherever it stands."""
+        found: list[Any] = []
+        for key in ("methods", "metrics", "callbacks", "representation", "plugins_sha256"):
+            found += recipe[key] if isinstance(recipe.get(key), Mapping) else ()
+        for key in ("stream", "model", "optimizer", "schedule"):
+            if isinstance(own := recipe.get(key), Mapping):
+                found += [own.get("name"), own.get("backbone")]
+                weights = own.get("weights")
+                found += [weights] if isinstance(weights, str) and is_hub_id(weights) else []
+        words = {word for word in found if isinstance(word, str)}
+        self._known |= {w for w in words if not (_WHOLE.fullmatch(w) or _WITHIN.search(w))}
 
     def recipe(self, text: str) -> str:
         """A recipe as YAML; as it was, where nothing is taken out."""
@@ -130,6 +161,7 @@ class Redactor:
         before = read_text(text, "the recipe")
         if not isinstance(before, dict):
             return text
+        self._know(before)
         made: dict[str, Any] = {}
         for key, value in before.items():
             if key == "loggers" and value not in ({}, {"tensorboard": {}}, None):
@@ -141,7 +173,7 @@ class Redactor:
                 self.gone["where data lies (data_dir)"] += 1
                 made[key] = "data"
             else:
-                made[key] = self.named(self.values(value)) if key == "name" else self.values(value)
+                made[key] = self.values(value)
         return text if made == before else dump(made)
 
     def _plugin(self, name: Any) -> Any:
@@ -156,12 +188,9 @@ class Redactor:
 
     def _line(self, line: bytes) -> bytes:
         before = json.loads(line)
-        made = {k: v if k == "recipe" else self.values(v) for k, v in before.items()}
-        if isinstance(before.get("recipe"), str):
-            made["recipe"] = self.recipe(before["recipe"])
-        for key in ("title", "warnings", "remarks"):
-            if key in made:
-                made[key] = self.named(made[key])
+        told = before.get("recipe")
+        recipe = {"recipe": self.recipe(told)} if isinstance(told, str) else {}
+        made = {k: recipe[k] if k in recipe else self.values(v) for k, v in before.items()}
         return line if made == before else (to_json(made) + "\n").encode()
 
     def environment(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,4 +205,4 @@ class Redactor:
                 for name, about in plugins.items()
                 if isinstance(about, Mapping)
             }
-        return dict(self.named(self.values(made)))
+        return dict(self.values(made))

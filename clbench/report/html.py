@@ -31,6 +31,7 @@ from clbench.report.svg import inline
 from clbench.report.tables import NOTE
 from clbench.report.templating import templates_of
 from clbench.report.tuning import in_brief, in_words
+from clbench.text.numbers import counted
 
 #: Scores of a single run that the page shows of every scenario.
 PER_RUN = (
@@ -56,8 +57,8 @@ def page(comparison: Compared, pictures: Pictures, title: str) -> str:
     template = _templates().get_template("report.html")
     return template.render(
         title=title,
-        subtitle=f"{groups} methods, {len(runs)} runs ({finished} finished), made by clbench "
-        f"{__version__}.",
+        subtitle=f"{counted(groups, 'method')}, {counted(len(runs), 'run')} ({finished} finished), "
+        f"made by clbench {__version__}.",
         warnings=list(_warnings(comparison)),
         known=known(runs),
         notes=comparison.notes,

@@ -18,6 +18,7 @@ from clbench.report.drawing import task_colour
 from clbench.report.metrics import METRICS, show
 from clbench.report.section import Section, Standing
 from clbench.report.templating import templates_of
+from clbench.text.numbers import counted
 from clbench.text.texts import cut_line
 
 #: Scores of a run that the table shows.
@@ -89,9 +90,9 @@ def comparison_html(comparison: Compared) -> str:
     runs, sections = comparison.runs, comparison.sections
     tables = [_board(section) for section in sections[:SECTIONS]]
     warnings = len(comparison.warnings) + sum(len(s.warnings) for s in sections)
-    about = [f"{len(runs)} runs", f"{warnings} warning{'s' * (warnings != 1)}"]
+    about = [counted(len(runs), "run"), counted(warnings, "warning")]
     if len(sections) > SECTIONS:
-        about.append(f"{len(sections) - SECTIONS} more streams (.table() has all)")
+        about.append(f"{counted(len(sections) - SECTIONS, 'more stream')} (.table() has all)")
     drawing = _section_drawing(sections[0]) if sections else ""
     tasks = max((len(section.tasks) for section in sections), default=1)
     return _page("Comparison", ", ".join(about), tables, drawing, tasks)

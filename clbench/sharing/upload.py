@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from clbench.text.yamltext import dump, read_text
 CARD, CONFIG, RECIPE, RECORD = "README.md", "config.json", "config.yaml", "record.jsonl"
 #: What the card shows, if it is there.
 PICTURE: Final = "accuracy_matrix.png"
+#: What the hub calls licences by.
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,12 @@ def upload_of(
 
     Raises:
         ClbenchError: if it is no finished run with its weights, or one whose network timm's
-            loader cannot make.
+            loader cannot make; or for a licence that is no name.
     """
+    if not _LICENSE.fullmatch(license):
+        raise ClbenchError(
+            f"--license {license!r:.100} is no name of the hub's: write one such as apache-2.0"
+        )
     record = finished_record(folder)
     if not (folder / WEIGHTS).is_file():
         raise ClbenchError(
@@ -104,7 +111,7 @@ def upload_of(
     readme = card(about, recipe, config, start, repository, license, pictures)
     files: dict[str, bytes | Path] = {
         CARD: readme.encode(),
-        CONFIG: json.dumps(config, indent=2, allow_nan=False).encode(),
+        CONFIG: json.dumps(redactor.values(config), indent=2, allow_nan=False).encode(),
         WEIGHTS: folder / WEIGHTS,
         RECORD: content,
         RECIPE: text.encode(),

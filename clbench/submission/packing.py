@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from clbench import __version__
 from clbench.errors import ClbenchError
-from clbench.files.disk import to_json, write_atomic, writing_to
+from clbench.files.disk import to_json, write_apart, writing_to
 from clbench.recipe.redacting import Redactor, own_names
 from clbench.record import reading
 from clbench.report.gather import UNREADABLE, Run, read_run, reason_of
@@ -31,20 +31,22 @@ from clbench.submission.submission import (
     draw_of,
     opened,
 )
+from clbench.text.numbers import counted
 from clbench.text.texts import cut_line
 
-#: In an environment that lies beside a whole study, what is said of one of its runs alone.
+#: An environment that lies beside a whole study is at most so many folders above its runs.
+_HIGHEST = 4
+#: In such an environment, what is said of one of its runs alone.
 _OF_ONE = ("command", "weights", "split_manifest_sha256", "git", "plugins")
 
 
 @final
 @dataclass(frozen=True)
 class _Found:
-    """A run to be packed, and the folder up to which its environment is looked for."""
+    """A run to be packed."""
 
     run: Run
     content: bytes
-    top: Path
 
 
 def pack(
@@ -104,10 +106,11 @@ def pack(
     )
     text = to_json(made.model_dump(), indent=1) + "\n"
     whole = archive.zipped({about.NAME: text.encode(), **dict(sorted(members.items()))})
+    packed = opened(output, whole)  # before it takes the place of another
     with writing_to(output.parent, "pack again"):
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(output, whole)
-    return opened(output)
+        write_apart(output, whole)
+    return packed
 
 
 def _about(values: Mapping[str, Any]) -> About:
@@ -148,12 +151,12 @@ def _gathered(places: Sequence[Path], skip_unfinished: bool) -> list[_Found]:
                     "the runs that were tested"
                 )
             content = reading.content_of(folder / RECORD)
-            found.append(_Found(run, content, place.resolve().parent))
+            found.append(_Found(run, content))
     if not found:
         told = f"; {skipped} are not finished" if skipped else ""
         raise ClbenchError(f"there are no runs in {', '.join(map(str, places))}{told}")
     if skipped:
-        print(f"Left out, as not finished: {skipped} run{'s' * (skipped > 1)}.", flush=True)
+        print(f"Left out, as not finished: {counted(skipped, 'run')}.", flush=True)
     found.sort(key=lambda one: (one.run.record.run.title, one.run.seed, one.content))
     _refuse_twice(found)
     return found
@@ -186,7 +189,7 @@ def _files(one: _Found, redactor: Redactor) -> dict[str, bytes]:
     if (folder / CONFIG).is_file():
         text = reading.read(folder / CONFIG, reading.RECIPE_BYTES)
         files[CONFIG] = redactor.recipe(text).encode()
-    environment = one.run.environment or _above(folder, one.top)
+    environment = one.run.environment or _above(folder)
     if environment:
         files[MACHINE] = _json(redactor.environment(environment))
     for path in [folder / SUMMARY, *sweep_files(folder)]:
@@ -204,15 +207,15 @@ def _files(one: _Found, redactor: Redactor) -> dict[str, bytes]:
     return files
 
 
-def _above(folder: Path, top: Path) -> dict[str, Any]:
+def _above(folder: Path) -> dict[str, Any]:
     """The environment that lies beside a whole study, without what it says of one run."""
-    for place in folder.parents:
+    for place in list(folder.parents)[:_HIGHEST]:
+        if (place / RECORD).exists():  # what lies there is of that run
+            break
         if (place / MACHINE).is_file():
             values = reading.json_of(place / MACHINE)
             if isinstance(values, dict):
                 return {k: v for k, v in values.items() if k not in _OF_ONE} | {"of": "the study"}
-        if place == top:
-            break
     return {}
 
 

@@ -16,6 +16,7 @@ from clbench.record.record import Record
 from clbench.report.gather import UNREADABLE, Run
 from clbench.submission import about, archive
 from clbench.submission.about import About
+from clbench.text.numbers import counted
 from clbench.text.texts import cut_line
 
 #: What a submission is called.
@@ -150,18 +151,19 @@ class Submission:
         return found.read(member)
 
 
-def opened(path: Path | str) -> Submission:
+def opened(path: Path | str, content: bytes | None = None) -> Submission:
     """Read a submission; nothing is unpacked to the disk, and nothing of it is run.
 
     Args:
         path: of the file.
+        content: what will be in it, before it is there; None: it is read.
 
     Raises:
         ClbenchError: if it is none, in one line with the reason.
     """
     path = Path(path)
     try:
-        return _opened(path)
+        return _opened(path, reading.bytes_of(path, archive.FILE) if content is None else content)
     except ClbenchError as error:
         raise ClbenchError(cut_line(f"{path.name} is no submission: {error}", 600)) from error
     except OSError as error:
@@ -171,8 +173,8 @@ def opened(path: Path | str) -> Submission:
         raise ClbenchError(cut_line(f"{path.name} is no submission: {told}", 600)) from error
 
 
-def _opened(path: Path) -> Submission:
-    found = archive.unzipped(reading.bytes_of(path, archive.FILE))
+def _opened(path: Path, content: bytes) -> Submission:
+    found = archive.unzipped(content)
     for name in found.members:
         if name != about.NAME and not any(
             p.fullmatch(name) for p in (_OF_A_RUN, _MANIFEST, _PLUGIN)
@@ -212,7 +214,7 @@ def _compare_names(told: About, found: archive.Archive) -> None:
         raise ClbenchError(f"{odd[0]!r:.100} {where} in the list of {about.NAME}")
     numbers = {int(match[1]) for name in there if (match := _OF_A_RUN.fullmatch(name))}
     if numbers != set(range(len(told.records_sha256))):
-        raise ClbenchError(f"it has {len(numbers)} runs of {len(told.records_sha256)}")
+        raise ClbenchError(f"it has {counted(len(numbers), 'run')} of {len(told.records_sha256)}")
     if len(numbers) > RUNS:
         raise ClbenchError(f"{len(numbers):,} runs are more than {RUNS:,}: pack them into several")
 

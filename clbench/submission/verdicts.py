@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import to_json, write_atomic, writing_to
+from clbench.files.disk import to_json, write_apart, writing_to
 from clbench.record import reading
 from clbench.record.values import Text
 from clbench.submission.about import Line, Sha256, refuse_later
@@ -22,6 +23,8 @@ from clbench.submission.submission import SUFFIX, Submission
 Judgement = Literal["verified", "self-reported", "disputed"]
 #: Bytes of a file of verdicts.
 LARGEST = 16 << 20
+#: What the repetition of a seed is called among the checks.
+RERUN = "rerun"
 #: What such a file is called, beside ``NAME.clbench.zip``.
 ENDING = ".verdict.json"
 
@@ -145,8 +148,39 @@ def write_verdicts(
     made = reading.fit(Verdicts, values, ENDING)
     path = verdict_path(submission.path)
     with writing_to(path.parent, "verify again", "leave --write out"):
-        write_atomic(path, to_json(made.model_dump(), indent=1) + "\n")
+        write_apart(path, to_json(made.model_dump(), indent=1) + "\n")
     return path
+
+
+def refuse_loss(submission: Submission, rows: Sequence[str] | None) -> None:
+    """Refuse to write over what was run again before, which took its time, and is not run now.
+
+    What could not be written at all in the end is refused as well.
+
+    Args:
+        submission: what is to be checked.
+        rows: labels of the rows that are to be run again; None: all of them.
+
+    Raises:
+        ClbenchError: naming the file, and the row.
+    """
+    path = verdict_path(submission.path)
+    if path.is_dir() and not path.is_symlink():
+        raise ClbenchError(f"{path} is a folder, where the verdicts would be written: move it away")
+    if not os.access(path.parent, os.W_OK):
+        raise ClbenchError(
+            f"{path} cannot be written: make its folder writable, or copy the submission elsewhere"
+        )
+    try:
+        former = read_verdicts(submission)
+    except ClbenchError:  # of another file, or no verdicts: nothing of this one is in it
+        return
+    known = [row.method for row in former.verdicts if RERUN in row.made] if former else []
+    if rows is not None and (lost := [method for method in known if method not in rows]):
+        raise ClbenchError(
+            f"{path} has the rerun of {lost[0]!r:.100}, which would be "
+            "lost: run it again too (--rerun), or move the file away"
+        )
 
 
 def read_verdicts(submission: Submission) -> Verdicts | None:

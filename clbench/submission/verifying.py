@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import final
 
 from clbench.errors import ClbenchError
+from clbench.files.disk import writing_to
 from clbench.recipe.redacting import without_folders
 from clbench.report.gather import UNREADABLE, Run
 from clbench.report.sorting import sections_of
@@ -16,11 +17,8 @@ from clbench.submission.checks import CHECKS
 from clbench.submission.checks.base import Check, PackedRow
 from clbench.submission.here import Here, NotMade
 from clbench.submission.submission import Submission, draw_of
-from clbench.submission.verdicts import RowVerdict
+from clbench.submission.verdicts import RERUN, RowVerdict
 from clbench.text.texts import cut_line
-
-#: What the repetition of a seed is called among the checks.
-RERUN = "rerun"
 
 
 @final
@@ -59,8 +57,10 @@ def verify(
         A verdict for each row, in the order of reports.
 
     Raises:
-        ClbenchError: if there is no row that is to be run again.
+        ClbenchError: if there is no row that is to be run again, or no room for it.
     """
+    if rerun is not None and rerun.output is not None:
+        refuse_taken(rerun.output)
     here = Here(Path(data_dir), [other for other in others if other.sha256 != submission.sha256])
     rows = rows_in(submission)
     verdicts = [judged(row, here) for row in rows]
@@ -74,6 +74,22 @@ def verify(
         if wanted and verdicts[place].verdict != "disputed":
             verdicts[place] = _repeated(verdicts[place], submission, row, here, rerun)
     return tuple(verdicts)
+
+
+def refuse_taken(output: Path) -> None:
+    """Refuse a folder that has runs of another time, or in which none can be written.
+
+    Raises:
+        ClbenchError: naming the run, or what the disk says.
+    """
+    with writing_to(output, "verify again"):
+        output.mkdir(parents=True, exist_ok=True)
+        taken = sorted(path.name for path in output.iterdir() if path.name.startswith("run-"))
+    if taken:
+        raise ClbenchError(
+            f"--output {output} holds {taken[0]} of an earlier rerun: name another folder, or "
+            "remove the runs in it"
+        )
 
 
 def _repeated(

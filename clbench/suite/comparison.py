@@ -25,6 +25,7 @@ from clbench.suite.missing import Inventory, skip
 from clbench.suite.suite import Suite, load
 from clbench.suite.tuning import Search, Tuning, as_values, score_of, try_of
 from clbench.suite.watch import Watch
+from clbench.text.numbers import counted
 from clbench.text.yamltext import dump
 
 
@@ -155,7 +156,9 @@ def _run(
         words = train_words(place.folder, *recipe.plugins, **addresses(plain(recipe)))
         todo.append(Job(name, words, log, place.folder))
     reused = len(places) - len(todo) - len(failures)
-    print(f"{len(places)} runs: {reused} finished before, {len(todo)} to do.", flush=True)
+    print(
+        f"{counted(len(places), 'run')}: {reused} finished before, {len(todo)} to do.", flush=True
+    )
     if todo:
         with Watch(todo) as changed:
             start(todo, changed)

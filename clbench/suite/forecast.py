@@ -15,7 +15,7 @@ from clbench.suite.done import Place, finished, hashes_below, survey
 from clbench.suite.missing import Inventory, skip
 from clbench.suite.suite import Suite
 from clbench.suite.tuning import Tuning
-from clbench.text.numbers import duration, size
+from clbench.text.numbers import counted, duration, size
 
 
 def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str]:
@@ -36,7 +36,7 @@ def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str
     places = survey(suite.chosen(_chosen(suite, folder)), folder / "runs")
     left = [place for place in places if place.state != "finished"]
     inventory, tried = Inventory(fetch=False), 0
-    text = f"{len(places)} runs: {len(places) - len(left)} finished, {len(left)} to do"
+    text = f"{counted(len(places), 'run')}: {len(places) - len(left)} finished, {len(left)} to do"
     if suite.tune:
         tried = suite.tune.tries * len(suite.cells)
         done = sum(map(finished, hashes_below(folder / "tries").values()))
@@ -62,7 +62,7 @@ def plan(suite: Suite, folder: Path, skip_missing: bool = False) -> Iterator[str
     yield f"{text}."
     reasons = [inventory.reason(place.run.recipe) for place in left]
     for reason in dict.fromkeys(filter(None, reasons)):
-        yield f"{reasons.count(reason)} runs cannot start here: {reason}."
+        yield f"{counted(reasons.count(reason), 'run')} cannot start here: {reason}."
     yield from inventory.lines()
 
 

@@ -32,6 +32,7 @@ from clbench.sweep.finished import finished_record
 from clbench.sweep.laying import LaidRow, Laying
 from clbench.sweep.redeploy import Redeployment
 from clbench.text.names import wrong_name
+from clbench.text.numbers import counted
 from clbench.text.yamltext import dump
 
 FOLDER = "posthoc"
@@ -90,7 +91,8 @@ def lay(
                 row.events.append(laying.measure(row))
             except ClbenchError as error:
                 row.failure = f"task {event.name}: {error}"
-        told(f"task {number}/{len(record.tasks)} ({event.name}): {len(laid)} rows measured")
+        measured = counted(len(laid), "row")
+        told(f"task {number}/{len(record.tasks)} ({event.name}): {measured} measured")
     failed = {name: str(error).removeprefix(f"{name}: ") for name, error in refused.items()}
     failed |= {row.name: row.failure for row in laid if row.failure}
     return record, [_written(record, row) for row in laid if not row.failure], failed

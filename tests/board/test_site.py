@@ -13,9 +13,11 @@ from board.labs import CONFIG, build, lab, say
 from report.test_strangers import CONFIGS, EVIL, RECORDS, TEXTS
 
 from clbench.board import checked
+from clbench.board.building import build_board
 from clbench.board.pages import web_link
 from clbench.cli.commands import command
 from clbench.errors import ClbenchError
+from clbench.files.lock import alone
 from clbench.submission import archive
 from clbench.submission.verdicts import RowVerdict, write_verdicts
 
@@ -362,3 +364,51 @@ def test_a_study_of_our_own_is_checked_and_stands(tmp_path):
     kept = json.loads((made.index.parent / checked.FILE).read_text())
     (rows,) = kept["submissions"].values()
     assert all(len(row["made"]) > 8 for row in rows)
+
+
+def test_what_was_checked_without_data_is_checked_again_with_it(tmp_path, monkeypatch):
+    for name in ("TORCH_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    names = say(monkeypatch)
+    place, site, data = tmp_path / "in", tmp_path / "site", tmp_path / "data"
+    lab(place, "one", {"sfa": 0.9})
+
+    def again():
+        return build_board(place, site, "made up", data)
+
+    assert (again().checked, again().checked) == (1, 0)
+    (data / "birds" / "train").mkdir(parents=True)
+    made = again()
+    assert (made.checked, len(names)) == (1, 2)
+    assert "other data or weights are here by now" in made.note
+    (data / "birds" / "train" / "a.png").write_bytes(b"x")
+    assert (again().checked, again().checked) == (1, 0)
+    (tmp_path / "TORCH_HOME" / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "TORCH_HOME" / "hub" / "checkpoints" / "resnet18.pth").write_bytes(b"x")
+    assert again().checked == 1
+
+
+def test_two_builds_of_one_folder_are_refused_and_a_build_cut_off_goes_on(tmp_path, monkeypatch):
+    say(monkeypatch)
+    place, site = tmp_path / "in", tmp_path / "site"
+    lab(place, "one", {"sfa": 0.9})
+    site.mkdir()
+    with alone(site), pytest.raises(ClbenchError, match="another process is at work in"):
+        build(place, site)
+    (site / f".{checked.FILE}.partial").write_text("{")  # killed before the mark was there
+    assert build(place, site).checked == 1
+
+
+def test_a_build_that_is_cut_off_has_no_page_to_begin_with(tmp_path, monkeypatch):
+    say(monkeypatch)
+    lab(tmp_path / "in", "one", {"sfa": 0.9})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.board.building.write_submission", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "in")
+    assert not (tmp_path / "site" / "index.html").exists()
+    assert_linked(build(tmp_path / "in").index.parent)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -191,7 +192,7 @@ def test_what_may_not_be_said_is_refused(runs, given, says):
         pack([runs], **(usual | given))
 
 
-def test_the_environment_of_a_study_lies_above_its_records(runs):
+def test_the_environment_of_a_study_lies_above_its_records(runs, monkeypatch):
     about = None
     for folder in runs.iterdir():
         about = json.loads((folder / "environment.json").read_text())
@@ -203,6 +204,15 @@ def test_the_environment_of_a_study_lies_above_its_records(runs):
         assert one.environment["of"] == "the study"
         assert not {"weights", "split_manifest_sha256", "command"} & one.environment.keys()
     assert {row.verdict for row in verify(made)} == {"self-reported"}
+    for places in ([runs.parent], sorted(runs.iterdir()), [Path("."), "../sfa-0", "../..//runs"]):
+        monkeypatch.chdir(runs / "sfa-1")  # the same runs by other names
+        again = pack(places, runs.parent / "b.clbench.zip", "Honest", ["A. Author"])
+        assert again.sha256 == made.sha256
+    (runs / "sfa-1" / "sub").mkdir()  # what lies below a run has not that run's environment
+    (runs / "sfa-0").rename(runs / "sfa-1" / "sub" / "sfa-0")
+    (runs / "sfa-1" / "environment.json").write_text(json.dumps(about | {"of": "sfa-1"}))
+    told = {one.seed: one.environment for one in repack(runs / "sfa-1").runs}
+    assert (told[0], told[1]["of"]) == ({}, "sfa-1")
 
 
 def test_plugins_are_packed_if_asked_for_and_compared_with_what_was_run(
@@ -222,3 +232,51 @@ def test_plugins_are_packed_if_asked_for_and_compared_with_what_was_run(
     (tmp_path / "my_idle.py").write_text(PLUGIN + "# changed\n")
     with pytest.raises(ClbenchError, match=r"my_idle\.py has changed since the runs"):
         command([*words, "other.clbench.zip", "--with_plugins"])
+
+
+def test_names_go_from_every_text_and_what_code_goes_by_stays(runs, monkeypatch):
+    monkeypatch.setattr("clbench.submission.packing.own_names", lambda: {"jdoe"})
+    folder = runs / "sfa-1"
+    change(folder, "retention.train", "/mnt/jane doe/My Birds/JDoe")
+    lines = (folder / "record.jsonl").read_text().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    first["tasks"][0] = "cats of jdoe"
+    first["class_names"][0] = "jdoe_cat"
+    first["warnings"] = ["cannot read /home/jane doe/My Birds/a.png of Jdoe"]
+    (folder / "record.jsonl").write_text("".join([json.dumps(first) + "\n", *lines[1:]]))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["tasks"][0] = "cats of jdoe"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    members = members_of(repack(runs).path)
+    whole = b"".join(members.values())
+    assert not [w for w in (b"jdoe", b"jane", b"My Birds") if w in whole.lower() or w in whole]
+    assert b"cannot read a.png of name" in whole
+    assert b"name_cat" in whole
+
+
+def test_what_a_run_is_repeated_by_keeps_its_name():
+    redactor = Redactor(["jdoe"])
+    recipe = (
+        "methods: {jdoe_leash: {owner: jdoe}}\nmodel: {weights: 'hf-hub:jdoe/digits'}\n"
+        "plugins_sha256: {jdoe_leash.py: '0'}\n"
+    )
+    assert redactor.recipe(recipe).count("jdoe") == 3
+    assert "owner: name" in redactor.recipe(recipe)
+    assert redactor.values({"jdoe_leash": "jdoe"}) == {"jdoe_leash": "name"}
+
+
+def test_a_name_that_is_a_word_of_recipes_is_none(monkeypatch):
+    monkeypatch.setattr("platform.node", lambda: "tiny")
+    monkeypatch.setattr("getpass.getuser", lambda: "pretrain")
+    monkeypatch.setattr("pathlib.Path.home", lambda: __import__("pathlib").Path("/home/Max"))
+    assert own_names() == set()
+
+
+def test_what_is_no_submission_takes_no_other_ones_place(runs, monkeypatch):
+    made = repack(runs)
+    before = made.path.read_bytes()
+    monkeypatch.setattr("clbench.submission.submission.Budget.values", 10)
+    monkeypatch.setattr("clbench.submission.submission.Budget.__init__.__defaults__", (10, 10))
+    with pytest.raises(ClbenchError, match="pack its runs into several"):
+        repack(runs)
+    assert made.path.read_bytes() == before

@@ -1,6 +1,7 @@
 """One seed of a row is run again, and what comes out decides."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from submitted import PLUGIN, RECIPE, of_run, quiet, sealed
@@ -11,7 +12,7 @@ from clbench.plugins.loading import forget
 from clbench.runner.runner import run
 from clbench.submission import Rerun, opened, pack, read_verdicts, verify
 from clbench.submission.rerunning import _compared
-from clbench.submission.verdicts import verdict_path
+from clbench.submission.verdicts import verdict_path, write_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +208,36 @@ def test_runs_of_several_files_lie_apart(honest, members, tmp_path, capsys):
     assert capsys.readouterr().out.count("run again: task-incremental: equal") == 2
     found = (tmp_path / "again").glob("*/run-*/record.jsonl")
     assert {path.parent.parent.name for path in found} == {"a", "b"}
+
+
+def test_a_rerun_is_refused_where_one_lies_and_nothing_is_written_over(honest, tmp_path, capsys):
+    path, other = tmp_path / "a.clbench.zip", tmp_path / "b" / "a.clbench.zip"
+    other.parent.mkdir()
+    for one in (path, other):
+        one.write_bytes(honest.read_bytes())
+    found = opened(path)
+    rows = [replace(row, verdict="verified", made=("rerun",)) for row in verify(found)]
+    verdicts = write_verdicts(found, rows, "0.1.0", "2026-01-31", {})
+    before = verdicts.read_bytes()
+    taken = tmp_path / "again" / "run-0"
+    taken.mkdir(parents=True)
+
+    def refused(*words):
+        with pytest.raises(ClbenchError) as caught:
+            command(["verify", *map(str, words)])
+        assert verdicts.read_bytes() == before
+        return str(caught.value)
+
+    assert "holds run-0 of an earlier rerun" in refused(path, "--rerun", "--output", taken.parent)
+    assert "would be lost" in refused(path, "--write")
+    assert "would be lost" in refused(path, "--rerun", "--rows", "sfa")
+    assert "one name" in refused(path, other, "--rerun", "--output", tmp_path / "new")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.access", lambda *_: False)
+        assert "cannot be written" in refused(path, "--rerun")
+    verdict_path(other).mkdir()
+    assert "is a folder" in refused(other, "--write")
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(path, "--rerun", "--output", tmp_path / "file")
+    assert "Running again" not in capsys.readouterr().out
+    assert not any((tmp_path / "again" / "run-0").iterdir())
