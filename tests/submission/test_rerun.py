@@ -207,3 +207,13 @@ def test_runs_of_several_files_lie_apart(honest, members, tmp_path, capsys):
     assert capsys.readouterr().out.count("run again: task-incremental: equal") == 2
     found = (tmp_path / "again").glob("*/run-*/record.jsonl")
     assert {path.parent.parent.name for path in found} == {"a", "b"}
+
+
+def test_other_threads_are_another_place():
+    from types import SimpleNamespace
+
+    from clbench.submission.rerunning import _place
+
+    one, two = (SimpleNamespace(environment_hash="a", environment={"threads": n}) for n in (1, 2))
+    assert _place(one) != _place(two)
+    assert _place(one) == _place(SimpleNamespace(**vars(one)))
