@@ -159,7 +159,8 @@ def _write(
     each(write_orders, [(site, same) for same in families.values()])
     places = places_of(boards)
     told = [
-        (name, f"{same[0].key.title}: {len(same)} class orders") for name, same in families.items()
+        (name, f"{same[0].key.whole_title}: {len(same)} class orders")
+        for name, same in families.items()
     ]
     write_index(site, heading, found, list(zip(boards, firsts, strict=True)), told, problems)
     names = [*(board.key.name for board in boards), *families]
