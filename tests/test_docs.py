@@ -52,6 +52,10 @@ def test_the_caption_of_the_readme_has_the_numbers_of_its_page():
     assert f"{min(behind):.0f} to {max(behind):.0f} points below joint" in caption
     assert {mean[name][1] for name in ("fecam", "ranpac", "ncm")} == {20.0}
     assert 0.5 < mean["sequential"][1] / 20 < 0.6, "almost half of it is lost"
+    home = (ROOT / "docs/index.md").read_text()
+    picture = re.compile(r"!\[([^]]*)]\((?:docs/)?([^)]*)\)")
+    assert picture.findall(home)[0] == picture.findall(caption)[0]
+    assert "`sequential`) loses almost half of it" in home
 
 
 def test_plain_pytorch():

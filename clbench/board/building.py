@@ -169,7 +169,8 @@ def _write(
     each(write_orders, [(site, same) for same in families.values()])
     places = places_of(boards)
     told = [
-        (name, f"{same[0].key.title}: {len(same)} class orders") for name, same in families.items()
+        (name, f"{same[0].key.whole_title}: {len(same)} class orders")
+        for name, same in families.items()
     ]
     names = [*(board.key.name for board in boards), *families]
     pages = {site / "boards" / f"{name}.html" for name in names}

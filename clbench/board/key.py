@@ -81,6 +81,11 @@ class Key:
         return ", ".join(cut_line(part, 60) for part in parts)
 
     @property
+    def whole_title(self) -> str:
+        """The title and what else parts boards but their class order, for people."""
+        return "; ".join((self.title, self.protocol, self.memory_words, self.budget))
+
+    @property
     def settings_words(self) -> str:
         """The settings that say something, for people."""
         told = (f"{name} {value}" for name, value in self.settings if value not in _NOTHING)
@@ -99,11 +104,15 @@ class Key:
 
     def apart(self, other: Key) -> str:
         """What tells the key from another of its stream and backbone, for people."""
+        reordered = self.classes != other.classes or self.tasks != other.tasks
+        order = cut_line(" → ".join(self.tasks), 60)
+        # The hash of the splits is of the tasks in order: it tells no more where that differs.
+        others = self.settings != other.settings or (not reordered and self.splits != other.splits)
         parts = [
             f"{len(self.tasks)} tasks" * (len(self.tasks) != len(other.tasks)),
-            "another class order" * (self.classes != other.classes or self.tasks != other.tasks),
+            f"class order {order}" * reordered,
             f"{self.size} pixels" * (self.size != other.size),
-            "other images" * ((self.settings, self.splits) != (other.settings, other.splits)),
+            "other images" * others,
             self.weights * (self.weights != other.weights),
             self.protocol * (self.protocol != other.protocol),
             self.memory_words * (self.memory_words != other.memory_words),

@@ -33,7 +33,8 @@ COSTS = {
 }
 NOTE = (
     f"{RULE} {MARK}: more than the method differs from the first row, which a table below says. "
-    "Accuracies in %, mean ± standard deviation over seeds, with the 95 % interval of the mean."
+    "Accuracies in %, mean ± standard deviation over seeds, with the 95 % interval of the mean "
+    "(of two seeds: their two values)."
 )
 
 

@@ -33,6 +33,8 @@ class {kind}(Method):
     clashes: ClassVar[dict[str, str]] = dict.fromkeys(
         LOW_RANK, "it moves weights that the latter trains factors of"
     )
+    #: The setting at which it changes nothing; where a run has it, clbench says so beforehand.
+    neutral: ClassVar[dict[str, float]] = {{"pull": 0.0}}
     #: A setting: {{{name}: {{pull: 0.1}}}} in a recipe, checked when that is read.
     pull: float = Field(0.03, ge=0, le=1, description="share of the way; 0 changes nothing")
 

@@ -33,7 +33,8 @@ from clbench.report.statistics import Mean, mean_of
 #: What is shown of all orders; the first with the parts of its spread.
 SHOWN = ("overall_performance", "average_incremental_accuracy", "backward_transfer", "retention")
 NOTE = (
-    "Means over class orders, with 95 % intervals over the means of orders; a score's spread is "
+    "Means over class orders, with 95 % intervals over the means of orders (of two orders: their "
+    "two means); a score's spread is "
     "split into standard deviations of the orders, of the seeds and of the rest (two-way "
     "analysis of variance); with one seed the orders' has the rest in it."
 )

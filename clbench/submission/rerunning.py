@@ -23,7 +23,7 @@ from clbench.models.missing import missing_weights
 from clbench.plugins.recipes import HASHES, NAMES, admitted
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record, Scenario
-from clbench.report.gather import read_run
+from clbench.report.gather import Run, read_run
 from clbench.runner.runner import run as run_recipe
 from clbench.submission.checks.base import PackedRow
 from clbench.submission.here import Here, NotMade, refuse_places
@@ -47,7 +47,7 @@ class Again:
         cells: mean absolute difference over the cells of R, a fraction.
         overall: OP as submitted, and as it came out here.
         of_seeds: the largest such differences between two of the row's own seeds, of cells and OP.
-        alike: whether versions and hardware are told to be the same.
+        alike: whether versions, hardware and threads are told to be the same.
     """
 
     scenario: Scenario
@@ -88,7 +88,7 @@ class Again:
         name, submitted = self.scenario.replace("_", "-"), 100 * self.overall[0]
         if self.same:
             return f"{name}: equal in every accuracy, OP {submitted:.2f} %"
-        hint = ", though versions and hardware are the same" * self.alike
+        hint = ", though versions, hardware and threads are the same" * self.alike
         cells, overall = (100 * most for most in self.allowed)
         here = 100 * self.overall[1]
         return (
@@ -130,12 +130,17 @@ def again(
     except ClbenchError as error:
         raise NotMade(f"it could not be run here: {error}") from error
     beside, _ = read_run(folder)
-    alike = beside is not None and beside.environment_hash == one.run.environment_hash
+    alike = beside is not None and _place(beside) == _place(one.run)
     records = [member.run.record for member in row.members]
     return tuple(
         replace(_compared(one.run.record, record, records, scenario), alike=alike)
         for scenario in one.run.record.scenarios
     )
+
+
+def _place(run: Run) -> tuple[str, object]:
+    """What decides how numbers are rounded: versions, hardware, and threads, which share sums."""
+    return run.environment_hash, run.environment.get("threads")
 
 
 def _recipe(one: PackedRun, here: Here, plugins: Sequence[str]) -> Recipe:

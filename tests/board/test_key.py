@@ -64,6 +64,17 @@ def test_each_part_parts_rows(tmp_path, part, changes):
     assert part in ("bound", "stream", "backbone") or one.apart(other)
 
 
+def test_class_orders_are_told_apart_and_are_no_other_images(tmp_path):
+    one = key(tmp_path / "one")
+    other = key(tmp_path / "other", names=["b", "a"], manifest="c" * 64)
+    assert (one.apart(other), other.apart(one)) == (
+        "class order task 0 → task 1",
+        "class order b → a",
+    )
+    assert one.whole_title.startswith(one.title)
+    assert one.memory_words in one.whole_title
+
+
 @pytest.mark.parametrize(
     "changes",
     [

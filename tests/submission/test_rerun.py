@@ -241,3 +241,13 @@ def test_a_rerun_is_refused_where_one_lies_and_nothing_is_written_over(honest, t
     assert "file" in refused(path, "--rerun", "--output", tmp_path / "file")
     assert "Running again" not in capsys.readouterr().out
     assert not any((tmp_path / "again" / "run-0").iterdir())
+
+
+def test_other_threads_are_another_place():
+    from types import SimpleNamespace
+
+    from clbench.submission.rerunning import _place
+
+    one, two = (SimpleNamespace(environment_hash="a", environment={"threads": n}) for n in (1, 2))
+    assert _place(one) != _place(two)
+    assert _place(one) == _place(SimpleNamespace(**vars(one)))
