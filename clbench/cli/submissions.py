@@ -79,7 +79,13 @@ def verify_files(given: Given) -> int:
 
     found = [opened(path) for path in given.get("files")]
     with imports():
-        from clbench.submission.verdicts import refuse_loss, write_verdicts
+        from clbench.submission.verdicts import (
+            RERUN,
+            refuse_loss,
+            run_again,
+            verdict_path,
+            write_verdicts,
+        )
         from clbench.submission.verifying import Rerun, refuse_taken, verify
     rows, output = given.get("rows"), given.get("output")
     rows = None if rows is None else tuple(rows)
@@ -97,9 +103,17 @@ def verify_files(given: Given) -> int:
         verdicts = verify(one, given.get("data_dir", "data"), found, how if reruns else None)
         show(one, verdicts)
         disputed = disputed or any(row.verdict == "disputed" for row in verdicts)
-        if reruns or given.get("write"):
-            today = datetime.now(timezone.utc).date().isoformat()
-            print(f"Written: {write_verdicts(one, verdicts, __version__, today, machine())}")
+        if not reruns and not given.get("write"):
+            continue
+        failed = [row.method for row in verdicts if RERUN in row.not_made]
+        if lost := [label for label in run_again(one) if label in failed]:
+            print(
+                f"Not written: {verdict_path(one.path)} has a rerun of {cut(lost[0], 100)}, which "
+                "could not be made now"
+            )
+            continue
+        today = datetime.now(timezone.utc).date().isoformat()
+        print(f"Written: {write_verdicts(one, verdicts, __version__, today, machine())}")
     return 1 if disputed else 0
 
 

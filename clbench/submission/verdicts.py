@@ -171,16 +171,21 @@ def refuse_loss(submission: Submission, rows: Sequence[str] | None) -> None:
         raise ClbenchError(
             f"{path} cannot be written: make its folder writable, or copy the submission elsewhere"
         )
-    try:
-        former = read_verdicts(submission)
-    except ClbenchError:  # of another file, or no verdicts: nothing of this one is in it
-        return
-    known = [row.method for row in former.verdicts if RERUN in row.made] if former else []
-    if rows is not None and (lost := [method for method in known if method not in rows]):
+    lost = [] if rows is None else [label for label in run_again(submission) if label not in rows]
+    if lost:
         raise ClbenchError(
             f"{path} has the rerun of {lost[0]!r:.100}, which would be "
             "lost: run it again too (--rerun), or move the file away"
         )
+
+
+def run_again(submission: Submission) -> list[str]:
+    """Labels of the rows that were run again, as the verdicts beside the file have it."""
+    try:
+        former = read_verdicts(submission)
+    except ClbenchError:  # of another file, or no verdicts: nothing of this one is in it
+        return []
+    return [row.method for row in former.verdicts if RERUN in row.made] if former else []
 
 
 def read_verdicts(submission: Submission) -> Verdicts | None:

@@ -11,6 +11,7 @@ from clbench.errors import ClbenchError
 from clbench.plugins.loading import forget
 from clbench.runner.runner import run
 from clbench.submission import Rerun, opened, pack, read_verdicts, verify
+from clbench.submission.here import NotMade
 from clbench.submission.rerunning import _compared
 from clbench.submission.verdicts import verdict_path, write_verdicts
 
@@ -241,6 +242,23 @@ def test_a_rerun_is_refused_where_one_lies_and_nothing_is_written_over(honest, t
     assert "file" in refused(path, "--rerun", "--output", tmp_path / "file")
     assert "Running again" not in capsys.readouterr().out
     assert not any((tmp_path / "again" / "run-0").iterdir())
+
+
+def test_a_rerun_that_cannot_be_made_takes_no_earlier_one_away(honest, tmp_path, capsys):
+    def full(*_):
+        raise NotMade("no room on the disk")
+
+    path = tmp_path / "a.clbench.zip"
+    path.write_bytes(honest.read_bytes())
+    found = opened(path)
+    rows = [replace(row, verdict="verified", made=("rerun",)) for row in verify(found)]
+    verdicts = write_verdicts(found, rows, "0.1.0", "2026-01-31", {})
+    before = verdicts.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clbench.submission.rerunning.again", full)
+        command(["verify", str(path), "--rerun"])
+    assert "could not be made now" in capsys.readouterr().out
+    assert verdicts.read_bytes() == before
 
 
 def test_other_threads_are_another_place():
