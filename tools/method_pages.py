@@ -94,7 +94,7 @@ def _settings(kind: type[Method]) -> str:
         f"| `{name}` | {default(info)} | {cell(info.description or '')} |"
         for name, info in kind.model_fields.items()
     ]
-    return "\n".join(["| field | default | |", "| --- | --- | --- |", *rows])
+    return "\n".join(["| field | default | what it sets |", "| --- | --- | --- |", *rows])
 
 
 def _at_defaults(kind: type[Method]) -> Method:

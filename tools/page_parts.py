@@ -115,7 +115,7 @@ def table(rows: Iterable[tuple[str, FieldInfo]], values: Mapping[str, Any] | Non
         rows: names and fields.
         values: what stands in the place of defaults, by name.
     """
-    return "\n".join(["| field | type | default | |", "| --- | --- | --- | --- |",
+    return "\n".join(["| field | type | default | what it sets |", "| --- | --- | --- | --- |",
                       *_rows(rows, values or {})])  # fmt: skip
 
 

@@ -112,7 +112,7 @@ so read the page that a set comes from before you use it."""
 
 
 def _listed(names: Sequence[str]) -> str:
-    lines = ["| stream | | tasks | data sets |", "| --- | --- | --- | --- |"]
+    lines = ["| stream | what it is | tasks | data sets |", "| --- | --- | --- | --- |"]
     for name in names:
         config = STREAMS[name].model_validate({"name": name} | OWN.get(name, {}))
         sets = ", ".join(f"`{one}`" for one in data_sets(name)) or "–"

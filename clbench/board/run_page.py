@@ -11,7 +11,7 @@ from clbench.record.record import Scenario
 from clbench.report.gather import Run
 from clbench.report.metrics import METRICS, show
 from clbench.submission.verdicts import RowVerdict
-from clbench.text.numbers import duration
+from clbench.text.numbers import counted, duration
 from clbench.text.numbers import size as bytes_of
 
 #: Tasks whose matrix a page shows; of more, its last row and its diagonal.
@@ -74,7 +74,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "Backbone", f"{about.backbone}, {about.parameters:,} parameters"
     yield "Starting weights", f"{about.weights.source or 'unknown'} {about.weights.sha256 or ''}"
     yield "Splits", about.split_manifest_sha256 or "unknown"
-    yield "Steps, samples", f"{cost['train_steps']:,}, {cost['samples']:,}"
+    steps, images = cost["train_steps"], cost["samples"]
+    yield "Training", f"{counted(steps, 'step')} on {counted(images, 'image')} in all"
     yield "Time", duration(cost["seconds"])
     yield "Peak memory", bytes_of(cost["peak_memory_bytes"])
     if about.laid_on:

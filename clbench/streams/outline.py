@@ -19,6 +19,7 @@ from torch import Tensor
 from clbench.data import datasets
 from clbench.data.cache import find_cache
 from clbench.data.datasets import DataSet, Labelled
+from clbench.data.datasets.base import FETCHES
 from clbench.data.datasets.sizes import SIZES, stand_in
 from clbench.data.images import FileImages, Images, TensorImages, from_array
 from clbench.errors import ClbenchError
@@ -74,7 +75,8 @@ class Needed:
             if name not in SIZES:
                 raise
             if name not in [one.what for one in self.missing]:
-                self.missing.append(Missing(name, str(error), fetched, SIZES[name].disk))
+                how = str(error).replace(FETCHES, "") if fetched else str(error)
+                self.missing.append(Missing(name, how, fetched, SIZES[name].disk))
             return stand_in(name)
 
     def keep(

@@ -49,6 +49,10 @@ class MissingData(ClbenchError):
     reason = ""
 
 
+#: The other way out of missing data, where clbench fetches it.
+FETCHES = ", or let --stream.download true fetch it"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set comes from and where its files belong.
@@ -78,7 +82,7 @@ class Source:
         """
         remedy = f"get it from {self.page}"
         if self.downloads:
-            remedy += ", or let --stream.download true fetch it"
+            remedy += FETCHES
         message = (
             f"{self.title} is missing, incomplete or damaged: {root / self.folder} must hold "
             f"{self.contents}; {remedy}"
