@@ -231,17 +231,11 @@ def environment(
     recipe: Recipe, weights: dict[str, str], manifest_hash: str, device: torch.device
 ) -> str:
     """``environment.json``: what the run ran on, and the hashes of what went into it."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     cuda = torch.cuda.is_available()
     return json.dumps(
         {
             "python": platform.python_version(),
-            "packages": versions,
+            "packages": _versions(),
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -258,6 +252,19 @@ def environment(
         },
         indent=2,
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of the packages that decide numbers, which this process has loaded."""
+
+    def of(name: str) -> str:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return "not installed"
+
+    return {name: of(name) for name in PACKAGES}
 
 
 @cache

@@ -1,6 +1,7 @@
 """Data sets small enough to be held in memory: Digits, MNIST, Fashion-MNIST and CIFAR."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def digits(root: Path, download: bool) -> DataSet:
     )
 
 
+@cache
 def _of_scikit_learn() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Its digits, pixels (N, 8, 8) in 0 … 16 and labels (N,), as ``load_digits`` has them.
 
