@@ -2,18 +2,19 @@
 
 import errno
 import os
+import platform
 import signal
 
 import pytest
 
 from clbench.errors import ClbenchError
 from clbench.files import disk
+from clbench.files.abandoned import own_side, write_apart
 from clbench.files.disk import (
     append,
     atomic,
     refuse_links,
     to_json,
-    write_apart,
     write_atomic,
     writing_to,
 )
@@ -171,18 +172,21 @@ def test_two_writers_of_one_file_leave_a_whole_one_and_what_was_killed_is_remove
     path = tmp_path / "a"
     dead = os.fork()
     if dead == 0:  # killed in the middle: its name is left
-        (tmp_path / f".a-{os.getpid()}.partial").write_text("ha")
+        own_side(path).write_text("ha")
         os._exit(0)
     alive = os.fork()
     if alive == 0:
         signal.pause()
     try:
         os.waitpid(dead, 0)
-        (tmp_path / f".a-{alive}.partial").write_text("under way")
-        (tmp_path / ".a-mine.partial").write_text("of somebody")
+        node = platform.node()
+        others = {f".a.{node}.{alive}.partial", f".a.{node}.mine.partial", ".a-mine.partial"}
+        for name in others:
+            (tmp_path / name).write_text("of somebody")
+        (tmp_path / f".a.{node}.{10**30}.partial").write_text("no process has that number")
         write_apart(path, "whole")
         names = {one.name for one in tmp_path.iterdir()}
-        assert names == {"a", f".a-{alive}.partial", ".a-mine.partial"}
+        assert names == {"a", *others}
         assert path.read_text() == "whole"
     finally:
         os.kill(alive, signal.SIGKILL)

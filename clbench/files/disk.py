@@ -45,34 +45,6 @@ def write_atomic(path: Path, content: str | bytes, wait: bool = True) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_apart(path: Path, content: str | bytes) -> None:
-    """The same, where other processes may write the file at once, and nothing keeps them out.
-
-    Each writes under a name of its own, and the last one's file stays. What one that was killed has
-    left is removed.
-    """
-    mark = f"{path.name}-"
-    start, _, end = SIDE.format(mark + "\0").partition("\0")
-    with suppress(OSError):
-        for left in path.parent.iterdir():
-            number = left.name.removeprefix(start).removesuffix(end)
-            if left.name == start + number + end and number.isdecimal() and not _runs(int(number)):
-                left.unlink()
-    side = path.with_name(SIDE.format(f"{mark}{os.getpid()}"))
-    with atomic(path, side) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it is somebody else's
-        pass
-    return True
-
-
 @contextmanager
 def atomic(path: Path, side: Path | None = None, wait: bool = True) -> Iterator[IO[bytes]]:
     """Opens a file to write that takes its place only when it is whole and on the disk.

@@ -76,14 +76,13 @@ class Flops:
         tiny network's shapes take two to four times as long, ResNet-18's as long at 64 pixels.
         """
         small = self.size <= SMALL and next(model.parameters()).device.type == "cpu"
-        try:
+        for copied in (copy.deepcopy,) if small else (_without_contents, copy.deepcopy):
             try:
-                return self._of_image((copy.deepcopy if small else _without_contents)(model).eval())
-            except Exception:
-                return self._of_image(copy.deepcopy(model).eval())
-        except Exception as error:  # of a thousand networks, some cannot be copied or counted
-            say(f"Note: FLOPs are not counted ({reason(error)[:200]}).")
-            return None
+                return self._of_image(copied(model).eval())
+            except Exception as error:  # of a thousand networks, some cannot be copied or counted
+                why = reason(error)[:200]
+        say(f"Note: FLOPs are not counted ({why}).")
+        return None
 
     def _of_image(self, network: nn.Module) -> tuple[float, float]:
         """FLOPs of an image that is trained on, and of one that passes.

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from clbench import __version__
 from clbench.errors import ClbenchError
-from clbench.files.disk import to_json, write_apart, writing_to
+from clbench.files.abandoned import write_apart
+from clbench.files.disk import to_json, writing_to
 from clbench.recipe.redacting import Redactor, own_names
 from clbench.record import reading
 from clbench.report.gather import UNREADABLE, Run, read_run, reason_of

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from clbench.errors import ClbenchError
-from clbench.files.disk import to_json, write_apart, writing_to
+from clbench.files.abandoned import write_apart
+from clbench.files.disk import to_json, writing_to
 from clbench.record import reading
 from clbench.record.values import Text
 from clbench.submission.about import Line, Sha256, refuse_later
