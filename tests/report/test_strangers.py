@@ -331,7 +331,7 @@ def test_the_screen_names_what_is_left_out(tmp_path, capsys):
     path = tmp_path / "runs" / "bad0" / "record.jsonl"
     assert lines[0].startswith(f"warning: bad0 is left out: {path}, line 1 (run): title")
     assert lines[-1] == "warning: 5 more folders; the report names them"
-    assert shown.out.startswith("1 runs, ")
+    assert shown.out.startswith("1 run, ")
 
 
 def test_only_broken_folders_are_one_line(tmp_path):
