@@ -23,6 +23,8 @@ from clbench.weights import State
 CANDIDATES = tuple(10.0**power for power in range(-8, 9))
 #: Share of a task's samples that λ is fitted on; the others judge it [0].
 FITTED = 0.8
+#: Of the products of features, so many rows at a time are in float64.
+ROWS = 1000
 
 
 def ridge(gram_MM: Tensor, targets_MC: Tensor, strength: float) -> Tensor:
@@ -32,9 +34,13 @@ def ridge(gram_MM: Tensor, targets_MC: Tensor, strength: float) -> Tensor:
         gram_MM: HᵀH.
         targets_MC: HᵀY.
         strength: λ, above 0.
+
+    Returns:
+        The weights; float64, as they are worked out.
     """
-    eye = torch.eye(len(gram_MM), dtype=gram_MM.dtype, device=gram_MM.device)
-    return torch.linalg.solve(gram_MM + strength * eye, targets_MC).T
+    shifted_MM = gram_MM.to(torch.float64, copy=True)  # the only copy: M² of it are most of all
+    shifted_MM.diagonal().add_(strength)
+    return torch.linalg.solve(shifted_MM, targets_MC.double()).T
 
 
 def choose_ridge(random_NM: Tensor, targets_NC: Tensor) -> tuple[float, list[float]]:
@@ -49,12 +55,15 @@ def choose_ridge(random_NM: Tensor, targets_NC: Tensor) -> tuple[float, list[flo
     """
     count = int(len(random_NM) * FITTED)
     fitted, judged = random_NM[:count], random_NM[count:]
-    # One decomposition serves all λ, and small ones as well.
-    values_M, vectors_MM = torch.linalg.eigh(fitted.T @ fitted)
-    turned_MC = vectors_MM.T @ (fitted.T @ targets_NC[:count])
-    judged = judged @ vectors_MM
-    shrunk = [turned_MC / (values_M.clamp(min=0) + s)[:, None] for s in CANDIDATES]
-    errors = [float(F.mse_loss(judged @ one_MC, targets_NC[count:])) for one_MC in shrunk]
+    # One decomposition serves all λ, and small ones as well: of K×K products, K the lesser of
+    # samples and features, as (HᵀH + λI)⁻¹Hᵀ = Hᵀ(HHᵀ + λI)⁻¹.
+    few = count < fitted.shape[1]
+    values_K, vectors_KK = torch.linalg.eigh(fitted @ fitted.T if few else fitted.T @ fitted)
+    targets = targets_NC[:count] if few else fitted.T @ targets_NC[:count]
+    turned_KC = vectors_KK.T @ targets
+    judged = (judged @ fitted.T if few else judged) @ vectors_KK
+    shrunk = [turned_KC / (values_K.clamp(min=0) + s)[:, None] for s in CANDIDATES]
+    errors = [float(F.mse_loss(judged @ one_KC, targets_NC[count:])) for one_KC in shrunk]
     return CANDIDATES[min(range(len(errors)), key=errors.__getitem__)], errors
 
 
@@ -99,9 +108,11 @@ class RanPAC(Collecting):
         random_NM = random_NM[order.to(random_NM.device)].double()
         targets_NC = F.one_hot(labels_N[order.to(labels_N.device)], classes).double()
         strength, _ = choose_ridge(random_NM, targets_NC)
-        memory["gram"] += (random_NM.T @ random_NM).float()
+        for first in range(0, self.features, ROWS):
+            rows = slice(first, first + ROWS)
+            memory["gram"][rows] += (random_NM[:, rows].T @ random_NM).float()
         memory["sums"] += (random_NM.T @ targets_NC).float()
-        head = ridge(memory["gram"].double(), memory["sums"].double(), strength)
+        head = ridge(memory["gram"], memory["sums"], strength)
         self._memory = memory | {"head": head.float()}
         self._activity = {"active": 1.0, "ridge": strength}
 

@@ -109,6 +109,20 @@ def test_random_features_give_ranpac_s_heads_and_ridges():
         assert torch.equal(logits.argmax(1), peer(f"{name}_predictions"))
 
 
+def test_ridges_of_few_samples_are_those_of_many_features():
+    random = torch.Generator().manual_seed(3)
+    features = torch.randn(25, 60, generator=random, dtype=torch.float64).relu()
+    targets = F.one_hot(torch.arange(25) % 4, 4).double()
+    fitted, judged = features[:20], features[20:]
+    strength, errors = choose_ridge(features, targets)
+    slow = [
+        F.mse_loss(judged @ ridge(fitted.T @ fitted, fitted.T @ targets[:20], s).T, targets[20:])
+        for s in CANDIDATES
+    ]
+    close(torch.tensor(errors, dtype=torch.float64), torch.stack(slow), 1e-5)
+    assert strength == CANDIDATES[int(torch.stack(slow).argmin())]
+
+
 @pytest.fixture
 def small(recipe, no_pictures):
     recipe["stream"] |= {"classes": [[4, 5], [6, 7]], "train_per_class": 20, "test_per_class": 20}
