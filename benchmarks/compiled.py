@@ -62,7 +62,7 @@ def stepper(name: str, last: bool, compiled: bool, half: bool) -> Callable[[], f
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -94,7 +94,8 @@ def compare(name: str, rounds: int) -> list[Pair]:
         pairs[way] = Pair(f"{name}, {way}", ours, theirs, block, "step")
         print(
             f"{name}, {way}: first {block} {first:.1f} s; after {block * len(losses[0])} a loss of "
-            f"{losses[0][-1]:.6f}, eager {losses[1][-1]:.6f}",
+            f"{losses[0][-1]:.6f}, eager {losses[1][-1]:.6f}; "
+            f"{statistics.median(pairs[way].ratios):.2f}×",
             flush=True,
         )
     for precision, half in (("float32", False), ("any precision", True)):

@@ -88,6 +88,13 @@ class Learner(L.LightningModule):
         self._average: MovingAverage | None = None
         self._patience = Patience(recipe.early_stopping, context)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes here which hook runs, fifty times a step: no parameter, so the fast way."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def on_fit_start(self) -> None:
         """Remember the rows of the head that must not move; see what the head is given."""
         if self._looking:
