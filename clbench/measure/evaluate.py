@@ -113,7 +113,13 @@ class Evaluator:
         own = self.classifier() if self.classifier else None
         if own is None:
             return model
-        return lambda inputs: own(self.to_classify(model, inputs).float())
+
+        def classify(inputs: Tensor) -> Tensor:
+            features_BF = self.to_classify(model, inputs).float()
+            with torch.autocast(features_BF.device.type, enabled=False):  # as it was solved for
+                return own(features_BF)
+
+        return classify
 
     def look(
         self, model: nn.Module, split: Split, head: nn.Module | None = None, keep: bool = False

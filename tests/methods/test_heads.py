@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import clbench
 from clbench.errors import ClbenchError
+from clbench.methods import METHODS
 from clbench.methods.knn import neighbour_scores
 from clbench.methods.ncm import nearest_mean
 from clbench.methods.ranpac import CANDIDATES, choose_ridge, ridge
@@ -148,6 +149,25 @@ def test_what_is_never_trained_makes_no_step_and_forgets_no_feature(small, tmp_p
         assert same == (name == "ncm")
     assert record.tasks[-1].class_incremental[0] > 0.5
     assert min(record.tasks[-1].task_incremental) > 0.7
+
+
+@pytest.mark.parametrize("name", ["ranpac", "knn", "fecam"])
+def test_statistics_classify_in_full_precision_where_the_network_passes_in_less(
+    small, tmp_path, monkeypatch, name
+):
+    kind, found = METHODS[name], []
+
+    def watched(self, features_BF, whole=kind._classify):
+        scores = whole(self, features_BF)
+        found.append((features_BF.dtype, scores.dtype, (features_BF @ features_BF.T).dtype))
+        return scores
+
+    monkeypatch.setattr(kind, "_classify", watched)
+    small["trainer"] = small["trainer"] | {"precision": "bf16-mixed"}
+    record, _ = ran(small, tmp_path / "run", {name: {"features": 64} if name == "ranpac" else {}})
+    assert record.finished
+    assert {types[0] for types in found} == {types[2] for types in found} == {torch.float32}
+    assert all(types[1].itemsize >= 4 for types in found)
 
 
 @pytest.mark.parametrize(
