@@ -89,7 +89,7 @@ class Learner(L.LightningModule):
         self._patience = Patience(recipe.early_stopping, context)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes here which hook runs, fifty times a step: no parameter, so the fast way."""
+        """Lightning notes here which hook runs, fifty times a step: no parameter, no module."""
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:

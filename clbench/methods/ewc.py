@@ -75,7 +75,7 @@ def fisher_diagonal(
     for inputs, given in batches:
         for inputs_B, labels_B in zip(inputs.split(chunk), given.split(chunk), strict=True):
             drawn = None if labels == "data" else lambda p: _draw(p, random)
-            squares = differentiator.squares(inputs_B, labels_B, drawn)
+            squares = differentiator.sizes(inputs_B, labels_B, drawn)
             count += len(labels_B)
             if total is None:
                 total = squares

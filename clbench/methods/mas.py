@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from clbench.methods.base import Context
 from clbench.methods.consolidated import Consolidated
-from clbench.models.differentiated import sample_gradients
-from clbench.models.reference import plain_network
+from clbench.models.layer_rules import MAGNITUDE
+from clbench.models.persample import PerSample
 from clbench.seeding import generator
 from clbench.weights import State
 
-#: Samples that are differentiated at a time, at most, and numbers in their gradients, about.
-CHUNK, ROOM = 64, 2**26
+#: Samples that are differentiated at a time, at most.
+CHUNK = 64
 
 
 def sensitivity(
-    model: nn.Module, batches: Iterable[Tensor], outputs_C: Tensor | None = None
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    outputs_C: Tensor | None = None,
+    chunk: int = CHUNK,
 ) -> State:
     """The mean over samples of |∂‖z‖²/∂θ|, z the outputs of one sample [0, eqs. 2 and 3].
 
@@ -36,6 +37,7 @@ def sensitivity(
         model: inputs (B, …) to outputs (B, C).
         batches: inputs, on the model's device.
         outputs_C: bool, the outputs in z; default: all.
+        chunk: samples differentiated at a time; less needs less memory.
 
     Returns:
         For each parameter, by the name it has in the plain network: a tensor of its shape.
@@ -43,24 +45,22 @@ def sensitivity(
     Raises:
         ValueError: if ``batches`` holds no sample.
     """
-    plain = plain_network(model).eval().requires_grad_(False)
-    parameters: State = dict(plain.named_parameters())
 
-    def length(weights: State, one: Tensor) -> Tensor:
-        z_C = functional_call(plain, weights, (one[None],))[0]
-        return (z_C if outputs_C is None else z_C[outputs_C]).square().sum()
+    def lengths(logits_BC: Tensor, _: Tensor) -> Tensor:
+        z_BC = logits_BC if outputs_C is None else logits_BC[:, outputs_C]
+        return z_BC.square().sum(1)
 
-    chunk = max(1, min(CHUNK, ROOM // sum(p.numel() for p in parameters.values())))
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    differentiator = PerSample(model, lengths, MAGNITUDE)
+    total: State = {}
     count = 0
     for inputs in batches:
         count += len(inputs)
         for part in inputs.split(chunk):
-            for name, found in sample_gradients(length, parameters, part).items():
-                total[name] += found.abs().sum(0)
+            for name, found in differentiator.sizes(part, part.new_zeros(len(part))).items():
+                total[name] = total[name].add_(found) if name in total else found
     if not count:
         raise ValueError("batches holds no samples, so there is nothing to be sensitive to")
-    return {name: x / count for name, x in total.items()}
+    return {name: x.div_(count) for name, x in total.items()}
 
 
 class MAS(Consolidated):
@@ -81,4 +81,6 @@ class MAS(Consolidated):
     def _matters(self, context: Context) -> State:
         split = context.drawn(self.samples, generator(context.seed, 8))
         batches = context.reader.batches(split, context.device)
-        return sensitivity(context.model, (batch.inputs for batch in batches), context.seen_C)
+        inputs = (batch.inputs for batch in batches)
+        chunk = min(CHUNK, context.batch_size)  # more than training has room for may not fit
+        return sensitivity(context.model, inputs, context.seen_C, chunk)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,29 +21,60 @@ from clbench.weights import State
 LayerRule = Callable[[Any, Tensor, Tensor], State]
 
 #: Entries of the largest block of per-sample gradients that is held at once: on a CPU what stays in
-#: a core's cache until it is squared and added up, elsewhere what keeps a GPU busy.
+#: a core's cache until its sizes are added up, elsewhere what keeps a GPU busy.
 CACHED, BLOCK = 2**18, 2**22
 
 
-def layer_squares(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> State:
-    """Sum over samples of a layer's squared gradients, some samples at a time."""
+class Size(NamedTuple):
+    """The size of an entry of a gradient, f: that of a product is the product of the sizes; final.
+
+    Attributes:
+        of: entries to their sizes.
+        in_place: the same, where the entries were.
+    """
+
+    of: Callable[[Tensor], Tensor]
+    in_place: Callable[[Tensor], Tensor]
+
+
+SQUARE = Size(torch.square, torch.square_)
+MAGNITUDE = Size(torch.abs, torch.abs_)
+
+
+def layer_sizes(layer: nn.Module, inputs: Tensor, gradients: Tensor, size: Size = SQUARE) -> State:
+    """Sum over samples of the sizes of a layer's gradients, some samples at a time.
+
+    Args:
+        layer: a module without others inside.
+        inputs: (B, …), of the layer.
+        gradients: (B, …), of its output.
+        size: of a sample's gradient.
+
+    Returns:
+        By the layer's own names, tensors of the parameters' shapes.
+    """
     if type(layer) is nn.Linear and inputs.ndim == 2:
-        return _linear_squares(layer, inputs, gradients)
+        return _linear_sizes(layer, inputs, gradients, size)
     rule = RULES.get(type(layer), _by_vmap)
     entries = sum(parameter.numel() for parameter in layer.parameters())
-    size = max(1, (CACHED if inputs.device.type == "cpu" else BLOCK) // entries)
+    count = max(1, (CACHED if inputs.device.type == "cpu" else BLOCK) // entries)
     total: State = {}
-    for inputs_B, gradients_B in zip(inputs.split(size), gradients.split(size), strict=True):
+    for inputs_B, gradients_B in zip(inputs.split(count), gradients.split(count), strict=True):
         for name, found in rule(layer, inputs_B, gradients_B).items():
-            # In place: fresh memory costs more than squaring. Of what is not used, zeros are one.
-            square = (found.square() if 0 in found.stride() else found.square_()).sum(0)
-            total[name] = total[name].add_(square) if name in total else square
+            own = summed(found, size)
+            total[name] = total[name].add_(own) if name in total else own
     return total
 
 
-def _linear_squares(layer: nn.Linear, x_BF: Tensor, g_BC: Tensor) -> State:
-    """The same where a sample passes once: its gradient is g·xᵀ, and its square g²·(x²)ᵀ."""
-    x_BF, g_BC = x_BF.square(), g_BC.square()
+def summed(gradients: Tensor, size: Size) -> Tensor:
+    """The sum over samples of sizes, of gradients (B, …) that nobody needs any more."""
+    # In place: fresh memory costs more than squaring. Of what is not used, zeros are one.
+    return (size.of(gradients) if 0 in gradients.stride() else size.in_place(gradients)).sum(0)
+
+
+def _linear_sizes(layer: nn.Linear, x_BF: Tensor, g_BC: Tensor, size: Size) -> State:
+    """The same where a sample passes once: its gradient is g·xᵀ, and its size f(g)·f(x)ᵀ."""
+    x_BF, g_BC = size.of(x_BF), size.of(g_BC)
     found = {"weight": g_BC.T @ x_BF}
     return found if layer.bias is None else found | {"bias": g_BC.sum(0)}
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
 
 from clbench.models.differentiated import differentiated, sample_gradients
-from clbench.models.layer_rules import layer_squares
+from clbench.models.layer_rules import SQUARE, Size, layer_sizes, summed
 from clbench.models.reference import plain_network
 from clbench.weights import State
 
@@ -25,7 +26,7 @@ SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 class PerSample:
-    """Squared gradients of single samples, summed over a batch.
+    """Sizes of single samples' gradients, their squares or magnitudes, summed over a batch.
 
     Two routes, both exact. *Layers*: one ordinary backward pass over the batch gives each layer's
     input and output gradient, from which a rule makes the gradients of its parameters for each
@@ -35,25 +36,30 @@ class PerSample:
     for which the first is not right (weights that layers share, layers that mix samples or whose
     ``forward`` is passed by) take the second.
 
+    On the layers' route a gradient is given back as soon as it is used, so that the peak of memory
+    is about that of a training step.
+
     Args:
         model: images (B, …) to logits (B, C); it is copied, and put in eval mode.
         loss: logits (B, C) and labels (B,) to losses (B,).
+        size: what is summed of each gradient.
     """
 
-    def __init__(self, model: nn.Module, loss: SampleLoss) -> None:
+    def __init__(self, model: nn.Module, loss: SampleLoss, size: Size = SQUARE) -> None:
         self.model, self.loss = plain_network(model).eval().requires_grad_(False), loss
+        self.size = size
         self.parameters: State = dict(self.model.named_parameters())
         self.layers = dict(_layers(self.model))
         self.loose: set[str] = set()
         self.functional: set[str] | None = None
 
-    def squares(
+    def sizes(
         self,
         inputs: Tensor,
         labels_B: Tensor,
         draw: Callable[[Tensor], Tensor] | None = None,
     ) -> State:
-        """Sum over the batch of each sample's squared gradient.
+        """Sum over the batch of the sizes of each sample's gradient.
 
         Args:
             inputs: (B, …).
@@ -71,12 +77,10 @@ class PerSample:
         tape, logits = self._forward(inputs)
         if draw is not None:
             labels_B = draw(self._probabilities(logits, labels_B))
-        found = self._squares_by_layer(tape, self.loss(logits, labels_B), self.functional)
+        found = self._by_layer(tape, self.loss(logits, labels_B), self.functional)
         if self.functional:
             for name, gradients in self._vmapped(self.functional, inputs, labels_B).items():
-                # Of what a pass does not use, all zeros are one.
-                one = 0 in gradients.stride()
-                found[name] = (gradients.square() if one else gradients.square_()).sum(0)
+                found[name] = summed(gradients, self.size)
         return {name: found[name] for name in self.parameters}
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
@@ -84,26 +88,27 @@ class PerSample:
         expected = self._one_by_one(inputs, labels)
         self.loose = self._repeatable(inputs, labels, expected)
         tape, logits = self._forward(inputs)
-        found = self._squares_by_layer(tape, self.loss(logits, labels), set())
+        found = self._by_layer(tape, self.loss(logits, labels), set())
         self.functional = {
             name
             for name, gradients in expected.items()
-            if name not in found or not _close(found[name], gradients.square().sum(0))
+            if name not in found or not _close(found[name], summed(gradients, self.size))
         }
 
     def _one_by_one(self, inputs: Tensor, labels: Tensor) -> State:
         """Gradients (B, *shape) the plain way."""
         weights = {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
-        rows: list[tuple[Tensor, ...]] = []
+        rows: list[list[Tensor]] = []
         for one, label in zip(inputs.split(1), labels.split(1), strict=True):
             with torch.enable_grad(), differentiated():
                 loss = self.loss(functional_call(self.model, weights, (one,)), label).sum()
-            rows.append(
-                torch.autograd.grad(
-                    loss, list(weights.values()), allow_unused=True, materialize_grads=True
-                )
+            found = torch.autograd.grad(
+                loss, list(weights.values()), allow_unused=True, materialize_grads=True
             )
-        return {name: torch.stack(g) for name, *g in zip(weights, *rows, strict=True)}
+            rows.append(list(found))
+        del found
+        # One by one, the last first: all of them twice would be most of the memory.
+        return {name: torch.stack([row.pop() for row in rows]) for name in reversed(weights)}
 
     def _repeatable(self, inputs: Tensor, labels: Tensor, expected: State) -> set[str]:
         """Parameters outside of layers that may be repeated along the batch."""
@@ -151,21 +156,32 @@ class PerSample:
         (slope,) = torch.autograd.grad(self.loss(leaf, labels_B).sum(), leaf)
         return (slope + F.one_hot(labels_B, logits.shape[1])).clamp_(min=0)
 
-    def _squares_by_layer(self, tape: _Tape, losses: Tensor, without: set[str]) -> State:
-        calls, loose = tape.calls, tape.loose
-        targets: list[Any] = [call.edge for call in calls] + list(loose.values())
-        gradients = torch.autograd.grad(losses.sum(), targets, allow_unused=True)
+    def _by_layer(self, tape: _Tape, losses: Tensor, without: set[str]) -> State:
         found: State = {}
-        for call, gradient in zip(calls, gradients, strict=False):
-            names = self.layers[call.layer]
-            if gradient is None or without.issuperset(names.values()):
-                continue
-            for short, square in layer_squares(call.layer, call.input, gradient).items():
-                # A layer that is called twice gets a wrong sum here, and is found out.
-                found[names[short]] = square
-        for name, gradient in zip(loose, gradients[len(calls) :], strict=True):
+
+        def use(call: _Call, gradient: Tensor | None) -> None:
+            inputs, call.input = call.input, None
+            if gradient is not None and inputs is not None:
+                names = self.layers[call.layer]
+                for short, own in layer_sizes(call.layer, inputs, gradient, self.size).items():
+                    # A layer that is called twice gets a wrong sum here, and is found out.
+                    found[names[short]] = own
+
+        handles = [
+            call.when_differentiated(use)
+            for call in tape.calls
+            if not without.issuperset(self.layers[call.layer].values())
+        ]
+        loose = tape.loose
+        ends = [*tape.roots, *loose.values()]
+        try:
+            gradients = torch.autograd.grad(losses.sum(), ends, allow_unused=True)
+        finally:
+            for handle in handles:  # else the graph holds itself, and all that it has saved
+                handle.remove()
+        for name, gradient in zip(loose, gradients[len(tape.roots) :], strict=True):
             if gradient is not None:
-                found[name] = gradient.square().sum(0, keepdim=True)
+                found[name] = self.size.of(gradient).sum(0, keepdim=True)
         for name in self.parameters.keys() - found.keys() - without:
             if self.functional is not None:
                 found[name] = torch.zeros_like(self.parameters[name])
@@ -184,18 +200,24 @@ class PerSample:
 
 @dataclass
 class _Call:
-    """One call of a layer: its input, and where its output is in autograd's graph."""
+    """One call of a layer: its input, until it is used, and its output's place in the graph."""
 
     layer: nn.Module
-    input: Tensor
+    input: Tensor | None
     edge: GradientEdge
+
+    def when_differentiated(self, use: Callable[[_Call, Tensor | None], None]) -> RemovableHandle:
+        """Have the gradient of the output used when it is there, after which it is given back."""
+        at = self.edge.output_nr
+        return self.edge.node.register_prehook(lambda found: use(self, found[at]))
 
 
 @dataclass
 class _Tape:
-    """What happened in a forward pass."""
+    """What happened in a forward pass, from the first layers' outputs on."""
 
     calls: list[_Call] = field(default_factory=list)
+    roots: list[Tensor] = field(default_factory=list)
     loose: State = field(default_factory=dict)
 
     def record(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
@@ -205,7 +227,8 @@ class _Tape:
         if not output.requires_grad:
             # No parameter asks for gradients, so the graph begins here. What follows may edit the
             # output in place, which a leaf would not allow.
-            output = output.detach().requires_grad_().clone()
+            self.roots.append(output.detach().requires_grad_())
+            output = self.roots[-1].clone()
         self.calls.append(_Call(layer, inputs[0].detach(), get_gradient_edge(output)))
         return output
 

@@ -144,7 +144,7 @@ def test_small_networks_take_the_fast_route():
         make, size = NETWORKS[name]
         torch.manual_seed(0)
         route = PerSample(make(), lambda z, y: F.cross_entropy(z, y, reduction="none"))
-        route.squares(torch.randn(2, 3, size, size), torch.tensor([0, 1]))
+        route.sizes(torch.randn(2, 3, size, size), torch.tensor([0, 1]))
         assert route.functional == set(), name
 
 
@@ -186,7 +186,7 @@ def test_drawn_labels_keep_to_the_classes_the_loss_admits():
     assert fisher["1.bias"][2:].eq(0).all()
     seen: list[int] = []
     route = PerSample(model, loss)
-    route.squares(images, labels, lambda p: seen.append(p) or torch.ones_like(labels))
+    route.sizes(images, labels, lambda p: seen.append(p) or torch.ones_like(labels))
     masked = model(images)[:, :2].softmax(1)
     torch.testing.assert_close(seen[0][:, :2].double(), masked, rtol=1e-6, atol=1e-6)
     assert seen[0][:, 2:].eq(0).all()
@@ -327,9 +327,9 @@ def test_online_decays_and_moves_on():
 
 
 def test_no_more_samples_at_once_than_in_training(monkeypatch):
-    sizes, squares = [], PerSample.squares
+    sizes, squares = [], PerSample.sizes
     monkeypatch.setattr(
-        PerSample, "squares", lambda self, x, *rest: sizes.append(len(x)) or squares(self, x, *rest)
+        PerSample, "sizes", lambda self, x, *rest: sizes.append(len(x)) or squares(self, x, *rest)
     )
     fisher_of_task(context_of(network(), 0), "data", None)
     assert sizes == [8, 8, 8, 6]
