@@ -124,11 +124,17 @@ class _Memory(Method):
     _steps: int = 0
     _projections: int = 0
     _passes: float = 0.0
+    _copies: int = 0
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """Passes are those of the task that is, or was last, trained on."""
-        return Needs(past_data=True, past_tasks=True, task_boundaries=True, passes=self._passes)
+        """Passes and copies are those of the task that is, or was last, trained on."""
+        past = {"past_data": True, "past_tasks": True, "task_boundaries": True}
+        return Needs(**past, passes=self._passes, copies=self._copies)
+
+    def _gradients(self) -> int:
+        """How many gradients of remembered images a step holds at a time."""
+        return len(self._index)
 
     def _read(self, context: Context) -> int:
         """How many remembered images a step reads."""
@@ -144,6 +150,8 @@ class _Memory(Method):
         self._context = context
         self._steps = self._projections = 0
         self._passes = self._read(context) / context.batch_size
+        # A flat gradient, what becomes of it, and those that it is compared with.
+        self._copies = 2 + self._gradients() if self._index else 0
 
     def finish(self, context: Context) -> None:
         split = context.task.train
@@ -241,6 +249,9 @@ class AGEM(_Memory):
 
     def _read(self, context: Context) -> int:
         return min(super()._read(context), self.batch or context.batch_size)
+
+    def _gradients(self) -> int:
+        return 1
 
     def project(self, model: nn.Module) -> None:
         if not self._index or not with_gradient(model):

@@ -1,4 +1,5 @@
 import copy
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -24,13 +25,14 @@ from clbench.methods.ewc import (
     fisher_of_task,
 )
 from clbench.models.anchors import Anchor, Anchors
+from clbench.models.layer_rules import MAGNITUDE
 from clbench.models.loss import ClassLoss
 from clbench.models.persample import PerSample
 from clbench.streams import Task
 from clbench.weights import snapshot
 
 
-def by_loop(model, images, labels, losses=None):
+def by_loop(model, images, labels, losses=None, size=torch.square):
     """One backward pass for each sample."""
     model = copy.deepcopy(model).eval().requires_grad_(True)
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
@@ -40,7 +42,7 @@ def by_loop(model, images, labels, losses=None):
         gradients = torch.autograd.grad(loss.sum(), list(model.parameters()), allow_unused=True)
         for name, gradient in zip(total, gradients, strict=True):
             if gradient is not None:
-                total[name] += gradient.square() / len(images)
+                total[name] += size(gradient) / len(images)
     return total
 
 
@@ -137,6 +139,32 @@ def test_fisher_equals_the_slow_loop(name):
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_magnitudes_equal_the_slow_loop(name):
+    torch.manual_seed(0)
+    make, side = NETWORKS[name]
+    model = make().double()
+    images = torch.randn(4, 3, side, side, dtype=torch.float64)
+    with torch.no_grad():
+        model.eval()(images)
+    loss = lambda logits, labels: logits.square().sum(1)  # noqa: E731
+    labels = torch.zeros(4, dtype=torch.int64)
+    found = PerSample(model, loss, MAGNITUDE).sizes(images, labels)
+    wanted = by_loop(model, images, labels, loss, torch.abs)
+    assert_same({name: x / 4 for name, x in found.items()}, wanted)
+
+
+def test_nothing_of_a_pass_is_held_when_its_gradients_are_used():
+    torch.manual_seed(0)
+    route, seen = PerSample(resnet(), lambda z, y: z.square().sum(1)), []
+    for layer in route.layers:
+        layer.register_forward_hook(lambda layer, x, y: seen.append(weakref.ref(x[0])))
+    for _ in range(2):
+        route.sizes(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    assert len(seen) > 20
+    assert not any(one() is not None for one in seen)
 
 
 def test_small_networks_take_the_fast_route():
