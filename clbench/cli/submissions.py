@@ -41,9 +41,9 @@ def pack_runs(given: Given) -> int:
     Raises:
         ClbenchError: as :func:`~clbench.submission.packing.pack`, or for an option that is lacking.
     """
-    for name in ("output", "title", "authors"):
-        if name not in given.values:
-            raise ClbenchError(f"clbench pack needs --{name}; {PACK.see}")
+    asked = ("output", "title", "authors")
+    if lacking := [f"--{name}" for name in asked if name not in given.values]:
+        raise ClbenchError(f"clbench pack needs {' and '.join(lacking)}; {PACK.see}")
     with imports():
         from clbench.submission.packing import pack
     optional = ("contact", "license", "link", "with_plugins", "skip_unfinished")
