@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -31,7 +33,7 @@ def test_what_fails_is_raised_once_by_whatever_comes_next(call):
     background, done = Background(), []
     background.start(lambda: done.append(1))
     background.start(fails)
-    background._thread.join()
+    background._done.wait()
     with pytest.raises(OSError, match="No space left"):
         getattr(background, call)(*([lambda: done.append(2)] if call == "start" else []))
     background.join()
@@ -48,6 +50,18 @@ def test_one_piece_of_work_at_a_time_in_order():
     assert done[0] is True
     background.join()
     assert done == [True, "second"]
+
+
+def test_ctrl_c_while_waiting_loses_no_work():
+    """It is waited for again, as a thread whose join was cut off might count as ended."""
+    background, done = Background(), []
+    background.start(lambda: (time.sleep(0.6), done.append(1)))
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        background.join()
+    assert not done
+    assert not background.close()
+    assert done
 
 
 def test_where_something_else_failed_the_reason_is_words():

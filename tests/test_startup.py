@@ -53,6 +53,12 @@ MISTAKES = [
     *("compare rows.yaml", "compare other.yaml", "compare digits --optimizer.lrr 1"),
     *("compare digits --optimzer.lr 1", "compare digits --jbos 2", "compare digits --seed 2"),
     *("compare digits --epochs x --dry_run", "reproduce nosuch", "reproduce sfa --seeds x"),
+    *("compare digits --jobs 0 --dry_run", "compare digits --launcher slurmm --dry_run"),
+    *("compare digits --slurm nosuch --dry_run", "compare digits --slurm.gpus 1 --dry_run"),
+    *(
+        f"compare digits --launcher slurm {words} --dry_run"
+        for words in ("--slurm good.yaml", "--slurm.gpus -1", "--slurm.timeout_min 1")
+    ),
     *("report nosuch", "report nosuch --titel a", "score nosuch", "score nosuch --basline 1"),
     *("sweep nosuch --alpha 0:1:0.5", "sweep nosuch", "sweep nosuch --alpah 1", "sweep"),
     *("sweep nosuch --alpha x", "sweep nosuch --methods posthoc", "sweep nosuch --methods gone"),

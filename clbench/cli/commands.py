@@ -59,6 +59,7 @@ def _compare(given: Given, skips: bool = False) -> int:
         raise ClbenchError(
             f"clbench {command.name} takes fields of recipes, and --seeds; {command.see}"
         )
+    from clbench.launch.choose import check_launcher
     from clbench.plugins.recipes import admitted
     from clbench.recipe.known import classes
     from clbench.suite.suite import load
@@ -69,6 +70,8 @@ def _compare(given: Given, skips: bool = False) -> int:
         near = nearest(f"--{strange[0]}", options)
         raise ClbenchError(f"there is no option or field --{strange[0]}{near}; {command.see}")
 
+    launcher, jobs, wanted = given.get("launcher", "local"), given.get("jobs"), _slurm(given)
+    check_launcher(launcher, jobs, wanted)  # before the imports that take seconds
     skips = skips or given.get("skip_missing", False)
     plugins = given.get("plugins", [])
     admitted({}, plugins)
@@ -85,15 +88,8 @@ def _compare(given: Given, skips: bool = False) -> int:
     # Runs are processes of their own: a command that is told to end takes them along.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        made = comparison.compare(
-            suite,
-            given.get("output"),
-            given.get("jobs"),
-            given.get("report"),
-            given.get("launcher", "local"),
-            _slurm(given),
-            skips,
-        )
+        output, report = given.get("output"), given.get("report")
+        made = comparison.compare(suite, output, jobs, report, launcher, wanted, skips)
     except KeyboardInterrupt:
         print("Stopped. Finished tasks are kept; the same command goes on.", flush=True)
         raise

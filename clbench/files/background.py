@@ -15,7 +15,9 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+        # Not the thread itself: one whose join Ctrl-C has cut off counts as ended in some Pythons,
+        # so that nothing would wait for it any more, the interpreter's end neither.
+        self._done: threading.Event | None = None
         self._error: BaseException | None = None
 
     def start(self, work: Callable[[], object]) -> None:
@@ -28,9 +30,11 @@ class Background:
             BaseException: what the one before it raised; then this one is not begun.
         """
         self.join()
+        done = threading.Event()
         # No daemon: Python waits for it before it ends.
-        self._thread = threading.Thread(target=self._do, args=(work,), name="clbench-background")
-        self._thread.start()
+        thread = threading.Thread(target=self._do, args=(work, done), name="clbench-background")
+        thread.start()
+        self._done = done
 
     def check(self) -> None:
         """Raise what failed, without waiting.
@@ -47,9 +51,9 @@ class Background:
         Raises:
             BaseException: what the work raised.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._done is not None:
+            self._done.wait()
+            self._done = None
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -64,8 +68,10 @@ class Background:
             return type(error).__name__
         return ""
 
-    def _do(self, work: Callable[[], object]) -> None:
+    def _do(self, work: Callable[[], object], done: threading.Event) -> None:
         try:
             work()
         except BaseException as error:
             self._error = error
+        finally:
+            done.set()

@@ -25,16 +25,30 @@ def choose_launcher(
     Raises:
         ClbenchError: for an unknown name, wrong options, or if there is no SLURM here.
     """
-    if at_once is not None and at_once < 1:
-        raise ClbenchError(f"jobs must be at least 1, got {at_once}")
+    check_launcher(name, at_once, options)
     if name == "slurm":
         wanted = slurm.read_settings(options)
         slurm.check_slurm()
         return lambda jobs, changed: slurm.launch_array(
             jobs, at_once or len(jobs), changed, wanted, folder / "slurm"
         )
-    if name != "local":
-        raise ClbenchError(f"there is no launcher {name!r}: use local or slurm")
-    if options:
-        raise ClbenchError(f"slurm.{next(iter(options))} needs --launcher slurm")
     return lambda jobs, changed: launch(jobs, min(at_once or 1, len(jobs)), changed)
+
+
+def check_launcher(name: str, at_once: int | None, options: Mapping[str, Any]) -> None:
+    """Refuse what can be seen to be wrong anywhere, without torch or SLURM.
+
+    Args:
+        name, at_once, options: see :func:`choose_launcher`.
+
+    Raises:
+        ClbenchError: for an unknown name or wrong options.
+    """
+    if at_once is not None and at_once < 1:
+        raise ClbenchError(f"jobs must be at least 1, got {at_once}")
+    if name not in ("local", "slurm"):
+        raise ClbenchError(f"there is no launcher {name!r}: use local or slurm")
+    if name == "slurm":
+        slurm.read_settings(options)
+    elif options:
+        raise ClbenchError(f"slurm.{next(iter(options))} needs --launcher slurm")

@@ -143,6 +143,74 @@ def test_huge_row_groups_are_refused(tmp_path, monkeypatch):
         build(tmp_path)
 
 
+def test_what_becomes_large_is_read_bit_by_bit(tmp_path, monkeypatch):
+    """One image in all rows, once in the file."""
+    images = [{"bytes": noise(1, side=64), "path": None}] * 200
+    path = write(tmp_path / "train/0.parquet", range(200), rows=200, images=images)
+    assert path.stat().st_size < 40_000
+    monkeypatch.setattr(parquet_shards, "LARGEST_GROUP", 500_000)
+    found = parquet_set([path], None, None).images
+    with pytest.raises(OSError, match="a row group of more than 500,000 bytes"):
+        found.read(150)
+    monkeypatch.setattr(parquet_shards, "LARGEST_GROUP", 5_000_000)
+    assert found.read(150) == images[0]["bytes"]
+
+
+def test_more_rows_than_bytes_are_no_images(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    rows = {"image": pa.nulls(100_000, pa.binary()), "label": pa.repeat(1, 100_000)}
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table(rows), path)
+    with pytest.raises(ClbenchError, match=r"has 100,000 rows in .* bytes, too few for images"):
+        build(tmp_path, train=path)
+
+
+def test_texts_that_repeat_are_kept_once(tmp_path):
+    labels = ["cat" * 60, "dog" * 60] * 100
+    path = write(tmp_path / "0.parquet", range(200), rows=50, names=(), labels=labels)
+    found = parquet_set([path], "img", "kind")
+    assert [found.values[label] for label in found.labels] == labels
+
+
+def test_one_number_is_one_class_in_all_files(tmp_path):
+    write(tmp_path / "train/0.parquet", range(40))
+    other = write(tmp_path / "1.parquet", range(40, 60), names=("dog", "cat"))
+    told = r"1\.parquet calls class 0 'dog', and shards before it call it 'cat': write all"
+    for fields in ({"test": other}, {"train": [tmp_path / "train", other]}):
+        with pytest.raises(ClbenchError, match=told):
+            build(tmp_path, **fields)
+    more = write(
+        tmp_path / "2.parquet", range(40, 60), names=("cat", "dog", "owl"), labels=[0, 1] * 10
+    )
+    assert build(tmp_path, test=more).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("column", ["id", "text", "list"])
+def test_columns_that_hold_no_image_are_refused(tmp_path, column):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = write(tmp_path / "0.parquet", range(20))
+    odd = {"text": pa.array(["a"] * 20), "list": pa.array([[1]] * 20)}
+    table = pq.read_table(path)
+    for name, values in odd.items():
+        table = table.append_column(name, values)
+    pq.write_table(table, path)
+    with pytest.raises(ClbenchError, match=rf"column {column} holds .*, and not the bytes"):
+        build(tmp_path, train=path, image=column)
+
+
+def test_labels_that_are_lists_and_files_that_lack_a_column(tmp_path):
+    first = write(tmp_path / "0.parquet", range(20))
+    with pytest.raises(ClbenchError, match=r"column img holds struct.*, which is neither a number"):
+        build(tmp_path, train=first, label="img")
+    other = write(tmp_path / "1.parquet", range(20))
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pq.read_table(other).drop_columns(["img"]), other)
+    with pytest.raises(ClbenchError, match=r"1\.parquet has no column img"):
+        build(tmp_path, train=[first, other])
+
+
 def test_without_pyarrow_it_says_what_to_install(tmp_path, monkeypatch):
     path = tmp_path / "0.parquet"
     path.write_bytes(b"PAR1")

@@ -248,12 +248,31 @@ def test_shards_that_are_cut_damaged_or_huge_stop_early(tmp_path):
         (with_header(size=2**35, type=b"x"), "a header that claims more than 1 MiB"),
         (b"no archive", "is damaged, cut or no tar archive, at byte 0"),
         (b"", "is damaged, cut or no tar archive, at byte 0"),
+        (whole + whole, "something behind its end: archives go together by tar -A"),
         (b"\x1f\x8b\x08\x00" + whole, "is compressed, so that no image can be read by its place"),
     ):
         path.write_bytes(content)
         text = refused(tmp_path)
         assert told in text, text
         assert "0.tar" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("000003.png", "000003.cls"), "000003.png is in the shard a second time, as 1 samples"),
+        (("000019.cls",), "000019.cls is a second label of its sample"),
+        (("000020.png", "000020.json", "000020.json"), "000020.json is a second label"),
+    ],
+)
+def test_what_is_there_twice_is_refused(tmp_path, names, told):
+    """Which of both labels is right nobody knows."""
+    path = write_shard(tmp_path / "train/0.tar", numbered(0, 20))
+    contents = {"png": noise(77), "cls": b"1", "json": b'{"label": 1}'}
+    with tarfile.open(path, "a") as tar:
+        for name in names:
+            add(tar, name, contents[name.rpartition(".")[2]])
+    assert told in refused(tmp_path)
 
 
 def test_an_image_that_is_none_is_named_with_its_shard(tmp_path):

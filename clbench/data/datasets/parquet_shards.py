@@ -1,7 +1,9 @@
 """Parquet shards with the images in them, in the layout of Hugging Face's data sets.
 
 A column of images has ``bytes`` and ``path``; only the bytes are used, a path is not followed. Of
-one image all of its row group is read, so groups are kept until others are asked for.
+one image all of its row group is read, so groups are kept until others are asked for. A file that
+says little more than that one value stands in many rows would become gigabytes: it is read bit by
+bit, and no further than it may be large.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clbench.data.datasets.shard_index import Sharded
-from clbench.data.datasets.tar_shards import LARGEST, ShardLabel, is_label
+from clbench.data.datasets.shard_labels import ShardLabel, is_label
+from clbench.data.datasets.tar_shards import LARGEST
 from clbench.data.members import PLACE, Members
 from clbench.data.words import few, spelt
 from clbench.errors import ClbenchError, reason, shown
 
 #: Bytes of row groups that are kept, and that one may have.
 KEPT, LARGEST_GROUP = 2**28, 2**31
+#: Rows of images, and of labels, that are read at a time.
+FEW, MANY = 16, 2**16
 #: What columns are called where nothing else tells.
 IMAGES, LABELS = ("image", "img", "jpg", "png"), ("label", "labels", "cls", "fine_label")
 
@@ -46,9 +51,9 @@ class ParquetImages(Members):
         place = self.places[number]
         try:
             content = self._groups.image(int(place["shard"]), int(place["offset"]))
-        except OSError:
-            raise
-        except Exception as error:  # pyarrow has many types
+        except Exception as error:  # pyarrow has many types, OSErrors without a number among them
+            if isinstance(error, OSError) and error.strerror:
+                raise
             raise OSError(errno.EIO, reason(error)[:200]) from error
         if not content:
             raise OSError(errno.EIO, "no bytes in the row, and a path is not followed")
@@ -74,7 +79,8 @@ class _Groups:
         group = int(np.searchsorted(self.starts[shard], row, "right")) - 1
         with self._lock:  # several threads ask for one group at once: it is read for all of them
             rows = self._group(shard, group)
-        value = rows[row - int(self.starts[shard][group])].as_py()
+        piece, place = divmod(row - int(self.starts[shard][group]), FEW)
+        value = rows[piece][place].as_py()
         return value["bytes"] if isinstance(value, dict) else value
 
     def _group(self, shard: int, group: int) -> Any:
@@ -84,11 +90,14 @@ class _Groups:
             size = file.metadata.row_group(group).total_byte_size
             if size > LARGEST_GROUP:
                 raise OSError(errno.EFBIG, f"a row group of {size:,} bytes: write smaller ones")
-            self._kept[key] = file.read_row_group(group, columns=[self.column]).column(0)
-            while len(self._kept) > 2 and sum(one.nbytes for one in self._kept.values()) > KEPT:
+            self._kept[key] = _bounded(file, group, self.column)
+            while len(self._kept) > 2 and self._size() > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def _size(self) -> int:
+        return sum(piece.nbytes for pieces in self._kept.values() for piece in pieces)
 
 
 def parquet_set(shards: Sequence[Path], image: str | None, label: str | None) -> Sharded:
@@ -99,7 +108,8 @@ def parquet_set(shards: Sequence[Path], image: str | None, label: str | None) ->
         image, label: their columns; None: the ones that there are.
 
     Raises:
-        ClbenchError: if pyarrow is missing, a file is damaged, or columns are missing or odd.
+        ClbenchError: if pyarrow is missing, a file is damaged, columns are missing or odd, or files
+            disagree about names.
     """
     values: dict[ShardLabel, int] = {}
     places, labels, starts = [], [], []
@@ -108,9 +118,11 @@ def parquet_set(shards: Sequence[Path], image: str | None, label: str | None) ->
     for number, shard in enumerate(shards):
         try:
             file = _parquet().ParquetFile(shard)
-            if columns is None:
-                columns, names = _columns(file.schema_arrow, image, label, shard)
-            given = file.read(columns=[columns[1]]).column(0).to_pylist()
+            chosen, told = _columns(file.schema_arrow, *(columns or (image, label)), shard)
+            columns = columns or chosen
+            names = refuse_other_names(names, told, shard)
+            _refuse_many(file.metadata.num_rows, shard)
+            given = _labels(shard, file.schema_arrow, chosen[1])
             groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
         except ClbenchError:
             raise
@@ -136,6 +148,78 @@ def parquet_set(shards: Sequence[Path], image: str | None, label: str | None) ->
     return Sharded(made, np.array(labels, dtype=np.int64), list(values), names)
 
 
+def refuse_other_names(
+    names: tuple[str, ...] | None, others: tuple[str, ...] | None, shard: Path
+) -> tuple[str, ...] | None:
+    """Refuse shards in which one number stands for two classes.
+
+    Args:
+        names: of the classes by number, as shards before have them; None: they do not tell.
+        others: as this one has them.
+        shard: for the message.
+
+    Returns:
+        The longer ones.
+
+    Raises:
+        ClbenchError: naming the first number that has two names.
+    """
+    if names is None or others is None:
+        return names if others is None else others
+    for number, (one, other) in enumerate(zip(names, others, strict=False)):
+        if one != other:
+            raise ClbenchError(
+                f"{spelt(shard)} calls class {number:,} {shown(other)}, and shards before it call "
+                f"it {shown(one)}: write all shards with one list of names, or names as labels"
+            )
+    return max(names, others, key=len)
+
+
+def _refuse_many(rows: int, shard: Path) -> None:
+    size = shard.stat().st_size
+    if rows > size:
+        raise ClbenchError(
+            f"{spelt(shard)} has {rows:,} rows in {size:,} bytes, too few for images: name other "
+            "shards"
+        )
+
+
+def _labels(shard: Path, schema: Any, column: str) -> list[Any]:
+    """The labels of all rows; texts that are there often are one object."""
+    kind = str(schema.field(column).type)
+    if not schema.field(column).type.num_fields:  # lists and the like are no labels, and unbounded
+        texts = [column] if "string" in kind or "binary" in kind else []
+        given: list[Any] = []
+        file = _parquet().ParquetFile(shard, read_dictionary=texts)
+        for batch in file.iter_batches(batch_size=MANY, columns=[column]):
+            found = batch.column(0)
+            if hasattr(found, "dictionary"):
+                known = found.dictionary.to_pylist()
+                given += [None if one is None else known[one] for one in found.indices.to_pylist()]
+            else:
+                given += found.to_pylist()
+        return given
+    raise ClbenchError(
+        f"{spelt(shard)}: column {column} holds {kind[:60]}, which is neither a number from 0 nor "
+        "a name in one line: name another column by stream.label"
+    )
+
+
+def _bounded(file: Any, group: int, column: str) -> list[Any]:
+    """A row group of images, in pieces of :data:`FEW` rows.
+
+    Raises:
+        OSError: if it becomes larger than :data:`LARGEST_GROUP`.
+    """
+    pieces, size = [], 0
+    for batch in file.iter_batches(batch_size=FEW, row_groups=[group], columns=[column]):
+        pieces.append(batch.column(0))
+        size += pieces[-1].nbytes
+        if size > LARGEST_GROUP:
+            raise OSError(errno.EFBIG, f"a row group of more than {LARGEST_GROUP:,} bytes")
+    return pieces
+
+
 def _columns(
     schema: Any, image: str | None, label: str | None, shard: Path
 ) -> tuple[tuple[str, str], tuple[str, ...] | None]:
@@ -155,11 +239,23 @@ def _columns(
                 f"stream.{field}, one of {few(schema.names)}"
             )
         chosen.append(column)
+    kind = schema.field(chosen[0]).type
+    if not _holds_bytes(kind):
+        raise ClbenchError(
+            f"{spelt(shard)}: column {chosen[0]} holds {str(kind)[:60]}, and not the bytes of "
+            f"image files: say stream.image, one of {few(schema.names)}"
+        )
     names = features.get(chosen[1], {}).get("names")
     told = None
     if isinstance(names, list) and all(is_label(name) for name in names):
         told = tuple(map(str, names))
     return (chosen[0], chosen[1]), told
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column is bytes, or has them at ``bytes``."""
+    inside = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+    return "binary" in str(inside.get("bytes", kind) if str(kind).startswith("struct") else kind)
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

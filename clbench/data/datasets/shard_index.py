@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clbench.data import contents
-from clbench.data.datasets.tar_shards import InShards, ShardLabel, scan
+from clbench.data.datasets.shard_labels import ShardLabel
+from clbench.data.datasets.tar_shards import InShards, scan
 from clbench.data.datasets.walk import QUIET
 from clbench.data.members import PLACE, Members, TarMembers
 from clbench.data.words import note
@@ -24,7 +25,7 @@ from clbench.files.abandoned import own_side, remove_abandoned
 from clbench.files.disk import atomic
 
 #: Of what an index holds, and how it is found.
-VERSION = 1
+VERSION = 2
 
 
 class Sharded(NamedTuple):

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from clbench.data.datasets.base import DataSet, Labelled, every_fifth
-from clbench.data.datasets.parquet_shards import parquet_set
+from clbench.data.datasets.parquet_shards import parquet_set, refuse_other_names
 from clbench.data.datasets.shard_index import Sharded, tar_set
-from clbench.data.datasets.tar_shards import ShardLabel
+from clbench.data.datasets.shard_labels import ShardLabel
 from clbench.data.words import expanded, few, note, spelt
 from clbench.errors import ClbenchError
 from clbench.text.textfile import read_file
@@ -52,6 +52,8 @@ def shard_set(
         parts.append(shard_files(test, "stream.test"))
     _refuse_repeated(parts)
     found = [_read(shards, image, label, root / "cache") for shards in parts]
+    if test is not None:
+        refuse_other_names(found[0].names, found[1].names, parts[1][0])
     classes, wanted = _classes(found[0], names)
     numbered = [_numbered(part, wanted) for part in found]
     if test is None:

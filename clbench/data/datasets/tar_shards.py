@@ -8,7 +8,6 @@ pickle is opened, and names lead nowhere, whatever they are.
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from array import array
@@ -20,16 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from clbench.data.datasets.shard_labels import ShardLabel, label_of_cls, label_of_json
 from clbench.data.decode import ENDINGS, PERHAPS
-from clbench.data.members import PLACE
+from clbench.data.members import PLACE, TarMembers
 from clbench.data.words import spelt
-from clbench.errors import ClbenchError, shown
+from clbench.errors import ClbenchError
 
 #: Bytes that an image, a .json, a .cls and what tar keeps before a file may have at most.
 LARGEST, LARGEST_JSON, LARGEST_CLS, LARGEST_HEADER = 2**28, 2**20, 64, 2**20
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt"}
-#: A class, as shards name it.
-ShardLabel = int | str
 
 
 @dataclass
@@ -97,13 +95,14 @@ def scan(shard: Path, number: int, image: str | None, label: str | None, found: 
 
     Raises:
         ClbenchError: if it is cut, damaged or compressed, if a file in it is too large or a
-            pickle, or if an image has no label.
+            pickle, if an image has no label, or a sample is there twice.
     """
     with _opened(shard) as file:
         reader = _Reader(shard, number, file, image, label, found)
         for info in _members(file, shard):
             reader.take(info)
         reader.end()
+        reader.refuse_repeated()
 
 
 def split(name: str) -> tuple[str, str]:
@@ -150,6 +149,9 @@ def _members(file: _Headers, shard: Path) -> Iterator[tarfile.TarInfo]:
         # tarfile takes a header that it cannot read for the end.
         if len(last) < tarfile.BLOCKSIZE or any(last):
             raise tarfile.ReadError("no mark of its end" if not last else "no header")
+        behind = os.pread(file.fileno(), LARGEST_HEADER, tar.offset)
+        if any(behind):
+            raise tarfile.ReadError("something behind its end: archives go together by tar -A")
     except (OSError, tarfile.TarError, ValueError, RecursionError, OverflowError) as error:
         raise _damaged(shard, tar.offset if tar else 0, error) from error
 
@@ -184,6 +186,8 @@ class _Reader:
     label: str | None
     found: InShards
     sample: _Sample = field(default_factory=lambda: _Sample(""))
+    #: Hashes of the samples' names, 8 bytes each, as a shard may have a million.
+    keys: array[int] = field(default_factory=lambda: array("q"))
 
     def take(self, info: tarfile.TarInfo) -> None:
         """The next file of the shard."""
@@ -206,12 +210,20 @@ class _Reader:
         if ending == self.image or (not self.image and (dotted in ENDINGS or dotted in PERHAPS)):
             self._take_image(info, ending)
         elif ending == "cls" and self.label in (None, "cls"):
+            self._refuse_second(self.sample.cls, info)
             self.sample.cls = info
         elif ending == "json" and self.label != "cls":
+            self._refuse_second(self.sample.json, info)
             self.sample.json = info
         else:
             kind = f".{ending} files" if ending else "files without an ending"
             self.found.skip(kind, self.where(info.name))
+
+    def _refuse_second(self, before: tarfile.TarInfo | None, info: tarfile.TarInfo) -> None:
+        if before is not None:
+            raise ClbenchError(
+                f"{self.where(info.name)} is a second label of its sample: pack each sample once"
+            )
 
     def _take_image(self, info: tarfile.TarInfo, ending: str) -> None:
         self._refuse_size(info, LARGEST)
@@ -232,16 +244,31 @@ class _Reader:
             return
         label: ShardLabel | None = None
         if sample.cls:
-            label = _number(self._content(sample.cls, LARGEST_CLS), self.where(sample.cls.name))
+            label = label_of_cls(
+                self._content(sample.cls, LARGEST_CLS), self.where(sample.cls.name)
+            )
         elif sample.json:
             content = self._content(sample.json, LARGEST_JSON)
-            label = _of_json(content, self.label or "label", self.where(sample.json.name))
+            label = label_of_json(content, self.label or "label", self.where(sample.json.name))
         if label is None:
             raise ClbenchError(
                 f"{where}.{sample.image[0]} has no label: pack a .cls with its number beside it, "
                 "or a .json, with the key that stream.label names"
             )
         self.found.add((self.number, *sample.image[1:]), label)
+        self.keys.append(hash(sample.key))
+
+    def refuse_repeated(self) -> None:
+        """All samples are whole: none may be there twice, perhaps with two labels."""
+        hashes, counts = np.unique(np.array(self.keys, dtype=np.int64), return_counts=True)
+        if (counts > 1).any():
+            one = self.keys.index(int(hashes[counts > 1][0]))
+            place = len(self.found.labels) - len(self.keys) + one
+            members = TarMembers([self.shard] * (self.number + 1), self.found.arrays()[0])
+            raise ClbenchError(
+                f"{members.called(place)} is in the shard a second time, as {(counts > 1).sum():,} "
+                "samples are: pack each sample once"
+            )
 
     def where(self, name: str) -> str:
         """A file of the shard, for people."""
@@ -260,37 +287,3 @@ class _Reader:
                 f"{self.where(info.name)} has {info.size:,} bytes, and may have 1 to {most:,}: "
                 "pack the shard without it"
             )
-
-
-def _number(content: bytes, where: str) -> int:
-    text = content.strip()
-    if not text.isdigit() or len(text) > 9:
-        raise ClbenchError(
-            f"{where} holds {shown(text[:20])}, and not the number of a class: pack names of "
-            "classes in .json, and say their key by stream.label"
-        )
-    return int(text)
-
-
-def _of_json(content: bytes, key: str, where: str) -> ShardLabel | None:
-    """What a .json has at a key; None if it has no such key."""
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ClbenchError(f"{where} is no JSON ({shown(str(error)[:60])}): pack it again") from (
-            error
-        )
-    value = values.get(key) if isinstance(values, dict) else None
-    if value is not None and not is_label(value):
-        raise ClbenchError(
-            f"{where} has the label {shown(value)} at {shown(key)}, which is neither a number from "
-            "0 nor a name in one line: name another key by stream.label"
-        )
-    return value
-
-
-def is_label(label: object) -> bool:
-    """Whether a label can be that of a class: a number from 0, or a name in one line."""
-    if isinstance(label, str):
-        return 0 < len(label) <= 200 and label.isprintable()
-    return type(label) is int and 0 <= label < 10**9
