@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from clbench.data.batches import Batch
 from clbench.data.mixing import mix_inputs
+from clbench.learner.clipping import clip
 from clbench.learner.early import Patience
 from clbench.learner.footprint import Clock
-from clbench.learner.rates import optimizer_of
+from clbench.learner.rates import optimizer_of, rate_of
 from clbench.learner.trainer import accumulated
 from clbench.methods import name_of
 from clbench.methods.base import Context, Forward, Method, overriding
@@ -59,17 +60,15 @@ class Learner(L.LightningModule):
         super().__init__()
         self.context, self.recipe = context, recipe
         self.model, self.losses = context.model, context.losses
-        self.methods = list(methods)
+        self.methods, self.clock = list(methods), clock or Clock()
         self.first_step, self.on_step = first_step, on_step
-        self.clock = clock or Clock()
         self.total_steps, self.stream_steps = context.total_steps, stream_steps
         self.step_count = self.sample_count = 0
         self.compiled_count = 0  # images of compiled passes, which nothing within can count
         self.accumulate = accumulated(recipe)
         self.last_loss: Tensor | None = None  # of this process's part of the batch
         self.run_loss: float | None = None  # of the whole batch, when it was last logged
-        self.watch = LossWatch()
-        self.channels_last = False
+        self.watch, self.channels_last = LossWatch(), False
         self._admit = overriding(methods, "admit")
         self._own_losses = overriding(methods, "sample_losses")
         self._weights = overriding(methods, "weights")
@@ -91,7 +90,7 @@ class Learner(L.LightningModule):
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes here which hook runs, fifty times a step: no parameter, no module."""
         if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
+            self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
@@ -254,11 +253,7 @@ class Learner(L.LightningModule):
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
         elif gradient_clip_val:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            if gradient_clip_algorithm == "value":
-                nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-            else:
-                nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            clip(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, then what edits the weights; checkpoints see the result."""
@@ -285,9 +280,7 @@ class Learner(L.LightningModule):
         assert self.last_loss is not None
         self.watch.look()
         loss = self.run_loss = mean_over_processes(self.last_loss).item()
-        groups = self.trainer.optimizers[0].param_groups
-        rates = (g["lr"] / share for g in groups if (share := g.get("scale", 1.0)))
-        rate = next(rates, 0.0)  # a method's rate may be 0
+        rate = rate_of(self.trainer.optimizers[0])
         for logger in self.loggers:
             logger.log_metrics(
                 {"train/loss": loss, "train/learning_rate": rate},

@@ -44,6 +44,12 @@ def optimizer_of(
     return optimizer
 
 
+def rate_of(optimizer: Optimizer) -> float:
+    """The learning rate as it is now, of a group whose own factor is not 0; 0 without one."""
+    groups = optimizer.param_groups
+    return next((g["lr"] / share for g in groups if (share := g.get("scale", 1.0))), 0.0)
+
+
 def scale(optimizer: Optimizer, factors: Mapping[nn.Parameter, float]) -> None:
     """Multiply the rate of every parameter; the optimiser's groups are divided by their factors.
 
