@@ -28,7 +28,7 @@ from clbench.files.disk import atomic
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
 from clbench.record.baselines import PLAIN
-from clbench.record.logged import FINISHED, say_no_end, until_task
+from clbench.record.logged import FINISHED, no_end, until_task
 from clbench.record.record import SCENARIOS, Record
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
@@ -270,7 +270,7 @@ def _begin(folder: Path, done: int) -> int:
     for gone in old:
         gone.unlink()
     if not found:
-        say_no_end(f"TensorBoard's file in {folder}", done, reached)
+        say(no_end(f"TensorBoard's file in {folder}", done, reached))
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from clbench.processes.processes import say
-
 T = TypeVar("T")
 
 #: What is logged last of every task: how many are finished with it, from 1.
@@ -37,15 +35,15 @@ def until_task(done: int, logged: Iterable[tuple[T, bool]]) -> tuple[list[T], bo
     return kept, False
 
 
-def say_no_end(what: str, done: int, reached: int) -> None:
-    """Say that the end of the last finished task was not found, and what comes of it.
+def no_end(what: str, done: int, reached: int) -> str:
+    """A line that says that the end of the last finished task was not found.
 
     Args:
         what: the logger's file, and where.
         done: finished tasks.
         reached: the last step that it has.
     """
-    say(
+    return (
         f"{what} does not tell where task {done} ends (it is new, damaged or of an older version): "
         f"all that it has is kept, up to step {reached}, also of a task that was cut off; "
         "record.jsonl has all that was measured"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from clbench.errors import ClbenchError
-from clbench.record.logged import FINISHED, say_no_end, until_task
+from clbench.record.logged import FINISHED, no_end, until_task
 from clbench.settings import Section
 from clbench.text.yamltext import dump
 
@@ -104,12 +104,14 @@ class CSV(RunLogger):
         """Lightning's, with the rows of finished tasks of a run that goes on."""
         from lightning.pytorch.loggers import CSVLogger
 
+        from clbench.processes.processes import say  # takes along torch
+
         path = folder / "csv" / "metrics.csv"
         rows = _whole_rows(path) if done and path.is_file() else []
         kept, found = until_task(done, ((row, row.get(FINISHED) == str(done)) for row in rows))
         if not found:
             reached = max((int(row["step"]) for row in kept), default=0)
-            say_no_end(str(path), done, reached)
+            say(no_end(str(path), done, reached))
             kept.append({FINISHED: done, "step": reached})  # to cut there the next time
         logger = CSVLogger(folder, name="", version="csv")
         with warnings.catch_warnings():  # it takes the old file away, whose rows are kept here
