@@ -1,4 +1,4 @@
-"""TensorBoard's file: every step once and in order, whatever happened; its faults cost a line."""
+"""TensorBoard's file: all events once and in order, whatever happened; its faults cost a line."""
 
 import errno
 import os
@@ -24,13 +24,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from clbench.measure.board import StreamLogger, hyperparameters
 from clbench.recipe.recipe import parse
+from clbench.record.logged import FINISHED
 from clbench.record.record import Record
 
 
-def log(folder, steps, last_step=0):
-    logger = StreamLogger(folder, last_step)
+def log(folder, steps, done=0):
+    """Tasks of one step each."""
+    logger = StreamLogger(folder, done)
     for step in steps:
-        logger.log_metrics({"train/loss": float(step)}, step)
+        logger.log_metrics({"train/loss": float(step), FINISHED: step}, step)
     logger.save()
     return logger
 
@@ -46,19 +48,32 @@ def steps(folder):
 def read(folder):
     (path,) = folder.glob("*tfevents*")
     events = list(EventFileLoader(str(path)).Load())
-    return Counter((value.tag, event.step) for event in events for value in event.summary.value)
+    values = [(value.tag, event.step) for event in events for value in event.summary.value]
+    return Counter(value for value in values if value[0] != FINISHED)
 
 
-@pytest.mark.parametrize("last", [0, 3])
-def test_a_run_that_goes_on_cuts_off_what_comes_after_its_checkpoint(tmp_path, last):
+@pytest.mark.parametrize("done", [0, 3])
+def test_a_run_that_goes_on_cuts_off_what_comes_after_its_checkpoint(tmp_path, done):
     log(tmp_path, range(1, 6))
-    log(tmp_path, range(last + 1, 8), last).close()
+    log(tmp_path, range(done + 1, 8), done).close()
     assert steps(tmp_path) == list(range(1, 8))
 
 
+def test_tasks_that_stand_at_one_step_are_told_apart(tmp_path):
+    for done in (0, 1, 1, 2):
+        logger = StreamLogger(tmp_path, done)
+        for task in (done + 1, done + 2):
+            logger.log_metrics({"train/loss": 1.0}, 0)
+            logger.log_histogram("methods/flow/weights", torch.ones(3), 0)
+            logger.log_metrics({FINISHED: task}, 0)
+        logger.log_metrics({"train/loss": 1.0}, 0)  # of a task that is cut off
+        logger.close()
+    assert read(tmp_path) == {("train/loss", 0): 5, ("methods/flow/weights", 0): 4}
+
+
 def test_time_and_again(tmp_path):
-    for last in range(5):
-        log(tmp_path, range(last + 1, last + 4), last)
+    for done in range(5):
+        log(tmp_path, range(done + 1, done + 4), done)
     assert steps(tmp_path) == list(range(1, 8))
 
 
@@ -96,6 +111,7 @@ def test_files_of_torchs_writer_are_taken_over(tmp_path):
         with SummaryWriter(str(tmp_path), purge_step=purge) as writer:
             for step in range(first, first + 5):
                 writer.add_scalar("train/loss", step, step)
+                writer.add_scalar(FINISHED, step, step)
     log(tmp_path, range(7, 9), 6)
     assert steps(tmp_path) == list(range(1, 9))
 
@@ -205,7 +221,7 @@ def test_hparams_show_what_runs_are_compared_by(tmp_path):
     record = Record.load(folder)
     Image.new("RGB", (30, 20)).save(folder / "curves.png")
     for _ in range(2):  # a run that was cut off while it ended says it once more
-        logger = StreamLogger(folder, record.tasks[-1].last_step)
+        logger = StreamLogger(folder, len(record.tasks))
         logger.log_results(recipe, record)
         logger.close()
     assert set(read(folder).values()) == {1}
@@ -249,8 +265,13 @@ def test_what_is_lost_is_said(tmp_path, damage, capsys):
     log(tmp_path, [6], 5).close()
     there = steps(tmp_path)
     last = max([step for step in there if step < 6], default=0)
-    assert f"held of the steps after {last} is lost" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "does not tell where task 5 ends" in told
+    assert f"all that it has is kept, up to step {last}," in told
     assert there == [*range(1, last + 1), 6]
+    log(tmp_path, [6], 5).close()  # knows now where that task ends
+    assert steps(tmp_path) == there
+    assert capsys.readouterr().out == ""
 
 
 def test_a_whole_file_says_nothing(tmp_path, capsys):

@@ -18,6 +18,7 @@ from clbench.errors import ClbenchError
 from clbench.measure.loggers import IDENTITIES, Loggers
 from clbench.recipe import attached
 from clbench.recipe.recipe import Recipe, merge, parse
+from clbench.record.logged import FINISHED
 from clbench.record.loggers import CSV, MLflow, RunLogger
 from clbench.record.record import Record
 from clbench.runner.folder import plain, recipe_hash
@@ -54,7 +55,7 @@ class DeafSettings(RunLogger):
     summary = "test"
     at: int = 1
 
-    def make(self, folder, title, last_step, identity):
+    def make(self, folder, title, done, identity):
         Deaf.calls, Deaf.at = 0, self.at
         return Deaf(folder / "deaf")
 
@@ -160,7 +161,7 @@ class Listens(RunLogger):
     summary = "test"
     heard: ClassVar[dict] = {}
 
-    def make(self, folder, title, last_step, identity):
+    def make(self, folder, title, done, identity):
         return CSVLogger(folder / "listens")
 
     def recipe(self, logger, values):
@@ -208,14 +209,17 @@ def test_nothing_begins_before_there_is_something_to_log(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_that_a_kill_has_torn_cost_no_others(tmp_path):
+def test_rows_that_a_kill_has_torn_cost_no_others(tmp_path, capsys):
     path = tmp_path / "csv" / "metrics.csv"
     path.parent.mkdir()
-    whole = "a,step\n1.0,2\n2.0,4\n"
-    for torn in ("3.0", "3.0,", "3.0,1", "3.0\n", "3.0,x\n", "3.0,1,1\n"):
+    whole = f"a,step,{FINISHED}\n1.0,2,1\n2.0,4,\n"
+    for torn in ("3.0", "3.0,", "3.0,1", "3.0\n", "3.0,x,2\n", "3.0,1,1,1\n"):
         path.write_text(whole + torn)
-        CSV().make(tmp_path, "run", 4, None)
-        assert [(row["a"], row["step"]) for row in rows(tmp_path)] == [("1.0", "2"), ("2.0", "4")]
+        for told in (True, False):  # then it knows where task 2 ends
+            CSV().make(tmp_path, "run", 2, None)
+            kept = [(row["a"], row["step"]) for row in rows(tmp_path)]
+            assert kept == [("1.0", "2"), ("2.0", "4"), ("", "4")]
+            assert ("does not tell where task 2 ends" in capsys.readouterr().out) == told
 
 
 def test_who_a_run_is_there_is_kept_before_anything_fails(tmp_path, monkeypatch):

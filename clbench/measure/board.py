@@ -1,6 +1,7 @@
 """TensorBoard: one file in the run folder, which a run that goes on cuts back to where it starts.
 
-The file is a sequence of events in the order of their steps, as ``record.jsonl`` is one of lines.
+The file is a sequence of events in the order in which they were logged, as ``record.jsonl`` is one
+of lines; the last event of a task says how many are finished, and a run that goes on cuts there.
 It is written here, and not by a thread of TensorBoard's writer, so that what is in it when a
 checkpoint is saved is known, and so that a disk that is full costs a line and not the run.
 """
@@ -27,6 +28,7 @@ from clbench.files.disk import atomic
 from clbench.processes.processes import is_first, say
 from clbench.recipe.recipe import Recipe
 from clbench.record.baselines import PLAIN
+from clbench.record.logged import FINISHED, no_end, until_task
 from clbench.record.record import SCENARIOS, Record
 
 #: TensorBoard reads files in the order of their names; a clock that is set back would mix them.
@@ -36,8 +38,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Bytes, and seconds, after which what was logged is written.
 MOST, SECONDS = 1 << 16, 10.0
 BINS = 64
-#: What a stream's end adds; a run that goes on adds it again.
-FINAL = ("final/", "_hparams_/")
 
 
 class StreamLogger:
@@ -47,11 +47,11 @@ class StreamLogger:
 
     Args:
         folder: the run folder.
-        last_step: of the last finished task; events after it, of a run that was cut off, go.
+        done: finished tasks; events after the last one's, of a run that was cut off, go.
     """
 
-    def __init__(self, folder: Path, last_step: int = 0) -> None:
-        self.folder, self.last_step = folder, last_step
+    def __init__(self, folder: Path, done: int = 0) -> None:
+        self.folder, self.done = folder, done
         self._waiting = _Waiting()
         self._file: int | None = None
         self._written = time.monotonic()
@@ -127,8 +127,7 @@ class StreamLogger:
     def _add(self, values: Sequence[Any], step: int | None) -> None:
         if not is_first():
             return
-        event = Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values))
-        RecordWriter(self._waiting).write(event.SerializeToString())
+        RecordWriter(self._waiting).write(_event(values, step or 0))
         late = time.monotonic() - self._written > SECONDS
         if late or len(self._waiting.data) > MOST:
             self._write()
@@ -138,12 +137,7 @@ class StreamLogger:
             return
         self._written = time.monotonic()
         if self._file is None:
-            self._file, reached = _begin(self.folder, self.last_step)
-            if reached < self.last_step:
-                say(
-                    f"TensorBoard's file in {self.folder} is damaged or gone: what it held of the "
-                    f"steps after {reached} is lost; record.jsonl has all that was measured"
-                )
+            self._file = _begin(self.folder, self.done)
         try:
             while self._waiting.data:  # where only a part found room, the rest waits
                 del self._waiting.data[: os.write(self._file, self._waiting.data)]
@@ -227,6 +221,11 @@ def final_scores(record: Record) -> dict[str, float]:
     return found
 
 
+def _event(values: Sequence[Any], step: int) -> bytes:
+    event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+    return event.SerializeToString()
+
+
 def _scalars(values: Mapping[str, float]) -> list[Summary.Value]:
     return [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
 
@@ -243,13 +242,10 @@ def _told(method: tuple[str, Any]) -> str:
     return f"{name}({', '.join(f'{k}={v}' for k, v in changed.items())})" if changed else name
 
 
-def _begin(folder: Path, last_step: int) -> tuple[int, int]:
-    """A new file with the events up to ``last_step`` of those that are there, which go.
+def _begin(folder: Path, done: int) -> int:
+    """A new file, open, with what is there of the first ``done`` tasks; the old ones go.
 
     A new name, so that a TensorBoard that is looking on takes notice.
-
-    Returns:
-        The file, open, and the last step in it.
     """
     old = sorted(
         path for path in folder.glob("*events.out.tfevents.*") if not path.name.endswith(".partial")
@@ -264,32 +260,37 @@ def _begin(folder: Path, last_step: int) -> tuple[int, int]:
         if old:  # forget what an earlier file said
             start = SessionLog(status=SessionLog.START)
             writer.write(Event(wall_time=time.time(), session_log=start).SerializeToString())
-        kept = _kept([p for p in old if p.is_file() and not p.is_symlink()], last_step)
-        for _, event in kept:
+        files = [p for p in old if p.is_file() and not p.is_symlink()] if done else []
+        kept, found = until_task(done, _logged(files, done))
+        for event in kept:
             writer.write(event)
+        reached = 0 if found else max((Event.FromString(event).step for event in kept), default=0)
+        if not found:  # to cut there the next time
+            writer.write(_event(_scalars({FINISHED: done}), reached))
     for gone in old:
         gone.unlink()
-    reached = max((step for step, _ in kept), default=0)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), reached
+    if not found:
+        say(no_end(f"TensorBoard's file in {folder}", done, reached))
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
-def _kept(paths: Sequence[Path], last_step: int) -> list[tuple[int, bytes]]:
-    """The events up to a step, as TensorBoard would read them from files one after the other.
+def _logged(paths: Sequence[Path], done: int) -> list[tuple[bytes, bool]]:
+    """The events, as TensorBoard would read them from files one after the other.
 
     Returns:
-        The step of each, and the event itself.
+        Each event, and whether task ``done`` is finished with it.
     """
-    kept: list[tuple[int, bytes]] = []
+    found: list[tuple[int, bytes, bool]] = []
     for path in paths:
         # Only runs that go on read, and this takes along a stand-in for TensorFlow.
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
         for data in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(data)
-            final = any(value.tag.startswith(FINAL) for value in event.summary.value)
             if event.session_log.status == SessionLog.START:
-                kept = [(step, earlier) for step, earlier in kept if step < event.step]
-            # Without a finished task the run begins anew, and measures before its first step again.
-            elif event.HasField("summary") and event.step <= last_step > 0 and not final:
-                kept.append((event.step, data))
-    return kept
+                found = [earlier for earlier in found if earlier[0] < event.step]
+            elif event.HasField("summary"):
+                values = event.summary.value
+                ends = any(v.tag == FINISHED and v.simple_value == done for v in values)
+                found.append((event.step, data, ends))
+    return [(data, ends) for _, data, ends in found]

@@ -46,15 +46,15 @@ class Loggers(Logger):
     Args:
         folder: the run folder.
         recipe: names the loggers.
-        last_step: of the last finished task; what was logged after it, of a run that was cut off,
-            goes where a logger can forget.
+        done: finished tasks; what was logged after the last one, of a run that was cut off, goes
+            where a logger can forget.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, last_step: int = 0) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, done: int = 0) -> None:
         super().__init__()
-        self.folder, self.recipe, self.last_step = folder, recipe, last_step
+        self.folder, self.recipe, self.done = folder, recipe, done
         given = dict(recipe.loggers)
-        self.board = StreamLogger(folder, last_step) if given.pop("tensorboard", None) else None
+        self.board = StreamLogger(folder, done) if given.pop("tensorboard", None) else None
         self.others = [_Other(name, rules, self) for name, rules in given.items() if is_first()]
 
     @property
@@ -181,7 +181,7 @@ class _Other:
     def _begin(self) -> Logger:
         run = self.run
         known = _identities(run.folder)
-        logger = self.rules.make(run.folder, run.recipe.title, run.last_step, known.get(self.name))
+        logger = self.rules.make(run.folder, run.recipe.title, run.done, known.get(self.name))
         assert logger is not None
         identity = self.rules.identity(logger)
         if identity is not None and identity != known.get(self.name):

@@ -19,6 +19,7 @@ from clbench.measure.retention import RetentionTest
 from clbench.methods.base import Method
 from clbench.processes.processes import world_size
 from clbench.record.events import CurvePoint, Measured, PretrainedEvent, TaskEvent
+from clbench.record.logged import FINISHED
 from clbench.record.record import SCENARIOS
 from clbench.streams import Stream, Task
 
@@ -126,10 +127,13 @@ class Meter:
         if known := _retained(event):
             self.logger.log_metrics(known, 0)
 
-    def log(self, event: TaskEvent, methods: Mapping[str, Method]) -> None:
-        """Tell the loggers of a finished task and of what the methods did in it."""
+    def log(self, event: TaskEvent, number: int, methods: Mapping[str, Method]) -> None:
+        """Tell the loggers of a finished task, from 1, and of what the methods did in it."""
         step = event.last_step
-        values = _tagged(event)
+        for name, method in methods.items():
+            for what, tensor in method.histograms().items():
+                self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)
+        values = _tagged(event) | {FINISHED: number}
         for scenario in SCENARIOS:
             mean = sum(event.of(scenario)) / len(event.of(scenario))
             values[f"scores/{scenario}/mean_of_seen_tasks"] = mean
@@ -143,10 +147,7 @@ class Meter:
             values |= {f"methods/{acting}/{name}": value for name, value in activity.items()}
         values |= {f"distance/{name}": value for name, value in event.distance.items()}
         known = {name: value for name, value in values.items() if value is not None}
-        self.logger.log_metrics(known, step)
-        for name, method in methods.items():
-            for what, tensor in method.histograms().items():
-                self.logger.log_histogram(f"methods/{name}/{what}", tensor, step)
+        self.logger.log_metrics(known, step)  # last: a run that goes on cuts what comes after
         self.logger.save()
 
     def _tasks(self, task: Task) -> list[Task]:

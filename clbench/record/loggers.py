@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from clbench.errors import ClbenchError
+from clbench.record.logged import FINISHED, no_end, until_task
 from clbench.settings import Section
 from clbench.text.yamltext import dump
 
@@ -50,13 +51,14 @@ class RunLogger(Section, ABC):
             )
 
     @abstractmethod
-    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger | None:
+    def make(self, folder: Path, title: str, done: int, identity: str | None) -> Logger | None:
         """Lightning's logger.
 
         Args:
             folder: the run folder.
             title: the run's name.
-            last_step: of the last finished task of a run that goes on; what is later is cut off.
+            done: finished tasks of a run that goes on; what was logged after the last one, whose
+                end is :data:`~clbench.record.logged.FINISHED`, is cut off.
             identity: what :meth:`identity` gave before the run was cut off.
 
         Returns:
@@ -89,7 +91,7 @@ class TensorBoard(RunLogger):
 
     summary: ClassVar[str] = "a file in the run folder; histograms and pictures too"
 
-    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> None:
+    def make(self, folder: Path, title: str, done: int, identity: str | None) -> None:
         """Nothing: the run writes it itself."""
 
 
@@ -98,12 +100,19 @@ class CSV(RunLogger):
 
     summary: ClassVar[str] = "csv/metrics.csv in the run folder"
 
-    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+    def make(self, folder: Path, title: str, done: int, identity: str | None) -> Logger:
         """Lightning's, with the rows of finished tasks of a run that goes on."""
         from lightning.pytorch.loggers import CSVLogger
 
+        from clbench.processes.processes import say  # takes along torch
+
         path = folder / "csv" / "metrics.csv"
-        kept = _whole_rows(path, last_step) if last_step and path.is_file() else []
+        rows = _whole_rows(path) if done and path.is_file() else []
+        kept, found = until_task(done, ((row, row.get(FINISHED) == str(done)) for row in rows))
+        if not found:
+            reached = max((int(row["step"]) for row in kept), default=0)
+            say(no_end(str(path), done, reached))
+            kept.append({FINISHED: done, "step": reached})  # to cut there the next time
         logger = CSVLogger(folder, name="", version="csv")
         with warnings.catch_warnings():  # it takes the old file away, whose rows are kept here
             warnings.simplefilter("ignore")
@@ -112,15 +121,15 @@ class CSV(RunLogger):
         return logger
 
 
-def _whole_rows(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """The rows of a CSV file up to a step, without any that a kill has left in part."""
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file, without any that a kill has left in part."""
     text = path.read_text("utf-8", errors="replace")
     rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
     whole = [row for row in rows if None not in row and None not in row.values()]
     return [
         {key: value for key, value in row.items() if value}
         for row in whole
-        if row.get("step", "").isdecimal() and int(row["step"]) <= last_step > 0
+        if row.get("step", "").isdecimal()
     ]
 
 
@@ -139,7 +148,7 @@ class Wandb(RunLogger):
         False, description="send record.jsonl, config.yaml and summary.json as an artifact"
     )
 
-    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+    def make(self, folder: Path, title: str, done: int, identity: str | None) -> Logger:
         """Lightning's; a run that goes on has its id again."""
         from lightning.pytorch.loggers import WandbLogger
 
@@ -217,7 +226,7 @@ class MLflow(RunLogger):
                 "tracking_uri, such as http://127.0.0.1:5000, or set MLFLOW_TRACKING_URI"
             )
 
-    def make(self, folder: Path, title: str, last_step: int, identity: str | None) -> Logger:
+    def make(self, folder: Path, title: str, done: int, identity: str | None) -> Logger:
         """Lightning's; a run that goes on has its id again."""
         # MLflow would ask for minutes before it says that nobody is there.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(AGAIN))

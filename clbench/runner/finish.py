@@ -65,7 +65,7 @@ def finish_from_folder(folder: Path, recipe: Recipe) -> bool:
     compare_recipe(record, recipe)
     say(f"All tasks in {folder} are learned: the run ends.")
     events = take_up(record, record.tasks[-1].task, checkpoint)
-    to = Loggers(folder, recipe, checkpoint["step"])
+    to = Loggers(folder, recipe, checkpoint["done"])
     finish(Recorder(folder, events), numbers[-1], recipe, checkpoint["shown"], to)
     return True
 

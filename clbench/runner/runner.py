@@ -75,9 +75,9 @@ def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> Run:
         keep_freed_memory()
         try:
             checkpoint = last_checkpoint(chosen.folder) if chosen.resume else None
-            first_step = checkpoint["step"] if checkpoint else 0
+            done = checkpoint["done"] if checkpoint else 0
             trial = step_trial_of(chosen.folder) if checkpoint else None
-            setup = Setup.of(recipe, chosen.folder, first_step, tries=True, step_trial=trial)
+            setup = Setup.of(recipe, chosen.folder, done, tries=True, step_trial=trial)
             if together.world > 1:
                 own = {IDENTITY[key]: value for key, value in setup.identity().items()}
                 last = checkpoint and [checkpoint["done"], checkpoint.get("record_sha256")]

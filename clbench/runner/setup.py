@@ -66,7 +66,7 @@ class Setup:
         cls,
         recipe: Recipe,
         folder: Path,
-        first_step: int = 0,
+        done: int = 0,
         tries: bool = False,
         stream: Stream | None = None,
         elsewhere: str = "say --output",
@@ -77,7 +77,7 @@ class Setup:
         Args:
             recipe: what to do.
             folder: of the run; nothing is written there yet.
-            first_step: steps of a run that is gone on with.
+            done: finished tasks of a run that is gone on with.
             tries: whether what is known before the first step is tried before data is read.
             stream: the recipe's, where it is built already.
             elsewhere: how to say that the folder is to be on another disk.
@@ -109,7 +109,7 @@ class Setup:
         anchors_at = device if copies else torch.device("cpu")
         representation = RepresentationTest.make(recipe, stream)
         network = Network(settled(recipe, step_trial), stream, device, anchors_at, autocast)
-        logger = Loggers(folder, recipe, first_step)
+        logger = Loggers(folder, recipe, done)
         evaluator = Evaluator(network.reader(recipe), recipe.metrics)
         evaluator = classified_by(evaluator, list(methods.values()))
         retention = RetentionTest.make(recipe, stream, network.pretrained, evaluator, device)

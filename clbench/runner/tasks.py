@@ -144,7 +144,7 @@ class Run:
         }
         event = TaskEvent.made(**told)
         self.recorder.add(event, wait=False)
-        self.meter.log(event, self.named_methods)
+        self.meter.log(event, number, self.named_methods)
         say(f"{title}: {line(event, self.setup.stream.shared)}")
         scopes = {name: did.get("scope") for name, did in event.methods.items()}
         self._warn(scopes, f"task {task.name}")

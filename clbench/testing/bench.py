@@ -83,7 +83,7 @@ class Bench:
                 run.setup.logger.close()
                 checkpoint = last_checkpoint(folder)
                 assert checkpoint is not None
-                setup = Setup.of(recipe, folder, checkpoint["step"])
+                setup = Setup.of(recipe, folder, checkpoint["done"])
                 run = Run(setup, folder, checkpoint)
                 run.learn(setup.stages[1:])
             run.setup.logger.close()
