@@ -25,7 +25,7 @@ LayerRule = Callable[[Any, Tensor, Tensor], State]
 CACHED, BLOCK = 2**18, 2**22
 
 
-class Size(NamedTuple):
+class EntrySize(NamedTuple):
     """The size of an entry of a gradient, f: that of a product is the product of the sizes; final.
 
     Attributes:
@@ -37,11 +37,13 @@ class Size(NamedTuple):
     in_place: Callable[[Tensor], Tensor]
 
 
-SQUARE = Size(torch.square, torch.square_)
-MAGNITUDE = Size(torch.abs, torch.abs_)
+SQUARE = EntrySize(torch.square, torch.square_)
+MAGNITUDE = EntrySize(torch.abs, torch.abs_)
 
 
-def layer_sizes(layer: nn.Module, inputs: Tensor, gradients: Tensor, size: Size = SQUARE) -> State:
+def layer_sizes(
+    layer: nn.Module, inputs: Tensor, gradients: Tensor, size: EntrySize = SQUARE
+) -> State:
     """Sum over samples of the sizes of a layer's gradients, some samples at a time.
 
     Args:
@@ -61,18 +63,18 @@ def layer_sizes(layer: nn.Module, inputs: Tensor, gradients: Tensor, size: Size 
     total: State = {}
     for inputs_B, gradients_B in zip(inputs.split(count), gradients.split(count), strict=True):
         for name, found in rule(layer, inputs_B, gradients_B).items():
-            own = summed(found, size)
+            own = sum_over_samples(found, size)
             total[name] = total[name].add_(own) if name in total else own
     return total
 
 
-def summed(gradients: Tensor, size: Size) -> Tensor:
+def sum_over_samples(gradients: Tensor, size: EntrySize) -> Tensor:
     """The sum over samples of sizes, of gradients (B, …) that nobody needs any more."""
     # In place: fresh memory costs more than squaring. Of what is not used, zeros are one.
     return (size.of(gradients) if 0 in gradients.stride() else size.in_place(gradients)).sum(0)
 
 
-def _linear_sizes(layer: nn.Linear, x_BF: Tensor, g_BC: Tensor, size: Size) -> State:
+def _linear_sizes(layer: nn.Linear, x_BF: Tensor, g_BC: Tensor, size: EntrySize) -> State:
     """The same where a sample passes once: its gradient is g·xᵀ, and its size f(g)·f(x)ᵀ."""
     x_BF, g_BC = size.of(x_BF), size.of(g_BC)
     found = {"weight": g_BC.T @ x_BF}

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from clbench.models.differentiated import differentiated, sample_gradients
-from clbench.models.layer_rules import SQUARE, Size, layer_sizes, summed
+from clbench.models.layer_rules import SQUARE, EntrySize, layer_sizes, sum_over_samples
 from clbench.models.reference import plain_network
 from clbench.weights import State
 
@@ -42,10 +42,10 @@ class PerSample:
     Args:
         model: images (B, …) to logits (B, C); it is copied, and put in eval mode.
         loss: logits (B, C) and labels (B,) to losses (B,).
-        size: what is summed of each gradient.
+        size: what is sum_over_samples of each gradient.
     """
 
-    def __init__(self, model: nn.Module, loss: SampleLoss, size: Size = SQUARE) -> None:
+    def __init__(self, model: nn.Module, loss: SampleLoss, size: EntrySize = SQUARE) -> None:
         self.model, self.loss = plain_network(model).eval().requires_grad_(False), loss
         self.size = size
         self.parameters: State = dict(self.model.named_parameters())
@@ -80,7 +80,7 @@ class PerSample:
         found = self._by_layer(tape, self.loss(logits, labels_B), self.functional)
         if self.functional:
             for name, gradients in self._vmapped(self.functional, inputs, labels_B).items():
-                found[name] = summed(gradients, self.size)
+                found[name] = sum_over_samples(gradients, self.size)
         return {name: found[name] for name in self.parameters}
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
@@ -92,7 +92,7 @@ class PerSample:
         self.functional = {
             name
             for name, gradients in expected.items()
-            if name not in found or not _close(found[name], summed(gradients, self.size))
+            if name not in found or not _close(found[name], sum_over_samples(gradients, self.size))
         }
 
     def _one_by_one(self, inputs: Tensor, labels: Tensor) -> State:
