@@ -42,7 +42,7 @@ class PerSample:
     Args:
         model: images (B, …) to logits (B, C); it is copied, and put in eval mode.
         loss: logits (B, C) and labels (B,) to losses (B,).
-        size: what is sum_over_samples of each gradient.
+        size: what is summed over samples, of each entry of a gradient.
     """
 
     def __init__(self, model: nn.Module, loss: SampleLoss, size: EntrySize = SQUARE) -> None:
