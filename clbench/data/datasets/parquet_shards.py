@@ -255,7 +255,8 @@ def _columns(
 def _holds_bytes(kind: Any) -> bool:
     """Whether a column is bytes, or has them at ``bytes``."""
     inside = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-    return "binary" in str(inside.get("bytes", kind) if str(kind).startswith("struct") else kind)
+    kind = inside.get("bytes", kind)
+    return "binary" in str(kind) and not kind.num_fields
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
