@@ -171,6 +171,9 @@ def test_texts_that_repeat_are_kept_once(tmp_path):
     path = write(tmp_path / "0.parquet", range(200), rows=50, names=(), labels=labels)
     found = parquet_set([path], "img", "kind")
     assert [found.values[label] for label in found.labels] == labels
+    schema = pytest.importorskip("pyarrow.parquet").read_schema(path)
+    kept = {id(label) for label in parquet_shards._labels(path, schema, "kind")}
+    assert len(kept) <= 2 * 4  # of each row group
 
 
 def test_one_number_is_one_class_in_all_files(tmp_path):
