@@ -93,8 +93,8 @@ def compare(name: str, rounds: int) -> list[Pair]:
         ours, theirs = take_turns(sides[0], sides[1], rounds)
         pairs[way] = Pair(f"{name}, {way}", ours, theirs, block, "step")
         print(
-            f"{name}, {way}: first {block} {first:.1f} s; after {block * len(losses[0])} a loss of "
-            f"{losses[0][-1]:.6f}, eager {losses[1][-1]:.6f}; "
+            f"{name}, {way}: steps 1 to {block} {first:.1f} s; after {block * len(losses[0])} a "
+            f"loss of {losses[0][-1]:.6f}, eager {losses[1][-1]:.6f}; "
             f"{statistics.median(pairs[way].ratios):.2f}×",
             flush=True,
         )

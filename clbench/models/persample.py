@@ -24,6 +24,9 @@ from clbench.weights import State
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
+#: Entries of the gradients of samples that vmap makes at a time, about.
+ROOM = 2**26
+
 
 class PerSample:
     """Sizes of single samples' gradients, their squares or magnitudes, summed over a batch.
@@ -79,8 +82,7 @@ class PerSample:
             labels_B = draw(self._probabilities(logits, labels_B))
         found = self._by_layer(tape, self.loss(logits, labels_B), self.functional)
         if self.functional:
-            for name, gradients in self._vmapped(self.functional, inputs, labels_B).items():
-                found[name] = sum_over_samples(gradients, self.size)
+            found |= self._by_functional_route(self.functional, inputs, labels_B)
         return {name: found[name] for name in self.parameters}
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
@@ -175,7 +177,7 @@ class PerSample:
         loose = tape.loose
         ends = [*tape.roots, *loose.values()]
         try:
-            gradients = torch.autograd.grad(losses.sum(), ends, allow_unused=True)
+            gradients = torch.autograd.grad(losses.sum(), ends, allow_unused=True) if ends else ()
         finally:
             for handle in handles:  # else the graph holds itself, and all that it has saved
                 handle.remove()
@@ -187,15 +189,21 @@ class PerSample:
                 found[name] = torch.zeros_like(self.parameters[name])
         return found
 
-    def _vmapped(self, names: set[str], inputs: Tensor, labels_B: Tensor) -> State:
-        """Gradients (B, *shape) of some parameters by vmap over grad."""
+    def _by_functional_route(self, names: set[str], inputs: Tensor, labels_B: Tensor) -> State:
+        """What :meth:`sizes` gives, of some parameters, some samples at a time."""
         chosen = {name: self.parameters[name] for name in sorted(names)}
 
         def sample_loss(parameters: State, image: Tensor, label: Tensor) -> Tensor:
             logits = functional_call(self.model, parameters, (image[None],))
             return self.loss(logits, label[None]).sum()
 
-        return sample_gradients(sample_loss, chosen, inputs, labels_B)
+        count = max(1, ROOM // sum(parameter.numel() for parameter in chosen.values()))
+        total: State = {}
+        for part, of_part in zip(inputs.split(count), labels_B.split(count), strict=True):
+            for name, found in sample_gradients(sample_loss, chosen, part, of_part).items():
+                own = sum_over_samples(found, self.size)
+                total[name] = total[name].add_(own) if name in total else own
+        return total
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,7 +34,9 @@ class Classified(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, S, S)."""
-        return self.classify(self.method.to_classify(self.model, images).float())
+        features_BF = self.method.to_classify(self.model, images).float()
+        with torch.autocast(features_BF.device.type, enabled=False):  # as in a run's own tests
+            return self.classify(features_BF)
 
 
 def rebuilt(

@@ -24,6 +24,7 @@ from clbench.methods.ewc import (
     fisher_merge,
     fisher_of_task,
 )
+from clbench.models import persample
 from clbench.models.anchors import Anchor, Anchors
 from clbench.models.layer_rules import MAGNITUDE
 from clbench.models.loss import ClassLoss
@@ -156,15 +157,69 @@ def test_magnitudes_equal_the_slow_loop(name):
     assert_same({name: x / 4 for name, x in found.items()}, wanted)
 
 
-def test_nothing_of_a_pass_is_held_when_its_gradients_are_used():
+class Pooled(nn.Module):
+    """No layer that a rule would do for."""
+
+    def __init__(self):
+        super().__init__()
+        self.flat, self.weight = nn.Flatten(), nn.Parameter(torch.randn(12, 5))
+
+    def forward(self, x):
+        return self.flat(x) @ self.weight
+
+
+def test_networks_without_layers_take_the_other_route():
     torch.manual_seed(0)
-    route, seen = PerSample(resnet(), lambda z, y: z.square().sum(1)), []
-    for layer in route.layers:
-        layer.register_forward_hook(lambda layer, x, y: seen.append(weakref.ref(x[0])))
+    model, images, labels = Pooled(), torch.randn(4, 3, 2, 2), torch.arange(4)
+    found = fisher_diagonal(model, [(images, labels)])
+    assert_same(found, by_loop(model, images, labels))
+
+
+@pytest.mark.parametrize("name", ["odd", "listed"])
+def test_vmap_makes_no_more_gradients_at_once_than_there_is_room_for(monkeypatch, name):
+    torch.manual_seed(0)
+    make, side = NETWORKS[name]
+    model, images = make().double(), torch.randn(5, 3, side, side, dtype=torch.float64)
+    route = PerSample(model, lambda z, y: F.cross_entropy(z, y, reduction="none"))
+    labels, counts, whole = torch.arange(5), [], persample.sample_gradients
+    once = route.sizes(images, labels)
+    assert route.functional
+
+    def counted(of, parameters, *samples):
+        counts.append(len(samples[0]))
+        return whole(of, parameters, *samples)
+
+    monkeypatch.setattr(persample, "sample_gradients", counted)
+    entries = sum(route.parameters[key].numel() for key in route.functional)
+    monkeypatch.setattr(persample, "ROOM", 2 * entries)
+    assert_same(route.sizes(images, labels), once)
+    assert counts == [2, 2, 1]
+    monkeypatch.setattr(persample, "ROOM", 1)
+    assert_same(route.sizes(images, labels), once)
+    assert counts[3:] == [1] * 5
+
+
+def test_nothing_of_a_pass_is_held_when_its_gradients_are_used(monkeypatch):
+    torch.manual_seed(0)
+    route = PerSample(resnet(), lambda z, y: z.square().sum(1))
+    calls, held, whole = [], [], persample._Call.when_differentiated
+
+    def watched(call, use):
+        calls.append(weakref.ref(call))
+        inputs = weakref.ref(call.input)
+
+        def used(call, gradient):
+            use(call, gradient)
+            held.append(inputs() is not None)
+
+        return whole(call, used)
+
+    monkeypatch.setattr(persample._Call, "when_differentiated", watched)
     for _ in range(2):
         route.sizes(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
-    assert len(seen) > 20
-    assert not any(one() is not None for one in seen)
+    assert len(calls) == len(held) > 20
+    assert not any(held)
+    assert not any(one() is not None for one in calls)
 
 
 def test_small_networks_take_the_fast_route():

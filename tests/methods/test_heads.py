@@ -3,12 +3,14 @@
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch import nn
 
 import clbench
 from clbench.errors import ClbenchError
@@ -18,6 +20,7 @@ from clbench.methods.ncm import nearest_mean
 from clbench.methods.ranpac import CANDIDATES, choose_ridge, ridge
 from clbench.methods.slda import discriminant, stream
 from clbench.recipe.recipe import parse
+from clbench.runner.exported import Classified
 
 PEERS = np.load(Path(__file__).parents[1] / "reference" / "heads.npz")
 
@@ -168,6 +171,22 @@ def test_statistics_classify_in_full_precision_where_the_network_passes_in_less(
     assert record.finished
     assert {types[0] for types in found} == {types[2] for types in found} == {torch.float32}
     assert all(types[1].itemsize >= 4 for types in found)
+
+
+@pytest.mark.parametrize("name", ["knn", "product"])
+def test_what_was_exported_classifies_in_full_precision_under_autocast(name):
+    random = torch.Generator().manual_seed(0)
+    model, images = nn.Flatten(), torch.rand(4, 3, 2, 2, generator=random)
+    method = SimpleNamespace(to_classify=lambda model, images: model(images).bfloat16())
+    features, labels = torch.rand(6, 12, generator=random), torch.arange(6) % 3
+    classify = {
+        "knn": lambda found: neighbour_scores(found, features, labels, 3, 2, 0.07),
+        "product": lambda found: found @ features.T,
+    }[name]
+    exported = Classified(model, method, classify)
+    plain = exported(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(exported(images), plain)
 
 
 @pytest.mark.parametrize(

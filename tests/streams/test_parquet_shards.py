@@ -171,6 +171,9 @@ def test_texts_that_repeat_are_kept_once(tmp_path):
     path = write(tmp_path / "0.parquet", range(200), rows=50, names=(), labels=labels)
     found = parquet_set([path], "img", "kind")
     assert [found.values[label] for label in found.labels] == labels
+    schema = pytest.importorskip("pyarrow.parquet").read_schema(path)
+    kept = {id(label) for label in parquet_shards._labels(path, schema, "kind")}
+    assert len(kept) <= 2 * 4  # of each row group
 
 
 def test_one_number_is_one_class_in_all_files(tmp_path):
@@ -186,12 +189,17 @@ def test_one_number_is_one_class_in_all_files(tmp_path):
     assert build(tmp_path, test=more).class_names == ("cat", "dog")
 
 
-@pytest.mark.parametrize("column", ["id", "text", "list"])
+@pytest.mark.parametrize("column", ["id", "text", "list", "other", "several"])
 def test_columns_that_hold_no_image_are_refused(tmp_path, column):
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     path = write(tmp_path / "0.parquet", range(20))
-    odd = {"text": pa.array(["a"] * 20), "list": pa.array([[1]] * 20)}
+    odd = {
+        "text": pa.array(["a"] * 20),
+        "list": pa.array([[1]] * 20),
+        "other": pa.array([{"data": b"a"}] * 20),
+        "several": pa.array([[b"a", b"b"]] * 20),
+    }
     table = pq.read_table(path)
     for name, values in odd.items():
         table = table.append_column(name, values)

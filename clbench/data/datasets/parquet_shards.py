@@ -186,23 +186,23 @@ def _refuse_many(rows: int, shard: Path) -> None:
 
 def _labels(shard: Path, schema: Any, column: str) -> list[Any]:
     """The labels of all rows; texts that are there often are one object."""
-    kind = str(schema.field(column).type)
-    if not schema.field(column).type.num_fields:  # lists and the like are no labels, and unbounded
-        texts = [column] if "string" in kind or "binary" in kind else []
-        given: list[Any] = []
-        file = _parquet().ParquetFile(shard, read_dictionary=texts)
-        for batch in file.iter_batches(batch_size=MANY, columns=[column]):
-            found = batch.column(0)
-            if hasattr(found, "dictionary"):
-                known = found.dictionary.to_pylist()
-                given += [None if one is None else known[one] for one in found.indices.to_pylist()]
-            else:
-                given += found.to_pylist()
-        return given
-    raise ClbenchError(
-        f"{spelt(shard)}: column {column} holds {kind[:60]}, which is neither a number from 0 nor "
-        "a name in one line: name another column by stream.label"
-    )
+    kind = schema.field(column).type
+    if kind.num_fields:  # lists and the like are no labels, and unbounded
+        raise ClbenchError(
+            f"{spelt(shard)}: column {column} holds {str(kind)[:60]}, which is neither a number "
+            "from 0 nor a name in one line: name another column by stream.label"
+        )
+    texts = [column] if "string" in str(kind) or "binary" in str(kind) else []
+    given: list[Any] = []
+    file = _parquet().ParquetFile(shard, read_dictionary=texts)
+    for batch in file.iter_batches(batch_size=MANY, columns=[column]):
+        found = batch.column(0)
+        if hasattr(found, "dictionary"):
+            known = found.dictionary.to_pylist()
+            given += [None if one is None else known[one] for one in found.indices.to_pylist()]
+        else:
+            given += found.to_pylist()
+    return given
 
 
 def _bounded(file: Any, group: int, column: str) -> list[Any]:
@@ -255,7 +255,8 @@ def _columns(
 def _holds_bytes(kind: Any) -> bool:
     """Whether a column is bytes, or has them at ``bytes``."""
     inside = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-    return "binary" in str(inside.get("bytes", kind) if str(kind).startswith("struct") else kind)
+    kind = inside.get("bytes", kind)
+    return "binary" in str(kind) and not kind.num_fields
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

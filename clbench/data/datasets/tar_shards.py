@@ -266,8 +266,8 @@ class _Reader:
             place = len(self.found.labels) - len(self.keys) + one
             members = TarMembers([self.shard] * (self.number + 1), self.found.arrays()[0])
             raise ClbenchError(
-                f"{members.called(place)} is in the shard a second time, as {(counts > 1).sum():,} "
-                "samples are: pack each sample once"
+                f"{members.called(place)} is in the shard more than once (samples that are: "
+                f"{(counts > 1).sum():,}): pack each sample once"
             )
 
     def where(self, name: str) -> str:
