@@ -52,14 +52,23 @@ def test_one_piece_of_work_at_a_time_in_order():
     assert done == [True, "second"]
 
 
-def test_ctrl_c_while_waiting_loses_no_work():
+@pytest.fixture
+def ctrl_c():
+    """SIGINT is KeyboardInterrupt, also where a shell has started the tests behind it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_waiting_loses_no_work(ctrl_c):
     """It is waited for again, as a thread whose join was cut off might count as ended."""
-    background, done = Background(), []
-    background.start(lambda: (time.sleep(0.6), done.append(1)))
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    background, go_on, done = Background(), threading.Event(), []
+    background.start(lambda: (go_on.wait(LONG), done.append(1)))
+    threading.Timer(0.2, ctrl_c).start()
     with pytest.raises(KeyboardInterrupt):
         background.join()
     assert not done
+    threading.Timer(0.2, go_on.set).start()
     assert not background.close()
     assert done
 
