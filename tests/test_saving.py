@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
