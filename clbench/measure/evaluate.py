@@ -20,7 +20,7 @@ from clbench.metrics import METRICS
 from clbench.metrics.accuracy import Accuracy, Flaws, TopAccuracy
 from clbench.metrics.base import TaskMetric
 from clbench.models import features
-from clbench.models.modes import evaluating
+from clbench.models.modes import evaluating, in_full_precision
 from clbench.processes.processes import gathered, rank_and_world, world_size
 
 
@@ -113,13 +113,7 @@ class Evaluator:
         own = self.classifier() if self.classifier else None
         if own is None:
             return model
-
-        def classify(inputs: Tensor) -> Tensor:
-            features_BF = self.to_classify(model, inputs).float()
-            with torch.autocast(features_BF.device.type, enabled=False):  # as it was solved for
-                return own(features_BF)
-
-        return classify
+        return lambda inputs: in_full_precision(own, self.to_classify(model, inputs))
 
     def look(
         self, model: nn.Module, split: Split, head: nn.Module | None = None, keep: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from clbench.errors import ClbenchError
 
@@ -20,6 +21,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def in_full_precision(classify: Callable[[Tensor], Tensor], features_BF: Tensor) -> Tensor:
+    """What stands in the head's place, in float32 whatever the network passes in.
+
+    Statistics were solved for in float32 or more, and types must meet.
+
+    Args:
+        classify: features (B, F) to logits (B, C).
+        features_BF: of the network, in any precision.
+    """
+    with torch.autocast(features_BF.device.type, enabled=False):
+        return classify(features_BF.float())
 
 
 def checkpoint_gradients(model: nn.Module, on: bool) -> None:

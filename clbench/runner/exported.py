@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ import clbench.models  # noqa: F401  (registers the tiny backbones)
 from clbench.errors import ClbenchError
 from clbench.methods import METHODS
 from clbench.methods.base import Method, overriding
+from clbench.models.modes import in_full_precision
 from clbench.plugins.installed import load_installed
 from clbench.plugins.loading import load
 from clbench.record import checkpoints
@@ -34,9 +34,7 @@ class Classified(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, 3, S, S)."""
-        features_BF = self.method.to_classify(self.model, images).float()
-        with torch.autocast(features_BF.device.type, enabled=False):  # as in a run's own tests
-            return self.classify(features_BF)
+        return in_full_precision(self.classify, self.method.to_classify(self.model, images))
 
 
 def rebuilt(

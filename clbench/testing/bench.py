@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from clbench.models.modes import evaluating
+from clbench.models.modes import evaluating, in_full_precision
 from clbench.recipe.merging import merge
 from clbench.recipe.recipe import Recipe, parse
 from clbench.record.record import Record
@@ -116,7 +116,9 @@ class Made:
         classify = evaluator.classifier() if evaluator.classifier else None
         with evaluating(self.model), torch.no_grad():
             found = evaluator.to_classify(self.model, self.images)
-            self.logits = classify(found) if classify else self.model(self.images)
+            self.logits = (
+                in_full_precision(classify, found) if classify else self.model(self.images)
+            )
 
     def unlike_weights(self, other: Made) -> str:
         """Which weights of another run are not the same bit for bit; empty if all are."""
