@@ -20,12 +20,9 @@ from torch import Tensor, nn
 from clbench.methods.base import Context
 from clbench.methods.quadratic import Quadratic, free_new_rows
 from clbench.models.anchors import named_weights
-from clbench.models.persample import PerSample, SampleLoss
+from clbench.models.persample import CHUNK, PerSample, SampleLoss
 from clbench.seeding import generator
 from clbench.weights import State
-
-#: Samples that are differentiated at a time, at most.
-CHUNK = 64
 
 
 def cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
@@ -67,24 +64,8 @@ def fisher_diagonal(
     Raises:
         ValueError: if ``batches`` holds no sample, or ``chunk`` is below 1.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
-    differentiator = PerSample(model, loss)
-    total: State | None = None
-    count = 0
-    for inputs, given in batches:
-        for inputs_B, labels_B in zip(inputs.split(chunk), given.split(chunk), strict=True):
-            drawn = None if labels == "data" else lambda p: _draw(p, random)
-            squares = differentiator.sizes(inputs_B, labels_B, drawn)
-            count += len(labels_B)
-            if total is None:
-                total = squares
-            else:
-                torch._foreach_add_(list(total.values()), [squares[name] for name in total])
-    if total is None:
-        raise ValueError("batches holds no samples, so there is no Fisher information")
-    torch._foreach_div_(list(total.values()), count)
-    return total
+    draw = None if labels == "data" else lambda p: _draw(p, random)
+    return PerSample(model, loss).mean(batches, chunk, draw)
 
 
 def fisher_merge(

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 from clbench.methods.base import Context
 from clbench.methods.consolidated import Consolidated
 from clbench.models.layer_rules import MAGNITUDE
-from clbench.models.persample import PerSample
+from clbench.models.persample import CHUNK, PerSample
 from clbench.seeding import generator
 from clbench.weights import State
-
-#: Samples that are differentiated at a time, at most.
-CHUNK = 64
 
 
 def sensitivity(
@@ -43,24 +40,15 @@ def sensitivity(
         For each parameter, by the name it has in the plain network: a tensor of its shape.
 
     Raises:
-        ValueError: if ``batches`` holds no sample.
+        ValueError: if ``batches`` holds no sample, or ``chunk`` is below 1.
     """
 
     def lengths(logits_BC: Tensor, _: Tensor) -> Tensor:
         z_BC = logits_BC if outputs_C is None else logits_BC[:, outputs_C]
         return z_BC.square().sum(1)
 
-    differentiator = PerSample(model, lengths, MAGNITUDE)
-    total: State = {}
-    count = 0
-    for inputs in batches:
-        count += len(inputs)
-        for part in inputs.split(chunk):
-            for name, found in differentiator.sizes(part, part.new_zeros(len(part))).items():
-                total[name] = total[name].add_(found) if name in total else found
-    if not count:
-        raise ValueError("batches holds no samples, so there is nothing to be sensitive to")
-    return {name: x.div_(count) for name, x in total.items()}
+    pairs = ((inputs, inputs.new_zeros(len(inputs))) for inputs in batches)
+    return PerSample(model, lengths, MAGNITUDE).mean(pairs, chunk)
 
 
 class MAS(Consolidated):

@@ -62,10 +62,15 @@ def layer_sizes(
     count = max(1, (CACHED if inputs.device.type == "cpu" else BLOCK) // entries)
     total: State = {}
     for inputs_B, gradients_B in zip(inputs.split(count), gradients.split(count), strict=True):
-        for name, found in rule(layer, inputs_B, gradients_B).items():
-            own = sum_over_samples(found, size)
-            total[name] = total[name].add_(own) if name in total else own
+        found = rule(layer, inputs_B, gradients_B)
+        add_up(total, {name: sum_over_samples(x, size) for name, x in found.items()})
     return total
+
+
+def add_up(total: State, more: State) -> None:
+    """Add tensors to those of the same names, in place; new names are taken in as they are."""
+    for name, x in more.items():
+        total[name] = total[name].add_(x) if name in total else x
 
 
 def sum_over_samples(gradients: Tensor, size: EntrySize) -> Tensor:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,14 @@ from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from clbench.models.differentiated import differentiated, sample_gradients
-from clbench.models.layer_rules import SQUARE, EntrySize, layer_sizes, sum_over_samples
+from clbench.models.layer_rules import SQUARE, EntrySize, add_up, layer_sizes, sum_over_samples
 from clbench.models.reference import plain_network
 from clbench.weights import State
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
+#: Samples that are differentiated at a time, at most.
+CHUNK = 64
 #: Entries of the gradients of samples that vmap makes at a time, about.
 ROOM = 2**26
 
@@ -84,6 +86,34 @@ class PerSample:
         if self.functional:
             found |= self._by_functional_route(self.functional, inputs, labels_B)
         return {name: found[name] for name in self.parameters}
+
+    def mean(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        chunk: int = CHUNK,
+        draw: Callable[[Tensor], Tensor] | None = None,
+    ) -> State:
+        """The mean over samples of the sizes of their gradients.
+
+        Args:
+            batches: pairs of inputs and labels.
+            chunk: samples differentiated at a time; less needs less memory.
+            draw: see :meth:`sizes`.
+
+        Raises:
+            ValueError: if ``batches`` holds no sample, or ``chunk`` is below 1.
+        """
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {chunk}")
+        total: State = {}
+        count = 0
+        for inputs, labels in batches:
+            count += len(labels)
+            for part, of_part in zip(inputs.split(chunk), labels.split(chunk), strict=True):
+                add_up(total, self.sizes(part, of_part, draw))
+        if not count:
+            raise ValueError("batches holds no samples, so there is no mean of their gradients")
+        return {name: x.div_(count) for name, x in total.items()}
 
     def _choose(self, inputs: Tensor, labels: Tensor) -> None:
         """Find the parameters for which the layers' route is not right."""
@@ -200,9 +230,8 @@ class PerSample:
         count = max(1, ROOM // sum(parameter.numel() for parameter in chosen.values()))
         total: State = {}
         for part, of_part in zip(inputs.split(count), labels_B.split(count), strict=True):
-            for name, found in sample_gradients(sample_loss, chosen, part, of_part).items():
-                own = sum_over_samples(found, self.size)
-                total[name] = total[name].add_(own) if name in total else own
+            gradients = sample_gradients(sample_loss, chosen, part, of_part)
+            add_up(total, {n: sum_over_samples(x, self.size) for n, x in gradients.items()})
         return total
 
 
