@@ -25,9 +25,8 @@ def choose_launcher(
     Raises:
         ClbenchError: for an unknown name, wrong options, or if there is no SLURM here.
     """
-    check_launcher(name, at_once, options)
-    if name == "slurm":
-        wanted = slurm.read_settings(options)
+    wanted = check_launcher(name, at_once, options)
+    if wanted is not None:
         slurm.check_slurm()
         return lambda jobs, changed: slurm.launch_array(
             jobs, at_once or len(jobs), changed, wanted, folder / "slurm"
@@ -35,11 +34,16 @@ def choose_launcher(
     return lambda jobs, changed: launch(jobs, min(at_once or 1, len(jobs)), changed)
 
 
-def check_launcher(name: str, at_once: int | None, options: Mapping[str, Any]) -> None:
+def check_launcher(
+    name: str, at_once: int | None, options: Mapping[str, Any]
+) -> slurm.Settings | None:
     """Refuse what can be seen to be wrong anywhere, without torch or SLURM.
 
     Args:
         name, at_once, options: see :func:`choose_launcher`.
+
+    Returns:
+        What is asked of the cluster; None where there is none.
 
     Raises:
         ClbenchError: for an unknown name or wrong options.
@@ -49,6 +53,7 @@ def check_launcher(name: str, at_once: int | None, options: Mapping[str, Any]) -
     if name not in ("local", "slurm"):
         raise ClbenchError(f"there is no launcher {name!r}: use local or slurm")
     if name == "slurm":
-        slurm.read_settings(options)
-    elif options:
+        return slurm.read_settings(options)
+    if options:
         raise ClbenchError(f"slurm.{next(iter(options))} needs --launcher slurm")
+    return None
