@@ -1,6 +1,8 @@
 """What several tests share: a small recipe, and one cache for the session."""
 
 import copy
+import os
+import signal
 import sys
 import tracemalloc  # noqa: F401  (pytest asks it who left a file open, even while it is imported)
 
@@ -27,6 +29,14 @@ def no_pictures(monkeypatch):
     """Runs end without their plots and tables, which have their own tests."""
     monkeypatch.setattr("clbench.runner.outputs.write", lambda *_: None)
     monkeypatch.setattr("clbench.runner.screen.show", lambda *_: None)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Presses it. It is the usual one meanwhile, which need not be there in a shell's &."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_unconfigure():

@@ -26,16 +26,14 @@ HEARD = {}  # by line, what came along with what was asked for
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    """A process like any other, with the usual Ctrl-C, which needs not be there in a shell's &."""
+def clean(monkeypatch, ctrl_c):
+    """A process like any other, with the usual Ctrl-C."""
     for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setattr(rollcall, "NEWS", 0.5)
     monkeypatch.setattr(members, "LEAVING", 0.2)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
     for line in HEARD:
         line.socket.close()
     HEARD.clear()

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import threading
 from types import SimpleNamespace
 
@@ -49,14 +48,6 @@ def test_one_piece_of_work_at_a_time_in_order():
     assert done[0] is True
     background.join()
     assert done == [True, "second"]
-
-
-@pytest.fixture
-def ctrl_c():
-    """SIGINT is KeyboardInterrupt, also where a shell has started the tests behind it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield lambda: os.kill(os.getpid(), signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_while_waiting_loses_no_work(ctrl_c):
