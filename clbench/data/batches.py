@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from clbench.data.ahead import fetch_ahead
 from clbench.data.images import Images
 from clbench.data.mixing import Mixer, Partners
 from clbench.data.sending import sent
@@ -18,9 +17,6 @@ from clbench.data.transforms import DRAWS, Augment
 from clbench.errors import ClbenchError
 from clbench.processes.processes import rank_and_world
 from clbench.seeding import generator
-
-Step = TypeVar("Step")
-Fetched = TypeVar("Fetched")
 
 
 class Batch(NamedTuple):
@@ -45,6 +41,14 @@ class Batch(NamedTuple):
     share: float
     part: float = 1.0
     partners: Partners | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; itself, where it is there, as Lightning asks before each step."""
+        if self.images.device == device:
+            return self
+        images, labels, indices, draws = (sent(x, device) for x in self[:4])
+        partners = self.partners and self.partners.to(device)
+        return Batch(images, labels, indices, draws, self.share, self.part, partners)
 
 
 @dataclass(frozen=True)
@@ -262,23 +266,6 @@ def dealt(count: int, rank: int, world: int, least: int) -> tuple[slice, float]:
     if rank >= takers:
         return slice(0, least), 0.0
     return slice(rank, None, takers), len(range(rank, count, takers)) * world / count
-
-
-def fetch_ahead(
-    fetch: Callable[[Step], Fetched], steps: Iterable[Step], workers: int
-) -> Iterator[Fetched]:
-    """``map(fetch, steps)``, with ``workers`` threads that work ahead; 0 fetches in turn."""
-    if workers == 0:
-        yield from map(fetch, steps)
-        return
-    ahead: deque[Future[Fetched]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for step in steps:
-            ahead.append(pool.submit(fetch, step))
-            if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 class _Shuffled:

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from clbench.data import contents
-from clbench.data.batches import fetch_ahead
+from clbench.data.ahead import fetch_ahead
 from clbench.data.cached import CachedImages, cache_chunks, cache_row
 from clbench.data.decode import BadImages, Notes
 from clbench.data.images import FileImages

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clbench.data.sending import sent
 from clbench.seeding import derive
 
 
@@ -36,6 +37,11 @@ class Partners(NamedTuple):
     draws: Tensor
     kept: float
     centre: tuple[float, float] | None
+
+    def to(self, device: torch.device) -> Partners:
+        """The same on a device."""
+        images, labels, draws = (sent(x, device) for x in self[:3])
+        return Partners(images, labels, draws, self.kept, self.centre)
 
 
 class Mixer:

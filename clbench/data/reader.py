@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clbench.data.batches import Split, fetch_ahead
+from clbench.data.ahead import fetch_ahead
+from clbench.data.batches import Split
 from clbench.data.sending import sent
 from clbench.data.transforms import Transform
 from clbench.processes.processes import rank_and_world

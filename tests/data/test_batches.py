@@ -4,11 +4,13 @@ from collections import Counter
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from clbench.data import batches as module
-from clbench.data.batches import Batches, Examples, Mixed, Split, fetch_ahead
+from clbench.data.ahead import fetch_ahead
+from clbench.data.batches import Batches, Examples, Mixed, Split
 from clbench.data.images import TensorImages
-from clbench.data.transforms import DRAWS
+from clbench.data.transforms import DRAWS, Augment
 from clbench.errors import ClbenchError
 
 
@@ -34,6 +36,15 @@ def epoch(examples, batch_size=8, keys=(0, 3), number=0, workers=0, **fields):
     made = Batches(examples, batch_size, keys, workers, **fields)
     made.epoch = number
     return list(made)
+
+
+def test_a_batch_goes_to_a_device_whole_and_only_once():
+    batch = epoch(plain(), augment=Augment(mixup=1.0))[0]
+    assert move_data_to_device(batch, torch.device("cpu")) is batch
+    moved = move_data_to_device(batch, torch.device("meta"))
+    assert moved.share == batch.share and moved.partners.kept == batch.partners.kept
+    tensors = [x for part in (moved, moved.partners) for x in part if isinstance(x, torch.Tensor)]
+    assert [x.device.type for x in tensors] == ["meta"] * 7
 
 
 @pytest.fixture
