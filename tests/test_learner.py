@@ -305,6 +305,16 @@ def test_a_penalty_is_asked_for_once_a_step(make):
     assert asked == [0, 1, 2, 3]
 
 
+def test_gradients_and_the_optimizers_state_leave_their_room_to_what_follows(make):
+    learner, batches = make(optimizer={"name": "adamw", "lr": 0.1}, steps=2)
+    sizes = []
+    learner.on_step = lambda step: sizes.append(len(learner.trainer.optimizers[0].state))
+    fit(learner, batches)
+    assert sizes == [4, 4]  # of all parameters
+    assert not learner.trainer.optimizers[0].state
+    assert all(p.grad is None for p in learner.model.parameters())
+
+
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -317,9 +327,9 @@ def test_gradients_are_clipped_under_fused_kernels(make, precision, algorithm, n
         "gradient_clip_algorithm": algorithm,
     }
     learner, batches = make(optimizer=optimizer, steps=1, trainer=trainer)
-    before = learner.model.fc.weight.detach().clone()
+    before, gradients = learner.model.fc.weight.detach().clone(), []
+    learner.on_step = lambda step: gradients.extend(p.grad for p in learner.model.parameters())
     fit(learner, batches)
-    gradients = [p.grad for p in learner.model.parameters() if p.grad is not None]
     assert learner.trainer.optimizers[0].param_groups[0]["fused"]
     norm = torch.stack([g.norm() for g in gradients]).norm()
     largest = max(g.abs().max() for g in gradients)

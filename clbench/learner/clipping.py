@@ -6,16 +6,22 @@ from torch import nn
 from torch.optim import Optimizer
 
 
-def clip(optimizer: Optimizer, value: float, algorithm: str | None) -> None:
+def clip(
+    optimizer: Optimizer,
+    gradient_clip_val: float | None = None,
+    gradient_clip_algorithm: str | None = None,
+) -> None:
     """Clip the gradients of all parameters of an optimiser, in place.
 
     Args:
         optimizer: whose gradients are complete.
-        value: the largest norm of all together, or entry.
-        algorithm: ``value`` for entries; else the norm.
+        gradient_clip_val: the largest norm of all together, or entry; None or 0: any.
+        gradient_clip_algorithm: ``value`` for entries; else the norm.
     """
+    if not gradient_clip_val:
+        return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if algorithm == "value":
-        nn.utils.clip_grad_value_(parameters, value)
+    if gradient_clip_algorithm == "value":
+        nn.utils.clip_grad_value_(parameters, gradient_clip_val)
     else:
-        nn.utils.clip_grad_norm_(parameters, value)
+        nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

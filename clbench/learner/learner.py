@@ -125,6 +125,13 @@ class Learner(L.LightningModule):
             self._average.give(self.model)
         if self.recipe.model.checkpointing:
             checkpoint_gradients(self.model, False)
+        self.model.zero_grad()  # what follows has the room of gradients and of the optimiser's state
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+
+    def cpu(self) -> Learner:
+        """Lightning ends by this, which would take the weights off a GPU and back."""
+        return self
 
     def on_fit_end(self) -> None:
         """Leave the network as it was."""
@@ -237,23 +244,16 @@ class Learner(L.LightningModule):
             with self.clock(method):
                 method.project(self.model)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def configure_gradient_clipping(self, optimizer: Optimizer, *how: Any, **named: Any) -> None:
         """Clip as Lightning does, but also with fused kernels where no gradients are scaled.
 
         Lightning refuses these at any mixed precision; only float16 has gradients to unscale.
         """
         plugin = self.trainer.precision_plugin
         if not isinstance(plugin, MixedPrecision) or plugin.scaler is not None:
-            super().configure_gradient_clipping(
-                optimizer, gradient_clip_val, gradient_clip_algorithm
-            )
-        elif gradient_clip_val:
-            clip(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            super().configure_gradient_clipping(optimizer, *how, **named)
+        else:
+            clip(optimizer, *how, **named)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimiser's step, then what edits the weights; checkpoints see the result."""
