@@ -3,14 +3,15 @@
     python benchmarks/memory.py [--methods l2 si …] [--accelerator gpu]
 
 Runs of ResNet-18 on two tasks of digits at 64 x 64 (a small ViT for methods that ask for one), a
-few steps each. The goal is a peak within a tenth of the prediction: that of plain fine-tuning of
-the same network by the same optimiser, and what the method adds as ``--dry_run`` counts it. θ_*
-and θ_o are there anyway to report distances, on a GPU beside the network only where a method
-keeps copies; what it keeps itself are its other declared copies, or its state if that is more.
+few steps each. The goal is a peak of at most a tenth above the prediction: that of plain
+fine-tuning of the same network by the same optimiser, less gradients and moments of weights that
+rest, and what the method adds as ``--dry_run`` counts it. θ_* and θ_o are there anyway to report
+distances, on a GPU beside the network only where a method keeps copies; what it keeps itself are
+its other declared copies, or its state if that is more. On a CPU the weights that a method makes
+to be shown are kept beside those that it trained, too.
 
 What tensors take is counted exactly: on a GPU by torch's allocator, on a CPU by torch's profiler,
-which sees each tensor made and given back. A network is tried on two tasks, as many methods do
-nothing in the first.
+which sees each tensor made and given back.
 """
 
 import argparse
@@ -24,14 +25,18 @@ from functools import cache
 from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
+from unittest import mock
 
 from pairs import ready
 from torch.autograd import DeviceType
 from torch.profiler import profile
 
 import clbench
+from clbench.files.background import Background
 from clbench.machine import reset_peak
 from clbench.methods import METHODS
+from clbench.methods.base import overriding
+from clbench.record.record import Record
 
 SETTINGS = {"replay": {"fraction": 0.25}, "l1": {"strength": 1e-6}, "l2": {"strength": 0.1}}
 NEAR = 0.1
@@ -56,17 +61,24 @@ def recipe(methods: dict, vit: bool, accelerator: str) -> dict:
     }
 
 
-def run(values: dict) -> tuple[dict, int]:
-    """The summary of a run, and the most bytes that tensors took."""
+def run(values: dict) -> tuple[dict, int, int]:
+    """The summary of a run, weights that it trained at a time, and the most bytes of tensors."""
     gpu = values["trainer"]["accelerator"] == "gpu"
     gc.collect()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         output = Path(folder) / "run"
         reset_peak()
-        with nullcontext() if gpu else profile(profile_memory=True, acc_events=True) as seen:
+        with (
+            nullcontext() if gpu else profile(profile_memory=True, acc_events=True) as seen,
+            # The profiler does not see what another thread gives back.
+            mock.patch.object(Background, "start", lambda self, work: work()),
+        ):
             clbench.run(values, output)
         summary = json.loads((output / "summary.json").read_text())
-    return summary, summary["cost"]["peak_memory_bytes"] if seen is None else highest(seen)
+        modes = [event.modes for event in Record.load(output).tasks]
+    trained = max(one.trained_parameters for one in modes)
+    peak = summary["cost"]["peak_memory_bytes"] if gpu else highest(seen)
+    return summary, trained, peak
 
 
 def highest(seen: profile) -> int:
@@ -83,19 +95,21 @@ def highest(seen: profile) -> int:
 @cache
 def plain(vit: bool, accelerator: str) -> int:
     """The peak of plain fine-tuning, in bytes."""
-    return run(recipe({}, vit, accelerator))[1]
+    return run(recipe({}, vit, accelerator))[2]
 
 
 def measured(name: str, accelerator: str) -> tuple[str, bool]:
     """A line of the table, and whether the peak is near what was predicted."""
     vit, gpu = bool(METHODS[name]().networks), accelerator == "gpu"
-    summary, peak = run(recipe({name: SETTINGS.get(name, {})}, vit, accelerator))
+    summary, trained, peak = run(recipe({name: SETTINGS.get(name, {})}, vit, accelerator))
     base = plain(vit, accelerator)
     footprint, cost = summary["footprint"], summary["cost"]
     size, copies = 4 * cost["parameters"], footprint["weight_copies"]
     anchors = 2 if copies or not gpu else 0
     predicted = anchors * size * gpu + max((copies - anchors) * size, footprint["stored_bytes"])
-    near = abs(peak / (base + predicted) - 1) <= NEAR
+    predicted += size * bool(overriding([METHODS[name]()], "deploy")) * (not gpu)
+    predicted -= 3 * 4 * max(0, cost["parameters"] - trained)
+    near = peak <= (1 + NEAR) * (base + predicted)
     line = (
         f"{name:<16} {base / 1e6:>8.0f} {(peak - base) / 1e6:>+12.0f} {predicted / 1e6:>+12.0f} "
         f"{peak / (base + predicted):>8.2f}  {'' if near else 'MISSED'}"
@@ -114,7 +128,7 @@ def main() -> int:
         line, near = measured(name, given.accelerator)
         print(line.rstrip(), flush=True)
         held.append(near)
-    print(f"goal: within {NEAR:.0%} of plain and predicted: {sum(held)} of {len(held)}")
+    print(f"goal: at most {NEAR:.0%} above plain and predicted: {sum(held)} of {len(held)}")
     return int(not all(held))
 
 

@@ -51,7 +51,7 @@ class RWalk(Followed):
     """
 
     summary: ClassVar[str] = "quadratic penalty by Fisher information and what each weight gained"
-    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=9)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=11)
 
     strength: float = Field(0.1, ge=0, description="λ of λ·Σ(F + s)(θ − θ_o)²; 0 is off")
     alpha: float = Field(0.9, ge=0, le=1, description="α, of a step's squared gradient in F")

@@ -41,7 +41,7 @@ class SI(Followed):
     """
 
     summary: ClassVar[str] = "quadratic penalty weighted by what each weight took off the loss"
-    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=6)
+    needs: ClassVar[Needs] = Needs(past_tasks=True, task_boundaries=True, copies=7)
 
     strength: float = Field(0.1, ge=0, description="c of c·ΣΩ(θ − θ_o)²; 0 is off")
     xi: float = Field(0.1, gt=0, description="ξ, damps what weights that hardly moved count")
