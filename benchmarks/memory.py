@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pairs import ready
+from pairs import lacks_gpu, ready
 
 import clbench
 from clbench.machine import reset_peak
@@ -118,6 +118,8 @@ def main() -> int:
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--rounds", type=int, help="runs of each; default: 3, on a GPU 1")
     given = parser.parse_args()
+    if lacks_gpu(given.accelerator):
+        return 0
     options = Options(given.accelerator, given.rounds or (1 if given.accelerator == "gpu" else 3))
     print(f"{'method':<16} {'plain MB':>8} {'measured':>12} {'predicted':>12} {'ratio':>8}")
     held = []
