@@ -275,6 +275,10 @@ def test_what_sbatch_is_told(tmp_path, monkeypatch):
         ({"timeout_min": 0}, "slurm.timeout_min = 0: "),
         ({"gpus": "many"}, "slurm.gpus = 'many': "),
         ({"timeout_min": 1}, "slurm.signal_delay_s = 60: must be shorter than the time limit"),
+        (
+            {"sbatch": {"job-name": "x"}},
+            "slurm.sbatch.job-name is the launcher's own: leave it out",
+        ),
     ],
 )
 def test_one_clear_line_for_every_mistake(values, message):

@@ -34,6 +34,8 @@ GRACE = 60.0
 UNBOUNDED = 10**6
 #: Ends of the names of the files that say how a job ended.
 ENDS = ("answer.json", "0_result.pkl")
+#: Options of sbatch by which the launcher finds its jobs and their ends.
+OWN = {"array", "error", "job_name", "open_mode", "output", "signal", "time"}
 
 
 class Settings(Section):
@@ -72,6 +74,8 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
             f"slurm.signal_delay_s = {made.signal_delay_s}: must be shorter than the time limit, "
             f"{made.timeout_min} min"
         )
+    if own := [key for key in made.sbatch if key.replace("-", "_") in OWN]:
+        raise ClbenchError(f"slurm.sbatch.{own[0]} is the launcher's own: leave it out")
     return made
 
 
