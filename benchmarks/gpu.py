@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from bare import HALF, BareLoop, Bench, Case, after_steps
-from pairs import Pair, show, take_turns
+from pairs import Pair, lacks_gpu, show, take_turns
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torchvision.transforms import v2
@@ -207,8 +207,7 @@ def main() -> int:
     parser.add_argument("--accelerator", default="gpu", choices=["gpu", "cpu"])
     parser.add_argument("--rounds", type=int, default=10, help="pairs to measure")
     options = parser.parse_args()
-    if options.accelerator == "gpu" and not torch.cuda.is_available():
-        print("There is no GPU: nothing was measured (--accelerator cpu tries the program).")
+    if lacks_gpu(options.accelerator):
         return 0
     if unknown := set(options.parts) - {*TOLD, *TIMED}:
         parser.error(f"{', '.join(unknown)}: parts are {', '.join(TOLD | TIMED)}")

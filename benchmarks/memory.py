@@ -27,7 +27,7 @@ from operator import itemgetter
 from pathlib import Path
 from unittest import mock
 
-from pairs import ready
+from pairs import lacks_gpu, ready
 from torch.autograd import DeviceType
 from torch.profiler import profile
 
@@ -122,6 +122,8 @@ def main() -> int:
     parser.add_argument("--methods", nargs="*", default=ready()[1:], choices=ready())
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     given = parser.parse_args()
+    if lacks_gpu(given.accelerator):
+        return 0
     print(f"{'method':<16} {'plain MB':>8} {'measured':>12} {'predicted':>12} {'ratio':>8}")
     held = []
     for name in given.methods:

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pairs import Pair, ready, show
+from pairs import Pair, lacks_gpu, ready, show
 from torch import nn
 
 from clbench.errors import ClbenchError
@@ -236,6 +236,8 @@ def main() -> int:
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--methods", nargs="*", default=ready(), choices=ready())
     options = parser.parse_args()
+    if lacks_gpu(options.accelerator):
+        return 0
     pairs = []
     with tempfile.TemporaryDirectory() as data:
         for name in options.methods:

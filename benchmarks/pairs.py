@@ -129,6 +129,14 @@ def show(pairs: Sequence[Pair], other: str) -> int:
     return 0 if all(pair.holds for pair in pairs) else 1
 
 
+def lacks_gpu(accelerator: str) -> bool:
+    """Whether a GPU is asked for that is not there, which a line then says."""
+    lacks = accelerator == "gpu" and not torch.cuda.is_available()
+    if lacks:
+        print("There is no GPU: nothing was measured (--accelerator cpu tries the program).")
+    return lacks
+
+
 def ready() -> list[str]:
     """The methods that need be given nothing, plain fine-tuning first."""
     from clbench.methods import METHODS

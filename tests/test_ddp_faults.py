@@ -30,6 +30,12 @@ FAULTS = {
     "a bug": (f"1,{STEP},11,bug", 2, "error: process 1 of 2 failed: RuntimeError: odd", True),
     "evaluation": ("1,clbench.measure.evaluate:Evaluator._forward,9,SIGKILL", 2, LOST, True),
     "probe": ("1,clbench.runner.network:Network.probe,2,SIGKILL", 2, LOST, True),
+    "first: preparation hangs": (
+        f"0,{PREPARATION},hang",
+        2,
+        "error: process 0 of 2 is not ready to train 40 s after process 1",
+        False,
+    ),
     "first: preparation": (f"0,{PREPARATION},SIGKILL", -9, "error: process 0", False),
     "first: preparation says why": (f"0,{PREPARATION},error", 2, TOLD, False),
     "first: step": (f"0,{STEP},11,SIGKILL", -9, "error: process 0 of 2 is gone", True),
@@ -91,7 +97,7 @@ def two(recipe):
 )
 def test_a_process_in_trouble_ends_all_with_one_line(two, tmp_path, no_pictures, name):
     fault, code, line, begun = FAULTS[name]
-    if name == "hang":
+    if FAULTS[name][0].endswith("hang"):
         two["process_timeout"] = 40.0
     output, ended = start(two, tmp_path / "run", fault)
     assert ended == code, output

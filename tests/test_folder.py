@@ -193,6 +193,14 @@ def test_links_in_a_strangers_folder_are_refused_before_the_lock_is_taken(start,
     assert (tmp_path / "precious").read_text() == "mine"
 
 
+def test_a_run_without_its_record(start):
+    place, _ = start(of(), Path("given"))
+    (place / "checkpoints").mkdir()
+    (place / "checkpoints" / "task_001.pt").touch()
+    with pytest.raises(ClbenchError, match=r"given holds a run without its record\.jsonl: put"):
+        start(of(), place, resume=True)
+
+
 def test_a_run_without_its_config(start):
     place, _ = start(of(), Path("given"))
     (place / "record.jsonl").touch()

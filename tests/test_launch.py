@@ -77,6 +77,16 @@ def test_a_run_that_does_not_stop_is_killed(tmp_path, monkeypatch):
     assert job.process.poll() == -signal.SIGKILL
 
 
+def test_a_log_that_is_gone_ends_no_other_run(tmp_path):
+    log = tmp_path / "logs" / "a"
+    code = f"import os, sys; os.remove({str(log)!r}); sys.exit(3)"
+    jobs = [Job("a", [sys.executable, "-c", code], log)]
+    jobs += [Job("b", [sys.executable, "-c", ""], tmp_path / "logs" / "b")]
+    launch(jobs, 2, lambda _: None)
+    assert [job.state for job in jobs] == ["failed", "finished"]
+    assert jobs[0].reason == f"exit code 3 (see {log})"
+
+
 def test_standard_input_that_is_no_pipe_is_left_alone(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from clbench.processes.parent import follow_stdin; import time; "

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -16,8 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import clbench
 from clbench.errors import ClbenchError
+from clbench.processes.rollcall import Alone, Failure
 from clbench.recipe.recipe import parse
 from clbench.record import checkpoints
+from clbench.runner import runner
 from clbench.runner.screen import show
 
 FILES = [
@@ -226,3 +229,23 @@ def test_gradients_of_idle_rows_do_not_move_them(recipe, tmp_path):
     matrix = record.accuracy_matrix()
     assert matrix[2, 0] == matrix[0, 0]
     assert checkpoints.load(folder, 3)["shown"]["fc.weight"][:2].norm() > 0.01
+
+
+def test_a_run_that_another_process_has_had_stopped_says_how_to_go_on(
+    recipe, tmp_path, monkeypatch, capsys
+):
+    """Before its first checkpoint, too; here, what that process's end looks like is an error."""
+    made = Alone()
+
+    def lost(*_, **__):
+        made.failure = Failure("stopped", signal.SIGTERM)
+        raise RuntimeError("[x.cc:1] gloo: connection closed by peer")
+
+    monkeypatch.setattr(runner, "meet", lambda _: made)
+    monkeypatch.setattr(runner.Setup, "of", lost)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        runner.run(recipe, tmp_path / "run")
+    assert caught.value.args == (signal.SIGTERM,)
+    assert f"Stopped. Finished tasks are kept; go on with --resume --output {tmp_path}" in (
+        capsys.readouterr().out
+    )

@@ -13,7 +13,7 @@ import submitit
 from clbench.cli import commands
 from clbench.cli.cli import main
 from clbench.errors import ClbenchError
-from clbench.launch import slurm, slurm_job, slurm_queue
+from clbench.launch import local, slurm, slurm_job, slurm_queue
 from clbench.launch.choose import choose_launcher
 from clbench.launch.local import Job
 from clbench.launch.slurm import Settings
@@ -164,6 +164,22 @@ def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
     assert slurm_queue.read_book(tmp_path / "slurm") == {}
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt(signal.SIGTERM), BrokenPipeError(), OSError(28)])
+def test_what_else_ends_it_leaves_the_jobs(cluster, start, tmp_path, monkeypatch, capsys, end):
+    """SIGTERM of a login node that goes down, a reader that is gone, a full disk."""
+    told = []
+    monkeypatch.setattr(slurm_queue.subprocess, "run", lambda words, **_: told.append(words))
+
+    def changed(what):
+        raise end
+
+    with pytest.raises(type(end)):
+        slurm.launch_array([start("run")], 1, changed, Settings(), tmp_path / "slurm")
+    assert told == []
+    assert slurm_queue.read_book(tmp_path / "slurm") == {"run": cluster[0].job_id}
+    assert "1 job not cancelled: the same command takes them up" in capsys.readouterr().out
+
+
 def test_work_runs_in_process_too(start, tmp_path):
     job = start("run", "fails")
     work = Work(job.words, job.log, job.folder, tmp_path, 60, 15, 3, 2)
@@ -259,6 +275,10 @@ def test_what_sbatch_is_told(tmp_path, monkeypatch):
         ({"timeout_min": 0}, "slurm.timeout_min = 0: "),
         ({"gpus": "many"}, "slurm.gpus = 'many': "),
         ({"timeout_min": 1}, "slurm.signal_delay_s = 60: must be shorter than the time limit"),
+        (
+            {"sbatch": {"job-name": "x"}},
+            "slurm.sbatch.job-name is the launcher's own: leave it out",
+        ),
     ],
 )
 def test_one_clear_line_for_every_mistake(values, message):
@@ -331,6 +351,24 @@ def test_no_pickle_in_the_folder_is_read(tmp_path):
     assert slurm._look(job, ticket, {}, {})
     assert (job.state, job.reason) == ("finished", "")
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        (b"a\nGr\xfc\xdfe, \x1b[31mred\r\n\n", "Gr\ufffd\ufffde, \\x1b[31mred"),
+        (b"x" * (local.TAIL + 9) + b"\nKilled\n", "Killed"),
+        (b"", "the job ended without an answer"),
+    ],
+)
+def test_what_a_job_printed_may_be_any_bytes(tmp_path, printed, reason):
+    """One job's must not end the command, which would be the end of all."""
+    ticket = submitit.core.core.Job(tmp_path, "7_0")
+    ticket.paths.result_pickle.touch()
+    ticket.paths.stderr.write_bytes(printed)
+    job = Job("run", [], tmp_path / "log")
+    assert slurm._look(job, ticket, {}, {})
+    assert (job.state, job.reason) == ("failed", reason)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 10_000, '{"reason": ', "\x00"])

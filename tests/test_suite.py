@@ -263,7 +263,7 @@ def test_sigterm_stops_the_runs_too(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Watch, "changed", told_to_end)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert main(["compare", str(path), "--output", str(fake)]) == 130
+        assert main(["compare", str(path), "--output", str(fake)]) == 143
     finally:
         signal.signal(signal.SIGTERM, before)
     assert started[0].poll() == -signal.SIGTERM

@@ -85,7 +85,7 @@ def _compare(given: Given, skips: bool = False) -> int:
         print(line, flush=True)
     if dry or (asks and input("Run? [y/N] ").strip().lower() not in ("y", "yes")):
         return 0
-    # Runs are processes of their own: a command that is told to end takes them along.
+    # Runs are processes of their own: a command that is told to end takes those here along.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         output, report = given.get("output"), given.get("report")
@@ -102,8 +102,8 @@ def _compare(given: Given, skips: bool = False) -> int:
     return 1 if made.failures else 0
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(number)  # Ctrl-C says none
 
 
 def _slurm(given: Given) -> dict[str, Any]:

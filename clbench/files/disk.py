@@ -18,6 +18,7 @@ SIDE = ".{}.partial"
 _WAYS = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the largest size of a file (ulimit -f)",
     errno.EROFS: "make it writable",
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",

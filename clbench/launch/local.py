@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clbench.errors import one_line
 from clbench.machine import cores
 from clbench.processes import parent
 
@@ -18,6 +19,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL = 0.2
 #: Seconds that a run has to stop by itself before it is killed.
 STOP = 10.0
+#: Bytes at the end of a log in which the reason of a failure is looked for.
+TAIL = 1 << 20
 
 
 @dataclass
@@ -155,14 +158,24 @@ def why_failed(log: Path, code: int) -> str:
     """Why a process failed, in a line: its error, or the signal that ended it."""
     if code < 0:
         return f"killed by signal {-code}, see {log}"
-    lines = [line.strip() for line in _read(log) if line.strip()]
+    lines = last_lines(log)
     told = [line for line in lines if line.startswith("error: ")]
-    last = (told or lines or [f"exit code {code}"])[-1].removeprefix("error: ")
+    last = one_line((told or lines or [f"exit code {code}"])[-1].removeprefix("error: "))
     return last if told else f"{last[:300]} (see {log})"
 
 
-def _read(log: Path) -> Iterator[str]:
-    yield from log.read_text("utf-8", errors="replace").splitlines()
+def last_lines(log: Path) -> list[str]:
+    """The last lines of what a process printed that are not empty, whatever bytes it printed.
+
+    There are none where it cannot be read: why one run failed must not end all others.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            text = file.read(TAIL).decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def train_words(folder: Path, *plugins: str, **addresses: str) -> list[str]:

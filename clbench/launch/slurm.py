@@ -6,18 +6,20 @@ import hashlib
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, one_line
 from clbench.explain import read_section
 from clbench.launch import slurm_queue
-from clbench.launch.local import Job, OnChange
+from clbench.launch.local import Job, OnChange, last_lines
 from clbench.launch.slurm_job import Work, answer_file
 from clbench.record.reading import json_of
 from clbench.settings import Section
+from clbench.text.numbers import counted
 
 if TYPE_CHECKING:
     from submitit import Job as SubmittedJob
@@ -32,6 +34,8 @@ GRACE = 60.0
 UNBOUNDED = 10**6
 #: Ends of the names of the files that say how a job ended.
 ENDS = ("answer.json", "0_result.pkl")
+#: Options of sbatch by which the launcher finds its jobs and their ends.
+OWN = {"array", "error", "job_name", "open_mode", "output", "signal", "time"}
 
 
 class Settings(Section):
@@ -70,6 +74,8 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
             f"slurm.signal_delay_s = {made.signal_delay_s}: must be shorter than the time limit, "
             f"{made.timeout_min} min"
         )
+    if own := [key for key in made.sbatch if key.replace("-", "_") in OWN]:
+        raise ClbenchError(f"slurm.sbatch.{own[0]} is the launcher's own: leave it out")
     return made
 
 
@@ -78,7 +84,7 @@ def launch_array(
 ) -> None:
     """Run all jobs as one array; one that fails does not stop the others.
 
-    Ctrl-C cancels the jobs. If this process is killed or hung up on, they go on, and a later call
+    Ctrl-C cancels the jobs. If this process ends in any other way, they go on, and a later call
     with the same folder takes them up again.
 
     Args:
@@ -110,10 +116,22 @@ def launch_array(
                 left = [job for job in left if job.state not in ("finished", "failed")]
                 running = [job for job in left if job.state == "running"]
             changed(None)
-    except BaseException:
-        slurm_queue.cancel(submitted[job.name].job_id for job in left)
-        slurm_queue.write_book(folder, {})
+    except KeyboardInterrupt as stop:
+        if stop.args:  # SIGTERM, as of a login node that goes down; the jobs are none of its
+            _say_that_they_go_on(left)
+        else:
+            slurm_queue.cancel(submitted[job.name].job_id for job in left)
+            slurm_queue.write_book(folder, {})
         raise
+    except BaseException:  # a disk that is full, a terminal that is gone
+        _say_that_they_go_on(left)
+        raise
+
+
+def _say_that_they_go_on(left: Sequence[Job]) -> None:
+    told = counted(len(left), "job")
+    with suppress(OSError):  # nobody may be there to read it
+        print(f"{told} not cancelled: the same command takes them up.", flush=True)
 
 
 def check_slurm() -> None:
@@ -244,7 +262,7 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
     if state is None:
         if now - gone.setdefault(job.name, now) < GRACE:
             return False
-        told = _last_line(ticket.stderr() or "it printed nothing")
+        told = _last_line(ticket) or "it printed nothing"
         job.state = "failed"
         job.reason = f"SLURM job {ticket.job_id} ended without a result ({told})"
         return True
@@ -258,9 +276,9 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
 def _answer(path: Path, ticket: Any) -> str:
     """Why a job failed, or an empty string."""
     try:
-        return str(json_of(path)["reason"])
+        return one_line(str(json_of(path)["reason"]))
     except FileNotFoundError:
-        return _last_line(ticket.stderr() or "the job ended without an answer")
+        return _last_line(ticket) or "the job ended without an answer"
     except (OSError, LookupError, TypeError, ClbenchError) as error:
         return f"{path} is no answer of a job: {error}"
 
@@ -273,6 +291,6 @@ def _clear(folder: Path, jobs: Collection[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or ["no reason given"])[-1][:300]
+def _last_line(ticket: Any) -> str:
+    """Of what SLURM and a job printed; submitit would read all of it, and as text alone."""
+    return one_line((last_lines(ticket.paths.stderr) or [""])[-1][:300])

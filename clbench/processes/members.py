@@ -232,11 +232,9 @@ class First(_Member):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self.children[rank - 1].wait(2)
         what = f"process {rank} of {self.world} "
-        if code is None:
-            return what + "is gone"
-        if code < 0:
-            return f"{what}was ended by {signal.Signals(-code).name}"
-        return f"{what}ended with exit code {code}"
+        if code is None or code >= 0:
+            return what + ("is gone" if code is None else f"ended with exit code {code}")
+        return f"{what}was ended by {signal.Signals(-code).name}"
 
 
 class Other(_Member):
@@ -269,8 +267,12 @@ class Other(_Member):
 
     def compare(self, own: Mapping[str, Any], limit: float) -> None:
         """Say what there is here, and wait for the first one's word; it fails if there is none."""
+        deadline = time.monotonic() + limit
         self.line.send(same.fingerprints(own) | {"run": self.run})
         while self.same != self.run:
+            if time.monotonic() > deadline:
+                late = f"{limit:g} s after process {self.rank}: raise process_timeout if it is busy"
+                raise ClbenchError(f"process 0 of {self.world} is not ready to train {late}")
             time.sleep(0.02)
 
     def _tell(self, failure: Failure) -> None:

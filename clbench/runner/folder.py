@@ -25,6 +25,7 @@ from clbench.files.disk import SIDE, refuse_links, write_atomic
 from clbench.plugins.recipes import Changed, check, told
 from clbench.recipe.recipe import Recipe, parse
 from clbench.recipe.yamlfile import read_mapping
+from clbench.record import checkpoints
 from clbench.record.same_run import Role, settings
 from clbench.text.yamltext import dump
 
@@ -67,20 +68,24 @@ def take(recipe: Recipe, output: Path | None, resume: bool, held: ExitStack) -> 
         found = output if output or not resume else _newest(recipe)
         if resume and found is not None and os.path.lexists(found / "config.yaml"):
             refuse_links(found)
+            if checkpoints.numbers(found) and not (found / "record.jsonl").exists():
+                raise ClbenchError(_without(found, "record.jsonl"))
             # A run that was requeued may start before the process it follows is quite gone.
             held.enter_context(lock.alone(found, wait=LEAVING))
             _go_on(found, recipe)
             return found, True
         if resume and found is not None and (found / "record.jsonl").exists():
-            raise ClbenchError(
-                f"{found} holds a run without its config.yaml: put that back from a copy, or "
-                "choose another --output"
-            )
+            raise ClbenchError(_without(found, "config.yaml"))
         if resume:
             where = output or f"runs/{recipe.title}"
             print(f"Nothing to resume in {where}: the run begins.", flush=True)
         folder = _given(output, recipe, held) if output is not None else _free(recipe, held)
     return folder, False
+
+
+def _without(folder: Path, name: str) -> str:
+    way = "put that back from a copy, or choose another --output"
+    return f"{folder} holds a run without its {name}: {way}"
 
 
 def _given(folder: Path, recipe: Recipe, held: ExitStack) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else parse(admitted(recipe))
     place = Path(output) if output is not None else None
     together = meet(recipe)
-    with together.watch(), ExitStack() as held:
-        chosen = together.agree(lambda: _choose(recipe, place, resume, held))
+    with _going_on() as at, together.watch(), ExitStack() as held:
+        chosen = together.agree(lambda: _choose(recipe, place, resume, held, at))
         made = None if chosen.over else _go(recipe, chosen, together)
         folder = chosen.folder
         if recipe.checkpoints == "none" and is_first():
@@ -60,9 +60,12 @@ def run(
     return record
 
 
-def _choose(recipe: Recipe, place: Path | None, resume: bool, held: ExitStack) -> Chosen:
-    """What the first process decides for all."""
+def _choose(
+    recipe: Recipe, place: Path | None, resume: bool, held: ExitStack, at: list[Path]
+) -> Chosen:
+    """What the first process decides for all; ``at`` gets the folder."""
     folder, resume = run_folder.take(recipe, place, resume, held)
+    at.append(folder)
     if resume and (folder / "record.jsonl").exists():
         trust.whole_record(folder)  # it may be anybody's
     with _kept(folder):
@@ -91,13 +94,22 @@ def _go(recipe: Recipe, chosen: Chosen, together: RollCall) -> Run:
             raise
 
 
+def _kept(folder: Path) -> AbstractContextManager[None]:
+    """Turns what the disk refuses into one line."""
+    return writing_to(folder, f"go on with --resume --output {folder}")
+
+
 @contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """Says how to go on where a run stops, and turns what the disk refuses into one line."""
+def _going_on() -> Iterator[list[Path]]:
+    """Says how to go on where a run stops, once it is known why, in the folder that it was given.
+
+    A process that another one's end has reached as an error may have been stopped, too.
+    """
+    at: list[Path] = []
     try:
-        with writing_to(folder, f"go on with --resume --output {folder}"):
-            yield
+        yield at
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").exists():
-            say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
+        for folder in at:
+            if isinstance(error, KeyboardInterrupt) or (folder / "checkpoints").is_dir():
+                say(f"Stopped. Finished tasks are kept; go on with --resume --output {folder}")
         raise
