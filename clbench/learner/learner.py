@@ -125,7 +125,7 @@ class Learner(L.LightningModule):
             self._average.give(self.model)
         if self.recipe.model.checkpointing:
             checkpoint_gradients(self.model, False)
-        self.model.zero_grad()  # what follows has the room of gradients and of the optimiser's state
+        self.model.zero_grad()  # what follows has their room, and that of the optimiser's state
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
 

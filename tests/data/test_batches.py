@@ -42,7 +42,7 @@ def test_a_batch_goes_to_a_device_whole_and_only_once():
     batch = epoch(plain(), augment=Augment(mixup=1.0))[0]
     assert move_data_to_device(batch, torch.device("cpu")) is batch
     moved = move_data_to_device(batch, torch.device("meta"))
-    assert moved.share == batch.share and moved.partners.kept == batch.partners.kept
+    assert (moved.share, moved.partners.kept) == (batch.share, batch.partners.kept)
     tensors = [x for part in (moved, moved.partners) for x in part if isinstance(x, torch.Tensor)]
     assert [x.device.type for x in tensors] == ["meta"] * 7
 
