@@ -38,9 +38,22 @@ def ridge(gram_MM: Tensor, targets_MC: Tensor, strength: float) -> Tensor:
     Returns:
         The weights; float64, as they are worked out.
     """
-    shifted_MM = gram_MM.to(torch.float64, copy=True)  # the only copy: M² of it are most of all
+    shifted_MM, targets_MC = _shifted(gram_MM, strength), targets_MC.double()
+    # By Cholesky, in place: M² numbers are most of the memory. The transpose of a symmetric matrix
+    # is the matrix itself, in the order that LAPACK takes without a copy.
+    factor_MM, failed = shifted_MM.mT, torch.empty((), dtype=torch.int32, device=gram_MM.device)
+    torch.linalg.cholesky_ex(factor_MM, out=(factor_MM, failed))
+    if failed:  # H's rounding may leave HᵀH indefinite by more than a small λ
+        return torch.linalg.solve(_shifted(gram_MM, strength), targets_MC).T
+    half_MC = torch.linalg.solve_triangular(factor_MM, targets_MC, upper=False)
+    return torch.linalg.solve_triangular(factor_MM.mT, half_MC, upper=True).T
+
+
+def _shifted(gram_MM: Tensor, strength: float) -> Tensor:
+    """HᵀH + λI, float64."""
+    shifted_MM = gram_MM.to(torch.float64, copy=True)
     shifted_MM.diagonal().add_(strength)
-    return torch.linalg.solve(shifted_MM, targets_MC.double()).T
+    return shifted_MM
 
 
 def choose_ridge(random_NM: Tensor, targets_NC: Tensor) -> tuple[float, list[float]]:

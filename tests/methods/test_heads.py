@@ -113,6 +113,20 @@ def test_random_features_give_ranpac_s_heads_and_ridges():
         assert torch.equal(logits.argmax(1), peer(f"{name}_predictions"))
 
 
+@pytest.mark.parametrize("least", [0.5, -1e-3])  # where it is below 0, by rounding, not positive
+def test_a_ridge_solves_its_equations(least):
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double())[
+        0
+    ]
+    gram = turn @ torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, least]).double().diag() @ turn.T
+    targets = torch.arange(12.0).view(6, 2)
+    kept = gram.clone()
+    weights = ridge(gram, targets, 1e-8)
+    assert torch.equal(gram, kept)
+    shifted = gram + 1e-8 * torch.eye(6).double()
+    torch.testing.assert_close(shifted @ weights.T, targets.double())
+
+
 def test_ridges_of_few_samples_are_those_of_many_features():
     random = torch.Generator().manual_seed(3)
     features = torch.randn(25, 60, generator=random, dtype=torch.float64).relu()
