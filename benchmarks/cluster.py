@@ -10,6 +10,7 @@ at 1,000 runs, a run costs at most 1.25 x the time and the memory that it costs 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -89,7 +90,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(day(int(sys.argv[1]))))
-    else:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("runs", nargs="?", type=int, help="one size alone, as JSON; default: all")
+    size = parser.parse_args().runs
+    if size is None:
         sys.exit(main())
+    print(json.dumps(day(size)))

@@ -30,6 +30,7 @@ from clbench.recipe.recipe import Recipe, parse
 from clbench.runner.steps import check_tasks, planned, stages_of, steps_of_stream
 from clbench.streams import Stream, Task
 from clbench.streams.outline import Missing, Needed
+from clbench.text.numbers import counted
 
 #: Measurements that estimates have in common, by what they depend on.
 Shared = dict[tuple[object, ...], Any]
@@ -137,7 +138,7 @@ def estimate(recipe: Recipe | Mapping[str, Any], shared: Shared | None = None) -
         devices=trial.world,
         device=torch.cuda.get_device_name(trial.device)
         if trial.device.type == "cuda"
-        else f"{trial.device.type}, {torch.get_num_threads()} threads",
+        else f"{trial.device.type}, {counted(torch.get_num_threads(), 'thread')}",
         missing=(*needed.missing, *([weights] if weights else [])),
         notes=tuple(filter(None, notes)),
     )

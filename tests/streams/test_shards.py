@@ -310,7 +310,9 @@ def test_a_shard_changed_while_it_is_used_is_noticed(shards):
         ({"train": "train/{0..100000}.tar"}, "stands for 100,001 shards, and may for 100,000"),
         ({"train": ["train", "train/0000.tar"]}, "is given twice"),
         ({"test": "train/0001.tar"}, "is given twice"),
-        ({"train": ["train", "other.zip"]}, "shards are all .tar or all .parquet"),
+        ({"train": ["train", "other.zip"]}, "other.zip is neither"),
+        ({"train": "other.tar.gz"}, "decompress them"),
+        ({"train": ["train", "other.parquet"]}, "name those of one kind"),
         ({"label": "nothing"}, "has no label"),
         ({"test": "strange"}, "the labels 7 are in stream.test alone"),
         ({"names": "short.txt"}, "the labels 2, 3 have no name among the 2"),
@@ -319,7 +321,8 @@ def test_a_shard_changed_while_it_is_used_is_noticed(shards):
     ],
 )
 def test_what_does_not_fit_is_one_line(shards, fields, told):
-    (shards / "other.zip").write_bytes(b"PK")
+    for ending in ("zip", "tar.gz", "parquet"):
+        (shards / f"other.{ending}").write_bytes(b"PK")
     write_shard(shards / "strange/0.tar", {"1": {"png": picture(1), "cls": "7"}})
     write_shard(shards / "few/0.tar", numbered(0, 9, 2))
     (shards / "short.txt").write_text("a\nb\n")

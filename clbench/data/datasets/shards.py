@@ -125,11 +125,17 @@ def _refuse_repeated(parts: Sequence[Sequence[Path]]) -> None:
 
 def _read(shards: list[Path], image: str | None, label: str | None, folder: Path) -> Sharded:
     kinds = {shard.suffix for shard in shards}
-    if len(kinds) > 1 or not kinds <= set(ENDINGS):
-        odd = next(shard for shard in shards if shard.suffix not in ENDINGS or len(kinds) > 1)
+    odd = next((shard for shard in shards if shard.suffix not in ENDINGS), None)
+    if odd is not None:
         raise ClbenchError(
-            f"shards are all .tar or all .parquet, but there is {spelt(odd)} among them: name "
-            "those of one kind (of .tar.gz or .tgz: decompress them)"
+            f"shards are all .tar or all .parquet, and {spelt(odd)} is neither: name those that "
+            "are (of .tar.gz or .tgz: decompress them)"
+        )
+    if len(kinds) > 1:
+        one, other = (next(s for s in shards if s.suffix == kind) for kind in sorted(kinds))
+        raise ClbenchError(
+            f"shards are all .tar or all .parquet, but there are {spelt(one)} and {spelt(other)}: "
+            "name those of one kind"
         )
     if kinds == {".tar"}:
         found = tar_set(shards, image, label, folder)
