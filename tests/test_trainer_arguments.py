@@ -147,6 +147,27 @@ def test_emulated_numbers_are_warned_of(hardware, monkeypatch, capsys):
     assert ("only emulates bfloat16" in capsys.readouterr().out) is not hardware
 
 
+@pytest.mark.parametrize("asked", ["auto", "cpu"])
+def test_processes_that_share_a_cpu_for_want_of_gpus_are_said_to(asked, monkeypatch, capsys):
+    class Met:
+        world = 2
+
+        def __init__(self, *_):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("clbench.runner.meeting.First", Met)
+    monkeypatch.setattr("clbench.runner.meeting._here", None)
+    monkeypatch.setattr("clbench.runner.meeting.share_cores", lambda _: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name in ("LOCAL_RANK", "NODE_RANK"):
+        monkeypatch.setenv(name, "0")
+    meet(recipe({"devices": 2, "accelerator": asked}))
+    assert ("no GPU here: 2 processes share" in capsys.readouterr().out) == (asked == "auto")
+
+
 def test_every_argument_of_the_installed_lightning_is_known():
     """A new one needs a rule, or a reason why clbench has no use for it."""
     assert set(inspect.signature(L.Trainer).parameters) <= OWNED.keys() | RULES.keys()

@@ -59,6 +59,8 @@ def meet(recipe: Recipe) -> RollCall:
     if world == 1:
         return Alone()
     if _here is None:
+        if device.type == "cpu" and recipe.trainer.get("accelerator") != "cpu":
+            say(f"There is no GPU here: {trainer.num_devices} processes share the CPU's cores.")
         place = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
         local, nodes, rank = trainer.num_devices, trainer.num_nodes, trainer.global_rank
         share_cores(local)
