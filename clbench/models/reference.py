@@ -25,19 +25,26 @@ def same_trunk(anchors: Anchors, head: tuple[str, ...]) -> bool:
     )
 
 
-def frozen_copy(model: nn.Module, state: State | None = None) -> nn.Module:
+def frozen_copy(model: nn.Module, state: State | None = None, shared: bool = False) -> nn.Module:
     """A copy in evaluation mode, without gradients, that computes with the weights ``state``.
 
     Args:
         model: a network at the start of a task, when parametrizations (LoRA) change nothing yet.
         state: weights under the plain network's names; None for the model's own.
+        shared: compute with the tensors of ``state`` where they are, which takes no memory; then
+            nobody may change either.
     """
     frozen = copy.deepcopy(model).requires_grad_(False).eval()
-    own = frozen.state_dict()
+    parts = frozen.named_parameters, frozen.named_buffers
+    own = {name: x for part in parts for name, x in part(remove_duplicate=False)}
     for name, tensor in (state or {}).items():
         module, _, leaf = name.rpartition(".")
         original = f"{module}.parametrizations.{leaf}.original"
-        own[original if original in own else name].copy_(tensor)
+        there = own[original if original in own else name]
+        if shared and (there.device, there.stride()) == (tensor.device, tensor.stride()):
+            there.data = tensor
+        else:
+            there.copy_(tensor)
     return frozen
 
 
