@@ -8,7 +8,8 @@ fine-tuning of the same network by the same optimiser, and what the method adds 
 counts it; less is taken where weights rest. θ_* and θ_o are there anyway to report distances, on a
 GPU beside the network only where a method keeps copies; what it keeps itself are its other declared
 copies, or its state if that is more. On a CPU the weights that a method makes to be shown are kept
-beside those that it trained, too.
+beside those that it trained, too. Where a step passes samples of past tasks besides, it keeps for
+their way back what it keeps for a batch's.
 
 What tensors take is counted exactly: on a GPU by torch's allocator, on a CPU by torch's profiler,
 which sees each tensor made and given back.
@@ -104,6 +105,9 @@ def measured(name: str, accelerator: str) -> tuple[str, bool]:
     anchors = 2 if copies or not gpu else 0
     predicted = anchors * size * gpu + max((copies - anchors) * size, footprint["stored_bytes"])
     predicted += size * bool(overriding([METHODS[name]()], "deploy")) * (not gpu)
+    if METHODS[name]().needs.past_data and footprint["extra_passes_per_step"]:
+        # Weights, gradients, two moments; on a CPU θ_* and θ_o: the rest is kept for the way back.
+        predicted += base - (4 if gpu else 6) * size
     near = peak <= (1 + NEAR) * (base + predicted)
     line = (
         f"{name:<16} {base / 1e6:>8.0f} {(peak - base) / 1e6:>+12.0f} {predicted / 1e6:>+12.0f} "
