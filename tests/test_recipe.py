@@ -109,8 +109,10 @@ def test_command_line_sets_every_field(tmp_path):
 def test_bare_names_are_found_in_configs():
     assert find("default").name == "default.yaml"
     assert read("default.yaml")["stream"]["name"] == "split_digits"
-    with pytest.raises(ClbenchError, match=r"no config 'nope'; configs/ has .*default.yaml"):
-        find("nope")
+    with pytest.raises(ClbenchError, match=r"no config '0'; configs/ has .*default.yaml, field/"):
+        find("0")
+    with pytest.raises(ClbenchError, match=r"no config 'defualt'; did you mean default.yaml"):
+        find("defualt")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,10 +50,11 @@ def find(name: str, places: Sequence[Path] = PLACES, kind: str = "config") -> Pa
         raise ClbenchError(f"{kind} {shown(name)}: {error.strerror or error}") from error
     except ValueError as error:
         raise ClbenchError(f"{kind} {shown(name)} cannot be a path: {error}") from error
-    there = sorted({p.name for place in places if place.is_dir() for p in place.rglob("*.yaml")})
-    raise ClbenchError(
-        f"there is no {kind} {shown(name)}; {kind}s/ has {', '.join(there) or 'none'}"
-    )
+    found = [p.relative_to(place).as_posix() for place in places for p in place.rglob("*.yaml")]
+    there = sorted(set(found))  # nothing, of a folder that is not there
+    near = difflib.get_close_matches(f"{Path(name).stem[:100]}.yaml", there, 3)
+    told = f"did you mean {' or '.join(near)}?" if near else f"{kind}s/ has {', '.join(there)}"
+    raise ClbenchError(f"there is no {kind} {shown(name)}; {told if there else 'there are none'}")
 
 
 def read(name: str) -> dict[str, Any]:
