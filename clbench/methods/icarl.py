@@ -105,10 +105,15 @@ class ICaRL(Distilling):
         ranks = torch.cat([self._ranks, herd_ranks(features_NF, train.labels, wanted)])
         index = torch.cat([self._index, train.index])
         labels = torch.cat([self._labels, train.labels])
-        kept = select(labels, ranks, self.size, by_class=True)
+        kept, past = select(labels, ranks, self.size, by_class=True), len(self._index)
         self._index, self._labels, self._ranks = index[kept], labels[kept], ranks[kept]
-        stored = Split(train.images, self._index, self._labels)
-        found = torch.cat([x.features_BF.cpu() for x in collected(theta, context, stored)])
+        old, own = (
+            kept[kept < past],
+            kept[kept >= past] - past,
+        )  # ascending: the old ones come first
+        stored = Split(train.images, index[old], labels[old])
+        again = [x.features_BF.cpu() for x in collected(theta, context, stored)] if len(old) else []
+        found = torch.cat([*again, features_NF[own]])
         self._means = exemplar_means(found, self._labels, len(theta[context.head[0]]))
 
     def deploy(self, theta: State, context: Context) -> State:
