@@ -180,6 +180,16 @@ def test_what_else_ends_it_leaves_the_jobs(cluster, start, tmp_path, monkeypatch
     assert "1 job not cancelled: the same command takes them up" in capsys.readouterr().out
 
 
+def test_jobs_that_have_ended_are_not_said_to_go_on(cluster, start, tmp_path, capsys):
+    def changed(job):
+        if job is not None and job.state == "finished":
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        slurm.launch_array([start("run")], 1, changed, Settings(), tmp_path / "slurm")
+    assert "not cancelled" not in capsys.readouterr().out
+
+
 def test_work_runs_in_process_too(start, tmp_path):
     job = start("run", "fails")
     work = Work(job.words, job.log, job.folder, tmp_path, 60, 15, 3, 2)

@@ -110,11 +110,11 @@ def launch_array(
             if time.monotonic() - asked >= max(ASK, len(left) / LOOKS):
                 asked, states, seen = time.monotonic(), slurm_queue.states(), left
             news = [job for job in seen if _look(job, submitted[job.name], states, gone)]
-            for job in news:
-                changed(job)
             if news:
                 left = [job for job in left if job.state not in ("finished", "failed")]
                 running = [job for job in left if job.state == "running"]
+            for job in news:
+                changed(job)
             changed(None)
     except KeyboardInterrupt as stop:
         if stop.args:  # SIGTERM, as of a login node that goes down; the jobs are none of its
@@ -131,7 +131,8 @@ def launch_array(
 def _say_that_they_go_on(left: Sequence[Job]) -> None:
     told = counted(len(left), "job")
     with suppress(OSError):  # nobody may be there to read it
-        print(f"{told} not cancelled: the same command takes them up.", flush=True)
+        if left:
+            print(f"{told} not cancelled: the same command takes them up.", flush=True)
 
 
 def check_slurm() -> None:
