@@ -164,6 +164,25 @@ def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
     assert slurm_queue.read_book(tmp_path / "slurm") == {}
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt(signal.SIGTERM)])
+def test_ctrl_c_while_jobs_are_submitted_cancels_those_that_are(start, tmp_path, monkeypatch, stop):
+    """sbatch has taken them, but nobody has written down which they are."""
+    told, folder = [], tmp_path / "slurm"
+    monkeypatch.setattr(slurm_queue.subprocess, "run", lambda words, **_: told.append(words))
+    monkeypatch.setattr(slurm_queue, "states", lambda *which: {"7_0": "PENDING"} if which else {})
+    monkeypatch.setattr(slurm_queue, "longest_array", lambda: 1001)
+    monkeypatch.setattr(slurm, "_cancel_unknown", lambda *_: None)
+
+    def submit_array(self, works):
+        raise stop
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit_array", submit_array)
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 2))
+    with pytest.raises(KeyboardInterrupt):
+        slurm.launch_array([start("run")], 1, print, Settings(), folder)
+    assert told == ([] if stop.args else [["scancel", "7_0"]])
+
+
 @pytest.mark.parametrize("end", [KeyboardInterrupt(signal.SIGTERM), BrokenPipeError(), OSError(28)])
 def test_what_else_ends_it_leaves_the_jobs(cluster, start, tmp_path, monkeypatch, capsys, end):
     """SIGTERM of a login node that goes down, a reader that is gone, a full disk."""

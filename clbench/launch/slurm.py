@@ -99,10 +99,14 @@ def launch_array(
         ClbenchError: if sbatch refuses the jobs, or SLURM does not answer at the start.
     """
     folder = folder.absolute()
-    submitted = _submit(jobs, at_once, wanted, folder)
+    try:
+        submitted = _submit(jobs, at_once, wanted, folder)
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # no list may have them yet, but they have their name
+            slurm_queue.cancel_all(folder, slurm_queue.states(_named(folder)) or ())
+        raise
     left, running = list(jobs), list[Job]()
-    gone: dict[str, float] = {}
-    asked = 0.0
+    asked, gone = 0.0, dict[str, float]()
     try:
         while left:
             time.sleep(max(POLL, len(running) / LOOKS))
@@ -120,8 +124,7 @@ def launch_array(
         if stop.args:  # SIGTERM, as of a login node that goes down; the jobs are none of its
             _say_that_they_go_on(left)
         else:
-            slurm_queue.cancel(submitted[job.name].job_id for job in left)
-            slurm_queue.write_book(folder, {})
+            slurm_queue.cancel_all(folder, [submitted[job.name].job_id for job in left])
         raise
     except BaseException:  # a disk that is full, a terminal that is gone
         _say_that_they_go_on(left)
@@ -129,10 +132,10 @@ def launch_array(
 
 
 def _say_that_they_go_on(left: Sequence[Job]) -> None:
-    told = counted(len(left), "job")
+    told = f"{counted(len(left), 'job')} not cancelled: the same command takes them up."
     with suppress(OSError):  # nobody may be there to read it
         if left:
-            print(f"{told} not cancelled: the same command takes them up.", flush=True)
+            print(told, flush=True)
 
 
 def check_slurm() -> None:
