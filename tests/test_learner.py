@@ -3,6 +3,7 @@ import math
 import random
 from dataclasses import replace
 
+import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
@@ -313,6 +314,26 @@ def test_gradients_and_the_optimizers_state_leave_their_room_to_what_follows(mak
     assert sizes == [4, 4]  # of all parameters
     assert not learner.trainer.optimizers[0].state
     assert all(p.grad is None for p in learner.model.parameters())
+
+
+def test_callbacks_find_the_optimizers_state_until_training_ends(make):
+    class Looks(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            found.append(len(trainer.optimizers[0].state))
+            weights.append(pl_module.model.fc.weight.detach().clone())
+
+        def on_fit_end(self, trainer, pl_module):
+            found.append(len(trainer.optimizers[0].state))
+            weights.append(pl_module.model.fc.weight.detach().clone())
+
+    found, weights = [], []
+    learner, batches = make(optimizer={"name": "adamw", "lr": 0.1}, steps=2, ema=0.5)
+    quiet()
+    trainer = make_trainer(learner.recipe, 2)
+    trainer.callbacks.append(Looks())
+    trainer.fit(learner, train_dataloaders=batches)
+    assert found == [4, 0]
+    assert not torch.equal(*weights)  # the average comes after the last step's
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])

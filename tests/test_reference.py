@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import timm
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ class Doubled(nn.Module):
 
 def test_a_reference_computes_with_the_weights_where_they_lie():
     model = timm.create_model("resnet18", num_classes=3).train()
-    state = {name: x + 0.01 for name, x in snapshot(model).items()}
+    state = {n: x + 0.01 if x.is_floating_point() else x for n, x in snapshot(model).items()}
     kept = copy.deepcopy(state)
     frozen, images = frozen_copy(model, state, True), torch.randn(2, 3, 32, 32)
     plain = timm.create_model("resnet18", num_classes=3).eval()
@@ -49,7 +50,15 @@ def test_weights_that_lie_otherwise_are_copied():
     state = {
         name: x.clone(memory_format=torch.contiguous_format) for name, x in snapshot(model).items()
     }
-    frozen = frozen_copy(model, state)
+    frozen = frozen_copy(model, state, True)
     assert frozen.weight.is_contiguous(memory_format=torch.channels_last)
     assert frozen.weight.data_ptr() != state["weight"].data_ptr()
     assert torch.equal(frozen.weight, state["weight"])
+
+
+def test_weights_of_another_kind_are_not_taken_for_the_network_s():
+    model = nn.Linear(3, 4)
+    state = {name: x.double() for name, x in snapshot(model).items()}
+    assert frozen_copy(model, state, True).weight.dtype == torch.float32
+    with pytest.raises(RuntimeError, match="must match"):
+        frozen_copy(model, snapshot(nn.Linear(3, 5)), True)

@@ -302,13 +302,13 @@ def test_the_first_one_says_that_all_have_the_same(other):
     assert hear(line) == same.fingerprints({"data": "abc"}) | {"run": 1}
 
 
-def test_a_first_one_that_does_not_answer_is_not_waited_for_without_end(other):
+def test_a_first_one_that_gives_no_word_is_not_waited_for_without_end(other):
     made, line = other
     with pytest.raises(SystemExit), made.watch():
         made.compare({"data": "abc"}, 0.3)
     assert "has" in hear(line)
     assert hear(line)["failed"].startswith(
-        "process 0 of 2 is not ready to train 0.3 s after process 1"
+        "of 2 processes, not all are ready to train 0.3 s after process 1"
     )
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import clbench
 from clbench.errors import ClbenchError
 from clbench.processes.rollcall import Alone, Failure
 from clbench.recipe.recipe import parse
+from clbench.recipe.yamlfile import read_mapping
 from clbench.record import checkpoints
 from clbench.runner import runner
 from clbench.runner.screen import show
@@ -249,3 +251,13 @@ def test_a_run_that_another_process_has_had_stopped_says_how_to_go_on(
     assert f"Stopped. Finished tasks are kept; go on with --resume --output {tmp_path}" in (
         capsys.readouterr().out
     )
+
+
+def test_a_run_with_a_broken_record_is_not_said_to_go_on(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    with (tmp_path / "run" / "record.jsonl").open("a") as record:
+        record.write("[]\n")
+    config = read_mapping(tmp_path / "run" / "config.yaml")
+    with pytest.raises(ClbenchError, match=r"cannot be gone on with: .*record\.jsonl"):
+        clbench.run(config, tmp_path / "run", resume=True)
+    assert "Stopped" not in capsys.readouterr().out

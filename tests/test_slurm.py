@@ -164,6 +164,25 @@ def test_ctrl_c_cancels(cluster, start, tmp_path, monkeypatch):
     assert slurm_queue.read_book(tmp_path / "slurm") == {}
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt(signal.SIGTERM)])
+def test_ctrl_c_while_jobs_are_submitted_cancels_those_that_are(start, tmp_path, monkeypatch, stop):
+    """sbatch has taken them, but nobody has written down which they are."""
+    told, folder = [], tmp_path / "slurm"
+    monkeypatch.setattr(slurm_queue.subprocess, "run", lambda words, **_: told.append(words))
+    monkeypatch.setattr(slurm_queue, "states", lambda *which: {"7_0": "PENDING"} if which else {})
+    monkeypatch.setattr(slurm_queue, "longest_array", lambda: 1001)
+    monkeypatch.setattr(slurm, "_cancel_unknown", lambda *_: None)
+
+    def submit_array(self, works):
+        raise stop
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "submit_array", submit_array)
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 2))
+    with pytest.raises(KeyboardInterrupt):
+        slurm.launch_array([start("run")], 1, print, Settings(), folder)
+    assert told == ([] if stop.args else [["scancel", "7_0"]])
+
+
 @pytest.mark.parametrize("end", [KeyboardInterrupt(signal.SIGTERM), BrokenPipeError(), OSError(28)])
 def test_what_else_ends_it_leaves_the_jobs(cluster, start, tmp_path, monkeypatch, capsys, end):
     """SIGTERM of a login node that goes down, a reader that is gone, a full disk."""
@@ -178,6 +197,16 @@ def test_what_else_ends_it_leaves_the_jobs(cluster, start, tmp_path, monkeypatch
     assert told == []
     assert slurm_queue.read_book(tmp_path / "slurm") == {"run": cluster[0].job_id}
     assert "1 job not cancelled: the same command takes them up" in capsys.readouterr().out
+
+
+def test_jobs_that_have_ended_are_not_said_to_go_on(cluster, start, tmp_path, capsys):
+    def changed(job):
+        if job is not None and job.state == "finished":
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        slurm.launch_array([start("run")], 1, changed, Settings(), tmp_path / "slurm")
+    assert "not cancelled" not in capsys.readouterr().out
 
 
 def test_work_runs_in_process_too(start, tmp_path):

@@ -16,7 +16,7 @@ from clbench.errors import ClbenchError, one_line
 from clbench.explain import read_section
 from clbench.launch import slurm_queue
 from clbench.launch.local import Job, OnChange, last_lines
-from clbench.launch.slurm_job import Work, answer_file
+from clbench.launch.slurm_job import Work, ends
 from clbench.record.reading import json_of
 from clbench.settings import Section
 from clbench.text.numbers import counted
@@ -99,10 +99,14 @@ def launch_array(
         ClbenchError: if sbatch refuses the jobs, or SLURM does not answer at the start.
     """
     folder = folder.absolute()
-    submitted = _submit(jobs, at_once, wanted, folder)
+    try:
+        submitted = _submit(jobs, at_once, wanted, folder)
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # no list may have them yet, but they have their name
+            slurm_queue.cancel_all(folder, slurm_queue.states(_named(folder)) or ())
+        raise
     left, running = list(jobs), list[Job]()
-    gone: dict[str, float] = {}
-    asked = 0.0
+    asked, gone = 0.0, dict[str, float]()
     try:
         while left:
             time.sleep(max(POLL, len(running) / LOOKS))
@@ -110,18 +114,17 @@ def launch_array(
             if time.monotonic() - asked >= max(ASK, len(left) / LOOKS):
                 asked, states, seen = time.monotonic(), slurm_queue.states(), left
             news = [job for job in seen if _look(job, submitted[job.name], states, gone)]
-            for job in news:
-                changed(job)
             if news:
                 left = [job for job in left if job.state not in ("finished", "failed")]
                 running = [job for job in left if job.state == "running"]
+            for job in news:
+                changed(job)
             changed(None)
     except KeyboardInterrupt as stop:
         if stop.args:  # SIGTERM, as of a login node that goes down; the jobs are none of its
             _say_that_they_go_on(left)
         else:
-            slurm_queue.cancel(submitted[job.name].job_id for job in left)
-            slurm_queue.write_book(folder, {})
+            slurm_queue.cancel_all(folder, [submitted[job.name].job_id for job in left])
         raise
     except BaseException:  # a disk that is full, a terminal that is gone
         _say_that_they_go_on(left)
@@ -129,9 +132,10 @@ def launch_array(
 
 
 def _say_that_they_go_on(left: Sequence[Job]) -> None:
-    told = counted(len(left), "job")
+    told = f"{counted(len(left), 'job')} not cancelled: the same command takes them up."
     with suppress(OSError):  # nobody may be there to read it
-        print(f"{told} not cancelled: the same command takes them up.", flush=True)
+        if left:
+            print(told, flush=True)
 
 
 def check_slurm() -> None:
@@ -249,10 +253,10 @@ def _look(job: Job, ticket: Any, states: Mapping[str, str] | None, gone: dict[st
     now = time.monotonic()
     if job.began:
         job.seconds = now - job.began
-    answer = answer_file(ticket.paths.folder, ticket.job_id)
+    answer, result = ends(ticket.paths)
     # submitit's own result is a pickle, which whoever can write to the folder could have made: it
     # is never read. Without an answer beside it, the job failed before it could give one.
-    if answer.exists() or ticket.paths.result_pickle.exists():
+    if answer.exists() or result.exists():
         job.reason = _answer(answer, ticket)
         job.state = "failed" if job.reason else "finished"
         return True

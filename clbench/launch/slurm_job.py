@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,16 @@ class Work:
 def answer_file(folder: Path, job: str) -> Path:
     """Where a job, by SLURM's number, leaves how it ended."""
     return folder / f"{job}_answer.json"
+
+
+@cache
+def ends(paths: Any) -> tuple[Path, Path]:
+    """Where a job's answer and submitit's result will be: making paths takes longer than a look.
+
+    Args:
+        paths: submitit's of a job.
+    """
+    return answer_file(paths.folder, paths.job_id), paths.result_pickle
 
 
 class _GaveUp(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from clbench.errors import ClbenchError
@@ -38,6 +38,13 @@ def longest_array() -> int:
 def cancel(jobs: Iterable[str]) -> None:
     """Take jobs out of the queue, as far as they are there."""
     subprocess.run(["scancel", *jobs], check=False)
+
+
+def cancel_all(folder: Path, jobs: Collection[str]) -> None:
+    """Take all jobs of a folder out of the queue, and off its list."""
+    if jobs:
+        cancel(jobs)
+        write_book(folder, {})
 
 
 def read_book(folder: Path) -> dict[str, str]:

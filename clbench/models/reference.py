@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clbench.models.anchors import Anchors
@@ -41,11 +41,15 @@ def frozen_copy(model: nn.Module, state: State | None = None, shared: bool = Fal
         module, _, leaf = name.rpartition(".")
         original = f"{module}.parametrizations.{leaf}.original"
         there = own[original if original in own else name]
-        if shared and (there.device, there.stride()) == (tensor.device, tensor.stride()):
+        if shared and _lies_as(there) == _lies_as(tensor):
             there.data = tensor
         else:
             there.copy_(tensor)
     return frozen
+
+
+def _lies_as(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.device, tensor.dtype, tensor.shape, tensor.stride()
 
 
 def plain_network(model: nn.Module, state: State | None = None) -> nn.Module:

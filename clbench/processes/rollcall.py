@@ -99,7 +99,8 @@ class RollCall(ABC):
             limit: seconds to wait.
 
         Raises:
-            ClbenchError: on the first process, if another one has something else.
+            ClbenchError: on the first process, if another one has something else; on any, if not
+                all are ready within the limit.
         """
 
     @abstractmethod

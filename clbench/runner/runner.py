@@ -65,9 +65,9 @@ def _choose(
 ) -> Chosen:
     """What the first process decides for all; ``at`` gets the folder."""
     folder, resume = run_folder.take(recipe, place, resume, held)
-    at.append(folder)
     if resume and (folder / "record.jsonl").exists():
-        trust.whole_record(folder)  # it may be anybody's
+        trust.whole_record(folder)  # it may be anybody's; with a broken one nothing goes on
+    at.append(folder)
     with _kept(folder):
         return Chosen(folder, resume, resume and finish_from_folder(folder, recipe))
 
