@@ -271,11 +271,10 @@ class Other(_Member):
         self.line.send(same.fingerprints(own) | {"run": self.run})
         while self.same != self.run:
             if time.monotonic() > deadline:
-                # The first one may itself be waiting for a third.
-                raise ClbenchError(
-                    f"of {self.world} processes, not all are ready to train {limit:g} s after "
-                    f"process {self.rank}: raise process_timeout if they are busy"
+                at = (
+                    f"{limit:g} s after process {self.rank}: raise process_timeout if they are busy"
                 )
+                raise ClbenchError(f"of {self.world} processes, not all are ready to train {at}")
             time.sleep(0.02)
 
     def _tell(self, failure: Failure) -> None:
