@@ -271,9 +271,7 @@ class Other(_Member):
         self.line.send(same.fingerprints(own) | {"run": self.run})
         while self.same != self.run:
             if time.monotonic() > deadline:
-                at = (
-                    f"{limit:g} s after process {self.rank}: raise process_timeout if they are busy"
-                )
+                at = f"{limit:g} s after process {self.rank}: raise process_timeout if any is busy"
                 raise ClbenchError(f"of {self.world} processes, not all are ready to train {at}")
             time.sleep(0.02)
 
