@@ -33,7 +33,7 @@ FAULTS = {
     "first: preparation hangs": (
         f"0,{PREPARATION},hang",
         2,
-        "error: of 2 processes, not all are ready to train 40 s after process 1",
+        "error: of 2 processes, one is not ready to train 40 s after process 1",
         False,
     ),
     "first: preparation": (f"0,{PREPARATION},SIGKILL", -9, "error: process 0", False),

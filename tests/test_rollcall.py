@@ -308,7 +308,7 @@ def test_a_first_one_that_gives_no_word_is_not_waited_for_without_end(other):
         made.compare({"data": "abc"}, 0.3)
     assert "has" in hear(line)
     assert hear(line)["failed"].startswith(
-        "of 2 processes, not all are ready to train 0.3 s after process 1"
+        "of 2 processes, one is not ready to train 0.3 s after process 1"
     )
 
 

@@ -271,8 +271,8 @@ class Other(_Member):
         self.line.send(same.fingerprints(own) | {"run": self.run})
         while self.same != self.run:
             if time.monotonic() > deadline:
-                at = f"{limit:g} s after process {self.rank}: raise process_timeout if any is busy"
-                raise ClbenchError(f"of {self.world} processes, not all are ready to train {at}")
+                at = f"{limit:g} s after process {self.rank}: raise process_timeout if it is busy"
+                raise ClbenchError(f"of {self.world} processes, one is not ready to train {at}")
             time.sleep(0.02)
 
     def _tell(self, failure: Failure) -> None:
