@@ -28,7 +28,7 @@ _WAYS = {
     errno.ELOOP: "put a file of the run's own in the place of the link",
 }
 #: Errors of a disk whatever was written; a write that fails does not always name its file.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ESTALE, errno.EIO}
 #: What file systems say that have no way to sync a folder.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF}
 
