@@ -135,7 +135,7 @@ def test_links_among_the_checkpoints_and_links_in_a_ring(tmp_path):
     [
         (errno.ENOSPC, "make room"),
         (errno.EDQUOT, "make room"),
-        (errno.EFBIG, "ulimit"),
+        (errno.EFBIG, "raise the largest size of a file (ulimit -f)"),
         (errno.EROFS, "make it writable"),
         (errno.EACCES, "make it writable"),
         (errno.ENOENT, "put the folder back"),
