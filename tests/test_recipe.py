@@ -111,8 +111,10 @@ def test_bare_names_are_found_in_configs():
     assert read("default.yaml")["stream"]["name"] == "split_digits"
     with pytest.raises(ClbenchError, match=r"no config '0'; configs/ has .*default.yaml, field/"):
         find("0")
-    with pytest.raises(ClbenchError, match=r"no config 'defualt'; did you mean default.yaml"):
+    with pytest.raises(ClbenchError, match=r"no config 'defualt'; did you mean default"):
         find("defualt")
+    with pytest.raises(ClbenchError, match=r"'nosuch.yaml'; configs/ has"):
+        find("nosuch.yaml")
 
 
 @pytest.mark.parametrize(

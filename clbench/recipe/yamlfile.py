@@ -52,7 +52,8 @@ def find(name: str, places: Sequence[Path] = PLACES, kind: str = "config") -> Pa
         raise ClbenchError(f"{kind} {shown(name)} cannot be a path: {error}") from error
     found = [p.relative_to(place).as_posix() for place in places for p in place.rglob("*.yaml")]
     there = sorted(set(found))  # nothing, of a folder that is not there
-    near = difflib.get_close_matches(f"{Path(name).stem[:100]}.yaml", there, 3)
+    names = [one.removesuffix(".yaml") for one in there]  # which would make all alike
+    near = difflib.get_close_matches(name[:100].removesuffix(".yaml"), names, 3)
     told = f"did you mean {' or '.join(near)}?" if near else f"{kind}s/ has {', '.join(there)}"
     raise ClbenchError(f"there is no {kind} {shown(name)}; {told if there else 'there are none'}")
 
