@@ -68,3 +68,8 @@ def one_line(text: str) -> str:
 
 #: Not printable by themselves, but part of words in Persian, Hindi and other scripts.
 JOINERS = "\u200c\u200d"
+
+
+def by_ctrl_c(end: BaseException) -> bool:
+    """Whether Ctrl-C has ended a process: SIGTERM comes as KeyboardInterrupt with its number."""
+    return isinstance(end, KeyboardInterrupt) and not end.args

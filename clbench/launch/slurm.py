@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from clbench.errors import ClbenchError, one_line
+from clbench.errors import ClbenchError, by_ctrl_c, one_line
 from clbench.explain import read_section
 from clbench.launch import slurm_queue
 from clbench.launch.local import Job, OnChange, last_lines
@@ -101,8 +101,8 @@ def launch_array(
     folder = folder.absolute()
     try:
         submitted = _submit(jobs, at_once, wanted, folder)
-    except KeyboardInterrupt as stop:
-        if not stop.args:  # no list may have them yet, but they have their name
+    except KeyboardInterrupt as end:
+        if by_ctrl_c(end):  # no list may have the jobs yet, but they have their name
             slurm_queue.cancel_all(folder, slurm_queue.states(_named(folder)) or ())
         raise
     left, running = list(jobs), list[Job]()
@@ -120,14 +120,11 @@ def launch_array(
             for job in news:
                 changed(job)
             changed(None)
-    except KeyboardInterrupt as stop:
-        if stop.args:  # SIGTERM, as of a login node that goes down; the jobs are none of its
-            _say_that_they_go_on(left)
-        else:
+    except BaseException as end:
+        if by_ctrl_c(end):
             slurm_queue.cancel_all(folder, [submitted[job.name].job_id for job in left])
-        raise
-    except BaseException:  # a disk that is full, a terminal that is gone
-        _say_that_they_go_on(left)
+        else:  # a login node that goes down, a disk that is full, a terminal that is gone
+            _say_that_they_go_on(left)
         raise
 
 

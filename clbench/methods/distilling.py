@@ -41,7 +41,7 @@ class Distilling(Method):
     def start(self, context: Context) -> None:
         self._old, self._last, self._told = None, LastStep(), {}
         if not context.first and self.strength:
-            self._old = frozen_copy(context.model, context.anchors.previous.state, True)
+            self._old = frozen_copy(context.model, context.anchors.previous.state, shared=True)
 
     @abstractmethod
     def _apart(self, logits_BC: Tensor, old_BC: Tensor) -> Tensor:

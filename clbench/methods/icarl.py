@@ -105,12 +105,10 @@ class ICaRL(Distilling):
         ranks = torch.cat([self._ranks, herd_ranks(features_NF, train.labels, wanted)])
         index = torch.cat([self._index, train.index])
         labels = torch.cat([self._labels, train.labels])
-        kept, past = select(labels, ranks, self.size, by_class=True), len(self._index)
+        past = len(self._index)
+        kept = select(labels, ranks, self.size, by_class=True)
+        old, own = kept[kept < past], kept[kept >= past] - past  # in this order, as kept ascends
         self._index, self._labels, self._ranks = index[kept], labels[kept], ranks[kept]
-        old, own = (
-            kept[kept < past],
-            kept[kept >= past] - past,
-        )  # ascending: the old ones come first
         stored = Split(train.images, index[old], labels[old])
         again = [x.features_BF.cpu() for x in collected(theta, context, stored)] if len(old) else []
         found = torch.cat([*again, features_NF[own]])

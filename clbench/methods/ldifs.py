@@ -88,7 +88,7 @@ class LDIFS(Method):
             return
         anchors = context.anchors
         anchor = anchors.pretrained if self.anchor == "pretrained" else anchors.previous
-        self._old = frozen_copy(context.model, anchor.state, True)
+        self._old = frozen_copy(context.model, anchor.state, shared=True)
         names = spread_blocks(context.model, context.head, self.points)
         self._taps = Taps(context.model, names, True), Taps(self._old, names, False)
 

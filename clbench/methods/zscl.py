@@ -113,7 +113,7 @@ class ZSCL(Method):
             self._reference, self._asked = found, asked
             count, random = self.batch or context.batch_size, generator(context.seed, 9)
             self._ready = found.drawn(context, count, random)
-            self._old = frozen_copy(context.model, context.anchors.pretrained.state, True)
+            self._old = frozen_copy(context.model, context.anchors.pretrained.state, shared=True)
 
     def penalty(self, forward: Forward) -> Tensor | None:
         if self._old is None:
